@@ -1,0 +1,39 @@
+"""OmniUp: bring anything computed from an image at low resolution back to full resolution.
+
+    hr = omniup.upsample(image, features)
+
+The public names; each is imported when it is first used, so that `import omniup` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from omniup._version import __version__
+from omniup.errors import InputError, MissingPackageError
+
+if TYPE_CHECKING:
+    from omniup.upsamplers import GaussianKernels, Progress, UpsampleAnything, Upsampler, methods, upsample
+
+__all__ = [
+    "GaussianKernels",
+    "InputError",
+    "MissingPackageError",
+    "Progress",
+    "UpsampleAnything",
+    "Upsampler",
+    "__version__",
+    "methods",
+    "upsample",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("omniup.upsamplers"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,105 @@
+"""What an encoder is, what it returns, and how one is found by its name.
+
+Encoders enter themselves in the registry with `register`. An entry whose name ends in `:NAME` is a family: the rest of
+the name is handed to its constructor.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from torch import Tensor
+
+from omniup.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """A low-resolution signal and where it comes from.
+
+    Attributes:
+        features: [B, C, h, w], on the image's device.
+        encoder: the encoder's name, as `encode` takes it.
+        weights: what was used, in plain words, e.g. "torchvision IMAGENET1K_V1".
+    """
+
+    features: Tensor
+    encoder: str
+    weights: str
+
+
+class Encoder(Protocol):
+    """What `Projection`, `ResNet18Layer2` and `TimmBackbone` have in common."""
+
+    def __call__(self, image: Tensor, grid: tuple[int, int] | None = None) -> Encoding:
+        """Compute the features of an image, without gradients.
+
+        Args:
+            image: [B, 3, H, W], floating point in 0..1.
+            grid: the wanted (h, w), no larger than the image; None means the encoder's own.
+
+        Raises:
+            InputError: the image or the grid cannot be accepted.
+        """
+
+
+_Factory = TypeVar("_Factory", bound=Callable[..., Encoder])
+
+_factories: dict[str, Callable[..., Encoder]] = {}
+_summaries: dict[str, str] = {}
+
+
+def register(name: str, summary: str) -> Callable[[_Factory], _Factory]:
+    """Enter an encoder's class under a name, or a family's under `PREFIX:NAME`, with one line on what it is."""
+
+    def enter(factory: _Factory) -> _Factory:
+        _factories[name] = factory
+        _summaries[name] = summary
+        return factory
+
+    return enter
+
+
+def encoders() -> dict[str, str]:
+    """List the encoders there are: their names, and one line on each."""
+    return dict(_summaries)
+
+
+def encode(image: Tensor, name: str, *, grid: tuple[int, int] | None = None, **settings: Any) -> Encoding:
+    """Build the named encoder and encode an image with it.
+
+    Weights are loaded anew at every call: to encode many images, build the encoder once and call it.
+
+    Args:
+        image: [B, 3, H, W], floating point in 0..1; the projection takes any number of channels.
+        name: one of `encoders()`; of a family any member, e.g. "timm:vit_small_patch14_dinov2".
+        grid: the wanted (h, w), no larger than the image; None means the encoder's own.
+        **settings: what the encoder's constructor takes, e.g. `channels=8` for the projection.
+
+    Returns:
+        The encoding, on the image's device.
+
+    Raises:
+        InputError: no encoder has this name, it has no such setting, or it cannot accept a setting's value, the image
+            or the grid.
+
+    Example:
+        >>> import torch
+        >>> from omniup.encoders import encode
+        >>> encode(torch.rand(1, 3, 64, 96), "projection", channels=8).features.shape
+        torch.Size([1, 8, 4, 6])
+    """
+    prefix, colon, member = name.partition(":")
+    factory = _factories.get(f"{prefix}:NAME" if member else name)
+    if factory is None or (colon and not member):
+        raise InputError(f"name: there is no encoder {name!r}; accepted: {', '.join(_summaries)}")
+    arguments = (member,) if member else ()
+    try:
+        inspect.signature(factory).bind(*arguments, **settings)
+    except TypeError as error:
+        accepted = ", ".join(list(inspect.signature(factory).parameters)[len(arguments) :])
+        raise InputError(f"settings: {error}; {name} accepts: {accepted}") from error
+    return factory(*arguments, **settings)(image, grid)

@@ -1,0 +1,75 @@
+"""What every encoder does around its own work: check the request, normalise the image, bring features to a grid."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from omniup.errors import InputError
+
+_SLACK = 1e-3  # what float16 rounds away at 1
+
+
+def check_request(image: Tensor, grid: tuple[int, int] | None, *, channels: int | None = 3) -> None:
+    """Refuse an image or a grid that no encoder could use.
+
+    Args:
+        image: must be [B, C, H, W], not empty, floating point, finite and in 0..1.
+        grid: must be None or (h, w) with 1 ≤ h ≤ H and 1 ≤ w ≤ W.
+        channels: the C that is needed; None means any.
+
+    Raises:
+        InputError: it is not so; says what was found.
+    """
+    wanted = f"[B, {channels or 'C'}, H, W], floating point in 0..1"
+    if image.ndim != 4 or image.numel() == 0 or image.shape[1] != (channels or image.shape[1]):
+        raise InputError(f"image: has the shape {list(image.shape)}; accepted: {wanted}")
+    if not image.is_floating_point():
+        raise InputError(f"image: is {image.dtype}; accepted: {wanted}")
+    low, high = (bound.item() for bound in image.aminmax())
+    if not (low >= -_SLACK and high <= 1 + _SLACK):  # so that NaN, which compares as False, is refused too
+        raise InputError(f"image: values run from {low:g} to {high:g}; accepted: {wanted}")
+    if grid is not None:
+        height, width = image.shape[2:]
+        if len(grid) != 2 or not (1 <= grid[0] <= height and 1 <= grid[1] <= width):
+            raise InputError(f"grid: is {grid}; accepted: (h, w) from (1, 1) to the image's ({height}, {width})")
+
+
+def nearest_cells(length: int, stride: int) -> int:
+    """How many cells of `stride` pixels cover `length` pixels best: the nearest whole number, at least one."""
+    return max(1, (2 * length + stride) // (2 * stride))
+
+
+def normalise(image: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Subtract a mean and divide by a standard deviation, channel by channel.
+
+    Args:
+        image: [B, C, H, W] of any floating-point type.
+        mean: C numbers.
+        std: C numbers.
+
+    Returns:
+        [B, C, H, W] in float32, which is what the networks compute in.
+    """
+    shift, scale = torch.tensor([mean, std], device=image.device)[..., None, None].unbind()  # [C, 1, 1] each
+    return (image.float() - shift) / scale
+
+
+def to_grid(features: Tensor, grid: tuple[int, int] | None) -> Tensor:
+    """Bring features to the wanted grid: means of cells along a side that gets shorter, bilinear along one that grows.
+
+    Args:
+        features: [B, C, h, w].
+        grid: the wanted (h', w'); None leaves the features as they are.
+
+    Returns:
+        [B, C, h', w'].
+    """
+    if grid is None:
+        return features
+    height, width = features.shape[2:]
+    pooled = F.adaptive_avg_pool2d(features, (min(height, grid[0]), min(width, grid[1])))
+    if pooled.shape[2:] == grid:
+        return pooled
+    return F.interpolate(pooled, size=grid, mode="bilinear", align_corners=False)

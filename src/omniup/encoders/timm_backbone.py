@@ -1,0 +1,147 @@
+"""Any backbone of timm by its name: DINOv2, CLIP, SigLIP, ConvNeXt, Swin, ResNet and a thousand others.
+
+timm's `forward_intermediates` gives every family's features as [B, C, h, w]: it drops class and register tokens,
+resamples position embeddings, and turns NHWC around. What is left to do here is the image's size, since a network whose
+stride does not divide it ignores the remainder or refuses it, and features would no longer lie where the image has
+what they show. The image is therefore resized bilinearly to the nearest multiple of the network's stride, so that
+the cells cover it exactly; it is neither padded nor cropped.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from omniup.encoders.base import Encoding, register
+from omniup.encoders.preparation import check_request, nearest_cells, normalise, to_grid
+from omniup.encoders.weights import SEED, read_state_dict, seeded, summary
+from omniup.errors import InputError, optional_import
+
+# timm's classes whose networks end without a norm of their own, and that refuse to be asked for it
+_WITHOUT_FINAL_NORM = ("Hiera", "HieraDet")
+
+
+@register("timm:NAME", "any backbone of timm by its name, e.g. timm:vit_small_patch14_dinov2")
+class TimmBackbone:
+    """The features of one layer of a timm backbone, after the network's final norm where it has one that fits.
+
+    The own grid is that of the resized image (see the head of this file): one cell per patch of a ViT, per stride of a
+    convolutional network. Networks that take one size only, such as BEiT or MaxViT, get the image at that size. A few
+    convolve without padding (Inception, NASNet) and lose a border, so their cells lie slightly off.
+
+    Args:
+        name: timm's, with or without a pretrained tag, e.g. "vit_small_patch14_dinov2.lvd142m".
+        pretrained: True for timm's own weights, from the cache or the network; a local file with the state dict of the
+            whole model, .safetensors or written by `torch.save`; False for random weights, always the same.
+        layer: which block of a ViT or stage of a convolutional network, as an index; None means the last.
+
+    Raises:
+        InputError: timm has no such model, its weights cannot be had, the file cannot be read or does not fit, or the
+            model has no such layer.
+        MissingPackageError: timm is not installed.
+    """
+
+    def __init__(self, name: str, pretrained: bool | str | Path = True, layer: int | None = None) -> None:
+        timm = optional_import("timm", extra="features")
+        _check_name(timm, name)
+        self.name = name
+        self._model, self.weights = _load(timm, name, pretrained)
+        layers = len(self._model.feature_info)
+        if layer is not None and not -layers <= layer < layers:
+            raise InputError(f"layer: is {layer}; {name} accepts {-layers} to {layers - 1}")
+        self.layer = -1 if layer is None else layer
+
+        data = timm.data.resolve_model_data_config(self._model)
+        self._mean, self._std = data["mean"], data["std"]
+        flexible = getattr(self._model, "dynamic_img_size", not self._model.pretrained_cfg["fixed_input_size"])
+        self._trained_size: tuple[int, int] = data["input_size"][1:]
+        self._only_size = None if flexible else self._trained_size
+        self._stride = max(int(info["reduction"]) for info in self._model.feature_info)
+        self._norm = type(self._model).__name__ not in _WITHOUT_FINAL_NORM
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor, grid: tuple[int, int] | None = None) -> Encoding:
+        """Compute the features of an image.
+
+        Args:
+            image: [B, 3, H, W], floating point in 0..1.
+            grid: the wanted (h, w), to which the features are brought by averaging, or bilinearly where it is finer;
+                None means the own grid.
+
+        Returns:
+            Features [B, C, h, w] in float32.
+
+        Raises:
+            InputError: the image or the grid cannot be accepted, or the model cannot take an image of this size.
+        """
+        check_request(image, grid)
+        resized = self._resize(image.float())
+        try:
+            (features,) = self._model.to(image.device).forward_intermediates(
+                normalise(resized, self._mean, self._std),
+                indices=[self.layer],
+                norm=self._norm,
+                stop_early=True,
+                output_fmt="NCHW",
+                intermediates_only=True,
+            )
+        except AssertionError as error:  # timm's own check of sizes, in the few families that need more than a multiple
+            taken, best = ("×".join(map(str, size)) for size in (resized.shape[2:], self._trained_size))
+            raise InputError(f"image: {self.name} does not take {taken} pixels; it was made for {best}") from error
+        return Encoding(to_grid(features, grid), f"timm:{self.name}", self.weights)
+
+    def _resize(self, image: Tensor) -> Tensor:
+        height, width = (nearest_cells(side, self._stride) * self._stride for side in image.shape[2:])
+        size = self._only_size or (height, width)
+        if image.shape[2:] == size:
+            return image
+        return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def _check_name(timm: ModuleType, name: str) -> None:
+    known = {*timm.list_models(), *timm.list_pretrained()}  # the second with tags
+    if name not in known:
+        close = difflib.get_close_matches(name, sorted(known), n=5)
+        hint = f"close to it: {', '.join(close)}" if close else "timm.list_models() lists them all"
+        raise InputError(f"name: timm has no model {name!r}; {hint}")
+
+
+def _load(timm: ModuleType, name: str, pretrained: bool | str | Path) -> tuple[Any, str]:
+    """Build the model on the CPU, and say in plain words what its weights are."""
+    if pretrained is False:
+        return _create(timm, name, pretrained=False), f"random (seed {SEED})"
+    if pretrained is True:
+        try:
+            model = _create(timm, name, pretrained=True)
+        except Exception as error:  # timm lets through what huggingface_hub, httpx, urllib and safetensors raise
+            raise InputError(
+                f"pretrained: the weights of {name} cannot be had ({summary(error)}); "
+                "`pretrained` also takes a local file, or False for random weights"
+            ) from error
+        parts = (model.pretrained_cfg["architecture"], model.pretrained_cfg["tag"])
+        return model, f"timm {'.'.join(filter(None, parts))}"  # a few have no tag
+    # Handed to timm rather than to the model: timm converts what the authors of a network published to its own names.
+    # With the classifier in place it is strict about names and shapes; without one it would let anything pass.
+    state = read_state_dict(pretrained)
+    try:
+        model = _create(timm, name, pretrained=True, pretrained_cfg_overlay={"state_dict": state})
+    except (KeyError, RuntimeError) as error:
+        raise InputError(f"pretrained: {pretrained} does not fit {name} ({summary(error)})") from error
+    del model.pretrained_cfg["state_dict"]  # a second copy of all weights
+    return model, f"read from {pretrained}"
+
+
+def _create(timm: ModuleType, name: str, **settings: Any) -> Any:
+    """`timm.create_model`, with position embeddings that follow the image's size in the families that offer it."""
+    with seeded():
+        try:
+            model = timm.create_model(name, dynamic_img_size=True, **settings)
+        except TypeError:  # the others do not know the argument, and timm has no way to ask beforehand
+            model = timm.create_model(name, **settings)
+    return model.eval()

@@ -1,0 +1,37 @@
+"""What goes wrong at the door: input that cannot be accepted, and optional packages that are not there."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class InputError(ValueError):
+    """The caller's input cannot be accepted; the message names the argument, what was wrong and what is accepted.
+
+    The command line shows it as one line with exit status 2. Any other exception is a defect of ours.
+    """
+
+
+class MissingPackageError(InputError, ImportError):
+    """An optional package is needed for this and is not installed; the message says how to install it."""
+
+
+def optional_import(module: str, *, extra: str) -> ModuleType:
+    """Import a package that only one of omniup's extras brings.
+
+    Args:
+        module: what to import, e.g. `"timm"`.
+        extra: the extra that installs it, e.g. `"features"`.
+
+    Raises:
+        MissingPackageError: the package is not installed; says which command installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        if error.name is None or error.name.partition(".")[0] != package:
+            raise  # the package is there and something that it needs is not: its own message says more
+        message = f'{package} is needed for this and is not installed: pip install "omniup[{extra}]"'
+        raise MissingPackageError(message) from error

@@ -1,0 +1,28 @@
+"""Files in, tensors out, and back: images, signals, label maps, named tensors.
+
+Everything read here is taken for hostile until it has been checked: declared sizes are bounded before anything is
+allocated, nothing is ever unpickled, and whatever cannot be accepted ends in one `InputError` line that names the
+file. Everything written to a path is written atomically.
+"""
+
+from omniup.files.atomic import atomic_write
+from omniup.files.images import MAX_PIXELS, image_tensor, read_image, write_image
+from omniup.files.signals import holds_labels, read_labels, read_signal, write_signal
+from omniup.files.sources import MAX_BYTES, Source
+from omniup.files.tensors import read_tensors, write_tensors
+
+__all__ = [
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "Source",
+    "atomic_write",
+    "holds_labels",
+    "image_tensor",
+    "read_image",
+    "read_labels",
+    "read_signal",
+    "read_tensors",
+    "write_image",
+    "write_signal",
+    "write_tensors",
+]

@@ -1,0 +1,124 @@
+"""One array out of a .npy, .npz or .safetensors file, told apart by their first bytes.
+
+A header is a claim by whoever made the file. It is checked against the bytes that are there and against the caller's
+limit before anything is allocated, and an array of Python objects, which would have to be unpickled, is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Collection
+from typing import IO, BinaryIO, Literal
+
+import numpy as np
+import torch
+from safetensors.torch import load
+from torch import Tensor
+
+from omniup.files.refusals import Subject
+from omniup.files.sources import stream_size
+
+ArrayFormat = Literal["npy", "npz", "safetensors"]
+
+_LISTED = 20  # names in a refusal: enough to find one's own, few enough for a line
+
+
+def array_format(stream: BinaryIO) -> ArrayFormat | None:
+    """Tell which of the array formats a stream begins like, or None; its position is left at the beginning."""
+    start = stream.read(10)
+    stream.seek(0)
+    if start.startswith(np.lib.format.MAGIC_PREFIX):
+        return "npy"
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):  # a zip archive, the second an empty one
+        return "npz"
+    # safetensors has no magic bytes: it begins with the length of a JSON object, in 8 bytes, and that object
+    if start[6:8] == b"\0\0" and start[8:] in (b'{"', b"{}", b"{ "):
+        return "safetensors"
+    return None
+
+
+def read_array(
+    stream: BinaryIO, array_format: ArrayFormat, subject: Subject, *, name: str | None, max_bytes: int
+) -> Tensor:
+    """Read the one array of a file, or the one that `name` picks, as it is stored.
+
+    Args:
+        stream: a seekable stream at its beginning.
+        array_format: what `array_format` found.
+        subject: what refusals speak of.
+        name: which array of an archive; may be None where there is just one.
+        max_bytes: the largest array to accept, by the size its header declares.
+
+    Returns:
+        A tensor of any shape, of integers, booleans or floating-point numbers.
+
+    Raises:
+        InputError: the file is damaged or truncated, the array is too large, or of another type; the archive has no
+            array of this name, or several and `name` is None.
+    """
+    if array_format == "npy":
+        if name is not None:
+            raise subject.refusal(f"is one array without a name, so it has none called {name!r}")
+        return _read_npy(stream, subject, size=stream_size(stream), max_bytes=max_bytes)
+    if array_format == "npz":
+        return _read_npz(stream, subject, name=name, max_bytes=max_bytes)
+    return _read_safetensors(stream, subject, name=name, max_bytes=max_bytes)
+
+
+def _read_npy(stream: IO[bytes], subject: Subject, *, size: int, max_bytes: int) -> Tensor:
+    with subject.attempt("read"):
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(stream)
+        header_size = stream.tell()
+    if dtype.hasobject:
+        raise subject.refusal("holds Python objects, which are never unpickled here")
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise subject.refusal(f"holds numbers of type {dtype}")
+    if min(shape, default=0) < 0:
+        raise subject.refusal(f"declares the shape {list(shape)}")
+    declared = math.prod(shape) * dtype.itemsize
+    _bound(declared, subject, max_bytes)
+    if declared > size - header_size:
+        raise subject.refusal(f"is truncated: it declares {declared} bytes of numbers and holds {size - header_size}")
+    stream.seek(0)
+    with subject.attempt("read"):
+        array = np.lib.format.read_array(stream, allow_pickle=False)
+    return torch.from_numpy(array.astype(dtype.newbyteorder("="), copy=False))
+
+
+def _read_npz(stream: BinaryIO, subject: Subject, *, name: str | None, max_bytes: int) -> Tensor:
+    with subject.attempt("read"), zipfile.ZipFile(stream) as archive:
+        members = {
+            info.filename.removesuffix(".npy"): info for info in archive.infolist() if info.filename.endswith(".npy")
+        }
+        member = members[_pick(members, subject, name)]
+        with archive.open(member) as array:  # which gives no more than file_size bytes, whatever is packed inside
+            return _read_npy(array, subject, size=member.file_size, max_bytes=max_bytes)
+
+
+def _read_safetensors(stream: BinaryIO, subject: Subject, *, name: str | None, max_bytes: int) -> Tensor:
+    _bound(stream_size(stream), subject, max_bytes)
+    with subject.attempt("read"):
+        tensors = load(stream.read())
+    return tensors[_pick(tensors, subject, name)]
+
+
+def _bound(size: int, subject: Subject, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise subject.refusal(f"declares {size} bytes, more than the limit of {max_bytes}")
+
+
+def _pick(names: Collection[str], subject: Subject, name: str | None) -> str:
+    if not names:
+        raise subject.refusal("holds no arrays")
+    if name is not None and name in names:
+        return name
+    if name is None and len(names) == 1:
+        return next(iter(names))
+    listed = ", ".join(repr(known) for known in sorted(names)[:_LISTED])
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    if name is None:
+        raise subject.refusal(f"holds several arrays, so name one of {listed}{more}")
+    raise subject.refusal(f"holds no array called {name!r}, only {listed}{more}")

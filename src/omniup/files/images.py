@@ -1,0 +1,181 @@
+"""Image files and PIL images as guidance in 0..1, and PIL images back to files.
+
+Pillow decodes. This file adds what guidance needs: upright by the EXIF tag, no alpha, 16 bits and floats in full
+precision, and refusals in one line. Colour profiles are not applied: guidance is about edges, not about colours.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+from torch import Tensor
+
+from omniup.files.atomic import atomic_write
+from omniup.files.refusals import Subject, printable
+from omniup.files.sources import Source, open_source
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+"""The formats that are read and written: those in daily use, and no others. PPM stands for its family."""
+
+GREY_16_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+"""Pillow's modes for grey beyond 8 bits; `I` has 32, of which 16-bit files fill the lower half."""
+
+MAX_PIXELS = 2**28
+"""The largest image that is decoded unless the caller says otherwise: 16384 × 16384, 3 GiB as float32."""
+
+ACCEPTED = f"an image ({', '.join(FORMATS[:-1])} or {FORMATS[-1]})"
+
+_SUFFIXES = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".gif": "GIF",
+    ".pbm": "PPM",
+    ".pgm": "PPM",
+    ".ppm": "PPM",
+    ".pfm": "PPM",
+}
+
+_pillow = threading.Lock()
+
+
+def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """Read an image as guidance.
+
+    Args:
+        source: a path, the bytes of a file, or an open binary file. PNG, JPEG, WEBP, BMP, TIFF, GIF (its first frame)
+            and the PPM family are read.
+        max_pixels: the largest image to accept, by the size its header declares, in pixels. It stands in for
+            Pillow's own limit, which is lower.
+
+    Returns:
+        [1, 3, H, W] float32 in 0..1, upright according to the EXIF orientation. Transparent images are composited over
+        white; grey ones have three equal channels. Grey of 16 bits keeps its precision; Pillow brings colour of 16 bits
+        down to 8.
+
+    Raises:
+        InputError: the source is missing, not readable, empty, not an image, damaged, truncated or too large, or its
+            numbers do not fit 0..1 (32-bit integers beyond 0..65535, floats beyond 0..1).
+    """
+    with open_source(source, noun="image", accepted=ACCEPTED) as (stream, subject):
+        image = open_image(stream, subject, max_pixels=max_pixels)
+        return _guidance(upright(image, subject, max_pixels=max_pixels), subject)
+
+
+def image_tensor(image: Image.Image) -> Tensor:
+    """Convert a PIL image to guidance, as `read_image` does.
+
+    Args:
+        image: an image in any mode that Pillow converts to RGB, and in the modes for 16-bit and float grey.
+
+    Returns:
+        [1, 3, H, W] float32 in 0..1.
+
+    Raises:
+        InputError: the image cannot be loaded or converted, or its numbers do not fit 0..1.
+    """
+    subject = Subject("image", "a PIL image in a mode that converts to RGB")
+    return _guidance(upright(image, subject, max_pixels=MAX_PIXELS), subject)
+
+
+def write_image(path: str | Path, image: Image.Image) -> None:
+    """Write a PIL image, atomically.
+
+    Args:
+        path: the file to write; its suffix decides the format. JPEG and WEBP are written at quality 95.
+        image: what to write, in a mode that the format can hold.
+
+    Raises:
+        InputError: the suffix is unknown, the format cannot hold this image, or the file cannot be written.
+    """
+    subject = Subject(printable(path), f"a file name that ends in {', '.join(_SUFFIXES)}")
+    suffix = Path(path).suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise subject.refusal(f"the suffix {suffix!r} is no image format" if suffix else "has no suffix")
+    file_format = _SUFFIXES[suffix]
+    options = {"quality": 95} if file_format in ("JPEG", "WEBP") else {}
+    with atomic_write(path) as file, subject.attempt("written"):
+        image.save(file, format=file_format, **options)
+
+
+def open_image(stream: BinaryIO, subject: Subject, *, max_pixels: int) -> ImageFile:
+    """Open an image without decoding it, once its declared size has been checked.
+
+    Raises:
+        InputError: the stream holds no image of an accepted format, or one that is too large.
+    """
+    with subject.attempt("read"), _pixel_limit(max_pixels):
+        try:
+            image = Image.open(stream, formats=FORMATS)
+        except UnidentifiedImageError as error:  # its message names a stream
+            raise subject.refusal("is not in a format that is read here") from error
+        except Image.DecompressionBombError as error:  # its message speaks of attacks
+            raise subject.refusal(f"declares more pixels than the limit of {max_pixels}") from error
+    return image
+
+
+def upright(image: Image.Image, subject: Subject, *, max_pixels: int) -> Image.Image:
+    """Decode an opened image and turn it as its EXIF orientation says.
+
+    Raises:
+        InputError: the image is damaged or truncated.
+    """
+    with subject.attempt("read"), _pixel_limit(max_pixels):
+        return ImageOps.exif_transpose(image)
+
+
+@contextmanager
+def _pixel_limit(max_pixels: int) -> Iterator[None]:
+    """Let Pillow enforce our limit, since it checks every size before it allocates: a canvas, a frame, a tile.
+
+    Its limit is a global of its module, hence the lock; it raises above twice that number and warns above once.
+    """
+    with _pillow, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        pillows = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]  # only ever compared and doubled
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = pillows
+
+
+def _guidance(image: Image.Image, subject: Subject) -> Tensor:
+    if 0 in image.size:
+        raise subject.refusal(f"has {image.width} × {image.height} pixels")
+    if image.mode in GREY_16_BIT:
+        return _grey(image, subject, white=65535)
+    if image.mode == "F":
+        return _grey(image, subject, white=1)
+    with subject.attempt("read"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # [1, 3 or 4, H, W]
+    if image.mode == "RGB":
+        return pixels.contiguous().float().div_(255)
+    colour, alpha = pixels[:, :3].float(), pixels[:, 3:].float()
+    # in whole numbers up to 255², which float32 holds exactly: an opaque pixel is the same as without alpha
+    return (colour * alpha + 255 * (255 - alpha)).div_(255**2)
+
+
+def _grey(image: Image.Image, subject: Subject, *, white: int) -> Tensor:
+    numbers = np.asarray(image)  # [H, W]
+    if "transparency" in image.info:  # a PNG may name one grey that stands for nothing
+        numbers = np.where(numbers == image.info["transparency"], white, numbers)
+    low, high = numbers.min(), numbers.max()
+    if not (low >= 0 and high <= white):  # not the other way round: a NaN fails every comparison
+        raise subject.refusal(f"its grey values run from {low} to {high}, not within 0..{white}")
+    grey = torch.from_numpy(numbers.astype(np.float32)).div_(white)
+    return grey.repeat(1, 3, 1, 1)

@@ -1,0 +1,56 @@
+"""How a file is refused: the one place that turns what went wrong into an `InputError` of one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from omniup.errors import InputError
+
+
+def printable(name: str | Path) -> str:
+    """Make a file's name fit for a one-line message: quoted and escaped where it would break the line."""
+    text = str(name)
+    return text if text.isprintable() and text else repr(text)
+
+
+def reason(error: Exception) -> str:
+    """Put what an exception says in one line, without the file's name where that can be left out."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a refusal speaks of.
+
+    Attributes:
+        name: the file's name, or a noun such as `image` where there is no name.
+        accepted: what is accepted in its place, as the end of a sentence.
+    """
+
+    name: str
+    accepted: str
+
+    def refusal(self, problem: str) -> InputError:
+        """Make the exception to raise, e.g. `refusal("is empty")`."""
+        return InputError(f"{self.name}: {problem}; accepted: {self.accepted}")
+
+    @contextmanager
+    def attempt(self, done: Literal["read", "written"]) -> Iterator[None]:
+        """Refuse the subject if a library cannot do what the body of this context asks of it.
+
+        Every exception counts: on damaged bytes Pillow, zipfile, NumPy and safetensors raise OSError, ValueError,
+        SyntaxError, KeyError, zlib.error, struct.error, RuntimeError and more, and none of them promises a list. So the
+        body should be the library's calls and little else.
+        """
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:
+            raise self.refusal(f"cannot be {done} ({reason(error)})") from error

@@ -1,0 +1,187 @@
+"""Low-resolution signals and label maps from arrays and images, and signals back to files.
+
+The format is decided by content, so that a pipe or an upload needs no file name. Images are read as the raw numbers
+they store, not as brightness: a depth map in a 16-bit PNG keeps its millimetres, a palette image its label numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save
+from torch import Tensor
+
+from omniup.files.arrays import array_format, read_array
+from omniup.files.atomic import atomic_write
+from omniup.files.images import FORMATS, MAX_PIXELS, open_image
+from omniup.files.raw_images import read_raw_image
+from omniup.files.refusals import Subject, printable
+from omniup.files.sources import MAX_BYTES, Source, open_source
+
+WRITTEN_FORMATS = ("npy", "npz", "safetensors", "png")
+"""The formats that signals are written in, by their suffixes."""
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_FILES = f".npy, .npz, .safetensors or an image ({', '.join(FORMATS)})"
+_SIGNAL = f"real, finite numbers of shape [h, w], [C, h, w] or [B, C, h, w] as {_FILES}"
+_LABELS = f"one integer per pixel, [h, w], as {_FILES}"
+_WRITTEN = (
+    "[B, C, H, W] as .npy, .npz or .safetensors; as .png where B = 1, with one channel in 8 or 16 bits or three in 8"
+)
+
+
+def read_signal(source: Source, *, name: str | None = None, max_bytes: int = MAX_BYTES) -> Tensor:
+    """Read a low-resolution signal from an array file or an image.
+
+    Args:
+        source: a path, the bytes of a file, or an open binary file: .npy, .npz, .safetensors, or an image.
+        name: which array of an .npz or .safetensors file; may be None where there is just one.
+        max_bytes: the largest array to accept, as it is stored, by the size its header declares.
+
+    Returns:
+        [B, C, h, w]; an array of shape [h, w] becomes [1, 1, h, w] and one of [C, h, w] becomes [1, C, h, w]. float16,
+        bfloat16, float32 and float64 are kept, integers and booleans become float32. Images give float32 in the units
+        they store (8 bits 0..255, 16 bits 0..65535, 1 bit 0..1): grey one channel, RGB three, and palette images one
+        channel of palette indices.
+
+    Raises:
+        InputError: the source is missing, not readable, empty, damaged, truncated, too large or in no known format; the
+            numbers are complex, Python objects, not finite, or of another shape; the archive has no array of this name,
+            or several and `name` is None; the image has an alpha channel, or a bit depth that Pillow would rescale.
+    """
+    numbers, subject = _read_numbers(source, "signal", _SIGNAL, name=name, max_bytes=max_bytes)
+    if _are_integers(numbers):
+        numbers = numbers.float()
+    elif numbers.dtype not in _FLOATS:
+        raise subject.refusal(f"holds numbers of type {numbers.dtype}")
+    if not 2 <= numbers.ndim <= 4 or numbers.numel() == 0:
+        raise subject.refusal(f"has the shape {list(numbers.shape)}")
+    signal = numbers.reshape((1,) * (4 - numbers.ndim) + numbers.shape).contiguous()
+    finite = signal.isfinite()
+    if not finite.all():
+        first = int(finite.flatten().byte().argmin())
+        place = [int(index) for index in np.unravel_index(first, signal.shape)]
+        raise subject.refusal(
+            f"{int((~finite).sum())} of its numbers are not finite, the first ({signal.flatten()[first]:g}) at {place}"
+        )
+    return signal
+
+
+def read_labels(source: Source, *, name: str | None = None, max_bytes: int = MAX_BYTES) -> Tensor:
+    """Read a label map from an image or an array of integers.
+
+    Args:
+        source: as for `read_signal`. Of images: palette, 1-bit, 8-bit grey or 16-bit grey.
+        name: as for `read_signal`.
+        max_bytes: as for `read_signal`.
+
+    Returns:
+        [1, h, w] int64, one label per pixel.
+
+    Raises:
+        InputError: as for `read_signal`; or the image is in colour, or the array not of integers, or neither [h, w] nor
+            that shape with leading ones.
+    """
+    numbers, subject = _read_numbers(source, "labels", _LABELS, name=name, max_bytes=max_bytes)
+    if not _are_integers(numbers):
+        raise subject.refusal(f"holds numbers of type {numbers.dtype}")
+    if not 2 <= numbers.ndim <= 4 or numbers.numel() == 0 or math.prod(numbers.shape[:-2]) != 1:
+        raise subject.refusal(f"has the shape {list(numbers.shape)}")
+    return numbers.long().reshape(1, *numbers.shape[-2:])
+
+
+def holds_labels(source: Source) -> bool:
+    """Whether a source is a palette image, which is how label maps are mostly kept.
+
+    Args:
+        source: as for `read_signal`. An open file is rewound afterwards; from a pipe, pass the bytes.
+
+    Raises:
+        InputError: the source is missing, not readable, empty or in no known format.
+    """
+    with open_source(source, noun="signal", accepted=_SIGNAL) as (stream, subject):
+        if array_format(stream):
+            return False
+        image = open_image(stream, subject, max_pixels=MAX_PIXELS)
+        stream.seek(0)
+        return image.mode == "P"
+
+
+def write_signal(path: str | Path | BinaryIO, signal: Tensor, *, bits: int = 8, format: str | None = None) -> None:
+    """Write a signal; to a path atomically.
+
+    Args:
+        path: the file to write, or an open binary file, which may be a pipe and is not closed.
+        signal: [B, C, H, W] on any device. .npy keeps the four dimensions, .npz and .safetensors name the array
+            `signal`. NumPy has no bfloat16, which becomes float32 in .npy and .npz.
+        bits: of a PNG: 8 for whole numbers in 0..255, 16 for 0..65535. A PNG holds one signal (B = 1) of one channel,
+            or of three at 8 bits; its values are rounded and not scaled.
+        format: `npy`, `npz`, `safetensors` or `png`; None takes it from the suffix, which an open file does not have.
+
+    Raises:
+        InputError: the format is unknown or cannot hold this signal, or the file cannot be written.
+    """
+    if isinstance(path, (str, Path)):
+        subject = Subject(printable(path), _WRITTEN)
+        output: AbstractContextManager[BinaryIO] = atomic_write(path)
+        chosen = format or Path(path).suffix.removeprefix(".").lower()
+    else:
+        subject = Subject("signal", _WRITTEN)
+        output = nullcontext(path)
+        chosen = format or ""
+    if chosen not in WRITTEN_FORMATS:
+        raise subject.refusal(
+            f"the format {chosen!r} is unknown" if chosen else "neither a suffix nor `format` is given"
+        )
+    if signal.ndim != 4 or signal.numel() == 0:
+        raise subject.refusal(f"the signal has the shape {list(signal.shape)}")
+    with output as file:
+        _encode(file, signal.detach().cpu().contiguous(), chosen, subject, bits=bits)
+
+
+def _encode(file: BinaryIO, signal: Tensor, format: str, subject: Subject, *, bits: int) -> None:
+    if format == "png":
+        _png(signal, subject, bits=bits).save(file, format="PNG")
+    elif format == "safetensors":
+        file.write(save({"signal": signal}))
+    else:
+        array = (signal.float() if signal.dtype == torch.bfloat16 else signal).numpy()
+        if format == "npz":
+            np.savez(file, signal=array)
+        else:  # np.save would ask for the position in the file, which a pipe does not have
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+            file.write(array.data)
+
+
+def _png(signal: Tensor, subject: Subject, *, bits: int) -> Image.Image:
+    batch, channels = signal.shape[:2]
+    if (batch, channels, bits) not in ((1, 1, 8), (1, 3, 8), (1, 1, 16)):
+        raise subject.refusal(f"a PNG of {bits} bits cannot hold the shape {list(signal.shape)}")
+    values = signal[0].float().round()  # [1 or 3, H, W]
+    low, high = values.min().item(), values.max().item()
+    if not (low >= 0 and high < 2**bits):  # not the other way round: a NaN fails every comparison
+        raise subject.refusal(f"its values run from {low:g} to {high:g}, not within 0..{2**bits - 1}")
+    numbers = values.numpy().astype(np.uint8 if bits == 8 else np.uint16)
+    return Image.fromarray(numbers[0] if channels == 1 else np.ascontiguousarray(numbers.transpose(1, 2, 0)))
+
+
+def _read_numbers(
+    source: Source, noun: str, accepted: str, *, name: str | None, max_bytes: int
+) -> tuple[Tensor, Subject]:
+    with open_source(source, noun=noun, accepted=accepted, max_bytes=max_bytes) as (stream, subject):
+        if found := array_format(stream):
+            return read_array(stream, found, subject, name=name, max_bytes=max_bytes), subject
+        if name is not None:
+            raise subject.refusal(f"is no archive of arrays, so it has none called {name!r}")
+        # as float32 in three channels an image takes 12 bytes a pixel
+        return read_raw_image(stream, subject, max_pixels=min(MAX_PIXELS, max_bytes // 12)), subject
+
+
+def _are_integers(numbers: Tensor) -> bool:
+    return not (numbers.is_floating_point() or numbers.is_complex())

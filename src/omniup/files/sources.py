@@ -1,0 +1,81 @@
+"""What can be read: a path, the bytes of a file, or an open binary file, all seen as one seekable stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from io import SEEK_END, BytesIO
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+from omniup.files.refusals import Subject, printable
+
+Source: TypeAlias = str | Path | bytes | BinaryIO
+"""A path, the bytes of a file, or an open binary file, which is read from its beginning and not closed."""
+
+MAX_BYTES = 2**32
+"""How much is read from a pipe, and how large a signal may be, unless the caller says otherwise."""
+
+_CHUNK = 2**20
+
+
+@contextmanager
+def open_source(
+    source: Source, *, noun: str, accepted: str, max_bytes: int = MAX_BYTES
+) -> Iterator[tuple[BinaryIO, Subject]]:
+    """Open a source for the length of a `with` block.
+
+    Args:
+        source: what to open.
+        noun: what refusals call a source that has no name, e.g. `image`.
+        accepted: what refusals say is accepted.
+        max_bytes: the most that is read from a source that cannot seek, such as a pipe, and must be held in memory.
+
+    Yields:
+        The source as a stream at its beginning, and the subject for refusals.
+
+    Raises:
+        InputError: the file is missing, a directory, not readable or empty, or a pipe gives more than `max_bytes`.
+    """
+    subject = Subject(_name(source, noun), accepted)
+    with ExitStack() as closing:
+        with subject.attempt("read"):
+            if isinstance(source, bytes):
+                stream: BinaryIO = BytesIO(source)
+            elif isinstance(source, (str, Path)):
+                stream = _seekable(closing.enter_context(Path(source).open("rb")), subject, max_bytes)
+            else:
+                stream = _seekable(source, subject, max_bytes)
+            if not stream.read(1):
+                raise subject.refusal("is empty")
+            stream.seek(0)
+        yield stream, subject
+
+
+def stream_size(stream: BinaryIO) -> int:
+    """Measure a seekable stream in bytes; its position is left at the beginning."""
+    stream.seek(0, SEEK_END)
+    size = stream.tell()
+    stream.seek(0)
+    return size
+
+
+def _name(source: Source, noun: str) -> str:
+    if isinstance(source, bytes):
+        return noun
+    name = source if isinstance(source, (str, Path)) else getattr(source, "name", noun)
+    return printable(name) if isinstance(name, (str, Path)) else noun  # a file descriptor's name is its number
+
+
+def _seekable(stream: BinaryIO, subject: Subject, max_bytes: int) -> BinaryIO:
+    try:
+        stream.seek(0)
+    except OSError:  # a pipe or a terminal
+        held = BytesIO()
+        while chunk := stream.read(_CHUNK):
+            held.write(chunk)
+            if held.tell() > max_bytes:
+                raise subject.refusal(f"gives more than {max_bytes} bytes") from None
+        held.seek(0)
+        return held
+    return stream

@@ -1,0 +1,54 @@
+"""Named tensors with a few words of metadata: one safetensors file, which holds numbers and can run nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from omniup.files.atomic import atomic_write
+from omniup.files.sources import open_source
+
+
+def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write named tensors to a safetensors file, atomically.
+
+    Args:
+        path: the file to write.
+        tensors: what to write, from any device, views and tensors that share memory included.
+        metadata: what to say about them.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    packed = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)  # safetensors takes no views
+        for name, tensor in tensors.items()
+    }
+    with atomic_write(path) as file:
+        file.write(save(packed, metadata))
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read what `write_tensors` wrote.
+
+    Args:
+        path: a safetensors file.
+
+    Returns:
+        The tensors, on the CPU, and the metadata, empty where the file has none.
+
+    Raises:
+        InputError: the file is missing, empty, damaged, truncated or not a safetensors file.
+    """
+    # safe_open maps the file by its path; opening it here first gives a missing one the words that it has everywhere
+    with (
+        open_source(path, noun="tensors", accepted="a safetensors file") as (_, subject),
+        subject.attempt("read"),
+        safe_open(path, framework="pt") as file,
+    ):
+        names = file.keys()
+        return {name: file.get_tensor(name) for name in names}, file.metadata() or {}

@@ -1,0 +1,168 @@
+"""L1 distance between a mix and a target, with its gradient, in one pass: the inner loop of test-time optimisation.
+
+The derivative of an L1 loss at a pixel needs nothing but that pixel's output, so each group's weights serve the forward
+and the backward pass while they are in the cache, and are made once. What does not change from one step to the next
+(queries, values, targets, which cell lies where) is laid out group by group once and kept, if the memory allows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from omniup.mixing.attention import (
+    DEFAULT_MEMORY,
+    Embedding,
+    exact,
+    occurrences,
+    precision,
+    radii,
+    stack,
+    tile_size,
+)
+from omniup.mixing.groups import Groups, gather, groups, scatter_add
+from omniup.mixing.windows import Windows
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Part:
+    """Some groups, ordered by the lengths of their lists, and what of them never changes."""
+
+    images: slice
+    group: Groups
+    queries: Tensor  # [B, n, D + 1, P]
+    values: Tensor  # [B, n, C + 1, K], the last channel is 1
+    targets: Tensor  # [B, n, C, P]
+
+
+class L1Objective:
+    """mean |mix(key) - target| over the pixels and channels of each image, to be minimised over the keys.
+
+    Args:
+        query: [B, F, H, W], as in `mix`.
+        value: [B, C, h, w], what is mixed.
+        target: [B, C, H, W], what the mix should be.
+        windows: as in `mix`.
+        embed: as in `mix`.
+        memory: as in `mix`; what is kept between calls counts.
+
+    Raises:
+        ValueError: `memory` does not suffice for a few pixels' windows.
+    """
+
+    def __init__(
+        self,
+        query: Tensor,
+        value: Tensor,
+        target: Tensor,
+        windows: Windows,
+        embed: Embedding,
+        memory: int = DEFAULT_MEMORY,
+    ) -> None:
+        self.query, self.value, self.target = query.flatten(2), value.flatten(2), target.flatten(2)
+        self.windows, self.embed = windows, embed
+        self._like = query.new_empty(0, dtype=precision(query, value))
+        numbers = 2 * (embed.width + query.shape[1] + 2 * value.shape[1])
+        size = dict(windows=windows, numbers=numbers, like=self._like, by_radius=True)
+        # One half of the memory holds what is laid out: all of it, or else one part at a time.
+        self._longest, self._block = tile_size(**size, memory=memory // 2, longest=32)
+        p, k = windows.most_pixels(self._longest), windows.most_candidates
+        group_bytes = (p + k) * (numbers + 12) * self._like.itemsize
+        self._most = max(1, memory // 2 // group_bytes)
+        everything = len(query) * math.prod(windows.size) // p * group_bytes
+        self._kept = list(self._lay_out()) if everything <= memory // 2 else None
+
+    def __call__(self, key: Tensor, reach: Tensor | None = None) -> Tensor:
+        """The loss of each image.
+
+        Args:
+            key: [B, G, h, w], as in `mix`.
+            reach: [B, 1, h, w], as in `mix`.
+
+        Returns:
+            [B], differentiable (once) in `key`.
+        """
+        loss: Tensor = _L1.apply(key.flatten(2), reach, self)
+        return loss
+
+    def parts(self) -> Iterator[_Part]:
+        """All pixels of all images."""
+        return iter(self._kept) if self._kept is not None else self._lay_out()
+
+    def _lay_out(self) -> Iterator[_Part]:
+        for image in range(len(self.query)):
+            images = slice(image, image + 1)
+            for group in groups(self.windows, longest=self._longest, most=self._most, like=self._like, by_count=True):
+                queries = self.embed.query(gather(self.query[images], group.pixels), group, images)  # [B, D, n, P]
+                values = gather(self.value[images], group.cells)  # [B, C, n, K]
+                one_hot, _ = occurrences(group, self.windows, None, slice(None), values.shape[3])
+                yield _Part(
+                    images,
+                    group,
+                    stack(queries, one_hot).contiguous(),
+                    stack(values, torch.ones_like(values[:, :1])).contiguous(),
+                    gather(self.target[images], group.pixels).transpose(1, 2).contiguous(),
+                )
+
+    def loss_and_gradient(self, part: _Part, keys: Tensor, radius: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Work through one part.
+
+        Args:
+            part: which.
+            keys: [B, n, D + 1, K].
+            radius: [B, 1, n, P], of each pixel; None where all have the largest.
+
+        Returns:
+            Sum of |mix - target|, [B], and its gradient with respect to `keys`.
+        """
+        loss, dkeys, d = keys.new_zeros(len(keys)), torch.zeros_like(keys), self.embed.width
+        for start in range(0, keys.shape[1], self._block):
+            n = slice(start, start + self._block)
+            k = slice(int(part.group.count[n].max()))
+            query, key, value = part.queries[:, n], keys[:, n, :, k], part.values[:, n, :, k]
+            if radius is not None and bool((radius[:, :, n] < self.windows.radius).any()):
+                more = occurrences(part.group, self.windows, radius, n, k.stop)
+                query, key = (stack(a[:, :, :d].transpose(1, 2), b) for a, b in zip((query, key), more, strict=True))
+            weights = (query.mT @ key).softmax(-1)  # [B, n, P, K]
+            mixed = value[:, :, :-1] @ weights.mT  # [B, n, C, P]
+            error = mixed - part.targets[:, n]
+            loss += error.abs().sum((1, 2, 3))
+            g = error.sign_()  # [B, n, C, P], the derivative of the loss by the mix
+            # dlogits = w ⊙ (⟨g, v⟩ - ⟨g, mix⟩); the second term rides along as the product with a channel of ones.
+            g = torch.cat([g, -(g * mixed).sum(2, keepdim=True)], dim=2)  # [B, n, C + 1, P]
+            dlogits = (g.mT @ value).mul_(weights)  # [B, n, P, K]
+            dkeys[:, n, :d, k] = query[:, :, :d] @ dlogits  # [B, n, D, K]
+        return loss, dkeys
+
+
+class _L1(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, key: Tensor, reach: Tensor | None, objective: L1Objective) -> Tensor:
+        losses = key.new_zeros(len(key))
+        dkey = torch.zeros_like(key)
+        with exact(key.device):
+            for part in objective.parts():
+                cells = gather(key[part.images].detach(), part.group.cells).requires_grad_()  # [B, G, n, K]
+                with torch.enable_grad():
+                    keys = objective.embed.key(cells, part.group, part.images)  # [B, D, n, K]
+                    keys = stack(keys, part.group.log_occurrences[None])  # [B, n, D + 1, K]
+                radius = None if reach is None else radii(reach[part.images], objective.windows, part.group)
+                loss, dkeys = objective.loss_and_gradient(part, keys.detach(), radius)
+                (dcells,) = torch.autograd.grad(keys, cells, dkeys)
+                losses[part.images] += loss
+                scatter_add(dkey[part.images], part.group.cells, dcells)
+        scale = 1 / (objective.target.shape[1] * objective.target.shape[2])  # the mean over channels and pixels
+        ctx.save_for_backward(dkey.mul_(scale))
+        return losses.mul_(scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dlosses: Tensor) -> tuple[Tensor, None, None]:
+        (dkey,) = ctx.saved_tensors
+        return dlosses.view(-1, 1, 1) * dkey, None, None

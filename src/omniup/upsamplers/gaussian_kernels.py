@@ -1,0 +1,329 @@
+"""Anisotropic Gaussian kernels, one for each low-resolution cell, and what they render (arXiv 2511.16301, section 3).
+
+Cell q has the spatial widths sigma_x, sigma_y (pixels), the angle theta (radians) and the width sigma_r of its range
+term (guidance units). For a pixel p with colour I_p, where d = centre(p) - centre(q):
+
+    d'   = (cos θ dx + sin θ dy, -sin θ dx + cos θ dy)
+    logit = -1/2 [ (dx' / σ_x)² + (dy' / σ_y)² ] - |I_p - I_q|² / (2 σ_r²)
+
+The logit is quadratic in d and in I_p, so it is an inner product of a vector of the pixel and one of the cell, and the
+mixing engine needs nothing else. Fixed kernels are joint bilateral upsampling (Kopf et al. 2007); `upsample_anything.py`
+fits them to an image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from omniup.errors import InputError
+from omniup.files import read_tensors, write_tensors
+from omniup.mixing import DEFAULT_MEMORY, Groups, Windows, entropy, mix, mix_at
+from omniup.mixing.groups import gather
+from omniup.upsamplers.base import Size, check_signal, parse_memory
+
+FORMAT = "omniup.GaussianKernels"
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Which cells around a pixel its kernels come from.
+
+    Attributes:
+        shape: `"square"`, centred on cell floor(u) (the spec), or `"disc"`, centred on the pixel's own cell (the
+            authors' code).
+        radius: 0 to 16, in cells.
+        sigmas: of a disc: a pixel's radius is no more than so many sigmas, where the radius counts cells and sigma
+            pixels (the authors' code has 2). None for the same radius everywhere.
+    """
+
+    shape: Literal["square", "disc"] = "square"
+    radius: int = 2
+    sigmas: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.shape not in ("square", "disc"):
+            raise InputError(f"window is {self.shape!r}: accepted are square and disc")
+        if not (isinstance(self.radius, int) and 0 <= self.radius <= 16):
+            raise InputError(f"radius is {self.radius!r}: accepted are whole numbers from 0 to 16")
+        if self.sigmas is not None and not (self.shape == "disc" and self.sigmas > 0):
+            raise InputError(f"sigmas is {self.sigmas!r}: accepted are positive numbers, and only for discs")
+
+    def windows(self, size: Size, grid: Size) -> Windows:
+        """Lay the windows out for an output (H, W) and a grid (h, w)."""
+        return (Windows.square if self.shape == "square" else Windows.disc)(size, grid, self.radius)
+
+    def reach(self, sigma_x: Tensor, sigma_y: Tensor) -> Tensor | None:
+        """The radius around each cell, [B, 1, h, w] in cells; None where all have the largest."""
+        if self.sigmas is None:
+            return None
+        reach = (self.sigmas * torch.maximum(sigma_x, sigma_y).detach()).ceil().clamp(1, self.radius)
+        return reach if bool((reach < self.radius).any()) else None
+
+
+@dataclasses.dataclass
+class History:
+    """What happened during a fit.
+
+    Attributes:
+        losses: mean absolute error of the reconstruction before each step, averaged over the batch.
+        seconds: how long each stage took.
+        device: where it ran.
+        dtype: in which precision.
+    """
+
+    losses: list[float] = dataclasses.field(default_factory=list)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    device: str = ""
+    dtype: str = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GaussianKernels:
+    """The kernels of an image's cells: render any signal on that grid with them.
+
+    Attributes:
+        sigma_x: [B, 1, h, w], width along the kernel's first axis, in pixels, above 0.
+        sigma_y: [B, 1, h, w], width along its second axis, likewise.
+        theta: [B, 1, h, w], angle of the first axis, in radians.
+        sigma_r: [B, 1, h, w], width of the range term, in guidance units, above 0.
+        guidance: [B, G, H, W], the image, in 0..1.
+        cell_guidance: [B, G, h, w], the colour of each cell.
+        window: which cells a pixel draws from.
+        history: of the fit they come from; empty if there was none.
+    """
+
+    sigma_x: Tensor
+    sigma_y: Tensor
+    theta: Tensor
+    sigma_r: Tensor
+    guidance: Tensor
+    cell_guidance: Tensor
+    window: Window
+    history: History = dataclasses.field(default_factory=History)
+
+    @property
+    def grid(self) -> Size:
+        """(h, w), in cells."""
+        return self.sigma_x.shape[2], self.sigma_x.shape[3]
+
+    @property
+    def size(self) -> Size:
+        """(H, W), in pixels."""
+        return self.guidance.shape[2], self.guidance.shape[3]
+
+    def render(self, signal: Tensor, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
+        """Upsample a signal.
+
+        Args:
+            signal: [B, C, h, w], any floating-point type; [N, C, h, w] with any N if the kernels are of one image.
+            memory: of working space, in bytes or as a text such as `"512MB"`.
+
+        Returns:
+            [B, C, H, W] in the signal's type: each value a convex mix of the signal's values in the window.
+            Differentiable in the signal.
+
+        Raises:
+            InputError: the signal's shape does not fit the kernels, or its values are not finite.
+        """
+        signal, batch = self._accept(signal)
+        out = mix(
+            self.guidance,
+            precision(self.sigma_x, self.sigma_y, self.theta, self.sigma_r),
+            signal,
+            self.window.windows(self.size, self.grid),
+            embed=GaussianEmbedding(self.cell_guidance),
+            reach=self.window.reach(self.sigma_x, self.sigma_y),
+            memory=parse_memory(memory),
+        )
+        return out.reshape(batch, -1, *self.size)
+
+    def render_at(self, signal: Tensor, points: Tensor, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
+        """Upsample a signal at some pixels only, at the cost of those.
+
+        Args:
+            signal: [B, C, h, w], as in `render`.
+            points: [B, N, 2] or, for the same in each image, [N, 2]; whole numbers, (y, x).
+            memory: as in `render`.
+
+        Returns:
+            [B, N, C] in the signal's type, equal to what `render` gives there.
+
+        Raises:
+            InputError: as `render`; or points of another shape, or outside the image.
+        """
+        signal, batch = self._accept(signal)
+        points = self._accept_points(points)
+        query = self.guidance[torch.arange(len(points), device=points.device)[:, None], :, points[..., 0], points[..., 1]]
+        out = mix_at(
+            query.mT,  # [B, G, N]
+            precision(self.sigma_x, self.sigma_y, self.theta, self.sigma_r),
+            signal,
+            self.window.windows(self.size, self.grid),
+            points,
+            embed=GaussianEmbedding(self.cell_guidance),
+            reach=self.window.reach(self.sigma_x, self.sigma_y),
+            memory=parse_memory(memory),
+        )
+        return out.reshape(batch, -1, points.shape[1]).mT
+
+    def confidence(self, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
+        """How sure the mix is of its cells: 1 where one cell has all the weight, 0 where all have the same.
+
+        Args:
+            memory: as in `render`.
+
+        Returns:
+            [B, 1, H, W] in 0..1: one minus the entropy of the weights over that of equal weights.
+        """
+        windows = self.window.windows(self.size, self.grid)
+        nats = entropy(
+            self.guidance,
+            precision(self.sigma_x, self.sigma_y, self.theta, self.sigma_r),
+            windows,
+            embed=GaussianEmbedding(self.cell_guidance),
+            reach=self.window.reach(self.sigma_x, self.sigma_y),
+            memory=parse_memory(memory),
+        )
+        most = math.log(windows.shape.sum())
+        return (1 - nats / most).clamp_(0, 1) if most > 0 else torch.ones_like(nats)
+
+    def save(self, path: str | Path) -> None:
+        """Write the kernels, with the guidance that they need, to a .safetensors file, whole or not at all.
+
+        Guidance that came from 8-bit pixels is stored as such, in a quarter of the space.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        metadata = {
+            "format": FORMAT,
+            "version": str(VERSION),
+            "grid": json.dumps(self.grid),
+            "size": json.dumps(self.size),
+            "window": json.dumps(dataclasses.asdict(self.window)),
+            "history": json.dumps(dataclasses.asdict(self.history)),
+        }
+        pixels = (self.guidance * 255).round().to(torch.uint8)
+        exact = torch.equal(pixels.to(self.guidance.dtype) / 255, self.guidance)
+        tensors = {name: getattr(self, name) for name in _MAPS} | {"guidance": pixels if exact else self.guidance}
+        write_tensors(path, {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> GaussianKernels:
+        """Read kernels that `save` wrote.
+
+        Raises:
+            InputError: the file is missing or damaged, holds something else, or is of a later version.
+        """
+        tensors, metadata = read_tensors(path)
+        if metadata.get("format") != FORMAT:
+            raise InputError(f"{path} holds no Gaussian kernels: accepted are files that `omniup fit` or `save` wrote")
+        if metadata.get("version") != str(VERSION):
+            raise InputError(f"{path} has version {metadata.get('version')}: this omniup reads version {VERSION}")
+        try:
+            kernels = cls._from_file(tensors, metadata)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+        return kernels
+
+    @classmethod
+    def _from_file(cls, tensors: dict[str, Tensor], metadata: dict[str, str]) -> GaussianKernels:
+        guidance = tensors["guidance"]
+        if guidance.dtype == torch.uint8:
+            guidance = guidance.to(tensors["cell_guidance"].dtype) / 255
+        maps = {name: tensors[name] for name in _MAPS}
+        window, history = (json.loads(metadata[name]) for name in ("window", "history"))
+        kernels = cls(**maps, guidance=guidance, window=Window(**window), history=History(**history))
+        batch, channels = guidance.shape[:2]
+        grid, size = tuple(json.loads(metadata["grid"])), tuple(json.loads(metadata["size"]))
+        shapes: dict[str, tuple[Any, ...]] = {name: (batch, 1, *grid) for name in _PARAMETERS}
+        shapes |= {"guidance": (batch, channels, *size), "cell_guidance": (batch, channels, *grid)}
+        for name, shape in shapes.items():
+            tensor = getattr(kernels, name)
+            if tuple(tensor.shape) != shape or not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+                raise ValueError(f"{name} is no finite map of shape {list(shape)}")
+        for name in ("sigma_x", "sigma_y", "sigma_r"):
+            if not (getattr(kernels, name) > 0).all():
+                raise ValueError(f"{name} is not positive everywhere")
+        return kernels
+
+    def _accept(self, signal: Tensor) -> tuple[Tensor, int]:
+        """Check a signal; several signals of one image become channels of one: (signal, batch)."""
+        check_signal(signal)
+        if tuple(signal.shape[2:]) != self.grid:
+            got, grid = (" × ".join(map(str, sides)) for sides in (signal.shape[2:], self.grid))
+            raise InputError(f"signal is {got}: these kernels accept {grid}")
+        batch, images = len(signal), len(self.guidance)
+        if batch != images and images != 1:
+            raise InputError(f"signal is a batch of {batch}: these kernels accept a batch of {images}")
+        return signal.reshape(images, -1, *self.grid), batch
+
+    def _accept_points(self, points: Tensor) -> Tensor:
+        images = len(self.guidance)
+        if not isinstance(points, Tensor) or points.is_floating_point() or points.ndim not in (2, 3):
+            raise InputError("points: accepted are whole numbers, a tensor [B, N, 2] or [N, 2]")
+        points = points.expand(images, -1, -1).to(self.guidance.device) if points.ndim == 2 else points
+        if len(points) != images or points.shape[2] != 2:
+            raise InputError(f"points has the shape {list(points.shape)}: accepted is [{images}, N, 2]")
+        if ((points < 0) | (points >= points.new_tensor(self.size))).any():
+            raise InputError(f"points: some lie outside the image of {self.size[0]} × {self.size[1]}")
+        return points
+
+
+_PARAMETERS = ("sigma_x", "sigma_y", "theta", "sigma_r")
+_MAPS = (*_PARAMETERS, "cell_guidance")
+
+
+def precision(sigma_x: Tensor, sigma_y: Tensor, theta: Tensor, sigma_r: Tensor) -> Tensor:
+    """Inverse covariances: four maps [B, 1, h, w] to [B, 4, h, w], the entries xx, xy, yy and that of the range."""
+    cos, sin = theta.cos(), theta.sin()
+    x, y = sigma_x**-2, sigma_y**-2
+    return torch.cat([cos**2 * x + sin**2 * y, cos * sin * (x - y), sin**2 * x + cos**2 * y, sigma_r**-2], dim=1)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GaussianEmbedding:
+    """Logits of Gaussian kernels as inner products, from colours of pixels and precisions of cells.
+
+    Positions and colours are taken relative to the cell in the middle of the window: the terms cancel, and what is
+    left of large ones would be noise.
+
+    Attributes:
+        cell_guidance: [B, G, h, w], the colour of each cell.
+    """
+
+    cell_guidance: Tensor
+
+    @property
+    def width(self) -> int:
+        """D = 7 + G: six for the position and for constants, one for the brightness, the colour."""
+        return 7 + self.cell_guidance.shape[1]
+
+    def query(self, pixels: Tensor, group: Groups, images: slice) -> Tensor:
+        """[B, G, n, P], the pixels' colours, to [B, D, n, P]: x², xy, y², x, y, 1, |I|², I."""
+        colour = pixels - self._colour(group.middle.unsqueeze(1), images)  # [B, G, n, P]
+        y, x = group.pixel_offset  # [n, P]
+        position = torch.stack([x * x, x * y, y * y, x, y, torch.ones_like(x)])  # [6, n, P]
+        position = position.expand(len(colour), *position.shape)
+        return torch.cat([position, colour.square().sum(1, keepdim=True), colour], dim=1)
+
+    def key(self, cells: Tensor, group: Groups, images: slice) -> Tensor:
+        """[B, 4, n, K], the cells' precisions, to [B, D, n, K]: the coefficients of those."""
+        colour = self._colour(group.cells, images) - self._colour(group.middle.unsqueeze(1), images)  # [B, G, n, K]
+        xx, xy, yy, r = cells.unbind(1)  # [B, n, K]
+        y, x = group.cell_offset  # [n, K]
+        along_x, along_y = xx * x + xy * y, xy * x + yy * y
+        constant = -0.5 * (x * along_x + y * along_y + r * colour.square().sum(1))
+        quadratic = torch.stack([-0.5 * xx, -xy, -0.5 * yy, along_x, along_y, constant, -0.5 * r], dim=1)
+        return torch.cat([quadratic, r.unsqueeze(1) * colour], dim=1)
+
+    def _colour(self, cells: Tensor, images: slice) -> Tensor:
+        return gather(self.cell_guidance[images].flatten(2), cells)

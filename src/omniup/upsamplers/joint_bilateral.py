@@ -1,0 +1,53 @@
+"""Fixed joint bilateral upsampling (Kopf et al. 2007): the same Gaussian kernel at every cell, nothing is fitted."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from omniup.errors import InputError
+from omniup.mixing import DEFAULT_MEMORY
+from omniup.upsamplers.base import ImageLike, Size, check_inputs, register, resize
+from omniup.upsamplers.gaussian_kernels import GaussianKernels, Window
+
+
+@register("joint_bilateral", "the same Gaussian kernel at every cell, in space and in colour; nothing is fitted")
+@dataclasses.dataclass(frozen=True)
+class JointBilateral:
+    """Mixes the cells around a pixel by their distance in space and in colour (spec, section 7).
+
+    Attributes:
+        sigma_x: width in space along the kernel's first axis, in pixels.
+        sigma_y: width along the second, in pixels.
+        theta: angle of the first axis, in radians.
+        sigma_r: width in colour, in guidance units.
+        radius: of the square window, in cells.
+    """
+
+    sigma_x: float = 16.0
+    sigma_y: float = 16.0
+    theta: float = 0.0
+    sigma_r: float = 0.12
+    radius: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("sigma_x", "sigma_y", "sigma_r"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(f"{name} is {getattr(self, name)!r}: accepted are positive numbers")
+        Window("square", self.radius)  # which checks the radius
+
+    def __call__(
+        self, image: ImageLike, signal: Tensor, size: Size | None = None, *, memory: int = DEFAULT_MEMORY
+    ) -> Tensor:
+        """Upsample; see `Upsampler`."""
+        guidance, size = check_inputs(image, signal, size)
+        return self.kernels(resize(guidance, size), (signal.shape[2], signal.shape[3])).render(signal, memory=memory)
+
+    def kernels(self, guidance: Tensor, grid: Size) -> GaussianKernels:
+        """The kernels for guidance [B, G, H, W] on a grid (h, w)."""
+        values = (self.sigma_x, self.sigma_y, self.theta, self.sigma_r)
+        maps = (guidance.new_full((len(guidance), 1, *grid), value) for value in values)
+        cells = F.interpolate(guidance, grid, mode="bilinear")
+        return GaussianKernels(*maps, guidance=guidance, cell_guidance=cells, window=Window("square", self.radius))

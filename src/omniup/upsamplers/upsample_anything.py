@@ -1,0 +1,320 @@
+"""Upsample Anything (arXiv 2511.16301): fit Gaussian kernels to one image, then render any signal with them.
+
+Test-time optimisation (TTO) asks that the kernels, mixing the downsampled image, give the image back. There is no
+training: what is learnt is learnt from this image alone and forgotten with it.
+
+Two presets: `spec`, the settings of the demo's specification, and `paper`, those of the authors' published code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from omniup.errors import InputError
+from omniup.mixing import DEFAULT_MEMORY
+from omniup.mixing.objective import L1Objective
+from omniup.upsamplers.base import ImageLike, Size, as_guidance, check_inputs, check_size, parse_memory, register, resize
+from omniup.upsamplers.gaussian_kernels import GaussianEmbedding, GaussianKernels, History, Window, precision
+
+logger = logging.getLogger(__name__)
+
+#: Added to a softplus, so that no width is ever zero.
+EPS = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a fit has come, told before each step.
+
+    Attributes:
+        iteration: steps taken so far.
+        iterations: steps to take.
+        loss: mean absolute error of the reconstruction.
+        seconds_left: estimated from the steps so far.
+    """
+
+    iteration: int
+    iterations: int
+    loss: float
+    seconds_left: float
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class UpsampleAnything:
+    """Fits Gaussian kernels to an image. The defaults are those of the preset `spec`.
+
+    Attributes:
+        window: `"square"` or `"disc"`; see `Window`.
+        radius: of the window, in cells, 0 to 16.
+        window_sigmas: of a disc: its radius is at most so many sigmas (counting cells and pixels alike, as the
+            authors' code does); None for `radius` everywhere.
+        positive: how widths are kept positive: `"softplus"` or `"exp"` of what is optimised.
+        sigma: the widths in space to start from, in pixels.
+        sigma_r: the width of the range term to start from, in guidance units.
+        sigma_limits: the widths in space are clamped to this interval; None for no clamp.
+        sigma_r_limits: the width of the range term likewise.
+        downsample: how the image that is mixed is made: `"bilinear"` or `"bicubic"`, without smoothing. Colours in
+            the range term are bilinear always.
+        lr: Adam's step size.
+        lr_decay: factor on the step size after each step.
+        iterations: steps; 0 leaves the kernels as they start.
+        sigma_weight: regulariser, times mean |sigma - its start|, in pixels.
+        theta_weight: regulariser, times mean |theta| or theta's total variation, in radians.
+        theta_penalty: which of the two: `"absolute"` or `"variation"`.
+        sigma_r_weight: regulariser, times mean |sigma_r - its start|.
+        tolerance: stop early once the loss has fallen by less than this fraction over ten steps; None to never stop.
+    """
+
+    window: Literal["square", "disc"] = "square"
+    radius: int = 2
+    window_sigmas: float | None = None
+    positive: Literal["softplus", "exp"] = "softplus"
+    sigma: float = 16.0
+    sigma_r: float = 0.12
+    sigma_limits: tuple[float, float] | None = (1.0, 64.0)
+    sigma_r_limits: tuple[float, float] | None = (0.01, 1.0)
+    downsample: Literal["bilinear", "bicubic"] = "bilinear"
+    lr: float = 1e-3
+    lr_decay: float = 1.0
+    iterations: int = 50
+    sigma_weight: float = 0.0
+    theta_weight: float = 0.0
+    theta_penalty: Literal["absolute", "variation"] = "absolute"
+    sigma_r_weight: float = 0.0
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        _ = self._window  # which checks its part
+        for name, accepted in (
+            ("positive", ("softplus", "exp")),
+            ("downsample", ("bilinear", "bicubic")),
+            ("theta_penalty", ("absolute", "variation")),
+        ):
+            if getattr(self, name) not in accepted:
+                raise InputError(f"{name} is {getattr(self, name)!r}: accepted are {' and '.join(accepted)}")
+        for name, low, high in (
+            ("sigma", 0.01, 1e4),
+            ("sigma_r", 1e-4, 1e4),
+            ("lr", 0.0, 10.0),
+            ("lr_decay", 0.0, 1.0),
+            ("iterations", 0, 100_000),
+            ("sigma_weight", 0.0, 1e6),
+            ("theta_weight", 0.0, 1e6),
+            ("sigma_r_weight", 0.0, 1e6),
+            ("tolerance", 0.0, 1.0),
+        ):
+            value = getattr(self, name)
+            if value is None and name == "tolerance":
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+                raise InputError(f"{name} is {value!r}: accepted is {low:g} to {high:g}")
+        if not isinstance(self.iterations, int):
+            raise InputError(f"iterations is {self.iterations!r}: accepted are whole numbers")
+        for name in ("sigma_limits", "sigma_r_limits"):
+            limits = getattr(self, name)
+            if limits is not None and not (len(limits) == 2 and 0 < limits[0] <= limits[1]):
+                raise InputError(f"{name} is {limits!r}: accepted are two positive numbers, the lower first")
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> UpsampleAnything:
+        """One of the `PRESETS`, with changes.
+
+        Raises:
+            InputError: no such preset or setting, or a value out of range.
+
+        Example:
+            >>> UpsampleAnything.preset("paper", iterations=20).radius
+            8
+        """
+        if name not in PRESETS:
+            raise InputError(f"preset is {name!r}: accepted are {', '.join(PRESETS)}")
+        known = [field.name for field in dataclasses.fields(cls)]
+        if unknown := sorted(changes.keys() - set(known)):
+            raise InputError(f"settings: there is no {', '.join(unknown)}; accepted are {', '.join(known)}")
+        return cls(**{**PRESETS[name], **changes})
+
+    def __call__(
+        self, image: ImageLike, signal: Tensor, size: Size | None = None, *, memory: int = DEFAULT_MEMORY
+    ) -> Tensor:
+        """Fit the image and upsample the signal; see `Upsampler`."""
+        guidance, size = check_inputs(image, signal, size)
+        kernels = self.fit(resize(guidance, size), (signal.shape[2], signal.shape[3]), memory=memory)
+        return kernels.render(signal, memory=memory)
+
+    def fit(
+        self,
+        image: ImageLike,
+        grid: Size,
+        *,
+        progress: ProgressCallback | None = None,
+        memory: int | str = DEFAULT_MEMORY,
+    ) -> GaussianKernels:
+        """Fit one kernel for each cell of a grid, for every image of a batch on its own.
+
+        Args:
+            image: the guidance, with any number of channels: PIL; array [H, W] or [H, W, G]; tensor [B, G, H, W].
+            grid: (h, w): of the signals to be rendered, in cells. Any ratio to the image's size.
+            progress: called before each step; what it raises ends the fit.
+            memory: of working space, in bytes or as a text such as `"512MB"`.
+
+        Returns:
+            The kernels, on the image's device, with the losses and times of the fit in `history`.
+
+        Raises:
+            InputError: the image or the grid cannot be accepted.
+        """
+        began = time.perf_counter()
+        guidance = as_guidance(image)
+        size = guidance.shape[2], guidance.shape[3]
+        check_size(grid, (1, 1), name="grid")
+        check_size(size, grid)
+        with torch.enable_grad():
+            return self._fit(guidance.detach(), grid, progress, parse_memory(memory), began)
+
+    def cell_image(self, guidance: Tensor, grid: Size) -> Tensor:
+        """The downsampled image that a fit mixes, and the reconstruction renders: [B, G, H, W] to [B, G, h, w]."""
+        return F.interpolate(guidance, grid, mode=self.downsample)
+
+    @property
+    def _window(self) -> Window:
+        return Window(self.window, self.radius, self.window_sigmas)
+
+    def _fit(
+        self, guidance: Tensor, grid: Size, progress: ProgressCallback | None, memory: int, began: float
+    ) -> GaussianKernels:
+        cells = F.interpolate(guidance, grid, mode="bilinear")
+        objective = L1Objective(
+            guidance,
+            self.cell_image(guidance, grid),
+            guidance,
+            self._window.windows((guidance.shape[2], guidance.shape[3]), grid),
+            GaussianEmbedding(cells),
+            memory,
+        )
+        raw = self._start(guidance, grid)
+        adam = _Adam(raw, self.lr, self.lr_decay)
+        history = History(device=str(guidance.device), dtype=str(guidance.dtype).removeprefix("torch."))
+        history.seconds["prepare"] = time.perf_counter() - began
+        logger.info("fit on %s in %s: %d iterations", history.device, history.dtype, self.iterations)
+
+        began = time.perf_counter()
+        for iteration in range(self.iterations):
+            maps = self._maps(raw)
+            losses = objective(precision(*maps), self._window.reach(maps[0], maps[1]))  # [B]
+            adam.step((losses + self._regulariser(maps)).sum())
+            history.losses.append(float(losses.detach().mean()))
+            if iteration % 10 == 0 or iteration == self.iterations - 1:
+                logger.info("iteration %d: loss %.6f", iteration, history.losses[-1])
+            if progress is not None:
+                taken = time.perf_counter() - began
+                left = taken / (iteration + 1) * (self.iterations - iteration - 1)
+                progress(Progress(iteration + 1, self.iterations, history.losses[-1], left))
+            if self._settled(history.losses):
+                break
+        history.seconds["fit"] = time.perf_counter() - began
+        logger.info("prepared in %.3f s, fitted in %.3f s", history.seconds["prepare"], history.seconds["fit"])
+        maps = tuple(parameter.detach() for parameter in self._maps(raw))
+        return GaussianKernels(
+            *maps, guidance=guidance, cell_guidance=cells, window=self._window, history=history
+        )
+
+    def _start(self, guidance: Tensor, grid: Size) -> Tensor:
+        """[4, B, 1, h, w], what is optimised, where the kernels have their first widths and no angle."""
+        values = torch.tensor([self.sigma, self.sigma, 0.0, self.sigma_r], dtype=torch.float64)
+        if self.positive == "exp":
+            raw = values.log()
+        else:
+            raw = values - EPS + torch.log(-torch.expm1(-(values - EPS)))  # the inverse of softplus(raw) + EPS
+        raw[2] = 0
+        raw = raw.to(guidance).view(4, 1, 1, 1, 1)
+        return raw.repeat(1, len(guidance), 1, *grid).requires_grad_()
+
+    def _maps(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The kernels' parameters, [B, 1, h, w] each (spec, section 4.2.1)."""
+        sigma_x, sigma_y, sigma_r = (
+            x.exp() if self.positive == "exp" else F.softplus(x) + EPS for x in (raw[0], raw[1], raw[3])
+        )
+        if self.sigma_limits is not None:
+            sigma_x, sigma_y = sigma_x.clamp(*self.sigma_limits), sigma_y.clamp(*self.sigma_limits)
+        if self.sigma_r_limits is not None:
+            sigma_r = sigma_r.clamp(*self.sigma_r_limits)
+        return sigma_x, sigma_y, math.pi * raw[2].tanh(), sigma_r
+
+    def _regulariser(self, maps: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+        """What is added to each image's loss, [B] (spec, section 5.1)."""
+        sigma_x, sigma_y, theta, sigma_r = (parameter[:, 0] for parameter in maps)  # [B, h, w]
+        total = sigma_x.new_zeros(len(sigma_x))
+        if self.sigma_weight:
+            away = (sigma_x - self.sigma).abs() + (sigma_y - self.sigma).abs()
+            total = total + self.sigma_weight * away.mean((1, 2))
+        if self.theta_weight and self.theta_penalty == "absolute":
+            total = total + self.theta_weight * theta.abs().mean((1, 2))
+        elif self.theta_weight:
+            variation = theta.diff(dim=1).abs().sum((1, 2)) + theta.diff(dim=2).abs().sum((1, 2))
+            total = total + self.theta_weight * variation / theta[0].numel()
+        if self.sigma_r_weight:
+            total = total + self.sigma_r_weight * (sigma_r - self.sigma_r).abs().mean((1, 2))
+        return total
+
+    def _settled(self, losses: list[float]) -> bool:
+        return self.tolerance is not None and len(losses) > 10 and losses[-1] > (1 - self.tolerance) * losses[-11]
+
+
+class _Adam:
+    """Adam (arXiv 1412.6980, algorithm 1) on one tensor.
+
+    Not torch's: that imports the compiler when first used, which takes seconds and 150 MB where a fit takes one second.
+    """
+
+    def __init__(self, parameter: Tensor, lr: float, lr_decay: float) -> None:
+        self.parameter, self.lr, self.lr_decay, self.steps = parameter, lr, lr_decay, 0
+        self.mean, self.square = torch.zeros_like(parameter), torch.zeros_like(parameter)
+
+    def step(self, loss: Tensor) -> None:
+        """Go one step downhill."""
+        (gradient,) = torch.autograd.grad(loss, self.parameter)
+        self.steps += 1
+        with torch.no_grad():
+            self.mean.lerp_(gradient, 1 - 0.9)
+            self.square.lerp_(gradient.square(), 1 - 0.999)
+            scale = (self.square / (1 - 0.999**self.steps)).sqrt_().add_(1e-8)
+            self.parameter.addcdiv_(self.mean, scale, value=-self.lr / (1 - 0.9**self.steps))
+        self.lr *= self.lr_decay
+
+
+#: Settings by name. What a preset does not name is as `UpsampleAnything` has it.
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "spec": {},
+        "paper": {
+            "window": "disc",
+            "radius": 8,
+            "window_sigmas": 2.0,
+            "positive": "exp",
+            "sigma_limits": None,
+            "sigma_r_limits": None,
+            "downsample": "bicubic",
+            "lr": 0.1,
+            "lr_decay": 1e-8 ** (1 / 5100),
+            "iterations": 51,
+        },
+    }
+)
+
+
+@register("upsample_anything", "Gaussian kernels fitted to the image by test-time optimisation, then any signal mixed")
+def _by_preset(preset: str = "paper", **changes: Any) -> UpsampleAnything:
+    return UpsampleAnything.preset(preset, **changes)

@@ -1,0 +1,25 @@
+"""Pictures of tensors: what a feature map, an error, a set of kernels or an optimisation looks like.
+
+Tensors go in, PIL pictures (or tensors to draw on) come out; nothing is kept between calls, and threads may draw at
+once. Importing this loads matplotlib, which `import omniup` does not.
+"""
+
+from omniup.visualize.colours import heat_map, limits_of, to_picture
+from omniup.visualize.curves import loss_curve
+from omniup.visualize.maps import error_map, parameter_panels
+from omniup.visualize.panels import Panel, sheet
+from omniup.visualize.pca import pca_rgb
+from omniup.visualize.similarity import similarity_map
+
+__all__ = [
+    "Panel",
+    "error_map",
+    "heat_map",
+    "limits_of",
+    "loss_curve",
+    "parameter_panels",
+    "pca_rgb",
+    "sheet",
+    "similarity_map",
+    "to_picture",
+]

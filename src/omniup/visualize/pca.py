@@ -1,0 +1,117 @@
+"""Features as colours: the three directions in which they vary most become red, green and blue.
+
+Pictures are only comparable when they share the basis and the contrast, so all maps of a comparison go in together and
+one affine map, vector → colour, is fitted for them all. Fitting looks at a bounded number of pixels and applying goes
+slab by slab, so neither the number of channels nor the number of pixels sets the memory.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from omniup.errors import InputError
+from omniup.visualize.tensors import check_map, pieces
+
+CONTRAST = (0.01, 0.99)  # these quantiles become 0 and 1, so that a few outliers do not grey out everything else
+FLAT = 1e-5  # a range below this part of the longest vector is rounding, not variation
+SUBSPACE, ITERATIONS = 16, 12  # three directions and room to spare: on real features converged to float32
+
+
+def pca_rgb(*maps: Tensor, seed: int = 0, samples: int = 16384) -> list[Tensor]:
+    """Colour feature maps by their principal components, equal vectors alike in all of them.
+
+    Directions in which the maps do not vary (always the case from the second on for C = 1) are drawn as 0.5.
+
+    Args:
+        maps: one or more [1, C, h, w], any sizes and dtypes, the same C.
+        seed: of the draw of pixels; equal inputs and seeds give equal colours, to rounding, on every machine.
+        samples: the basis and the contrast are fitted to at most this many pixels, an equal share from each map.
+
+    Returns:
+        For each map its picture, [1, 3, h, w] float32 in 0..1 on the map's device.
+
+    Raises:
+        InputError: no maps, maps of other ranks or differing channels, fewer samples than maps, or values that are
+            not finite.
+
+    Example:
+        >>> features = torch.rand(1, 32, 14, 14)
+        >>> upsampled = F.interpolate(features, scale_factor=16, mode="bilinear")
+        >>> [list(picture.shape) for picture in pca_rgb(features, upsampled)]
+        [[1, 3, 14, 14], [1, 3, 224, 224]]
+    """
+    _check(maps, samples)
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.cat([_draw(features, samples // len(maps), generator) for features in maps])  # [N, C]
+    if not vectors.isfinite().all():
+        raise InputError("maps hold NaN or infinite values; accepted are finite ones")
+    gain, offset = _fit_colours(vectors, generator)
+    return [_apply(features, gain, offset) for features in maps]
+
+
+def _check(maps: tuple[Tensor, ...], samples: int) -> None:
+    if not maps:
+        raise InputError("maps is empty; accepted are one or more [1, C, h, w]")
+    for index, features in enumerate(maps):
+        check_map(f"maps[{index}]", features)
+    channels = [features.shape[1] for features in maps]
+    if len(set(channels)) > 1:
+        raise InputError(f"maps have {channels} channels; accepted are maps with the same number")
+    if samples < len(maps):
+        raise InputError(f"samples is {samples}; accepted is at least one for each of the {len(maps)} maps")
+
+
+def _draw(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """[1, C, h, w] → [min(count, h·w), C] float32 on the CPU, where the fit rounds the same for every device."""
+    _, _, height, width = features.shape
+    drawn = torch.randperm(height * width, generator=generator)[:count].to(features.device)  # [N]
+    # By row and column: flattening h and w first would copy the whole of a map that is a crop of another.
+    return features.detach()[0, :, drawn // width, drawn % width].T.float().cpu()
+
+
+def _fit_colours(vectors: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Fit the affine map from vectors [N, C] to colours: its gain [C, 3] and offset [3]."""
+    mean = vectors.mean(dim=0)  # [C]
+    centred = vectors - mean  # [N, C]
+    directions = _principal_directions(centred, generator)  # [C, K], K ≤ 3
+    coordinates = centred @ directions  # [N, K]
+    low, high = coordinates.quantile(torch.tensor(CONTRAST), dim=0)  # [K] each
+    flat = FLAT * vectors.norm(dim=1).max()
+    rare = high - low <= flat  # nearly all pixels agree: it is the few others that there are to see
+    low = torch.where(rare, coordinates.amin(dim=0), low)
+    high = torch.where(rare, coordinates.amax(dim=0), high)
+
+    varies = high - low > flat
+    gain = torch.where(varies, directions / (high - low), 0.0)  # [C, K]
+    offset = torch.where(varies, -low / (high - low), 0.5) - mean @ gain  # [K]
+    missing = 3 - gain.shape[1]
+    return F.pad(gain, (0, missing)), F.pad(offset, (0, missing), value=0.5)
+
+
+def _principal_directions(centred: Tensor, generator: torch.Generator) -> Tensor:
+    """Find the K = min(3, C, N) leading principal directions of [N, C]: the columns of [C, K].
+
+    Randomised subspace iteration (Halko, Martinsson and Tropp, 2011), exact for C up to `SUBSPACE`. Its cost is linear
+    in C; that of the covariance and its eigenvectors is quadratic and cubic. `torch.pca_lowrank` does the same, but
+    draws from the global generator, which threads share.
+    """
+    channels = centred.shape[1]
+    subspace = torch.randn(channels, min(SUBSPACE, channels), generator=generator)  # [C, S]
+    for _ in range(ITERATIONS):
+        subspace = torch.linalg.qr(centred.T @ (centred @ subspace)).Q  # [C, S]
+    _, _, turn = torch.linalg.svd(centred @ subspace, full_matrices=False)  # [min(N, S), S]
+    directions = subspace @ turn[:3].T  # [C, K]
+
+    # A principal direction has no sign. Rules that rank its entries tie on structured data (one-hot vectors, say),
+    # and rounding then decides; a random reference practically never ties.
+    reference = torch.randn(channels, generator=generator)
+    return torch.where(reference @ directions < 0, -directions, directions)
+
+
+def _apply(features: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+    """[1, C, h, w] → [1, 3, h, w]."""
+    gain, offset = gain.to(features.device), offset.to(features.device)
+    colours = [torch.einsum("bchw,ck->bkhw", piece, gain) for piece in pieces(features)]  # [1, 3, r, w] each
+    return (torch.cat(colours, dim=2) + offset[:, None, None]).clamp(0, 1)

@@ -1,0 +1,39 @@
+"""Which pixels resemble this one? A map of cosine similarities, as a click on a picture asks for it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from omniup.visualize.tensors import check_map, check_point, pieces
+
+SMALLEST = torch.finfo(torch.float32).tiny  # only zero vectors are shorter; a larger epsilon would bend the cosine
+
+
+def similarity_map(features: Tensor, point: tuple[int, int]) -> Tensor:
+    """Compare every pixel's feature vector with that of one pixel.
+
+    Args:
+        features: [1, C, h, w], any dtype.
+        point: (y, x) of the pixel to compare with, in pixels of this map.
+
+    Returns:
+        [1, 1, h, w] float32, the cosine in -1..1; 0 where either vector is zero.
+
+    Raises:
+        InputError: the features are no such map, or the point lies outside of it.
+    """
+    check_map("features", features)
+    _, _, height, width = features.shape
+    check_point("point", point, height, width)
+    y, x = point
+    direction = F.normalize(features[0, :, y, x].detach().float(), dim=0, eps=SMALLEST)  # [C]
+    return torch.cat([_cosine(piece, direction) for piece in pieces(features)], dim=2)
+
+
+def _cosine(vectors: Tensor, direction: Tensor) -> Tensor:
+    """[1, C, r, w] and a vector [C] of length 1 → [1, 1, r, w]."""
+    lengths = torch.linalg.vector_norm(vectors, dim=1).clamp_min(SMALLEST)  # [1, r, w]
+    cosines: Tensor = torch.einsum("bchw,c->bhw", vectors, direction) / lengths  # [1, r, w]
+    return cosines.clamp(-1, 1).unsqueeze(1)

@@ -1,0 +1,59 @@
+"""The checks and the piecewise reading that every picture of a tensor shares.
+
+A map may be much larger than the picture it becomes ([1, 1024, 2048, 2048] takes 16 GiB), so nothing here converts or
+copies a whole one: `pieces` reads it slab by slab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from omniup.errors import InputError
+
+PIECE_BYTES = 32 * 2**20
+
+
+def check_map(name: str, value: Tensor, channels: tuple[int, ...] = ()) -> None:
+    """Accept one non-empty map.
+
+    Args:
+        name: what the message calls it.
+        value: should be [1, C, h, w].
+        channels: the accepted C; empty where any will do.
+
+    Raises:
+        InputError: another rank, a batch, an empty side, or another number of channels.
+    """
+    wanted = " or ".join(map(str, channels)) or "C"
+    accepted = value.ndim == 4 and value.shape[0] == 1 and value.numel() > 0
+    if not accepted or (channels and value.shape[1] not in channels):
+        raise InputError(f"{name} has shape {list(value.shape)}; accepted is a non-empty [1, {wanted}, h, w]")
+
+
+def check_point(name: str, point: tuple[int, int], height: int, width: int) -> None:
+    """Accept a pixel (y, x) of a map of this size.
+
+    Raises:
+        InputError: it lies outside.
+    """
+    y, x = point
+    if not (0 <= y < height and 0 <= x < width):
+        raise InputError(f"{name} is (y, x) = ({y}, {x}); accepted is (0, 0) to ({height - 1}, {width - 1})")
+
+
+def pieces(value: Tensor) -> Iterator[Tensor]:
+    """Read a map from top to bottom in slabs of whole rows.
+
+    Args:
+        value: [1, C, h, w], any dtype.
+
+    Yields:
+        [1, C, r, w] float32 without gradient, on the map's device; at most `PIECE_BYTES`, but at least one row.
+    """
+    _, channels, _, width = value.shape
+    rows = max(1, PIECE_BYTES // (4 * channels * width))
+    for piece in torch.split(value.detach(), rows, dim=2):
+        yield piece.float()
