@@ -42,7 +42,7 @@ class Embedding(Protocol):
     """How pixels and cells become the vectors whose inner product is the logit.
 
     It sees them group by group and may express both relative to the cell in the middle of the window: that keeps out
-    large terms that would cancel. Autograd differentiates it.
+    large terms that would cancel. Keys are linear in the cells.
     """
 
     @property
@@ -54,6 +54,9 @@ class Embedding(Protocol):
 
     def key(self, cells: Tensor, group: Groups, images: slice) -> Tensor:
         """[B, G, n, K], what is known of the cells, to [B, D, n, K]."""
+
+    def key_gradient(self, dkeys: Tensor, group: Groups, images: slice) -> Tensor:
+        """The transpose of `key`, for the backward pass: [B, D, n, K] to [B, G, n, K]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +72,10 @@ class DotProduct:
     def key(self, cells: Tensor, group: Groups, images: slice) -> Tensor:
         """[B, D, n, K], as they are."""
         return cells
+
+    def key_gradient(self, dkeys: Tensor, group: Groups, images: slice) -> Tensor:
+        """[B, D, n, K], as they are."""
+        return dkeys
 
 
 def mix(
@@ -94,18 +101,19 @@ def mix(
         memory: bytes of scratch space beyond inputs, outputs and gradients of inputs; the work is cut to fit.
 
     Returns:
-        [B, C, H, W] in the type of `value`, differentiable (once) in query, key and value. Every output lies in the
-        convex hull of its window's values.
+        [B, C, H, W] in the type of `value`. Every output lies in the convex hull of its window's values. Differentiable
+        (once) in key and value, and without `embed` in query.
 
     Raises:
-        ValueError: shapes disagree, or one pixel's window alone exceeds `memory`.
+        ValueError: shapes disagree, one pixel's window alone exceeds `memory`, or the query of an embedding asks for a
+            gradient.
 
     Example:
         >>> windows = Windows.square(size=(8, 8), grid=(2, 2), radius=1)
         >>> mix(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 2, 2), torch.ones(1, 5, 2, 2), windows).shape
         torch.Size([1, 5, 8, 8])
     """
-    _check(query, key, value, windows)
+    _check(query, key, value, windows, embed)
     if query.shape[2:] != windows.size:
         raise ValueError(f"query is {tuple(query.shape)}: its last two sides must be {windows.size}")
     work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory)
@@ -142,7 +150,7 @@ def mix_at(
     Raises:
         ValueError: as `mix`; or a point lies outside the output.
     """
-    _check(query, key, value, windows)
+    _check(query, key, value, windows, embed)
     if points.shape != (query.shape[0], query.shape[2], 2):
         raise ValueError(f"points is {tuple(points.shape)}: query {tuple(query.shape)} asks for [B, N, 2]")
     outside = ((points < 0) | (points >= points.new_tensor(windows.size))).any(-1)
@@ -181,7 +189,7 @@ def entropy(
     Raises:
         ValueError: as `mix`.
     """
-    _check(query, key, key, windows)
+    _check(query, key, key, windows, None)
     if query.shape[2:] != windows.size:
         raise ValueError(f"query is {tuple(query.shape)}: its last two sides must be {windows.size}")
     work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory)
@@ -205,8 +213,6 @@ class Tile:
         images: which images of the batch.
         group: which pixels and cells.
         places: [n, P], where the queries of those pixels lie among all queries, and their outputs among the outputs.
-        pixels: [B, F, n, P], what the embedding saw.
-        cells: [B, G, n, K], likewise.
         queries: [B, n, D + E, P].
         keys: [B, n, D + E, K]; the last E coordinates carry the logarithm of how often a cell occurs.
         width: D.
@@ -215,8 +221,6 @@ class Tile:
     images: slice
     group: Groups
     places: Tensor
-    pixels: Tensor
-    cells: Tensor
     queries: Tensor
     keys: Tensor
     width: int
@@ -236,14 +240,13 @@ class Work:
     memory: int
     points: Tensor | None = None
 
-    def tiles(self, query: Tensor, key: Tensor, *, channels: int, graph: bool = False) -> Iterator[Tile]:
+    def tiles(self, query: Tensor, key: Tensor, *, channels: int) -> Iterator[Tile]:
         """Cut the work into tiles that fit the memory.
 
         Args:
             query: [B, F, queries].
             key: [B, G, cells].
             channels: of the values that the caller handles for each pixel and candidate.
-            graph: let autograd record how `Tile.queries` and `Tile.keys` come from `Tile.pixels` and `Tile.cells`.
         """
         like = query.new_empty(0, dtype=precision(query, key))
         for images, group, places in self._groups(query, key, channels, like):
@@ -251,12 +254,9 @@ class Work:
             cells = gather(key[images], group.cells).to(like.dtype)  # [B, G, n, K]
             radius = None if self.reach is None else radii(self.reach[images], self.windows, group)
             one_hot, log = occurrences(group, self.windows, radius, slice(None), cells.shape[3])
-            with torch.set_grad_enabled(graph):
-                pixels.requires_grad_(graph)
-                cells.requires_grad_(graph)
-                queries = stack(self.embed.query(pixels, group, images), one_hot)
-                keys = stack(self.embed.key(cells, group, images), log)
-            yield Tile(images, group, places, pixels, cells, queries, keys, self.embed.width)
+            queries = stack(self.embed.query(pixels, group, images), one_hot)
+            keys = stack(self.embed.key(cells, group, images), log)
+            yield Tile(images, group, places, queries, keys, self.embed.width)
 
     def slabs(self, channels: int, like: Tensor) -> list[slice]:
         """Cut the channels of the values so that those of one window take a quarter of the memory at most."""
@@ -312,10 +312,9 @@ class _Mix(torch.autograd.Function):
         dquery, dkey, dvalue = (torch.zeros_like(tensor, dtype=exactly) for tensor in (query, key, value))
         with exact(query.device):
             for channels in work.slabs(value.shape[1], query):
-                some = channels.stop - channels.start
-                for tile in work.tiles(query, key, channels=some, graph=need_query or need_key):
-                    queries, keys, d = tile.queries.detach(), tile.keys.detach(), tile.width
-                    weights = (queries.mT @ keys).softmax(-1)  # [B, n, P, K]
+                for tile in work.tiles(query, key, channels=channels.stop - channels.start):
+                    queries, keys = tile.queries[:, :, : tile.width], tile.keys[:, :, : tile.width]
+                    weights = (tile.queries.mT @ tile.keys).softmax(-1)  # [B, n, P, K]
                     g = read(dout[tile.images, channels], work.windows, tile.group, tile.places).to(exactly)  # [B, n, C, P]
                     if need_value:
                         dvalues = (g @ weights).transpose(1, 2)  # [B, C, n, K]
@@ -323,13 +322,11 @@ class _Mix(torch.autograd.Function):
                     if need_query or need_key:
                         dlogits = g.mT @ tile.values(value[:, channels])  # [B, n, P, K]: dw
                         dlogits = weights * (dlogits - (weights * dlogits).sum(-1, keepdim=True))
-                        dqueries, dkeys = torch.zeros_like(queries), torch.zeros_like(keys)
-                        dqueries[:, :, :d] = keys[:, :, :d] @ dlogits.mT  # [B, n, D, P]
-                        dkeys[:, :, :d] = queries[:, :, :d] @ dlogits  # [B, n, D, K]
-                        dpixels, dcells = torch.autograd.grad(
-                            (tile.queries, tile.keys), (tile.pixels, tile.cells), (dqueries, dkeys)
-                        )
-                        scatter_add(dquery[tile.images], tile.places, dpixels)
+                        dqueries = (keys @ dlogits.mT).transpose(1, 2)  # [B, D, n, P]
+                        dkeys = (queries @ dlogits).transpose(1, 2)  # [B, D, n, K]
+                        if need_query:
+                            scatter_add(dquery[tile.images], tile.places, dqueries)
+                        dcells = work.embed.key_gradient(dkeys, tile.group, tile.images)  # [B, G, n, K]
                         scatter_add(dkey[tile.images], tile.group.cells, dcells)
         return (
             dquery.to(query.dtype) if need_query else None,
@@ -395,12 +392,13 @@ def occurrences(
     log = group.log_occurrences[:, some, :k]  # [1, n, K]
     if radius is None:
         return group.pixel_offset.new_ones(1, 1, *group.pixels[some].shape), log[None]
-    squares = torch.from_numpy(windows.squared_radii).to(radius)  # [E]
-    which = torch.searchsorted(squares, radius[:, :, some].square(), right=True) - 1  # [B, 1, n, P]
-    one_hot = which == torch.arange(len(squares), device=radius.device).view(-1, 1, 1)  # [B, E, n, P]
+    # Between two sums of two squares a disc takes in no cell, so few radii are told apart; of those, some occur.
+    squares = torch.from_numpy(windows.squared_radii).to(radius)
+    found, which = (torch.searchsorted(squares, radius[:, :, some].square(), right=True) - 1).unique(return_inverse=True)
+    one_hot = which == torch.arange(len(found), device=radius.device).view(-1, 1, 1)  # [B, E, n, P]
     rows, columns = group.kinds
-    by_radius = torch.from_numpy(windows.log_occurrences_by_radius(rows[some], columns[some], k))  # [E, n, K]
-    return one_hot.to(radius.dtype), by_radius.to(log)[None]
+    by_radius = windows.log_occurrences_by_radius(windows.squared_radii[found.cpu()], rows[some], columns[some], k)
+    return one_hot.to(radius.dtype), torch.from_numpy(by_radius).to(log)[None]
 
 
 def stack(vectors: Tensor, more: Tensor) -> Tensor:
@@ -425,7 +423,11 @@ def exact(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _check(query: Tensor, key: Tensor, value: Tensor, windows: Windows) -> None:
+def _check(query: Tensor, key: Tensor, value: Tensor, windows: Windows, embed: Embedding | None) -> None:
     for name, maps in (("key", key), ("value", value)):
         if maps.ndim != 4 or maps.shape[2:] != windows.grid or len(maps) != len(query):
             raise ValueError(f"{name} is {tuple(maps.shape)}: accepted is [{len(query)}, channels, *{windows.grid}]")
+    if embed is not None and query.requires_grad:
+        raise ValueError("query requires a gradient: with an embedding only key and value are differentiable")
+    if embed is None and query.shape[1] != key.shape[1]:
+        raise ValueError(f"query has {query.shape[1]} channels and key {key.shape[1]}: accepted are equal numbers")

@@ -119,9 +119,10 @@ class L1Objective:
             radius: [B, 1, n, P], of each pixel; None where all have the largest.
 
         Returns:
-            Sum of |mix - target|, [B], and its gradient with respect to `keys`.
+            Sum of |mix - target|, [B], and its gradient with respect to the keys proper, [B, n, D, K].
         """
-        loss, dkeys, d = keys.new_zeros(len(keys)), torch.zeros_like(keys), self.embed.width
+        d = self.embed.width
+        loss, dkeys = keys.new_zeros(len(keys)), torch.zeros_like(keys[:, :, :d])
         for start in range(0, keys.shape[1], self._block):
             n = slice(start, start + self._block)
             k = slice(int(part.group.count[n].max()))
@@ -137,7 +138,7 @@ class L1Objective:
             # dlogits = w ⊙ (⟨g, v⟩ - ⟨g, mix⟩); the second term rides along as the product with a channel of ones.
             g = torch.cat([g, -(g * mixed).sum(2, keepdim=True)], dim=2)  # [B, n, C + 1, P]
             dlogits = (g.mT @ value).mul_(weights)  # [B, n, P, K]
-            dkeys[:, n, :d, k] = query[:, :, :d] @ dlogits  # [B, n, D, K]
+            dkeys[:, n, :, k] = query[:, :, :d] @ dlogits  # [B, n, D, K]
         return loss, dkeys
 
 
@@ -148,13 +149,12 @@ class _L1(torch.autograd.Function):
         dkey = torch.zeros_like(key)
         with exact(key.device):
             for part in objective.parts():
-                cells = gather(key[part.images].detach(), part.group.cells).requires_grad_()  # [B, G, n, K]
-                with torch.enable_grad():
-                    keys = objective.embed.key(cells, part.group, part.images)  # [B, D, n, K]
-                    keys = stack(keys, part.group.log_occurrences[None])  # [B, n, D + 1, K]
+                cells = gather(key[part.images], part.group.cells)  # [B, G, n, K]
+                keys = objective.embed.key(cells, part.group, part.images)  # [B, D, n, K]
+                keys = stack(keys, part.group.log_occurrences[None])  # [B, n, D + 1, K]
                 radius = None if reach is None else radii(reach[part.images], objective.windows, part.group)
-                loss, dkeys = objective.loss_and_gradient(part, keys.detach(), radius)
-                (dcells,) = torch.autograd.grad(keys, cells, dkeys)
+                loss, dkeys = objective.loss_and_gradient(part, keys, radius)
+                dcells = objective.embed.key_gradient(dkeys.transpose(1, 2), part.group, part.images)
                 losses[part.images] += loss
                 scatter_add(dkey[part.images], part.group.cells, dcells)
         scale = 1 / (objective.target.shape[1] * objective.target.shape[2])  # the mean over channels and pixels

@@ -25,6 +25,9 @@ NEVER = -1e30
 #: A table of lists has about (2 radius + 1)⁴ entries; a million of them is as far as it goes.
 MAX_RADIUS = 16
 
+#: Shorter pieces of pixels make products too small to be quick.
+SHORTEST_PIECE = 7
+
 Integers = NDArray[np.int64]
 
 
@@ -101,8 +104,18 @@ class Axis:
         """[pixels], the run that each pixel belongs to."""
         return np.repeat(np.arange(len(self.starts)), self.lengths)
 
+    def piece(self, longest: int) -> int:
+        """Length of the longest piece that `pieces` makes.
+
+        If windows are centred on floor(u), the runs at the border are half as long as the others. Then all are cut to
+        that: pieces of one length make fewer and larger products.
+        """
+        common = int(np.gcd.reduce(self.lengths))
+        return min(longest, common if common >= SHORTEST_PIECE else int(self.lengths.max()))
+
     def pieces(self, longest: int) -> dict[int, tuple[Integers, Integers]]:
         """Cut the runs into pieces of at most `longest` pixels: length -> (starts [n], runs [n])."""
+        longest = self.piece(longest)
         found: dict[int, list[tuple[int, int]]] = {}
         for run, (start, length) in enumerate(zip(self.starts.tolist(), self.lengths.tolist(), strict=True)):
             for offset in range(0, length, longest):
@@ -219,19 +232,22 @@ class Windows:
         arrays = (used.sum(-1), dy, dx, _log(occurrences))
         return Lists(*(array.reshape(len(a), len(b), *array.shape[1:]) for array in arrays))
 
-    def log_occurrences_by_radius(self, row_kind: Integers, column_kind: Integers, k: int) -> NDArray[np.float64]:
-        """How often the first k candidates of some kinds of disc occur in it, if its radius is smaller.
+    def log_occurrences_by_radius(
+        self, squared_radii: Integers, row_kind: Integers, column_kind: Integers, k: int
+    ) -> NDArray[np.float64]:
+        """How often the first k candidates of some kinds of disc occur in discs that are smaller.
 
         Args:
+            squared_radii: [radii], in cells.
             row_kind: [n].
             column_kind: [n].
             k: how many candidates.
 
         Returns:
-            [radii, n, k], the logarithms; one entry for each of `squared_radii`.
+            [radii, n, k], the logarithms.
         """
         assert self.radius is not None
-        discs = _squared_distance(self.radius) <= self.squared_radii[:, None, None]
+        discs = _squared_distance(self.radius) <= squared_radii[:, None, None]
         occurrences = self._occurrences(row_kind, column_kind, discs)
         dy, dx = (d[row_kind, column_kind, :k] for d in (self.lists.dy, self.lists.dx))  # [n, k]
         found = np.take_along_axis(occurrences, (dy * self.columns.membership.shape[1] + dx)[None], -1)
@@ -254,7 +270,7 @@ class Windows:
 
     def most_pixels(self, longest: int) -> int:
         """Pixels of the largest group, if none is higher or wider than `longest`."""
-        return min(longest, int(self.rows.lengths.max())) * min(longest, int(self.columns.lengths.max()))
+        return self.rows.piece(longest) * self.columns.piece(longest)
 
     @property
     def most_candidates(self) -> int:

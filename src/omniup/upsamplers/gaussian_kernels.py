@@ -325,5 +325,21 @@ class GaussianEmbedding:
         quadratic = torch.stack([-0.5 * xx, -xy, -0.5 * yy, along_x, along_y, constant, -0.5 * r], dim=1)
         return torch.cat([quadratic, r.unsqueeze(1) * colour], dim=1)
 
+    def key_gradient(self, dkeys: Tensor, group: Groups, images: slice) -> Tensor:
+        """[B, D, n, K] to [B, 4, n, K], the transpose of `key`."""
+        colour = self._colour(group.cells, images) - self._colour(group.middle.unsqueeze(1), images)  # [B, G, n, K]
+        y, x = group.cell_offset  # [n, K]
+        dxx, dxy, dyy, along_x, along_y, constant, dr = dkeys[:, :7].unbind(1)  # [B, n, K]
+        constant = -0.5 * constant
+        return torch.stack(
+            [
+                x * (along_x + x * constant) - 0.5 * dxx,
+                y * along_x + x * along_y + 2 * x * y * constant - dxy,
+                y * (along_y + y * constant) - 0.5 * dyy,
+                constant * colour.square().sum(1) - 0.5 * dr + (colour * dkeys[:, 7:]).sum(1),
+            ],
+            dim=1,
+        )
+
     def _colour(self, cells: Tensor, images: slice) -> Tensor:
         return gather(self.cell_guidance[images].flatten(2), cells)
