@@ -7,6 +7,7 @@ file. Everything written to a path is written atomically.
 
 from omniup.files.atomic import atomic_write
 from omniup.files.images import MAX_PIXELS, image_tensor, read_image, write_image
+from omniup.files.samples import SAMPLES, sample_image
 from omniup.files.signals import holds_labels, read_labels, read_signal, write_signal
 from omniup.files.sources import MAX_BYTES, Source
 from omniup.files.tensors import read_tensors, write_tensors
@@ -14,6 +15,7 @@ from omniup.files.tensors import read_tensors, write_tensors
 __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
+    "SAMPLES",
     "Source",
     "atomic_write",
     "holds_labels",
@@ -22,6 +24,7 @@ __all__ = [
     "read_labels",
     "read_signal",
     "read_tensors",
+    "sample_image",
     "write_image",
     "write_signal",
     "write_tensors",

@@ -68,12 +68,21 @@ _METHODS: dict[str, Method] = {}
 _Build = TypeVar("_Build", bound=Callable[..., Upsampler])
 
 
-def register(name: str, summary: str) -> Callable[[_Build], _Build]:
-    """Make a method known under a name; its keyword arguments are its settings."""
+def register(
+    name: str, summary: str, settings: Mapping[str, Any] | None = None
+) -> Callable[[_Build], _Build]:
+    """Make a method known under a name.
+
+    Args:
+        name: what users call it.
+        summary: one line on what it does.
+        settings: its settings with their defaults; by default the keyword arguments of what is registered.
+    """
 
     def add(build: _Build) -> _Build:
         parameters = inspect.signature(build).parameters.values()
-        _METHODS[name] = Method(name, summary, build, {parameter.name: parameter.default for parameter in parameters})
+        found = {parameter.name: parameter.default for parameter in parameters} if settings is None else settings
+        _METHODS[name] = Method(name, summary, build, found)
         return build
 
     return add

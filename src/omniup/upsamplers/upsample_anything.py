@@ -315,6 +315,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
-@register("upsample_anything", "Gaussian kernels fitted to the image by test-time optimisation, then any signal mixed")
-def _by_preset(preset: str = "paper", **changes: Any) -> UpsampleAnything:
+DEFAULT_PRESET = "paper"
+
+
+@register(
+    "upsample_anything",
+    "Gaussian kernels fitted to the image by test-time optimisation, then any signal mixed",
+    {"preset": DEFAULT_PRESET, **dataclasses.asdict(UpsampleAnything.preset(DEFAULT_PRESET))},
+)
+def _by_preset(preset: str = DEFAULT_PRESET, **changes: Any) -> UpsampleAnything:
     return UpsampleAnything.preset(preset, **changes)

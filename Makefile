@@ -1,0 +1,43 @@
+# make run    create the environment, upsample the sample photograph, write pictures and numbers to out/
+# make test   create the environment, run every check and test
+#
+# Both need Python 3.10 to 3.13 and make. Another interpreter: make run PYTHON=python3.12
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup run test lint benchmarks constraints clean
+
+setup: .venv/ready
+
+# The versions in constraints.txt make every installation the same; uv installs them in parallel.
+.venv/ready: pyproject.toml constraints.txt
+	@echo "Creating the environment in .venv (the first time this downloads PyTorch: minutes) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python \
+		--constraint constraints.txt --build-constraint constraints.txt --editable ".[features,dev]"
+	@touch $@
+
+run: setup
+	@$(BIN)/omniup reconstruct sample:coffee --output out
+
+test: setup lint
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+benchmarks: setup
+	$(BIN)/python benchmarks/run_all.py
+
+# Take in newer versions: rewrites constraints.txt for all supported Pythons.
+constraints: setup
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --upgrade \
+		--no-header --no-annotate --no-emit-index-url --output-file constraints.txt
+
+clean:
+	rm -rf .venv out
