@@ -1,0 +1,49 @@
+"""The command `omniup`.
+
+Showing help must be quick and torch takes seconds to import: what is imported here does without it, and a command
+imports what it works with when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from omniup import __version__
+from omniup.cli import about, kernels
+from omniup.cli.errors import guarded
+from omniup.cli.reconstruct import reconstruct
+from omniup.cli.upsample import upsample
+
+app = typer.Typer(
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+for command in (upsample, kernels.fit, kernels.render, reconstruct, about.methods, about.encoders, about.info):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def omniup(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False
+) -> None:
+    """Bring anything computed from an image at low resolution back to full resolution, sharp along its edges."""
+    if version:
+        print(f"omniup {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and end the process.
+
+    Args:
+        arguments: without the program's name; by default those of the process.
+    """
+    command = typer.main.get_command(app)
+    sys.exit(guarded(partial(command.main, args=arguments, prog_name="omniup", standalone_mode=False)))

@@ -105,12 +105,25 @@ def holds_labels(source: Source) -> bool:
     Raises:
         InputError: the source is missing, not readable, empty or in no known format.
     """
+    return read_palette(source) is not None
+
+
+def read_palette(source: Source) -> list[int] | None:
+    """Read the colours of a palette image: red, green and blue for each label in turn; None for anything else.
+
+    Args:
+        source: as for `holds_labels`.
+
+    Raises:
+        InputError: as for `holds_labels`.
+    """
     with open_source(source, noun="signal", accepted=_SIGNAL) as (stream, subject):
         if array_format(stream):
-            return False
+            return None
         image = open_image(stream, subject, max_pixels=MAX_PIXELS)
+        palette = image.getpalette() if image.mode == "P" else None
         stream.seek(0)
-        return image.mode == "P"
+        return palette
 
 
 def write_signal(path: str | Path | BinaryIO, signal: Tensor, *, bits: int = 8, format: str | None = None) -> None:

@@ -23,6 +23,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -198,7 +199,7 @@ def entropy(
     with torch.no_grad(), exact(query.device):
         for tile in work.tiles(query, key, channels=1):
             logits = tile.queries.mT @ tile.keys  # [B, n, P, K], with log m of a candidate that occurs m times
-            weights = logits.softmax(-1)  # [B, n, P, K], of all m together
+            weights = softmax(logits)  # [B, n, P, K], of all m together
             plain = tile.queries[:, :, : tile.width].mT @ tile.keys[:, :, : tile.width]  # [B, n, P, K], without log m
             values = logits.logsumexp(-1) - (weights * plain).sum(-1)  # [B, n, P] = -Σ w log(w / m)
             write(out[tile.images], values.unsqueeze(2), windows, tile.group, tile.places)
@@ -297,7 +298,7 @@ class _Mix(torch.autograd.Function):
         with exact(query.device):
             for channels in work.slabs(value.shape[1], query):
                 for tile in work.tiles(query, key, channels=channels.stop - channels.start):
-                    weights = (tile.queries.mT @ tile.keys).softmax(-1)  # [B, n, P, K]
+                    weights = softmax(tile.queries.mT @ tile.keys)  # [B, n, P, K]
                     mixed = tile.values(value[:, channels]) @ weights.mT  # [B, n, C, P]
                     write(out[tile.images, channels], mixed, work.windows, tile.group, tile.places)
         return out
@@ -314,7 +315,7 @@ class _Mix(torch.autograd.Function):
             for channels in work.slabs(value.shape[1], query):
                 for tile in work.tiles(query, key, channels=channels.stop - channels.start):
                     queries, keys = tile.queries[:, :, : tile.width], tile.keys[:, :, : tile.width]
-                    weights = (tile.queries.mT @ tile.keys).softmax(-1)  # [B, n, P, K]
+                    weights = softmax(tile.queries.mT @ tile.keys)  # [B, n, P, K]
                     g = read(dout[tile.images, channels], work.windows, tile.group, tile.places).to(exactly)  # [B, n, C, P]
                     if need_value:
                         dvalues = (g @ weights).transpose(1, 2)  # [B, C, n, K]
@@ -396,9 +397,19 @@ def occurrences(
     squares = torch.from_numpy(windows.squared_radii).to(radius)
     found, which = (torch.searchsorted(squares, radius[:, :, some].square(), right=True) - 1).unique(return_inverse=True)
     one_hot = which == torch.arange(len(found), device=radius.device).view(-1, 1, 1)  # [B, E, n, P]
-    rows, columns = group.kinds
-    by_radius = windows.log_occurrences_by_radius(windows.squared_radii[found.cpu()], rows[some], columns[some], k)
+    rows, columns = (kinds[some] for kinds in group.kinds)
+    within = [windows.log_occurrences_within(int(windows.squared_radii[i])) for i in found.tolist()]
+    by_radius = np.stack([table[rows, columns, :k] for table in within])  # [E, n, K]
     return one_hot.to(radius.dtype), torch.from_numpy(by_radius).to(log)[None]
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Weights over the last dimension, where what is next to nothing is nothing.
+
+    Processors take a hundred times longer over numbers below the normal range, and a narrow range term makes many.
+    """
+    weights = logits.softmax(-1)
+    return torch.threshold_(weights, torch.finfo(weights.dtype).tiny * 1e6, 0.0)
 
 
 def stack(vectors: Tensor, more: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from omniup.mixing.attention import (
     occurrences,
     precision,
     radii,
+    softmax,
     stack,
     tile_size,
 )
@@ -130,7 +131,7 @@ class L1Objective:
             if radius is not None and bool((radius[:, :, n] < self.windows.radius).any()):
                 more = occurrences(part.group, self.windows, radius, n, k.stop)
                 query, key = (stack(a[:, :, :d].transpose(1, 2), b) for a, b in zip((query, key), more, strict=True))
-            weights = (query.mT @ key).softmax(-1)  # [B, n, P, K]
+            weights = softmax(query.mT @ key)  # [B, n, P, K]
             mixed = value[:, :, :-1] @ weights.mT  # [B, n, C, P]
             error = mixed - part.targets[:, n]
             loss += error.abs().sum((1, 2, 3))

@@ -223,36 +223,12 @@ class Windows:
     @functools.cached_property
     def lists(self) -> Lists:
         """The candidates of every kind of window."""
-        a, b = (np.arange(len(axis.membership)) for axis in (self.rows, self.columns))
-        occurrences = self._occurrences(np.repeat(a, len(b)), np.tile(b, len(a)), self.shape[None])[0]  # [kinds, places]
+        occurrences = self._occurrences(self.shape)
         used = occurrences > 0
-        order = np.argsort(~used, axis=-1, kind="stable")[:, : int(used.sum(-1).max())]  # those that occur come first
+        order = np.argsort(~used, axis=-1, kind="stable")[..., : int(used.sum(-1).max())]  # those that occur come first
         occurrences = np.take_along_axis(occurrences, order, -1)
         dy, dx = np.divmod(np.where(occurrences > 0, order, 0), self.columns.membership.shape[1])
-        arrays = (used.sum(-1), dy, dx, _log(occurrences))
-        return Lists(*(array.reshape(len(a), len(b), *array.shape[1:]) for array in arrays))
-
-    def log_occurrences_by_radius(
-        self, squared_radii: Integers, row_kind: Integers, column_kind: Integers, k: int
-    ) -> NDArray[np.float64]:
-        """How often the first k candidates of some kinds of disc occur in discs that are smaller.
-
-        Args:
-            squared_radii: [radii], in cells.
-            row_kind: [n].
-            column_kind: [n].
-            k: how many candidates.
-
-        Returns:
-            [radii, n, k], the logarithms.
-        """
-        assert self.radius is not None
-        discs = _squared_distance(self.radius) <= squared_radii[:, None, None]
-        occurrences = self._occurrences(row_kind, column_kind, discs)
-        dy, dx = (d[row_kind, column_kind, :k] for d in (self.lists.dy, self.lists.dx))  # [n, k]
-        found = np.take_along_axis(occurrences, (dy * self.columns.membership.shape[1] + dx)[None], -1)
-        found[:, np.arange(k) >= self.lists.count[row_kind, column_kind][:, None]] = 0  # what fills up a shorter list
-        return _log(found)
+        return Lists(used.sum(-1), dy, dx, _log(occurrences))
 
     @functools.cached_property
     def squared_radii(self) -> Integers:
@@ -261,12 +237,28 @@ class Windows:
         distances = np.unique(_squared_distance(self.radius))
         return distances[distances <= self.radius**2]
 
-    def _occurrences(self, row_kind: Integers, column_kind: Integers, shapes: NDArray[np.bool_]) -> Integers:
-        """[shapes, n, places], how often the window of each kind has each place, after clamping."""
-        rows, columns = self.rows.membership[row_kind], self.columns.membership[column_kind]  # [n, k, t], [n, l, t]
-        numbers = [array.astype(np.float32) for array in (rows, shapes, columns)]  # BLAS multiplies no integers
-        counts = np.einsum("nkt,stu,nlu->snkl", *numbers, optimize=True).astype(np.int64)
-        return counts.reshape(len(shapes), len(rows), -1)
+    def log_occurrences_within(self, squared_radius: int) -> NDArray[np.float64]:
+        """How often the candidates in `lists` occur in discs of a smaller radius: [row kinds, column kinds, K]."""
+        if squared_radius not in self._within:
+            assert self.radius is not None
+            occurrences = self._occurrences(_squared_distance(self.radius) <= squared_radius)
+            lists = self.lists
+            places = lists.dy * self.columns.membership.shape[1] + lists.dx  # [row kinds, column kinds, K]
+            occurrences = np.take_along_axis(occurrences, places, -1)
+            occurrences[lists.log_occurrences == NEVER] = 0  # what fills up a shorter list
+            self._within[squared_radius] = _log(occurrences)
+        return self._within[squared_radius]
+
+    @functools.cached_property
+    def _within(self) -> dict[int, NDArray[np.float64]]:
+        return {}
+
+    def _occurrences(self, shape: NDArray[np.bool_]) -> Integers:
+        """[row kinds, column kinds, places], how often a window of that shape has each place, after clamping."""
+        rows, columns = (axis.membership.astype(np.float32) for axis in (self.rows, self.columns))  # BLAS: no integers
+        counts = np.tensordot(rows, shape.astype(np.float32), axes=1)  # [row kinds, k, u]
+        counts = np.tensordot(counts, columns, axes=(2, 2)).transpose(0, 2, 1, 3)  # [row kinds, column kinds, k, l]
+        return counts.reshape(*counts.shape[:2], -1).astype(np.int64)
 
     def most_pixels(self, longest: int) -> int:
         """Pixels of the largest group, if none is higher or wider than `longest`."""

@@ -1,0 +1,69 @@
+"""Peak memory of whole processes: each case runs in a fresh one, and is compared with it right after `import torch`.
+
+On a GPU the peak is what torch allocated there, beyond the inputs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+
+import torch
+from measure import photograph, resident, show, synchronise
+
+CASES = {
+    "paper": ("paper: 224×224, 16×16 grid, 384 channels, fit + render", 224, 16, 384, "≤ 250 MB"),
+    "large": ("paper: 1024×1024, 256×256 grid, 224 channels, fit + render", 1024, 256, 224, "≤ 512 MB of scratch"),
+}
+
+
+def main() -> None:
+    """Run each case in a process of its own, then print the table; or, given one, run that."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps")
+    parser.add_argument("--case", choices=CASES, help="run one case and print its numbers as JSON")
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    if arguments.case:
+        print(json.dumps(measure(arguments.case, device)))
+        return
+    rows = []
+    for case, (name, *_, reach) in CASES.items():
+        command = [sys.executable, __file__, "--case", case, "--device", arguments.device]
+        numbers = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        scratch = numbers["peak"] - numbers["inputs and result"]
+        rows.append(
+            [name, f"{numbers['seconds']:.2f} s", f"{numbers['peak']:.0f} MB"]
+            + [f"{numbers['inputs and result']:.0f} MB", f"{scratch:.0f} MB", reach]
+        )
+    header = ["what", "time, cold", "peak above import torch", "of it inputs and result", "rest", "to reach"]
+    show("Memory, with `memory` at its default of 512 MB", header, rows, device)
+
+
+def measure(case: str, device: torch.device) -> dict[str, float]:
+    """Fit and render, once, in this process."""
+    before = resident("VmRSS")
+    _, side, cells, channels, _ = CASES[case]
+    from omniup import UpsampleAnything
+
+    image = photograph(side, side, device)
+    features = torch.randn(1, channels, cells, cells, device=device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    began = time.perf_counter()
+    result = UpsampleAnything.preset("paper").fit(image, (cells, cells)).render(features)
+    synchronise(device)
+    taken = time.perf_counter() - began
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated() / 2**20
+    else:
+        peak = resident("VmHWM") - before
+    tensors = sum(tensor.nbytes for tensor in (image, features, result)) / 2**20
+    return {"seconds": taken, "peak": peak, "inputs and result": tensors}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""`omniup methods`, `omniup encoders` and `omniup info`: what there is, and on what it runs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import Any
+
+from rich.table import Table
+
+from omniup import __version__
+from omniup.cli import options
+from omniup.cli.report import Report
+
+#: Optional packages that something here uses, and the extra of ours that brings them.
+OPTIONAL = {"timm": "features", "torchvision": "features"}
+
+
+def methods(as_json: options.AsJson = False) -> None:
+    """List the methods of `omniup upsample`, and the settings that --set takes, with their defaults."""
+    from omniup.upsamplers import methods as registered
+
+    found = registered().values()
+    table = listing("method", "what it does", "settings")
+    for method in found:
+        settings = [f"{name}={value}" for name, value in method.settings.items()]
+        table.add_row(method.name, method.summary, ", ".join(settings) or "none")
+    Report(as_json).result({each.name: {"summary": each.summary, "settings": each.settings} for each in found}, table)
+
+
+def encoders(as_json: options.AsJson = False) -> None:
+    """List the encoders of `omniup reconstruct`: what computes features to bring up."""
+    from omniup.encoders import encoders as registered
+
+    table = listing("encoder", "what it is")
+    for name, summary in registered().items():
+        table.add_row(name, summary)
+    Report(as_json).result(registered(), table)
+
+
+def info(as_json: options.AsJson = False) -> None:
+    """Say what this runs on: versions, devices, threads, optional packages."""
+    import torch
+
+    devices = {f"cuda:{index}": torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
+    if torch.backends.mps.is_available():
+        devices["mps"] = "Apple GPU"
+    devices["cpu"] = f"{platform.machine()}, {torch.get_num_threads()} threads"
+    packages = {package: _version(package) for package in OPTIONAL}
+
+    table = listing("", "")
+    table.show_header = False
+    for name, version in versions().items():
+        table.add_row(name, version)
+    for name, device in devices.items():
+        table.add_row(f"device {name}", device)
+    for package, version in packages.items():
+        table.add_row(package, version or f'not installed: pip install "omniup[{OPTIONAL[package]}]"')
+    facts: dict[str, Any] = {"versions": versions(), "devices": devices, "threads": torch.get_num_threads()}
+    Report(as_json).result(facts | {"packages": packages}, table)
+
+
+def versions() -> dict[str, str]:
+    """What numbers may depend on."""
+    import torch
+
+    return {"omniup": __version__, "python": platform.python_version(), "torch": torch.__version__}
+
+
+def listing(*columns: str) -> Table:
+    """A table without lines, to be filled."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,65 @@
+"""The boundary where exceptions end: whatever the user can mend becomes one line on standard error.
+
+A refusal has the exit status 2, an interrupt 130. Everything else is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from omniup.errors import InputError
+
+REFUSED = 2
+INTERRUPTED = 130
+
+#: The parent of all that typer raises for wrong usage; typer itself exports this child only.
+UsageError: Any = typer.BadParameter.__base__
+
+
+def guarded(run: Callable[[], Any]) -> int:
+    """Run a typer command that is not in standalone mode, and say on one line what went wrong.
+
+    Args:
+        run: calls the command.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        status = run() or 0  # a command returns None, one that leaves by `typer.Exit` its status
+    except UsageError as error:
+        return _refuse(error.format_message())
+    except InputError as error:
+        return _refuse(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _refuse("out of memory: a smaller --memory, a smaller image or size, or fewer channels need less")
+    if status == INTERRUPTED:  # which typer returns for Ctrl-C
+        _say("interrupted")
+    return int(status)
+
+
+def _refuse(message: str) -> int:
+    _say(message)
+    return REFUSED
+
+
+def _say(message: str) -> None:
+    """Print one line, whatever the message quotes."""
+    line = " ".join(message.split())
+    escaped = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+    print(f"omniup: {escaped}", file=sys.stderr)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Recognise it by its words: on a CPU and on Apple's GPUs, torch raises a plain RuntimeError."""
+    words = r"out of memory|not enough memory|can't allocate memory"
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(re.search(words, str(error))))

@@ -1,0 +1,139 @@
+"""`omniup fit` and `omniup render`: Upsample Anything in two steps, to fit an image once and render many signals."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from omniup.cli import options
+from omniup.cli.outputs import Target, check_writable
+from omniup.cli.report import Report
+from omniup.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from omniup import GaussianKernels
+
+
+def fit(
+    image: options.Image,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="KERNELS", help="Where the kernels go: a .safetensors file.")
+    ],
+    grid: Annotated[
+        options.Sides | None,
+        typer.Option(parser=options.Sides.parse, metavar="HxW", help="Of the signals to be rendered, in cells."),
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(min=1, metavar="S", help="Instead of --grid: pixels per cell, such as 14 or 16.")
+    ] = None,
+    preset: options.Preset = None,
+    iterations: options.Iterations = None,
+    settings: options.Settings = None,
+    memory: options.Memory = options.DEFAULT_MEMORY,
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Fit Gaussian kernels to an IMAGE, for signals of one grid; `omniup render` uses them.
+
+    For example: omniup fit street.jpg --stride 16 -o street.safetensors
+    """
+    report = Report(as_json, quiet, verbose)
+    if (grid is None) == (stride is None):
+        raise typer.BadParameter("either --grid or --stride is needed")
+    if Path(output).suffix != ".safetensors":
+        raise InputError(f"{output}: kernels are written as .safetensors")
+
+    from omniup.cli import inputs
+    from omniup.encoders.preparation import nearest_cells
+    from omniup.upsamplers import UpsampleAnything, parse_memory
+    from omniup.upsamplers.upsample_anything import DEFAULT_PRESET
+
+    where, scratch = options.pick_device(device), parse_memory(memory)
+    method = UpsampleAnything.preset(
+        preset or DEFAULT_PRESET, **options.pick_settings(settings, iterations=iterations)
+    )
+    check_writable(output)
+    with report.stage("read"):
+        guidance = inputs.read_guidance(image).to(where)
+    height, width = guidance.shape[2:]
+    cells = grid or (nearest_cells(height, stride), nearest_cells(width, stride))
+    with report.stage("fit"), report.fitting(method.iterations) as progress:
+        kernels = method.fit(guidance, cells, progress=progress, memory=scratch)
+    with report.stage("write"):
+        kernels.save(output)
+
+    losses = kernels.history.losses
+    facts = {
+        "output": output,
+        "grid": list(kernels.grid),
+        "size": list(kernels.size),
+        "iterations": len(losses),
+        "losses": losses,
+        "device": kernels.history.device,
+        "seconds": report.seconds,
+    }
+    fall = f", loss {losses[0]:.4f} to {losses[-1]:.4f} in {len(losses)} steps" if losses else ""
+    (rows, columns), pixels = kernels.grid, f"{height} x {width}"
+    report.note(f"{output}: {rows} x {columns} kernels of {pixels} pixels{fall} ({report.times})")
+    report.result(facts)
+
+
+def render(
+    kernels: Annotated[
+        str, typer.Argument(metavar="KERNELS", show_default=False, help="A file that `omniup fit` wrote.")
+    ],
+    signal: options.Signal,
+    output: options.Output,
+    confidence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OUT",
+            help="Where to write how sure the mix is of its cells, 0 to 1 per pixel (0 to 255 in a .png).",
+        ),
+    ] = None,
+    memory: options.Memory = options.DEFAULT_MEMORY,
+    device: options.Device = "auto",
+    name: options.ArrayName = None,
+    labels: options.AreLabels = None,
+    bits: options.Bits = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Bring a SIGNAL to full resolution with the KERNELS of its image.
+
+    For example: omniup render street.safetensors features.npy -o features_full.npy
+    """
+    report = Report(as_json, quiet, verbose)
+    options.check_streams(signal, output=output, as_json=as_json)
+
+    from omniup.cli import signals
+    from omniup.upsamplers import GaussianKernels, parse_memory
+
+    where, scratch = options.pick_device(device), parse_memory(memory)
+    target = Target(output, bits)
+    confidence_target = Target(confidence) if confidence else None
+    with report.stage("read"):
+        fitted = _to(where, GaussianKernels.load(kernels))
+        low = signals.read(signal, name=name, are_labels=labels, device=where)
+    target.check(low.map)
+
+    facts = signals.bring_up(low, partial(fitted.render, memory=scratch), fitted.size, target, report, memory=scratch)
+    if confidence_target:
+        with report.stage("confidence"):
+            trust = fitted.confidence(memory=scratch)
+            confidence_target.write(255 * trust if confidence_target.format == "png" else trust)
+    report.result(facts)
+
+
+def _to(device: torch.device, kernels: GaussianKernels) -> GaussianKernels:
+    maps = {name: value.to(device) for name, value in vars(kernels).items() if hasattr(value, "to")}
+    return dataclasses.replace(kernels, **maps)

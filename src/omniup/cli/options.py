@@ -1,0 +1,183 @@
+"""The arguments and options that several commands share, and how their texts become values.
+
+A command's signature is its description, so each option is a type here, with its help text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Sides(NamedTuple):
+    """Height and width, of an image in pixels or of a grid in cells."""
+
+    height: int
+    width: int
+
+    @classmethod
+    def parse(cls, text: str) -> Sides:
+        """Read `HxW`, e.g. `1080x1920`."""
+        match = re.fullmatch(r"0*([1-9]\d{0,8})[x×]0*([1-9]\d{0,8})", text.strip().lower())
+        if match is None:
+            raise typer.BadParameter(f"{text!r} is not height x width, such as 1080x1920")
+        return cls(int(match[1]), int(match[2]))
+
+
+class Setting(NamedTuple):
+    """A setting of a method, by its name."""
+
+    name: str
+    value: Any
+
+    @classmethod
+    def parse(cls, text: str) -> Setting:
+        """Read `name=value`; the value is JSON (`0.5`, `true`, `null`, `[1, 64]`), or else a word."""
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise typer.BadParameter(f"{text!r} is not name=value, such as radius=3")
+        try:
+            return cls(name.strip(), json.loads(value))
+        except ValueError:
+            return cls(name.strip(), value.strip())
+
+
+def pick_settings(others: list[Setting] | None, **named: Any) -> dict[str, Any]:
+    """Gather the settings that a command was given: those with an option of their own, where given, and the others."""
+    return {name: value for name, value in named.items() if value is not None} | dict(others or [])
+
+
+def check_streams(*inputs: str, output: str = "", as_json: bool = False) -> None:
+    """Refuse to read standard input twice, or to write two things to standard output.
+
+    Raises:
+        BadParameter: the arguments ask for it.
+    """
+    if inputs.count("-") > 1:
+        raise typer.BadParameter("only one input can be -, standard input")
+    if output == "-" and as_json:
+        raise typer.BadParameter("-o - and --json would both write to standard output")
+
+
+def pick_device(name: str) -> torch.device:
+    """Choose where to compute.
+
+    Raises:
+        BadParameter: there is no such device, or it is not to be had here.
+    """
+    import torch
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    if name not in available:
+        raise typer.BadParameter(f"{name!r} is none of auto, {', '.join(available)}", param_hint="'--device'")
+    if not available[name]:
+        here = ", ".join(kind for kind, there in available.items() if there)
+        raise typer.BadParameter(f"{name} is not to be had here, only {here}", param_hint="'--device'")
+    return torch.device(name)
+
+
+_FIT = "How to fit"
+_SIGNAL = "What the signal is"
+_REPORT = "What to say"
+
+Image: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGE",
+        show_default=False,
+        help="A picture: PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM; - for standard input; or one of the photographs that "
+        "come along, sample:coffee, sample:chelsea, sample:astronaut, sample:rocket.",
+    ),
+]
+Signal: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="SIGNAL",
+        show_default=False,
+        help="What was computed from the image: an array C x h x w or h x w as .npy, .npz or .safetensors, or a "
+        "picture (depth, a mask); - for standard input.",
+    ),
+]
+Output: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="OUT",
+        help="Where the result goes, by its suffix: .npy, .npz, .safetensors or .png; - for .npy on standard output.",
+    ),
+]
+
+Preset: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Settings of Upsample Anything: paper (of the authors' code, the default) or spec (smaller windows and "
+        "steps: faster, hardly more than fixed kernels).",
+        rich_help_panel=_FIT,
+    ),
+]
+Iterations: TypeAlias = Annotated[
+    int | None, typer.Option("--iters", min=0, metavar="N", help="Steps of the fit.", rich_help_panel=_FIT)
+]
+Settings: TypeAlias = Annotated[
+    list[Setting] | None,
+    typer.Option(
+        "--set",
+        parser=Setting.parse,
+        metavar="NAME=VALUE",
+        help="Another setting; may be repeated. `omniup methods` lists them.",
+        rich_help_panel=_FIT,
+    ),
+]
+Memory: TypeAlias = Annotated[
+    str, typer.Option(metavar="AMOUNT", help="Working memory, beyond inputs and outputs.", rich_help_panel=_FIT)
+]
+Device: TypeAlias = Annotated[
+    str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.", rich_help_panel=_FIT)
+]
+
+ArrayName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--name", metavar="NAME", help="Which array of an .npz or .safetensors file.", rich_help_panel=_SIGNAL
+    ),
+]
+AreLabels: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--labels/--values",
+        show_default=False,
+        help="Label numbers are never mixed: each label's probability is, and the likeliest label wins. By default "
+        "palette pictures are labels, everything else values.",
+        rich_help_panel=_SIGNAL,
+    ),
+]
+Bits: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="8|16",
+        help="Depth of a .png result; by default 8 if its values fit.",
+        rich_help_panel=_SIGNAL,
+    ),
+]
+
+AsJson: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output.", rich_help_panel=_REPORT)
+]
+Quiet: TypeAlias = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress and no summary.", rich_help_panel=_REPORT)
+]
+Verbose: TypeAlias = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Log the device, the losses and the times.", rich_help_panel=_REPORT),
+]
+DEFAULT_MEMORY = "512MB"

@@ -1,0 +1,122 @@
+"""Where results go. What can be refused is refused before the work begins: a bad path, a format that cannot hold it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from omniup.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Target:
+    """A file that a tensor will be written to, or `-`, standard output.
+
+    Args:
+        argument: as the user gave it.
+        bits: of a PNG, 8 or 16; None for 8 where the values fit.
+
+    Attributes:
+        format: by the suffix.
+
+    Raises:
+        InputError: the suffix is unknown, or the file cannot be written.
+    """
+
+    def __init__(self, argument: str, bits: int | None = None) -> None:
+        from omniup.files import WRITTEN_FORMATS
+
+        self.argument, self.bits = argument, bits
+        self.is_standard_output = argument == "-"
+        self.format = "npy" if self.is_standard_output else Path(argument).suffix.removeprefix(".").lower()
+        if self.format not in WRITTEN_FORMATS:
+            suffixes = ", ".join(f".{known}" for known in WRITTEN_FORMATS)
+            raise InputError(f"{argument}: the suffix is not one of {suffixes}; accepted is also -, standard output")
+        if bits not in (None, 8, 16):
+            raise InputError(f"--bits is {bits}: accepted are 8 and 16")
+        if self.is_standard_output and sys.stdout.isatty():
+            raise InputError("standard output is a terminal: -o - is for redirecting numbers to a file or a program")
+        if not self.is_standard_output:
+            check_writable(argument)
+
+    def check(self, signal: Tensor) -> None:
+        """Refuse to go on if what will come of a signal [B, C, h, w] does not fit the format."""
+        if self.format == "png" and tuple(signal.shape[:2]) not in ((1, 1), (1, 3)):
+            shape = " x ".join(map(str, signal.shape))
+            raise InputError(
+                f"{self.argument}: a PNG holds one signal of 1 or 3 channels, and this one is {shape}; "
+                "accepted are .npy, .npz and .safetensors"
+            )
+
+    def write(self, result: Tensor) -> None:
+        """Write [B, C, H, W]."""
+        from omniup.files import write_signal
+
+        bits = self.bits or (16 if self.format == "png" and result.max() >= 255.5 else 8)
+        if self.is_standard_output:
+            with standard_output():
+                write_signal(sys.stdout.buffer, result, format=self.format)
+        else:
+            write_signal(self.argument, result, bits=bits)
+
+
+@contextmanager
+def output_folder(path: str) -> Iterator[Path]:
+    """A folder that can be written to, made if need be, and removed again if nothing came to lie in it.
+
+    Raises:
+        InputError: it is a file, or cannot be made or written to.
+    """
+    from omniup.files.refusals import Subject, printable
+
+    folder = Path(path)
+    is_new = not folder.exists()
+    with Subject(printable(path), "a folder that can be made or written to").attempt("written"):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        check_writable(folder / "metrics.json")
+        yield folder
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+        raise
+
+
+def check_writable(path: str | Path) -> None:
+    """Find out whether a file can be written, without a trace: begin to, and give up.
+
+    Raises:
+        InputError: it cannot.
+    """
+    from omniup.files import atomic_write
+
+    with suppress(_GivenUpError), atomic_write(path):
+        raise _GivenUpError
+
+
+class _GivenUpError(Exception):
+    pass
+
+
+@contextmanager
+def standard_output() -> Iterator[None]:
+    """Write to standard output within, to the end, and fail in one line; in none where the reader has gone away."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        # what is still in the buffer must go somewhere when Python ends, or it would complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == errno.EPIPE:
+            raise typer.Exit(1) from error
+        raise InputError(f"standard output cannot be written to ({error.strerror})") from error

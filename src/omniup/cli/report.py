@@ -1,0 +1,107 @@
+"""What a command tells while it works and when it is done.
+
+Progress, notes and logs go to standard error. Standard output is for what was asked for: a table, or with `--json` one
+object, in which a number that JSON does not know (the PSNR of two equal pictures) is null.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console, RenderableType
+
+from omniup.cli.outputs import standard_output
+
+if TYPE_CHECKING:
+    from omniup import Progress
+
+logger = logging.getLogger(__name__)
+
+
+class Report:
+    """The voice of one command.
+
+    Args:
+        as_json: print the result as one JSON object.
+        quiet: no progress, no notes, no tables.
+        verbose: log instead of drawing a progress bar.
+
+    Attributes:
+        seconds: how long each stage took.
+    """
+
+    def __init__(self, as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
+        if quiet and verbose:
+            raise typer.BadParameter("--quiet and --verbose exclude each other")
+        self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
+        self.seconds: dict[str, float] = {}
+        logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
+        logging.getLogger("omniup").setLevel(logging.INFO if verbose else logging.WARNING)
+
+    @property
+    def times(self) -> str:
+        """What the stages took, for people."""
+        return ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.seconds.items())
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; what a GPU has been given to do in it belongs to it."""
+        began = time.perf_counter()
+        yield
+        if (torch := sys.modules.get("torch")) and torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        self.seconds[name] = time.perf_counter() - began
+        logger.info("%s: %.3f s", name, self.seconds[name])
+
+    @contextmanager
+    def fitting(self, iterations: int) -> Iterator[Callable[[Progress], None]]:
+        """Show how far a fit has come, on a terminal."""
+        from tqdm import tqdm
+
+        silent = self.quiet or self.verbose or not sys.stderr.isatty()
+        with tqdm(desc="fit", total=iterations, leave=False, disable=silent) as bar:
+
+            def show(progress: Progress) -> None:
+                bar.set_postfix(loss=f"{progress.loss:.4f}", refresh=False)
+                bar.update()
+
+            yield show
+
+    def note(self, text: str) -> None:
+        """Say something in passing."""
+        if not self.quiet:
+            print(text, file=sys.stderr)
+
+    def result(self, facts: Mapping[str, Any], shown: RenderableType | None = None) -> None:
+        """Print what came out.
+
+        Args:
+            facts: for machines.
+            shown: for people; None where the notes have said it.
+        """
+        with standard_output():
+            if self.as_json:
+                print(to_json(facts))
+            elif shown is not None and not self.quiet:
+                Console(markup=False, highlight=False).print(shown)
+
+
+def to_json(facts: Mapping[str, Any]) -> str:
+    """Write an object as JSON, with null for what is not finite."""
+    return json.dumps(_finite(facts), indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

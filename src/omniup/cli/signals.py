@@ -1,0 +1,142 @@
+"""What is brought to full resolution: values, which are mixed, and labels, which never are.
+
+The mean of the labels 3 and 7 is not the label 5. So a label map is taken apart into a probability map for each label,
+these are mixed, and every pixel gets the label that is likeliest there: none can appear that the input did not have.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from omniup.cli.inputs import source
+from omniup.cli.outputs import Target
+from omniup.cli.report import Report
+from omniup.files import read_labels, read_palette, read_signal, write_image
+
+Render: TypeAlias = Callable[[Tensor], Tensor]
+"""Mixes: [B, C, h, w] to [B, C, H, W]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """Numbers that can be mixed: features, probabilities, depth, colours.
+
+    Attributes:
+        map: [B, C, h, w].
+    """
+
+    map: Tensor
+
+    def upsample(self, render: Render, size: tuple[int, int], memory: int) -> Tensor:
+        """Mix them: [B, C, H, W]."""
+        return render(self.map)
+
+    def write(self, result: Tensor, target: Target) -> None:
+        """Write what `upsample` gave."""
+        target.write(result)
+
+    def loses_fractions(self, target: Target) -> bool:
+        """Whether writing rounds numbers that are no whole ones now."""
+        return target.format == "png" and bool((self.map != self.map.round()).any())
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The numbers of classes or of segments.
+
+    Attributes:
+        map: [1, 1, h, w], for each cell the place of its label in `known`.
+        known: [K], the labels that there are, ascending.
+        palette: their colours, to be written as they were read; None if they have none.
+    """
+
+    map: Tensor
+    known: Tensor
+    palette: list[int] | None
+
+    def upsample(self, render: Render, size: tuple[int, int], memory: int) -> Tensor:
+        """Find the likeliest label of each pixel: [1, 1, H, W].
+
+        Args:
+            render: mixes.
+            size: (H, W).
+            memory: bytes that the probabilities of all labels may take at a time.
+        """
+        best = self.map.new_full((1, 1, *size), -math.inf)
+        place = torch.zeros_like(best, dtype=torch.long)
+        at_once = max(1, memory // (best.numel() * best.itemsize))
+        for part in torch.arange(len(self.known), device=best.device).split(at_once):
+            probability, likeliest = render((self.map == part.view(1, -1, 1, 1)).float()).max(dim=1, keepdim=True)
+            place = torch.where(probability > best, part[likeliest], place)
+            best = torch.maximum(best, probability)
+        return self.known[place]
+
+    def write(self, result: Tensor, target: Target) -> None:
+        """Write what `upsample` gave, in the colours of the input where both can have them."""
+        if self.palette is None or target.format != "png":
+            target.write(result)
+        else:
+            picture = Image.fromarray(result[0, 0].cpu().numpy().astype(np.uint8))
+            picture.putpalette(self.palette)
+            write_image(target.argument, picture)
+
+    def loses_fractions(self, target: Target) -> bool:
+        """Labels are whole numbers."""
+        return False
+
+
+def read(argument: str, *, name: str | None, are_labels: bool | None, device: torch.device) -> Values | Labels:
+    """Read a signal.
+
+    Args:
+        argument: as the user gave it.
+        name: which array of an archive; None where there is just one.
+        are_labels: None to take palette images for labels and everything else for values.
+        device: where it should be.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    file = source(argument)
+    palette = read_palette(file)
+    if are_labels is None:
+        are_labels = palette is not None
+    if not are_labels:
+        return Values(read_signal(file, name=name).to(device))
+    known, places = read_labels(file, name=name).to(device).unique(return_inverse=True)
+    return Labels(places.float().unsqueeze(1), known, palette)
+
+
+def bring_up(
+    signal: Values | Labels, render: Render, size: tuple[int, int], target: Target, report: Report, *, memory: int
+) -> dict[str, Any]:
+    """Upsample a signal, write the result, and say so.
+
+    Returns:
+        The facts, for machines.
+    """
+    if signal.loses_fractions(target):
+        report.note(f"{target.argument}: a PNG holds whole numbers, so values are rounded; .npy keeps them")
+    with report.stage("render"):
+        result = signal.upsample(render, size, memory)
+    with report.stage("write"):
+        signal.write(result, target)
+    facts = {
+        "output": target.argument,
+        "shape": list(result.shape),
+        "dtype": str(result.dtype).removeprefix("torch."),
+        "labels": isinstance(signal, Labels),
+        "grid": list(signal.map.shape[2:]),
+        "device": str(result.device),
+        "seconds": report.seconds,
+    }
+    report.note(f"{target.argument}: {' x '.join(map(str, result.shape))} {facts['dtype']} ({report.times})")
+    return facts

@@ -1,0 +1,19 @@
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# The same examples every time and on every machine, and no limit of time on a busy one.
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def shared():
+    """The folder of real data, weights and golden results, which a user's checkout does not have."""
+    project = Path(__file__).parents[1]
+    folder = project / os.environ.get("OMNIUP_SHARED", "../shared")
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder} (set OMNIUP_SHARED)")
+    return folder

@@ -1,0 +1,137 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omniup.mixing import Windows, entropy, mix, mix_at
+from oracles.attention import anyup_window_attention, dense_entropy, dense_mix
+from support.cases import Layout, pixel_index, problem, problems
+
+
+def run(p, **options):
+    return mix(p.query, p.key, p.value, p.layout.windows, reach=p.reach, **options)
+
+
+def expected(p):
+    counts = p.counts
+    exact = p.to(torch.float64)
+    out = dense_mix(exact.query.flatten(2), exact.key.flatten(2), exact.value.flatten(2), counts)
+    return out.unflatten(2, p.layout.size)
+
+
+@settings(max_examples=150)
+@given(problems())
+def test_mix_equals_dense_attention(p):
+    reference = expected(p)
+    torch.testing.assert_close(run(p), reference, rtol=0, atol=1e-10)
+    torch.testing.assert_close(run(p.to(torch.float32)), reference.float(), rtol=0, atol=1e-5)
+
+
+@given(problems(reach=True))
+def test_mix_with_a_radius_for_each_cell_equals_dense_attention(p):
+    reference = expected(p)
+    torch.testing.assert_close(run(p), reference, rtol=0, atol=1e-10)
+    torch.testing.assert_close(run(p.to(torch.float32)), reference.float(), rtol=0, atol=1e-5)
+
+
+@given(problems() | problems(reach=True), st.data())
+def test_mix_at_equals_mix_there(p, data):
+    (H, W), batch = p.layout.size, len(p.query)
+    n = data.draw(st.integers(0, 20))
+    point = st.tuples(st.integers(0, H - 1), st.integers(0, W - 1))
+    drawn = [data.draw(st.lists(point, min_size=n, max_size=n)) for _ in range(batch)]
+    points = torch.tensor(drawn, dtype=torch.long).view(batch, n, 2)
+    there = pixel_index(points, W).unsqueeze(1)  # [B, 1, N]
+    query = p.query.flatten(2).gather(2, there.expand(-1, p.query.shape[1], -1))
+    out = mix_at(query, p.key, p.value, p.layout.windows, points, reach=p.reach)
+    full = run(p).flatten(2).gather(2, there.expand(-1, p.value.shape[1], -1))
+    torch.testing.assert_close(out, full, rtol=0, atol=1e-12)
+
+
+@given(problems() | problems(reach=True))
+def test_entropy_counts_every_occurrence_of_a_cell(p):
+    out = entropy(p.query, p.key, p.layout.windows, reach=p.reach)
+    reference = dense_entropy(p.query.flatten(2), p.key.flatten(2), p.counts).view(len(p.query), 1, *p.layout.size)
+    torch.testing.assert_close(out, reference, rtol=0, atol=1e-10)
+    single = p.to(torch.float32)
+    out = entropy(single.query, single.key, p.layout.windows, reach=single.reach)
+    torch.testing.assert_close(out, reference.float(), rtol=0, atol=1e-5)
+
+
+@given(problems(kinds=("relative",)))
+def test_relative_windows_are_those_of_anyup(p):
+    reference = anyup_window_attention(p.query, p.key, p.value, p.layout.settings[0])
+    torch.testing.assert_close(run(p), reference, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("size", "grid"), [((224, 7), (16, 1)), ((7, 224), (1, 16)), ((64, 48), (4, 3)), ((100, 70), (13, 9)), ((96, 96), (1, 1))]
+)
+@pytest.mark.parametrize("kind", ["square-floor", "square-nearest", "disc", "relative"])
+def test_groups_larger_than_a_tile_are_cut(size, grid, kind):
+    p = problem(Layout(kind, size, grid, (0.1 if kind == "relative" else 2,)))
+    torch.testing.assert_close(run(p), expected(p), rtol=0, atol=1e-10)
+
+
+def test_a_value_of_one_cell_comes_out_as_it_went_in():
+    value = torch.tensor([[1.5, -2.0]]).view(1, 2, 1, 1)
+    windows = Windows.square((5, 3), (1, 1), 2)
+    out = mix(torch.randn(1, 4, 5, 3), torch.randn(1, 4, 1, 1), value, windows)
+    torch.testing.assert_close(out, value.expand(1, 2, 5, 3))
+
+
+def test_two_cells_are_mixed_by_the_logistic_function():
+    # One row of two pixels and two cells; a window of one cell to either side sees both, a border cell twice.
+    query, key = torch.tensor([1.0, -2.0]).view(1, 1, 1, 2), torch.tensor([0.5, 3.0]).view(1, 1, 1, 2)
+    value = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)
+    out = mix(query, key, value, Windows.square((1, 2), (1, 2), 1))
+    a, b = (query * 0.5).exp().flatten(), (query * 3).exp().flatten()
+    torch.testing.assert_close(out.flatten(), torch.stack([b[0] / (2 * a[0] + b[0]), 2 * b[1] / (a[1] + 2 * b[1])]))
+
+
+@pytest.mark.parametrize("scale", [1e2, 1e4])
+def test_extreme_logits_select_one_cell(scale):
+    p = problem(Layout("disc", (9, 7), (3, 4), (2,)))
+    query, key = (tensor.float() * scale for tensor in (p.query, p.key))
+    out = mix(query, key, p.value.float(), p.layout.windows)
+    reference = dense_mix(query.flatten(2).double(), key.flatten(2).double(), p.value.flatten(2), p.counts)
+    assert out.isfinite().all()
+    torch.testing.assert_close(out.flatten(2), reference.float(), rtol=0, atol=1e-3)
+
+
+def layout():
+    return Layout("square-floor", (6, 8), (3, 4), (1,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"query": torch.zeros(1, 3, 6, 7)}, r"^query is \(1, 3, 6, 7\): its last two sides must be \(6, 8\)"),
+        ({"key": torch.zeros(1, 3, 4, 4)}, r"^key is \(1, 3, 4, 4\)"),
+        ({"key": torch.zeros(2, 3, 3, 4)}, r"^key is \(2, 3, 3, 4\)"),
+        ({"key": torch.zeros(1, 3, 12)}, r"^key is \(1, 3, 12\)"),
+        ({"key": torch.zeros(1, 4, 3, 4)}, r"^query has 3 channels and key 4"),
+        ({"value": torch.zeros(1, 2, 4, 3)}, r"^value is \(1, 2, 4, 3\)"),
+        ({"value": torch.zeros(3, 2, 3, 4)}, r"^value is \(3, 2, 3, 4\)"),
+    ],
+)
+def test_shapes_that_disagree_are_refused(changes, message):
+    arguments = {"query": torch.zeros(1, 3, 6, 8), "key": torch.zeros(1, 3, 3, 4), "value": torch.zeros(1, 2, 3, 4)}
+    with pytest.raises(ValueError, match=message):
+        mix(**{**arguments, **changes}, windows=layout().windows)
+
+
+@pytest.mark.parametrize("function", [mix, entropy, mix_at])
+def test_a_query_of_another_size_is_refused(function):
+    others = {"value": torch.zeros(1, 2, 3, 4)} if function is not entropy else {}
+    others |= {"points": torch.zeros(1, 5, 2, dtype=torch.long)} if function is mix_at else {}
+    query = torch.zeros(1, 3, 6) if function is mix_at else torch.zeros(1, 3, 8, 6)
+    with pytest.raises(ValueError, match=r"query|points"):
+        function(query=query, key=torch.zeros(1, 3, 3, 4), windows=layout().windows, **others)
+
+
+@pytest.mark.parametrize("point", [(-1, 0), (0, -1), (6, 0), (0, 8)])
+def test_points_outside_the_output_are_refused(point):
+    points = torch.tensor([[[0, 0], list(point)]])
+    with pytest.raises(ValueError, match=r"^points: 1 of 2 lie outside the output, \(6, 8\)"):
+        mix_at(torch.zeros(1, 3, 2), torch.zeros(1, 3, 3, 4), torch.zeros(1, 2, 3, 4), layout().windows, points)

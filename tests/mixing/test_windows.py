@@ -1,0 +1,154 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omniup.mixing import Windows
+from omniup.mixing.groups import groups, groups_at
+from omniup.mixing.windows import Axis
+from oracles.windows import counts, disc_window, relative_interval
+from support.cases import Layout, layouts
+
+LIKE = torch.empty(0, dtype=torch.float64)
+cuts = st.fixed_dictionaries({"longest": st.integers(1, 32), "most": st.integers(1, 50), "by_count": st.booleans()})
+
+
+def occurrences(group, pixels, cells):
+    """[N, cells]: how often the pixels of some groups draw from each cell; the others' rows are zeros."""
+    table = torch.zeros(pixels, cells, dtype=torch.float64)
+    n, p = group.pixels.shape
+    rows, columns = (index.expand(n, p, -1) for index in (group.pixels.unsqueeze(2), group.cells.unsqueeze(1)))
+    number = group.log_occurrences[0].exp().unsqueeze(1).expand(columns.shape)
+    return table.index_put_((rows.expand(columns.shape), columns), number, accumulate=True)
+
+
+@given(layouts(), cuts)
+def test_every_pixel_is_in_exactly_one_group(layout, cut):
+    found = torch.cat([group.pixels.flatten() for group in groups(layout.windows, like=LIKE, **cut)])
+    assert found.sort().values.tolist() == list(range(math.prod(layout.size)))
+
+
+@given(layouts(), cuts)
+def test_lists_hold_the_cells_of_each_window_with_their_multiplicities(layout, cut):
+    sides = math.prod(layout.size), math.prod(layout.grid)
+    table = sum(occurrences(group, *sides) for group in groups(layout.windows, like=LIKE, **cut))
+    torch.testing.assert_close(table, layout.counts(), rtol=1e-12, atol=0)
+
+
+@given(layouts(), st.data())
+def test_lists_of_chosen_pixels_are_theirs(layout, data):
+    (H, W), (h, w) = layout.size, layout.grid
+    points = data.draw(st.lists(st.tuples(st.integers(0, H - 1), st.integers(0, W - 1)), min_size=1, max_size=20))
+    group = groups_at(layout.windows, np.array(points), like=LIKE)
+    assert group.pixels.tolist() == [[y * W + x] for y, x in points]
+    for n, (y, x) in enumerate(points):
+        table = torch.zeros(h, w, dtype=torch.float64)
+        for qy, qx in layout.window_of(y, x):
+            table[qy, qx] += 1
+        mine = torch.zeros(h * w, dtype=torch.float64).index_add(0, group.cells[n], group.log_occurrences[0, n].exp())
+        torch.testing.assert_close(mine.view(h, w), table, rtol=1e-12, atol=0)
+
+
+@given(layouts(), cuts)
+def test_a_list_holds_each_cell_once_and_is_no_longer_than_stated(layout, cut):
+    windows = layout.windows
+    for group in groups(windows, like=LIKE, **cut):
+        assert group.cells.shape[1] <= windows.most_candidates
+        for cells, count in zip(group.cells, group.count, strict=True):
+            assert len(cells[:count].unique()) == count
+    assert windows.most_candidates == (layout.counts() > 0).sum(1).max()
+
+
+@given(layouts(), cuts)
+def test_groups_keep_to_the_sizes_asked_for(layout, cut):
+    windows = layout.windows
+    for group in groups(windows, like=LIKE, **cut):
+        assert len(group.pixels) <= cut["most"]
+        y, x = group.pixels // layout.size[1], group.pixels % layout.size[1]
+        assert max(int((axis.amax(1) - axis.amin(1)).max()) for axis in (y, x)) < cut["longest"]
+        assert group.pixels.shape[1] <= windows.most_pixels(cut["longest"])
+
+
+@given(layouts(), cuts)
+def test_offsets_are_measured_between_centres_in_pixels(layout, cut):
+    for group in groups(layout.windows, like=LIKE, **cut):
+        for axis in (0, 1):
+            pixels, cells = layout.size[axis], layout.grid[axis]
+
+            def place(index, width, axis=axis):
+                return (index // width if axis == 0 else index % width).double() + 0.5
+
+            middle = place(group.middle, layout.grid[1]).unsqueeze(1) * pixels / cells
+            pixel = place(group.pixels, layout.size[1]) - middle
+            cell = place(group.cells, layout.grid[1]) * pixels / cells - middle
+            torch.testing.assert_close(group.pixel_offset[axis], pixel, rtol=0, atol=1e-12)
+            for mine, expected, count in zip(group.cell_offset[axis], cell, group.count, strict=True):
+                torch.testing.assert_close(mine[:count], expected[:count], rtol=0, atol=1e-12)
+
+
+@given(layouts(kinds=("disc",)), st.data())
+def test_smaller_discs_count_their_own_cells(layout, data):
+    windows, (radius,) = layout.windows, layout.settings
+    squared = data.draw(st.sampled_from(windows.squared_radii.tolist()))
+    group = next(groups(windows, longest=1, most=10**6, like=LIKE))
+    k = group.cells.shape[1]
+    log = torch.from_numpy(windows.log_occurrences_by_radius(np.array([squared]), *group.kinds, k))
+    table = torch.zeros(math.prod(layout.size), math.prod(layout.grid), dtype=torch.float64)
+    table.index_put_((group.pixels.expand(-1, k), group.cells), log[0].exp(), accumulate=True)
+
+    def smaller(y, x):
+        return disc_window(y, x, layout.size, layout.grid, radius, squared)
+
+    torch.testing.assert_close(table, counts(layout.size, layout.grid, smaller), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 5, 8])
+def test_a_growing_disc_takes_in_cells_at_its_squared_radii_and_nowhere_else(radius):
+    found = {dy**2 + dx**2 for dy in range(radius + 1) for dx in range(radius + 1)}
+    windows = Windows.disc((4, 4), (2, 2), radius)
+    assert windows.squared_radii.tolist() == sorted(square for square in found if square <= radius**2)
+
+
+def test_a_disc_of_radius_8_has_197_places():
+    assert Windows.disc((224, 224), (56, 56), 8).most_candidates == 197
+
+
+@given(st.integers(1, 700), st.integers(1, 70), st.sampled_from([0.01, 0.05, 0.1, 0.2, 1 / 3, 0.5, 1.0]))
+def test_relative_intervals_are_those_of_float32(pixels, cells, ratio):
+    axis = Axis.relative(pixels, cells, ratio)
+    for pixel in {0, pixels // 3, pixels // 2, pixels - 1}:
+        run = axis.run_of[pixel]
+        expected = relative_interval(pixel, pixels, cells, ratio)
+        assert axis.first[run] == expected.start
+        assert axis.membership[axis.kind[run]].any(axis=1).sum() == len(expected)
+
+
+@pytest.mark.parametrize("radius", [-1, 17])
+@pytest.mark.parametrize("make", [Windows.square, Windows.disc])
+def test_a_radius_out_of_range_is_refused(make, radius):
+    with pytest.raises(ValueError, match=rf"^radius is {radius}: accepted are whole numbers from 0 to 16"):
+        make((8, 8), (2, 2), radius)
+
+
+@pytest.mark.parametrize("ratio", [0, -0.1, 1.01, math.nan])
+def test_a_ratio_out_of_range_is_refused(ratio):
+    with pytest.raises(ValueError, match="^ratio is"):
+        Windows.relative((8, 8), (2, 2), ratio)
+
+
+@pytest.mark.parametrize(
+    ("size", "grid", "name"), [((0, 8), (2, 2), "size"), ((8, 8), (2, 0), "grid"), ((8, 8, 8), (2, 2), "size")]
+)
+@pytest.mark.parametrize("make", [Windows.square, Windows.disc, Windows.relative])
+def test_sides_that_are_none_are_refused(make, size, grid, name):
+    with pytest.raises(ValueError, match=f"^{name} is"):
+        make(size, grid, 1) if make != Windows.relative else make(size, grid)
+
+
+def test_more_cells_than_pixels_are_fine():
+    layout = Layout("square-nearest", (3, 2), (7, 5), (1,))
+    table = sum(occurrences(group, 6, 35) for group in groups(layout.windows, longest=32, most=99, like=LIKE))
+    torch.testing.assert_close(table, layout.counts())
