@@ -12,6 +12,7 @@ import sys
 import time
 
 import torch
+
 from measure import photograph, resident, show, synchronise
 
 CASES = {
@@ -36,8 +37,12 @@ def main() -> None:
         numbers = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
         scratch = numbers["peak"] - numbers["inputs and result"]
         rows.append(
-            [name, f"{numbers['seconds']:.2f} s", f"{numbers['peak']:.0f} MB"]
-            + [f"{numbers['inputs and result']:.0f} MB", f"{scratch:.0f} MB", reach]
+            [
+                name,
+                f"{numbers['seconds']:.2f} s",
+                *(f"{amount:.0f} MB" for amount in (numbers["peak"], numbers["inputs and result"], scratch)),
+                reach,
+            ]
         )
     header = ["what", "time, cold", "peak above import torch", "of it inputs and result", "rest", "to reach"]
     show("Memory, with `memory` at its default of 512 MB", header, rows, device)
@@ -57,10 +62,8 @@ def measure(case: str, device: torch.device) -> dict[str, float]:
     result = UpsampleAnything.preset("paper").fit(image, (cells, cells)).render(features)
     synchronise(device)
     taken = time.perf_counter() - began
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated() / 2**20
-    else:
-        peak = resident("VmHWM") - before
+    on_gpu = device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else resident("VmHWM") - before
     tensors = sum(tensor.nbytes for tensor in (image, features, result)) / 2**20
     return {"seconds": taken, "peak": peak, "inputs and result": tensors}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 
 import torch
-from measure import device_argument, in_turns, photograph, ratio, show
 
+from measure import device_argument, in_turns, photograph, ratio, show
 from omniup.upsamplers import JointBilateral
 
 SIDES = (256, 512, 1024, 2048, 4096)
@@ -30,9 +30,7 @@ def main() -> None:
     photographs = {side: photograph(side, side, device) for side in SIDES}
     features = {side: torch.randn(1, CHANNELS, side // STRIDE, side // STRIDE, device=device) for side in SIDES}
     times = in_turns([lambda side=side: render(side) for side in SIDES], device, turns=5)  # type: ignore[misc]
-    per_pixel = [
-        [time / repeats(side) / side**2 for time in run] for side, run in zip(SIDES, times, strict=True)
-    ]
+    per_pixel = [[time / repeats(side) / side**2 for time in run] for side, run in zip(SIDES, times, strict=True)]
     show(
         "Render, time per pixel",
         ["size", "time", "per pixel", "growth since 256²", "to reach"],

@@ -1,10 +1,10 @@
 """Time of Upsample Anything, and its distance from what this machine can do.
 
-The limit of the paper case is what its method must compute, as written (197 candidates for every pixel): in each of 51
-iterations, for 256 cells of 196 pixels, three products [196, 10] × [10, 197] (logits; derivative by the weights;
-derivative by the keys) and one exponential per pair, and once the product that renders 384 channels. Each is timed here,
-in the same run, on 16 cells at a time, so that it stays in the cache. We may come out below it: border cells occur once
-in our lists, however often clamping repeats them.
+The limit of the paper case is what its method must compute, as written (197 candidates for every pixel): in each of
+51 iterations, for 256 cells of 196 pixels, three products [196, 10] × [10, 197] (logits; derivative by the weights;
+derivative by the keys) and one exponential per pair, and once the product that renders 384 channels. Each is timed
+here, in the same run, on 16 cells at a time, so that it stays in the cache. We list border cells once, however often
+clamping repeats them, and so have a little less to do.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 import statistics
 
 import torch
-from measure import device_argument, in_turns, photograph, ratio, show
 
+from measure import device_argument, in_turns, photograph, ratio, show
 from omniup import UpsampleAnything
 
 ITERATIONS, CELLS, PIXELS, CANDIDATES, WIDTH, CHANNELS = 51, 256, 196, 197, 10, 384

@@ -34,6 +34,14 @@ def test_mix_with_a_radius_for_each_cell_equals_dense_attention(p):
     torch.testing.assert_close(run(p.to(torch.float32)), reference.float(), rtol=0, atol=1e-5)
 
 
+@given(problems(kinds=("disc",)), st.integers(0, 5))
+def test_one_radius_for_all_cells_is_that_of_a_smaller_disc(p, radius):
+    reach = torch.full_like(p.key[:, :1], radius)
+    smaller = Windows.disc(p.layout.size, p.layout.grid, min(radius, p.layout.settings[0]))
+    out = mix(p.query, p.key, p.value, p.layout.windows, reach=reach)
+    torch.testing.assert_close(out, mix(p.query, p.key, p.value, smaller), rtol=0, atol=1e-12)
+
+
 @given(problems() | problems(reach=True), st.data())
 def test_mix_at_equals_mix_there(p, data):
     (H, W), batch = p.layout.size, len(p.query)

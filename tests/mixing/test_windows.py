@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from omniup.mixing import Windows
 from omniup.mixing.groups import groups, groups_at
 from omniup.mixing.windows import Axis
-from oracles.windows import counts, disc_window, relative_interval
+from oracles.windows import relative_interval
 from support.cases import Layout, layouts
 
 LIKE = torch.empty(0, dtype=torch.float64)
@@ -87,22 +87,6 @@ def test_offsets_are_measured_between_centres_in_pixels(layout, cut):
             torch.testing.assert_close(group.pixel_offset[axis], pixel, rtol=0, atol=1e-12)
             for mine, expected, count in zip(group.cell_offset[axis], cell, group.count, strict=True):
                 torch.testing.assert_close(mine[:count], expected[:count], rtol=0, atol=1e-12)
-
-
-@given(layouts(kinds=("disc",)), st.data())
-def test_smaller_discs_count_their_own_cells(layout, data):
-    windows, (radius,) = layout.windows, layout.settings
-    squared = data.draw(st.sampled_from(windows.squared_radii.tolist()))
-    group = next(groups(windows, longest=1, most=10**6, like=LIKE))
-    k = group.cells.shape[1]
-    log = torch.from_numpy(windows.log_occurrences_by_radius(np.array([squared]), *group.kinds, k))
-    table = torch.zeros(math.prod(layout.size), math.prod(layout.grid), dtype=torch.float64)
-    table.index_put_((group.pixels.expand(-1, k), group.cells), log[0].exp(), accumulate=True)
-
-    def smaller(y, x):
-        return disc_window(y, x, layout.size, layout.grid, radius, squared)
-
-    torch.testing.assert_close(table, counts(layout.size, layout.grid, smaller), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("radius", [0, 1, 2, 5, 8])

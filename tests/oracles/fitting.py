@@ -34,12 +34,13 @@ def spec_fit(
             (F.softplus(raw_sr) + EPS).clamp(*sigma_r_limits),
         )
 
+    sx0, sy0, _, sr0 = (map_.detach() for map_ in maps())  # the start, with the rounding of the way to raw and back
     losses = []
     for _ in range(steps):
         sx, sy, th, sr = maps()
         loss = (spec_render(I_lr, image, I_lr, sx, sy, th, sr, R) - image).abs().mean()
         losses.append(loss.item())
-        loss = loss + lambda1 * ((sx - sigma).abs() + (sy - sigma).abs()).mean()
+        loss = loss + lambda1 * ((sx - sx0).abs() + (sy - sy0).abs()).mean()
         if variation:
             h, w = grid
             steps_y = sum((th[0, 0, i + 1, j] - th[0, 0, i, j]).abs() for i in range(h - 1) for j in range(w))
@@ -47,7 +48,7 @@ def spec_fit(
             loss = loss + lambda2 * (steps_y + steps_x) / (h * w)
         else:
             loss = loss + lambda2 * th.abs().mean()
-        loss = loss + lambda3 * (sr - sigma_r).abs().mean()
+        loss = loss + lambda3 * (sr - sr0).abs().mean()
         adam.zero_grad()
         loss.backward()
         adam.step()

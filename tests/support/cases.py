@@ -1,7 +1,7 @@
 """Random problems for the mixing engine: sizes, windows of all kinds, tensors."""
 
 import dataclasses
-import math
+import re
 from typing import Any
 
 import torch
@@ -113,14 +113,12 @@ def pixel_index(points, width):
 
 
 def smallest_memory(attempt):
-    """The fewest bytes with which `attempt(memory)` does not raise a ValueError, within one percent."""
-    low, high = 1, 2**30
-    while high - low > max(1, low // 100):
-        middle = math.isqrt(low * high) if low * 2 < high else (low + high) // 2
+    """Few bytes with which `attempt(memory)` is not refused: not many more than the fewest."""
+    memory = 1
+    while True:
         try:
-            attempt(middle)
-        except ValueError:
-            low = middle
+            attempt(memory)
+        except ValueError as error:
+            memory = max(memory + memory // 16 + 1, int(re.fullmatch(r"memory is \d+ bytes: .* takes (\d+)", str(error))[1]))
         else:
-            high = middle
-    return high
+            return memory

@@ -19,6 +19,10 @@ class Scratch(TorchDispatchMode):
         self.live = {}  # key -> (weak reference, bytes, when it came)
         self.past = []  # (key, bytes, when it came, when it went)
 
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False  # or else torch imports its compiler, which takes seconds
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         for tensor in tree_leaves((args, kwargs)):
             self._see(tensor)

@@ -30,7 +30,8 @@ for command in (upsample, kernels.fit, kernels.render, reconstruct, about.method
 
 @app.callback(invoke_without_command=True)
 def omniup(
-    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
     """Bring anything computed from an image at low resolution back to full resolution, sharp along its edges."""
     if version:

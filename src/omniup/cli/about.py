@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from typing import Any
-
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from omniup import __version__
 from omniup.cli import options
 from omniup.cli.report import Report
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 #: Optional packages that something here uses, and the extra of ours that brings them.
 OPTIONAL = {"timm": "features", "torchvision": "features"}
@@ -21,10 +22,10 @@ def methods(as_json: options.AsJson = False) -> None:
     from omniup.upsamplers import methods as registered
 
     found = registered().values()
-    table = listing("method", "what it does", "settings")
+    table = listing("method", "what it does, and its settings")
     for method in found:
-        settings = [f"{name}={value}" for name, value in method.settings.items()]
-        table.add_row(method.name, method.summary, ", ".join(settings) or "none")
+        settings = ", ".join(f"{name}={value}" for name, value in method.settings.items())
+        table.add_row(method.name, f"{method.summary}\n{settings}".strip())
     Report(as_json).result({each.name: {"summary": each.summary, "settings": each.settings} for each in found}, table)
 
 
@@ -54,21 +55,23 @@ def info(as_json: options.AsJson = False) -> None:
         table.add_row(name, version)
     for name, device in devices.items():
         table.add_row(f"device {name}", device)
-    for package, version in packages.items():
-        table.add_row(package, version or f'not installed: pip install "omniup[{OPTIONAL[package]}]"')
+    for package, found in packages.items():
+        table.add_row(package, found or f'not installed: pip install "omniup[{OPTIONAL[package]}]"')
     facts: dict[str, Any] = {"versions": versions(), "devices": devices, "threads": torch.get_num_threads()}
     Report(as_json).result(facts | {"packages": packages}, table)
 
 
 def versions() -> dict[str, str]:
-    """What numbers may depend on."""
+    """Tell the versions that numbers may depend on."""
     import torch
 
     return {"omniup": __version__, "python": platform.python_version(), "torch": torch.__version__}
 
 
 def listing(*columns: str) -> Table:
-    """A table without lines, to be filled."""
+    """Begin a table without lines."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import typer
 
+from omniup.cli.interrupts import patient_interrupts
 from omniup.errors import InputError
 
 REFUSED = 2
@@ -30,8 +32,10 @@ def guarded(run: Callable[[], Any]) -> int:
     Returns:
         The exit status.
     """
+    warnings.showwarning = _warn  # type: ignore[assignment]  # of all that it is given, one thing matters
     try:
-        status = run() or 0  # a command returns None, one that leaves by `typer.Exit` its status
+        with patient_interrupts():
+            status = run() or 0  # a command returns None, one that leaves by `typer.Exit` its status
     except UsageError as error:
         return _refuse(error.format_message())
     except InputError as error:
@@ -45,6 +49,10 @@ def guarded(run: Callable[[], Any]) -> int:
     if status == INTERRUPTED:  # which typer returns for Ctrl-C
         _say("interrupted")
     return int(status)
+
+
+def _warn(message: Warning | str, *_: object) -> None:
+    _say(f"warning: {message}")
 
 
 def _refuse(message: str) -> int:

@@ -25,7 +25,7 @@ def read_guidance(argument: str) -> Tensor:
 
 
 def source(argument: str) -> Source:
-    """What the readers of `omniup.files` take for an argument; standard input is held, so that it can be read twice.
+    """Give the readers of `omniup.files` what they take: a path, or what standard input held, to be read twice.
 
     Raises:
         InputError: standard input is empty, or holds more than is accepted.

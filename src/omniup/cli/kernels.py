@@ -27,7 +27,7 @@ def fit(
     ],
     grid: Annotated[
         options.Sides | None,
-        typer.Option(parser=options.Sides.parse, metavar="HxW", help="Of the signals to be rendered, in cells."),
+        typer.Option(parser=options.Sides.parse, metavar="HxW", help="Grid of the signals to be rendered, in cells."),
     ] = None,
     stride: Annotated[
         int | None, typer.Option(min=1, metavar="S", help="Instead of --grid: pixels per cell, such as 14 or 16.")
@@ -47,7 +47,7 @@ def fit(
     """
     report = Report(as_json, quiet, verbose)
     if (grid is None) == (stride is None):
-        raise typer.BadParameter("either --grid or --stride is needed")
+        raise InputError("either --grid or --stride is needed, and not both")
     if Path(output).suffix != ".safetensors":
         raise InputError(f"{output}: kernels are written as .safetensors")
 
@@ -57,16 +57,16 @@ def fit(
     from omniup.upsamplers.upsample_anything import DEFAULT_PRESET
 
     where, scratch = options.pick_device(device), parse_memory(memory)
-    method = UpsampleAnything.preset(
-        preset or DEFAULT_PRESET, **options.pick_settings(settings, iterations=iterations)
-    )
+    method = UpsampleAnything.preset(preset or DEFAULT_PRESET, **options.pick_settings(settings, iterations=iterations))
     check_writable(output)
     with report.stage("read"):
         guidance = inputs.read_guidance(image).to(where)
     height, width = guidance.shape[2:]
-    cells = grid or (nearest_cells(height, stride), nearest_cells(width, stride))
+    if grid is None:
+        assert stride is not None  # as checked above
+        grid = options.Sides(nearest_cells(height, stride), nearest_cells(width, stride))
     with report.stage("fit"), report.fitting(method.iterations) as progress:
-        kernels = method.fit(guidance, cells, progress=progress, memory=scratch)
+        kernels = method.fit(guidance, grid, progress=progress, memory=scratch)
     with report.stage("write"):
         kernels.save(output)
 
@@ -81,8 +81,8 @@ def fit(
         "seconds": report.seconds,
     }
     fall = f", loss {losses[0]:.4f} to {losses[-1]:.4f} in {len(losses)} steps" if losses else ""
-    (rows, columns), pixels = kernels.grid, f"{height} x {width}"
-    report.note(f"{output}: {rows} x {columns} kernels of {pixels} pixels{fall} ({report.times})")
+    cells = " x ".join(map(str, kernels.grid))
+    report.note(f"{output}: {cells} kernels for {height} x {width} pixels{fall} ({report.times})")
     report.result(facts)
 
 
@@ -123,7 +123,7 @@ def render(
     confidence_target = Target(confidence) if confidence else None
     with report.stage("read"):
         fitted = _to(where, GaussianKernels.load(kernels))
-        low = signals.read(signal, name=name, are_labels=labels, device=where)
+        low = signals.read(signal, report, name=name, are_labels=labels, device=where)
     target.check(low.map)
 
     facts = signals.bring_up(low, partial(fitted.render, memory=scratch), fitted.size, target, report, memory=scratch)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
+from omniup.errors import InputError
+
 if TYPE_CHECKING:
     import torch
 
@@ -57,12 +59,12 @@ def check_streams(*inputs: str, output: str = "", as_json: bool = False) -> None
     """Refuse to read standard input twice, or to write two things to standard output.
 
     Raises:
-        BadParameter: the arguments ask for it.
+        InputError: the arguments ask for it.
     """
     if inputs.count("-") > 1:
-        raise typer.BadParameter("only one input can be -, standard input")
+        raise InputError("only one input can be -, standard input")
     if output == "-" and as_json:
-        raise typer.BadParameter("-o - and --json would both write to standard output")
+        raise InputError("-o - and --json exclude each other: both write to standard output")
 
 
 def pick_device(name: str) -> torch.device:
@@ -84,7 +86,10 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-_FIT = "How to fit"
+DEFAULT_MEMORY = "512MB"
+
+# The headings in a command's help.
+_COMPUTE = "How to compute"
 _SIGNAL = "What the signal is"
 _REPORT = "What to say"
 
@@ -122,11 +127,11 @@ Preset: TypeAlias = Annotated[
         metavar="NAME",
         help="Settings of Upsample Anything: paper (of the authors' code, the default) or spec (smaller windows and "
         "steps: faster, hardly more than fixed kernels).",
-        rich_help_panel=_FIT,
+        rich_help_panel=_COMPUTE,
     ),
 ]
 Iterations: TypeAlias = Annotated[
-    int | None, typer.Option("--iters", min=0, metavar="N", help="Steps of the fit.", rich_help_panel=_FIT)
+    int | None, typer.Option("--iters", min=0, metavar="N", help="Steps of the fit.", rich_help_panel=_COMPUTE)
 ]
 Settings: TypeAlias = Annotated[
     list[Setting] | None,
@@ -135,14 +140,14 @@ Settings: TypeAlias = Annotated[
         parser=Setting.parse,
         metavar="NAME=VALUE",
         help="Another setting; may be repeated. `omniup methods` lists them.",
-        rich_help_panel=_FIT,
+        rich_help_panel=_COMPUTE,
     ),
 ]
 Memory: TypeAlias = Annotated[
-    str, typer.Option(metavar="AMOUNT", help="Working memory, beyond inputs and outputs.", rich_help_panel=_FIT)
+    str, typer.Option(metavar="AMOUNT", help="Working memory, beyond inputs and outputs.", rich_help_panel=_COMPUTE)
 ]
 Device: TypeAlias = Annotated[
-    str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.", rich_help_panel=_FIT)
+    str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.", rich_help_panel=_COMPUTE)
 ]
 
 ArrayName: TypeAlias = Annotated[
@@ -180,4 +185,3 @@ Verbose: TypeAlias = Annotated[
     bool,
     typer.Option("--verbose", "-v", help="Log the device, the losses and the times.", rich_help_panel=_REPORT),
 ]
-DEFAULT_MEMORY = "512MB"

@@ -33,7 +33,7 @@ class Target:
     """
 
     def __init__(self, argument: str, bits: int | None = None) -> None:
-        from omniup.files import WRITTEN_FORMATS
+        from omniup.files.signals import WRITTEN_FORMATS
 
         self.argument, self.bits = argument, bits
         self.is_standard_output = argument == "-"
@@ -71,7 +71,7 @@ class Target:
 
 @contextmanager
 def output_folder(path: str) -> Iterator[Path]:
-    """A folder that can be written to, made if need be, and removed again if nothing came to lie in it.
+    """Give a folder to write to: made if need be, and removed again if nothing came to lie in it.
 
     Raises:
         InputError: it is a file, or cannot be made or written to.

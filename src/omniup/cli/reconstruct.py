@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Group
 
 from omniup.cli import options
 from omniup.cli.about import listing, versions
@@ -15,6 +14,8 @@ from omniup.cli.outputs import output_folder
 from omniup.cli.report import Report, to_json
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
     from omniup.cli.reconstruction import Reconstruction
 
 WORTHWHILE = 0.1
@@ -120,17 +121,19 @@ def _facts(made: Reconstruction) -> dict[str, Any]:
 
 
 def _summary(image: str, made: Reconstruction, folder: Path, seconds: str) -> Group:
-    """What came out, for people: the numbers, the times, the files."""
+    """Put what came out in a few lines: the numbers, the times, the files."""
+    from rich.console import Group
+
     from omniup.cli.pictures import TITLES
 
-    numbers = listing("", "L1", "PSNR", "SSIM")
+    numbers = listing("reconstruction", "L1", "PSNR", "SSIM")
     for way, values in made.metrics.items():
         psnr = f"{values['psnr_recon']:.2f} dB"
         numbers.add_row(TITLES[way], f"{values['l1_recon']:.4f}", psnr, f"{values['ssim_recon']:.4f}")
     files = listing("", "")
     files.show_header = False
     for name, content in {
-        "sheet.png": "everything on one page; the other .png files are its pictures one by one",
+        "sheet.png": "all on one page; the other .png files hold one picture each",
         "metrics.json": "these numbers and the settings",
         "kernels.safetensors": "the fitted kernels, for `omniup render`",
     }.items():

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -121,4 +120,3 @@ def working_image(image: Tensor, stride: int, longest: int | None) -> Tensor:
     if image.shape[2:] != (height, width):
         image = F.interpolate(image, (height, width), mode="bilinear", antialias=True)
     return (255 * image).round().clamp(0, 255) / 255
-

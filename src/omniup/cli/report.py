@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import typer
-from rich.console import Console, RenderableType
-
 from omniup.cli.outputs import standard_output
+from omniup.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from omniup import Progress
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Report:
 
     def __init__(self, as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
         if quiet and verbose:
-            raise typer.BadParameter("--quiet and --verbose exclude each other")
+            raise InputError("--quiet and --verbose exclude each other")
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
         self.seconds: dict[str, float] = {}
         logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
@@ -87,11 +87,13 @@ class Report:
             facts: for machines.
             shown: for people; None where the notes have said it.
         """
+        from rich.console import Console
+
         with standard_output():
             if self.as_json:
                 print(to_json(facts))
             elif shown is not None and not self.quiet:
-                Console(markup=False, highlight=False).print(shown)
+                Console(markup=False, emoji=False, highlight=False).print(shown)
 
 
 def to_json(facts: Mapping[str, Any]) -> str:

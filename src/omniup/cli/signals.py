@@ -45,7 +45,16 @@ class Values:
 
     def loses_fractions(self, target: Target) -> bool:
         """Whether writing rounds numbers that are no whole ones now."""
-        return target.format == "png" and bool((self.map != self.map.round()).any())
+        return target.format == "png" and not self._are_whole()
+
+    def look_like_labels(self) -> bool:
+        """Whether they are a few whole numbers over and over."""
+        if self.map.shape[:2] != (1, 1) or not self._are_whole():
+            return False
+        return 2 < len(torch.unique(self.map)) <= min(64, self.map.numel() // 8)
+
+    def _are_whole(self) -> bool:
+        return bool((self.map == self.map.round()).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +82,7 @@ class Labels:
         best = self.map.new_full((1, 1, *size), -math.inf)
         place = torch.zeros_like(best, dtype=torch.long)
         at_once = max(1, memory // (best.numel() * best.itemsize))
-        for part in torch.arange(len(self.known), device=best.device).split(at_once):
+        for part in torch.split(torch.arange(len(self.known), device=best.device), at_once):
             probability, likeliest = render((self.map == part.view(1, -1, 1, 1)).float()).max(dim=1, keepdim=True)
             place = torch.where(probability > best, part[likeliest], place)
             best = torch.maximum(best, probability)
@@ -93,11 +102,14 @@ class Labels:
         return False
 
 
-def read(argument: str, *, name: str | None, are_labels: bool | None, device: torch.device) -> Values | Labels:
+def read(
+    argument: str, report: Report, *, name: str | None, are_labels: bool | None, device: torch.device
+) -> Values | Labels:
     """Read a signal.
 
     Args:
         argument: as the user gave it.
+        report: is told if the values look like labels.
         name: which array of an archive; None where there is just one.
         are_labels: None to take palette images for labels and everything else for values.
         device: where it should be.
@@ -107,12 +119,13 @@ def read(argument: str, *, name: str | None, are_labels: bool | None, device: to
     """
     file = source(argument)
     palette = read_palette(file)
-    if are_labels is None:
-        are_labels = palette is not None
-    if not are_labels:
-        return Values(read_signal(file, name=name).to(device))
-    known, places = read_labels(file, name=name).to(device).unique(return_inverse=True)
-    return Labels(places.float().unsqueeze(1), known, palette)
+    if are_labels or (are_labels is None and palette is not None):
+        known, places = torch.unique(read_labels(file, name=name).to(device), return_inverse=True)
+        return Labels(places.float().unsqueeze(1), known, palette)
+    values = Values(read_signal(file, name=name).to(device))
+    if are_labels is None and values.look_like_labels():
+        report.note(f"{argument}: a few whole numbers, which are mixed as values; if they are labels, say --labels")
+    return values
 
 
 def bring_up(
@@ -138,5 +151,6 @@ def bring_up(
         "device": str(result.device),
         "seconds": report.seconds,
     }
-    report.note(f"{target.argument}: {' x '.join(map(str, result.shape))} {facts['dtype']} ({report.times})")
+    kind = "labels" if facts["labels"] else facts["dtype"]
+    report.note(f"{target.argument}: {' x '.join(map(str, result.shape))} {kind} ({report.times})")
     return facts

@@ -16,10 +16,12 @@ def upsample(
     image: options.Image,
     signal: options.Signal,
     output: options.Output,
-    method: Annotated[str, typer.Option(metavar="NAME", help="`omniup methods` lists them.")] = "upsample_anything",
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help="How to upsample; `omniup methods` lists all ways.")
+    ] = "upsample_anything",
     size: Annotated[
         options.Sides | None,
-        typer.Option(parser=options.Sides.parse, metavar="HxW", help="Of the result; by default the image's own."),
+        typer.Option(parser=options.Sides.parse, metavar="HxW", help="Size of the result; by default the image's own."),
     ] = None,
     preset: options.Preset = None,
     iterations: options.Iterations = None,
@@ -48,7 +50,7 @@ def upsample(
     target = Target(output, bits)
     chosen = upsampler(method, **options.pick_settings(settings, preset=preset, iterations=iterations))
     with report.stage("read"):
-        low = signals.read(signal, name=name, are_labels=labels, device=where)
+        low = signals.read(signal, report, name=name, are_labels=labels, device=where)
         guidance, full = check_inputs(inputs.read_guidance(image), low.map, size)
     target.check(low.map)
 

@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,9 +44,8 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         if not target.parent.exists():
             raise subject.refusal(f"there is no folder {printable(target.parent)}")
         hidden = target.parent / f".omniup-{secrets.token_hex(8)}.part"
-        stream = hidden.open("xb")
     try:
-        with stream:
+        with hidden.open("xb") as stream:  # in here, since an interrupt may come as soon as the file is there
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -56,4 +55,5 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise subject.refusal(f"cannot be written ({reason(error)})") from error
     finally:
-        hidden.unlink(missing_ok=True)
+        with suppress(OSError):  # it has its name by now, or never came to be
+            hidden.unlink()

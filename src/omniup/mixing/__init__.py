@@ -1,7 +1,25 @@
 """The ground floor: tensors in, tensors out. Every method of the house mixes with this one engine."""
 
-from omniup.mixing.attention import DEFAULT_MEMORY, DotProduct, Embedding, entropy, mix, mix_at
+from omniup.mixing.attention import (
+    DEFAULT_MEMORY,
+    DotProduct,
+    Embedding,
+    TooLittleMemoryError,
+    entropy,
+    mix,
+    mix_at,
+)
 from omniup.mixing.groups import Groups
 from omniup.mixing.windows import Windows
 
-__all__ = ["DEFAULT_MEMORY", "DotProduct", "Embedding", "Groups", "Windows", "entropy", "mix", "mix_at"]
+__all__ = [
+    "DEFAULT_MEMORY",
+    "DotProduct",
+    "Embedding",
+    "Groups",
+    "TooLittleMemoryError",
+    "Windows",
+    "entropy",
+    "mix",
+    "mix_at",
+]

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from omniup.mixing.groups import Groups, gather, groups, groups_at, interpolate, read, scatter_add, write
-from omniup.mixing.windows import Windows
+from omniup.mixing.windows import Integers, Windows
 
 DEFAULT_MEMORY = 512 * 2**20
 
@@ -37,6 +37,10 @@ DEFAULT_MEMORY = 512 * 2**20
 #: its cache, on a GPU enough to keep it busy.
 CPU_PAIRS = 2**19
 GPU_PAIRS = 2**25
+
+
+class TooLittleMemoryError(ValueError):
+    """The working memory does not suffice for the window of a single pixel."""
 
 
 class Embedding(Protocol):
@@ -97,8 +101,8 @@ def mix(
         value: [B, C, h, w], what is blended; any floating-point type.
         windows: which cells each output pixel may draw from.
         embed: how logits come from `query` and `key`; by default their inner product.
-        reach: [B, 1, h, w], for discs: a radius for each cell, in cells, brought to the pixels bilinearly. A pixel draws
-            from where dy² + dx² <= radius², but not beyond `windows.radius`. Not differentiable.
+        reach: [B, 1, h, w], for discs: a radius for each cell, in cells, brought to the pixels bilinearly. A pixel
+            draws from where dy² + dx² <= radius², but not beyond `windows.radius`. Not differentiable.
         memory: bytes of scratch space beyond inputs, outputs and gradients of inputs; the work is cut to fit.
 
     Returns:
@@ -106,15 +110,15 @@ def mix(
         (once) in key and value, and without `embed` in query.
 
     Raises:
-        ValueError: shapes disagree, one pixel's window alone exceeds `memory`, or the query of an embedding asks for a
-            gradient.
+        ValueError: shapes disagree, or the query of an embedding asks for a gradient.
+        TooLittleMemoryError: one pixel's window alone exceeds `memory`.
 
     Example:
         >>> windows = Windows.square(size=(8, 8), grid=(2, 2), radius=1)
         >>> mix(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 2, 2), torch.ones(1, 5, 2, 2), windows).shape
         torch.Size([1, 5, 8, 8])
     """
-    _check(query, key, value, windows, embed)
+    _check(query, key, value, windows, embed, reach)
     if query.shape[2:] != windows.size:
         raise ValueError(f"query is {tuple(query.shape)}: its last two sides must be {windows.size}")
     work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory)
@@ -151,7 +155,7 @@ def mix_at(
     Raises:
         ValueError: as `mix`; or a point lies outside the output.
     """
-    _check(query, key, value, windows, embed)
+    _check(query, key, value, windows, embed, reach)
     if points.shape != (query.shape[0], query.shape[2], 2):
         raise ValueError(f"points is {tuple(points.shape)}: query {tuple(query.shape)} asks for [B, N, 2]")
     outside = ((points < 0) | (points >= points.new_tensor(windows.size))).any(-1)
@@ -190,7 +194,7 @@ def entropy(
     Raises:
         ValueError: as `mix`.
     """
-    _check(query, key, key, windows, None)
+    _check(query, key, key, windows, embed, reach)
     if query.shape[2:] != windows.size:
         raise ValueError(f"query is {tuple(query.shape)}: its last two sides must be {windows.size}")
     work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory)
@@ -199,7 +203,7 @@ def entropy(
     with torch.no_grad(), exact(query.device):
         for tile in work.tiles(query, key, channels=1):
             logits = tile.queries.mT @ tile.keys  # [B, n, P, K], with log m of a candidate that occurs m times
-            weights = softmax(logits)  # [B, n, P, K], of all m together
+            weights = logits.softmax(-1)  # [B, n, P, K], of all m together
             plain = tile.queries[:, :, : tile.width].mT @ tile.keys[:, :, : tile.width]  # [B, n, P, K], without log m
             values = logits.logsumexp(-1) - (weights * plain).sum(-1)  # [B, n, P] = -Σ w log(w / m)
             write(out[tile.images], values.unsqueeze(2), windows, tile.group, tile.places)
@@ -298,7 +302,7 @@ class _Mix(torch.autograd.Function):
         with exact(query.device):
             for channels in work.slabs(value.shape[1], query):
                 for tile in work.tiles(query, key, channels=channels.stop - channels.start):
-                    weights = softmax(tile.queries.mT @ tile.keys)  # [B, n, P, K]
+                    weights = (tile.queries.mT @ tile.keys).softmax(-1)  # [B, n, P, K]
                     mixed = tile.values(value[:, channels]) @ weights.mT  # [B, n, C, P]
                     write(out[tile.images, channels], mixed, work.windows, tile.group, tile.places)
         return out
@@ -315,8 +319,10 @@ class _Mix(torch.autograd.Function):
             for channels in work.slabs(value.shape[1], query):
                 for tile in work.tiles(query, key, channels=channels.stop - channels.start):
                     queries, keys = tile.queries[:, :, : tile.width], tile.keys[:, :, : tile.width]
-                    weights = softmax(tile.queries.mT @ tile.keys)  # [B, n, P, K]
-                    g = read(dout[tile.images, channels], work.windows, tile.group, tile.places).to(exactly)  # [B, n, C, P]
+                    weights = (tile.queries.mT @ tile.keys).softmax(-1)  # [B, n, P, K]
+                    g = read(dout[tile.images, channels], work.windows, tile.group, tile.places).to(
+                        exactly
+                    )  # [B, n, C, P]
                     if need_value:
                         dvalues = (g @ weights).transpose(1, 2)  # [B, C, n, K]
                         scatter_add(dvalue[tile.images, channels], tile.group.cells, dvalues)
@@ -338,7 +344,7 @@ class _Mix(torch.autograd.Function):
 
 
 def tile_size(
-    windows: Windows, *, numbers: int, memory: int, like: Tensor, longest: int, by_radius: bool
+    windows: Windows, *, numbers: int, memory: int, like: Tensor, longest: int, by_radius: bool, shares: int = 1
 ) -> tuple[int, int]:
     """How much fits the memory, and for speed the cache.
 
@@ -349,33 +355,36 @@ def tile_size(
         like: gives the device and the floating-point type.
         longest: no group should be higher or wider than so many pixels.
         by_radius: whether windows of several radii may meet in a group.
+        shares: into how many equal parts the memory is divided, of which this may have one.
 
     Returns:
         How high and wide a group may be, in pixels, and how many groups make a tile.
 
     Raises:
-        ValueError: one pixel's window exceeds the memory.
+        TooLittleMemoryError: one pixel's window exceeds the memory.
     """
     k, pairs = windows.most_candidates, CPU_PAIRS if like.device.type == "cpu" else GPU_PAIRS
     numbers += 12 + (3 * len(windows.squared_radii) if by_radius else 0)
     while True:
         p = windows.most_pixels(longest)
-        need = ((p + k) * numbers + 5 * p * k) * like.itemsize
+        need = shares * ((p + k) * numbers + 5 * p * k) * like.itemsize
         if need <= memory:
             return longest, max(1, min(memory // need, pairs // (p * k)))
         if longest == 1:
-            raise ValueError(f"memory is {memory} bytes: the window of one pixel takes {need}")
+            raise TooLittleMemoryError(f"memory is {memory} bytes: the window of one pixel takes {need}")
         longest //= 2
 
 
 def radii(reach: Tensor, windows: Windows, group: Groups) -> Tensor | None:
     """The radius of each pixel [B, 1, n, P] from those of the cells [B, 1, h, w]; None where none is below the most."""
-    radius = interpolate(reach.flatten(2).to(group.pixel_offset.dtype), windows, group.pixels)  # [B, 1, n, P]
+    assert windows.radius is not None
+    # In float64: a radius on the edge of taking in a cell falls on the right side.
+    radius = interpolate(reach.flatten(2).double(), windows, group.pixels)  # [B, 1, n, P]
     return radius if bool((radius < windows.radius).any()) else None
 
 
 def occurrences(
-    group: Groups, windows: Windows, radius: Tensor | None, some: slice, k: int
+    group: Groups, windows: Windows, radius: Tensor | None, some: slice | Tensor, k: int
 ) -> tuple[Tensor, Tensor]:
     """What adds log m to the logits of a candidate that occurs m times in a window, as more coordinates.
 
@@ -394,22 +403,20 @@ def occurrences(
     if radius is None:
         return group.pixel_offset.new_ones(1, 1, *group.pixels[some].shape), log[None]
     # Between two sums of two squares a disc takes in no cell, so few radii are told apart; of those, some occur.
-    squares = torch.from_numpy(windows.squared_radii).to(radius)
-    found, which = (torch.searchsorted(squares, radius[:, :, some].square(), right=True) - 1).unique(return_inverse=True)
+    squares = torch.from_numpy(windows.squared_radii).to(radius) * (1 - 1e-12)
+    found, which = (torch.searchsorted(squares, radius[:, :, some].square(), right=True) - 1).unique(
+        return_inverse=True
+    )
     one_hot = which == torch.arange(len(found), device=radius.device).view(-1, 1, 1)  # [B, E, n, P]
-    rows, columns = (kinds[some] for kinds in group.kinds)
+    rows, columns = (kinds[as_numpy(some)] for kinds in group.kinds)
     within = [windows.log_occurrences_within(int(windows.squared_radii[i])) for i in found.tolist()]
     by_radius = np.stack([table[rows, columns, :k] for table in within])  # [E, n, K]
-    return one_hot.to(radius.dtype), torch.from_numpy(by_radius).to(log)[None]
+    return one_hot.to(log.dtype), torch.from_numpy(by_radius).to(log)[None]
 
 
-def softmax(logits: Tensor) -> Tensor:
-    """Weights over the last dimension, where what is next to nothing is nothing.
-
-    Processors take a hundred times longer over numbers below the normal range, and a narrow range term makes many.
-    """
-    weights = logits.softmax(-1)
-    return torch.threshold_(weights, torch.finfo(weights.dtype).tiny * 1e6, 0.0)
+def as_numpy(some: slice | Tensor) -> slice | Integers:
+    """What numpy takes for the same selection."""
+    return some if isinstance(some, slice) else some.cpu().numpy()
 
 
 def stack(vectors: Tensor, more: Tensor) -> Tensor:
@@ -434,10 +441,14 @@ def exact(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _check(query: Tensor, key: Tensor, value: Tensor, windows: Windows, embed: Embedding | None) -> None:
+def _check(
+    query: Tensor, key: Tensor, value: Tensor, windows: Windows, embed: Embedding | None, reach: Tensor | None
+) -> None:
     for name, maps in (("key", key), ("value", value)):
         if maps.ndim != 4 or maps.shape[2:] != windows.grid or len(maps) != len(query):
             raise ValueError(f"{name} is {tuple(maps.shape)}: accepted is [{len(query)}, channels, *{windows.grid}]")
+    if reach is not None and (windows.radius is None or reach.shape != (len(query), 1, *windows.grid)):
+        raise ValueError(f"reach is {tuple(reach.shape)}: accepted is [{len(query)}, 1, *{windows.grid}], for discs")
     if embed is not None and query.requires_grad:
         raise ValueError("query requires a gradient: with an embedding only key and value are differentiable")
     if embed is None and query.shape[1] != key.shape[1]:

@@ -42,9 +42,7 @@ class Groups:
     slab: tuple[int, int, int, int, int, int] | None
 
 
-def groups(
-    windows: Windows, *, longest: int, most: int, like: Tensor, radii: int = 1, by_count: bool = False
-) -> Iterator[Groups]:
+def groups(windows: Windows, *, longest: int, most: int, like: Tensor, by_count: bool = False) -> Iterator[Groups]:
     """Every pixel of the output in exactly one group.
 
     Args:
@@ -109,17 +107,20 @@ def write(maps: Tensor, values: Tensor, windows: Windows, group: Groups, places:
 
 
 def interpolate(cells: Tensor, windows: Windows, pixels: Tensor) -> Tensor:
-    """Bilinear interpolation, as torch's with `align_corners=False`: [B, F, h w] at pixels [n, P] to [B, F, n, P]."""
-    weights, index = [], []
-    for place, size, grid in zip((pixels // windows.size[1], pixels % windows.size[1]), windows.size, windows.grid, strict=True):
-        u = ((place.to(cells.dtype) + 0.5) * (grid / size) - 0.5).clamp(0, grid - 1)  # [n, P]
-        low = u.floor()
-        index.append((low.long(), (low.long() + 1).clamp(max=grid - 1)))
-        weights.append((1 - (u - low), u - low))
-    corners = itertools.product((0, 1), repeat=2)
-    return sum(
-        weights[0][i] * weights[1][j] * gather(cells, index[0][i] * windows.grid[1] + index[1][j]) for i, j in corners
-    )
+    """Bilinear interpolation, as torch's with `align_corners=False`: [B, F, h w] at pixels [n, P] to [B, F, n, P].
+
+    Between equal cells the result is their value to the last digit.
+    """
+    (y, x), (height, width) = (pixels // windows.size[1], pixels % windows.size[1]), windows.grid
+    v = ((y.to(cells.dtype) + 0.5) * (height / windows.size[0]) - 0.5).clamp(0, height - 1)  # [n, P]
+    u = ((x.to(cells.dtype) + 0.5) * (width / windows.size[1]) - 0.5).clamp(0, width - 1)  # [n, P]
+    top, left = v.long(), u.long()
+    right = (left + 1).clamp(max=width - 1)
+    upper, lower = (
+        torch.lerp(gather(cells, row * width + left), gather(cells, row * width + right), u - left)
+        for row in (top, (top + 1).clamp(max=height - 1))
+    )  # [B, F, n, P]
+    return torch.lerp(upper, lower, v - top)
 
 
 def _everywhere(index: Tensor, maps: Tensor) -> Tensor:
@@ -167,9 +168,7 @@ def _lay_out(
         count=count,
         kinds=kinds,
         middle=index(mid_y, mid_x, windows.grid[1])[:, 0],
-        pixel_offset=real(
-            np.stack([y + 0.5 - (mid_y + 0.5) * rows.stride, x + 0.5 - (mid_x + 0.5) * columns.stride])
-        ),
+        pixel_offset=real(np.stack([y + 0.5 - (mid_y + 0.5) * rows.stride, x + 0.5 - (mid_x + 0.5) * columns.stride])),
         cell_offset=real(np.stack([(cell_y - mid_y) * rows.stride, (cell_x - mid_x) * columns.stride])),
         slab=slab,
     )

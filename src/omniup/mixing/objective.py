@@ -19,11 +19,11 @@ from torch.autograd.function import once_differentiable
 from omniup.mixing.attention import (
     DEFAULT_MEMORY,
     Embedding,
+    as_numpy,
     exact,
     occurrences,
     precision,
     radii,
-    softmax,
     stack,
     tile_size,
 )
@@ -54,7 +54,7 @@ class L1Objective:
         memory: as in `mix`; what is kept between calls counts.
 
     Raises:
-        ValueError: `memory` does not suffice for a few pixels' windows.
+        TooLittleMemoryError: one pixel's window exceeds half of `memory`.
     """
 
     def __init__(
@@ -70,9 +70,16 @@ class L1Objective:
         self.windows, self.embed = windows, embed
         self._like = query.new_empty(0, dtype=precision(query, value))
         numbers = 2 * (embed.width + query.shape[1] + 2 * value.shape[1])
-        size = dict(windows=windows, numbers=numbers, like=self._like, by_radius=True)
         # One half of the memory holds what is laid out: all of it, or else one part at a time.
-        self._longest, self._block = tile_size(**size, memory=memory // 2, longest=32)
+        self._longest, self._block = tile_size(
+            windows,
+            numbers=numbers,
+            memory=memory,
+            like=self._like,
+            longest=32,
+            by_radius=windows.radius is not None,
+            shares=2,
+        )
         p, k = windows.most_pixels(self._longest), windows.most_candidates
         group_bytes = (p + k) * (numbers + 12) * self._like.itemsize
         self._most = max(1, memory // 2 // group_bytes)
@@ -124,14 +131,13 @@ class L1Objective:
         """
         d = self.embed.width
         loss, dkeys = keys.new_zeros(len(keys)), torch.zeros_like(keys[:, :, :d])
-        for start in range(0, keys.shape[1], self._block):
-            n = slice(start, start + self._block)
-            k = slice(int(part.group.count[n].max()))
+        for n, smaller in self._blocks(keys.shape[1], radius):
+            k = slice(int(part.group.count[as_numpy(n)].max()))
             query, key, value = part.queries[:, n], keys[:, n, :, k], part.values[:, n, :, k]
-            if radius is not None and bool((radius[:, :, n] < self.windows.radius).any()):
+            if smaller:
                 more = occurrences(part.group, self.windows, radius, n, k.stop)
                 query, key = (stack(a[:, :, :d].transpose(1, 2), b) for a, b in zip((query, key), more, strict=True))
-            weights = softmax(query.mT @ key)  # [B, n, P, K]
+            weights = (query.mT @ key).softmax(-1)  # [B, n, P, K]
             mixed = value[:, :, :-1] @ weights.mT  # [B, n, C, P]
             error = mixed - part.targets[:, n]
             loss += error.abs().sum((1, 2, 3))
@@ -141,6 +147,17 @@ class L1Objective:
             dlogits = (g.mT @ value).mul_(weights)  # [B, n, P, K]
             dkeys[:, n, :, k] = query[:, :, :d] @ dlogits  # [B, n, D, K]
         return loss, dkeys
+
+    def _blocks(self, n: int, radius: Tensor | None) -> Iterator[tuple[slice | Tensor, bool]]:
+        """Which of n groups to work on at a time; those with smaller discs among them apart, since they cost more."""
+        if radius is None:
+            yield from ((slice(start, start + self._block), False) for start in range(0, n, self._block))
+            return
+        assert self.windows.radius is not None
+        smaller = (radius < self.windows.radius).any(3)[0, 0]  # [n]
+        for some, yes in ((~smaller, False), (smaller, True)):
+            indices = some.nonzero().flatten()
+            yield from ((index, yes) for index in indices.split(self._block) if len(index))
 
 
 class _L1(torch.autograd.Function):

@@ -66,7 +66,9 @@ class Axis:
         starts = np.concatenate([[0], np.flatnonzero(np.diff(low) | np.diff(high)) + 1])
         lengths = np.diff(starts, append=len(low))
         low, high = low[starts], high[starts]
-        shape = np.stack([low.clip(max=0), high - low, (high - cells).clip(min=0)], axis=1)  # all a membership depends on
+        shape = np.stack(
+            [low.clip(max=0), high - low, (high - cells).clip(min=0)], axis=1
+        )  # all a membership depends on
         _, examples, kind = np.unique(shape, axis=0, return_index=True, return_inverse=True)
 
         place = np.arange((high - low).max())
@@ -92,8 +94,8 @@ class Axis:
 
     @classmethod
     def relative(cls, pixels: int, cells: int, ratio: float) -> Axis:
-        """Intervals floor(clamp(r - ratio) · cells) up to ceil(clamp(r + ratio) · cells), r = (pixel + 0.5) / pixels."""
-        # In float32, as the published weights were trained: a border that falls on a cell's edge rounds as it did there.
+        """Intervals floor(clamp(r - ratio) cells) up to ceil(clamp(r + ratio) cells), r = (pixel + 0.5) / pixels."""
+        # In float32, as the published weights were trained: a border on a cell's edge rounds as it did there.
         r = (np.arange(pixels, dtype=np.float32) + np.float32(0.5)) / np.float32(pixels)
         low = np.floor((r - np.float32(ratio)).clip(0, 1) * np.float32(cells)).astype(np.int64)
         high = np.ceil((r + np.float32(ratio)).clip(0, 1) * np.float32(cells)).astype(np.int64)
@@ -148,7 +150,7 @@ class Windows:
         grid: (h, w) of the LR signal, in cells.
         rows, columns: the intervals along either axis.
         shape: [t, t], the places of an interval of rows times an interval of columns that belong to the window.
-        radius: of square and disc, in cells.
+        radius: of a disc, in cells; None for other windows.
 
     Example:
         >>> windows = Windows.square(size=(224, 224), grid=(16, 16), radius=2)
@@ -186,7 +188,7 @@ class Windows:
         """
         _check(size, grid, radius)
         rows, columns = (Axis.clamped(*sides, radius, centre) for sides in zip(size, grid, strict=True))
-        return cls(size, grid, rows, columns, np.ones((2 * radius + 1, 2 * radius + 1), bool), radius)
+        return cls(size, grid, rows, columns, np.ones((2 * radius + 1, 2 * radius + 1), bool))
 
     @classmethod
     def disc(cls, size: tuple[int, int], grid: tuple[int, int], radius: int) -> Windows:

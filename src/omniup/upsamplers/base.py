@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.files import image_tensor
-from omniup.mixing import DEFAULT_MEMORY
+from omniup.mixing import DEFAULT_MEMORY, TooLittleMemoryError
 
 ImageLike: TypeAlias = "Image.Image | NDArray[Any] | Tensor"
 Size: TypeAlias = tuple[int, int]
@@ -68,9 +69,7 @@ _METHODS: dict[str, Method] = {}
 _Build = TypeVar("_Build", bound=Callable[..., Upsampler])
 
 
-def register(
-    name: str, summary: str, settings: Mapping[str, Any] | None = None
-) -> Callable[[_Build], _Build]:
+def register(name: str, summary: str, settings: Mapping[str, Any] | None = None) -> Callable[[_Build], _Build]:
     """Make a method known under a name.
 
     Args:
@@ -167,6 +166,19 @@ def parse_memory(memory: int | str) -> int:
     return amount
 
 
+@contextlib.contextmanager
+def enough_memory() -> Iterator[None]:
+    """Turn the engine's complaint about its memory into one about the caller's argument.
+
+    Raises:
+        InputError: the memory does not suffice.
+    """
+    try:
+        yield
+    except TooLittleMemoryError as error:
+        raise InputError(f"{error}; accepted is more") from error
+
+
 def as_guidance(image: ImageLike, *, device: torch.device | None = None, name: str = "image") -> Tensor:
     """Check an image and bring it to the form that the methods compute with.
 
@@ -187,9 +199,7 @@ def as_guidance(image: ImageLike, *, device: torch.device | None = None, name: s
         if image.ndim not in (2, 3):
             raise InputError(f"{name} is an array of shape {list(image.shape)}: accepted are [H, W] and [H, W, G]")
         image = torch.from_numpy(np.ascontiguousarray(image)).reshape(*image.shape[:2], -1).permute(2, 0, 1)[None]
-    if not isinstance(image, Tensor):
-        accepted = "a PIL image, a numpy array or a torch tensor"
-        raise InputError(f"{name} is a {type(image).__name__}: accepted is {accepted}")
+    _check_tensor(image, name, "a PIL image, a numpy array or a torch tensor")
     _check_shape(image, name, "[B, G, H, W]")
     image = image.to(device)
     if image.dtype == torch.uint8:
@@ -208,8 +218,7 @@ def check_signal(signal: Tensor, name: str = "signal") -> None:
     Raises:
         InputError: not a floating-point tensor [B, C, h, w], an empty side, or values that are not finite.
     """
-    if not isinstance(signal, Tensor):
-        raise InputError(f"{name} is a {type(signal).__name__}: accepted is a torch tensor [B, C, h, w]")
+    _check_tensor(signal, name, "a torch tensor [B, C, h, w]")
     _check_shape(signal, name, "[B, C, h, w]")
     if not signal.is_floating_point():
         raise InputError(f"{name} is of type {signal.dtype}: accepted is floating point")
@@ -230,7 +239,7 @@ def check_size(size: Size, grid: Size, name: str = "size") -> None:
     Raises:
         InputError: not two positive whole numbers, or smaller than the grid.
     """
-    if len(size) != 2 or not all(isinstance(side, int) and side >= 1 for side in size):
+    if not (isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(n, int) and n >= 1 for n in size)):
         raise InputError(f"{name} is {size!r}: accepted are two whole numbers of at least 1, (height, width)")
     if grid[0] > size[0] or grid[1] > size[1]:
         raise InputError(
@@ -265,6 +274,11 @@ def check_inputs(image: ImageLike, signal: Tensor, size: Size | None) -> tuple[T
 def resize(guidance: Tensor, size: Size) -> Tensor:
     """Bring guidance [B, G, H, W] to the size of the result: bilinear, smoothed first where it shrinks."""
     return guidance if guidance.shape[2:] == size else F.interpolate(guidance, size, mode="bilinear", antialias=True)
+
+
+def _check_tensor(value: object, name: str, accepted: str) -> None:
+    if not isinstance(value, Tensor):
+        raise InputError(f"{name} is a {type(value).__name__}: accepted is {accepted}")
 
 
 def _check_shape(tensor: Tensor, name: str, accepted: str) -> None:

@@ -6,14 +6,15 @@ term (guidance units). For a pixel p with colour I_p, where d = centre(p) - cent
     d'   = (cos θ dx + sin θ dy, -sin θ dx + cos θ dy)
     logit = -1/2 [ (dx' / σ_x)² + (dy' / σ_y)² ] - |I_p - I_q|² / (2 σ_r²)
 
-The logit is quadratic in d and in I_p, so it is an inner product of a vector of the pixel and one of the cell, and the
-mixing engine needs nothing else. Fixed kernels are joint bilateral upsampling (Kopf et al. 2007); `upsample_anything.py`
-fits them to an image.
+The logit is quadratic in d and in I_p, so it is an inner product of a vector of the pixel and one of the cell, and
+the mixing engine needs nothing else. Fixed kernels are joint bilateral upsampling (Kopf et al. 2007), and
+`upsample_anything.py` fits them to an image.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from pathlib import Path
@@ -26,7 +27,7 @@ from omniup.errors import InputError
 from omniup.files import read_tensors, write_tensors
 from omniup.mixing import DEFAULT_MEMORY, Groups, Windows, entropy, mix, mix_at
 from omniup.mixing.groups import gather
-from omniup.upsamplers.base import Size, check_signal, parse_memory
+from omniup.upsamplers.base import Size, check_signal, enough_memory, parse_memory
 
 FORMAT = "omniup.GaussianKernels"
 VERSION = 1
@@ -84,6 +85,10 @@ class History:
     device: str = ""
     dtype: str = ""
 
+    def __post_init__(self) -> None:
+        self.losses = [float(loss) for loss in self.losses]
+        self.seconds = {str(stage): float(time) for stage, time in self.seconds.items()}
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GaussianKernels:
@@ -134,15 +139,8 @@ class GaussianKernels:
             InputError: the signal's shape does not fit the kernels, or its values are not finite.
         """
         signal, batch = self._accept(signal)
-        out = mix(
-            self.guidance,
-            precision(self.sigma_x, self.sigma_y, self.theta, self.sigma_r),
-            signal,
-            self.window.windows(self.size, self.grid),
-            embed=GaussianEmbedding(self.cell_guidance),
-            reach=self.window.reach(self.sigma_x, self.sigma_y),
-            memory=parse_memory(memory),
-        )
+        with enough_memory():
+            out = mix(self.guidance, self._precision, signal, self._windows, **self._mixing(memory))
         return out.reshape(batch, -1, *self.size)
 
     def render_at(self, signal: Tensor, points: Tensor, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
@@ -161,18 +159,13 @@ class GaussianKernels:
         """
         signal, batch = self._accept(signal)
         points = self._accept_points(points)
-        query = self.guidance[torch.arange(len(points), device=points.device)[:, None], :, points[..., 0], points[..., 1]]
-        out = mix_at(
-            query.mT,  # [B, G, N]
-            precision(self.sigma_x, self.sigma_y, self.theta, self.sigma_r),
-            signal,
-            self.window.windows(self.size, self.grid),
-            points,
-            embed=GaussianEmbedding(self.cell_guidance),
-            reach=self.window.reach(self.sigma_x, self.sigma_y),
-            memory=parse_memory(memory),
-        )
-        return out.reshape(batch, -1, points.shape[1]).mT
+        query = self.guidance[
+            torch.arange(len(points), device=points.device)[:, None], :, points[..., 0], points[..., 1]
+        ]
+        query = query.mT  # [B, G, N]
+        with enough_memory():
+            out = mix_at(query, self._precision, signal, self._windows, points, **self._mixing(memory))
+        return out.reshape(batch, signal.shape[1] * len(signal) // batch, points.shape[1]).mT
 
     def confidence(self, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
         """How sure the mix is of its cells: 1 where one cell has all the weight, 0 where all have the same.
@@ -183,16 +176,9 @@ class GaussianKernels:
         Returns:
             [B, 1, H, W] in 0..1: one minus the entropy of the weights over that of equal weights.
         """
-        windows = self.window.windows(self.size, self.grid)
-        nats = entropy(
-            self.guidance,
-            precision(self.sigma_x, self.sigma_y, self.theta, self.sigma_r),
-            windows,
-            embed=GaussianEmbedding(self.cell_guidance),
-            reach=self.window.reach(self.sigma_x, self.sigma_y),
-            memory=parse_memory(memory),
-        )
-        most = math.log(windows.shape.sum())
+        with enough_memory():
+            nats = entropy(self.guidance, self._precision, self._windows, **self._mixing(memory))
+        most = math.log(self._windows.shape.sum())
         return (1 - nats / most).clamp_(0, 1) if most > 0 else torch.ones_like(nats)
 
     def save(self, path: str | Path) -> None:
@@ -230,7 +216,7 @@ class GaussianKernels:
             raise InputError(f"{path} has version {metadata.get('version')}: this omniup reads version {VERSION}")
         try:
             kernels = cls._from_file(tensors, metadata)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:  # JSON may be nested without end
             raise InputError(f"{path} is damaged: {type(error).__name__}: {error}") from error
         return kernels
 
@@ -244,16 +230,34 @@ class GaussianKernels:
         kernels = cls(**maps, guidance=guidance, window=Window(**window), history=History(**history))
         batch, channels = guidance.shape[:2]
         grid, size = tuple(json.loads(metadata["grid"])), tuple(json.loads(metadata["size"]))
-        shapes: dict[str, tuple[Any, ...]] = {name: (batch, 1, *grid) for name in _PARAMETERS}
+        shapes: dict[str, tuple[Any, ...]] = dict.fromkeys(_PARAMETERS, (batch, 1, *grid))
         shapes |= {"guidance": (batch, channels, *size), "cell_guidance": (batch, channels, *grid)}
         for name, shape in shapes.items():
             tensor = getattr(kernels, name)
             if tuple(tensor.shape) != shape or not tensor.is_floating_point() or not torch.isfinite(tensor).all():
                 raise ValueError(f"{name} is no finite map of shape {list(shape)}")
+        if not (kernels.guidance.min() >= 0 and kernels.guidance.max() <= 1):
+            raise ValueError("guidance is outside 0..1")
         for name in ("sigma_x", "sigma_y", "sigma_r"):
             if not (getattr(kernels, name) > 0).all():
                 raise ValueError(f"{name} is not positive everywhere")
         return kernels
+
+    @property
+    def _precision(self) -> Tensor:
+        return precision(self.sigma_x, self.sigma_y, self.theta, self.sigma_r)
+
+    @functools.cached_property
+    def _windows(self) -> Windows:
+        return self.window.windows(self.size, self.grid)
+
+    def _mixing(self, memory: int | str) -> dict[str, Any]:
+        """What `mix`, `mix_at` and `entropy` take alike."""
+        return {
+            "embed": GaussianEmbedding(self.cell_guidance),
+            "reach": self.window.reach(self.sigma_x, self.sigma_y),
+            "memory": parse_memory(memory),
+        }
 
     def _accept(self, signal: Tensor) -> tuple[Tensor, int]:
         """Check a signal; several signals of one image become channels of one: (signal, batch)."""
@@ -270,7 +274,8 @@ class GaussianKernels:
         images = len(self.guidance)
         if not isinstance(points, Tensor) or points.is_floating_point() or points.ndim not in (2, 3):
             raise InputError("points: accepted are whole numbers, a tensor [B, N, 2] or [N, 2]")
-        points = points.expand(images, -1, -1).to(self.guidance.device) if points.ndim == 2 else points
+        points = points.long().to(self.guidance.device)
+        points = points.expand(images, -1, -1) if points.ndim == 2 else points
         if len(points) != images or points.shape[2] != 2:
             raise InputError(f"points has the shape {list(points.shape)}: accepted is [{images}, N, 2]")
         if ((points < 0) | (points >= points.new_tensor(self.size))).any():

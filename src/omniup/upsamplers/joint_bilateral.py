@@ -48,6 +48,7 @@ class JointBilateral:
     def kernels(self, guidance: Tensor, grid: Size) -> GaussianKernels:
         """The kernels for guidance [B, G, H, W] on a grid (h, w)."""
         values = (self.sigma_x, self.sigma_y, self.theta, self.sigma_r)
-        maps = (guidance.new_full((len(guidance), 1, *grid), value) for value in values)
+        sigma_x, sigma_y, theta, sigma_r = (guidance.new_full((len(guidance), 1, *grid), value) for value in values)
         cells = F.interpolate(guidance, grid, mode="bilinear")
-        return GaussianKernels(*maps, guidance=guidance, cell_guidance=cells, window=Window("square", self.radius))
+        window = Window("square", self.radius)
+        return GaussianKernels(sigma_x, sigma_y, theta, sigma_r, guidance, cells, window)

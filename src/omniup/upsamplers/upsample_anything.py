@@ -23,7 +23,17 @@ from torch.nn import functional as F
 from omniup.errors import InputError
 from omniup.mixing import DEFAULT_MEMORY
 from omniup.mixing.objective import L1Objective
-from omniup.upsamplers.base import ImageLike, Size, as_guidance, check_inputs, check_size, parse_memory, register, resize
+from omniup.upsamplers.base import (
+    ImageLike,
+    Size,
+    as_guidance,
+    check_inputs,
+    check_size,
+    enough_memory,
+    parse_memory,
+    register,
+    resize,
+)
 from omniup.upsamplers.gaussian_kernels import GaussianEmbedding, GaussianKernels, History, Window, precision
 
 logger = logging.getLogger(__name__)
@@ -177,12 +187,15 @@ class UpsampleAnything:
             InputError: the image or the grid cannot be accepted.
         """
         began = time.perf_counter()
-        guidance = as_guidance(image)
+        guidance = as_guidance(image).detach()
         size = guidance.shape[2], guidance.shape[3]
         check_size(grid, (1, 1), name="grid")
         check_size(size, grid)
-        with torch.enable_grad():
-            return self._fit(guidance.detach(), grid, progress, parse_memory(memory), began)
+        with torch.inference_mode(False), torch.enable_grad(), enough_memory():
+            guidance = (
+                guidance.clone() if guidance.is_inference() else guidance
+            )  # such tensors take no part in autograd
+            return self._fit(guidance, (grid[0], grid[1]), progress, parse_memory(memory), began)
 
     def cell_image(self, guidance: Tensor, grid: Size) -> Tensor:
         """The downsampled image that a fit mixes, and the reconstruction renders: [B, G, H, W] to [B, G, h, w]."""
@@ -226,18 +239,13 @@ class UpsampleAnything:
                 break
         history.seconds["fit"] = time.perf_counter() - began
         logger.info("prepared in %.3f s, fitted in %.3f s", history.seconds["prepare"], history.seconds["fit"])
-        maps = tuple(parameter.detach() for parameter in self._maps(raw))
-        return GaussianKernels(
-            *maps, guidance=guidance, cell_guidance=cells, window=self._window, history=history
-        )
+        return GaussianKernels(*self._maps(raw.detach()), guidance, cells, self._window, history)
 
     def _start(self, guidance: Tensor, grid: Size) -> Tensor:
         """[4, B, 1, h, w], what is optimised, where the kernels have their first widths and no angle."""
         values = torch.tensor([self.sigma, self.sigma, 0.0, self.sigma_r], dtype=torch.float64)
-        if self.positive == "exp":
-            raw = values.log()
-        else:
-            raw = values - EPS + torch.log(-torch.expm1(-(values - EPS)))  # the inverse of softplus(raw) + EPS
+        inverse = values - EPS + torch.log(-torch.expm1(EPS - values))  # of softplus(raw) + EPS
+        raw = values.log() if self.positive == "exp" else inverse  # [4]
         raw[2] = 0
         raw = raw.to(guidance).view(4, 1, 1, 1, 1)
         return raw.repeat(1, len(guidance), 1, *grid).requires_grad_()

@@ -1,0 +1,53 @@
+import importlib.metadata
+import json
+import re
+from pathlib import Path
+
+import torch
+
+import omniup as library
+from omniup.cli import about, options
+from omniup.encoders import encoders
+from omniup.mixing import DEFAULT_MEMORY
+from omniup.upsamplers import PRESETS, parse_memory
+from omniup.upsamplers.upsample_anything import DEFAULT_PRESET
+
+
+def test_methods(omniup):
+    facts = json.loads(omniup("methods", "--json").stdout)
+    assert facts.keys() == library.methods().keys()
+    assert facts["joint_bilateral"]["settings"]["sigma_r"] == 0.12
+    table = omniup("methods").stdout.decode()
+    for name, method in library.methods().items():
+        assert name in table
+        assert all(f"{setting}=" in table for setting in method.settings)
+
+
+def test_encoders(omniup):
+    assert json.loads(omniup("encoders", "--json").stdout) == encoders()
+    assert all(name in omniup("encoders").stdout.decode() for name in encoders())
+
+
+def test_info(omniup, monkeypatch):
+    facts = json.loads(omniup("info", "--json").stdout)
+    assert facts["versions"]["torch"] == torch.__version__
+    assert facts["threads"] == torch.get_num_threads()
+    assert "cpu" in facts["devices"]
+
+    def missing(package):
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert 'not installed: pip install "omniup[features]"' in omniup("info").stdout.decode()
+
+
+def test_optional_packages_are_in_the_extras_that_are_said_to_bring_them():
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    for package, extra in about.OPTIONAL.items():
+        assert re.search(rf'^{extra} = \[.*"{package}>=', project, re.MULTILINE)
+
+
+def test_what_help_says_is_so():
+    assert parse_memory(options.DEFAULT_MEMORY) == DEFAULT_MEMORY
+    assert DEFAULT_PRESET == "paper"
+    assert set(PRESETS) == {"paper", "spec"}

@@ -1,0 +1,86 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from omniup.files import read_palette
+
+
+def _open(name):
+    with Image.open(name) as image:
+        image.load()
+        return image
+
+
+def _classes(name):
+    return set(np.unique(np.array(_open(name))))
+
+
+@pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic", "joint_bilateral", "guided_filter"])
+def test_no_label_is_invented(omniup, photo, mask, method):
+    assert omniup("upsample", photo, mask, "-o", "out.png", "--method", method).status == 0
+    assert _classes("out.png") == {3, 7, 200}
+    assert _open("out.png").size == (64, 48)
+    assert read_palette("out.png")[: 3 * 201] == read_palette(mask)[: 3 * 201]
+
+
+def test_a_fit_for_labels(omniup, photo, mask):
+    outcome = omniup("upsample", photo, mask, "-o", "out.png", "--iters", 2, "--json")
+    assert json.loads(outcome.stdout)["labels"] is True
+    assert _classes("out.png") <= {3, 7, 200}
+
+
+def test_memory_does_not_change_the_labels(omniup, photo, mask):
+    for output, memory in (("all.npy", "512MB"), ("one_by_one.npy", "40KB")):
+        chosen = ("--method", "joint_bilateral", "--set", "radius=1", "--memory", memory)
+        assert omniup("upsample", photo, mask, "-o", output, *chosen).status == 0
+    assert np.array_equal(np.load("all.npy"), np.load("one_by_one.npy"))
+    assert np.load("all.npy").dtype == np.int64
+
+
+def test_grey_images_are_values_unless_told(omniup, photo, mask):
+    Image.fromarray(np.array(_open(mask)).repeat(3, 0).repeat(3, 1)).save("grey.png")
+    arguments = ("upsample", photo, "grey.png", "-o", "out.png", "--method", "bilinear")
+    assert "say --labels" in omniup(*arguments).stderr
+    assert len(_classes("out.png")) > 3
+    assert "say --labels" not in omniup(*arguments, "--values").stderr
+    assert "say --labels" not in omniup(*arguments, "--labels").stderr
+    assert _classes("out.png") == {3, 7, 200}
+    assert _open("out.png").mode == "L"
+
+
+def test_palette_images_are_labels_unless_told(omniup, photo, mask):
+    assert omniup("upsample", photo, mask, "-o", "out.npy", "--method", "bilinear", "--values").status == 0
+    assert len(np.unique(np.load("out.npy"))) > 3
+
+
+def test_labels_beyond_8_bits(omniup, photo):
+    np.save("segments.npy", np.array([[1, 70000], [300, 2]]))
+    arguments = ("upsample", photo, "segments.npy", "--labels", "--method", "bilinear", "-o")
+    assert omniup(*arguments, "out.npy").status == 0
+    assert set(np.unique(np.load("out.npy"))) == {1, 2, 300, 70000}
+    np.save("segments.npy", np.array([[1, 700], [300, 2]]))
+    assert omniup(*arguments, "out.png").status == 0
+    assert _classes("out.png") == {1, 2, 300, 700}
+
+
+def test_rendered_labels(omniup, photo, mask):
+    assert omniup("fit", photo, "--grid", "3x4", "--iters", 1, "-o", "kernels.safetensors").status == 0
+    assert omniup("render", "kernels.safetensors", mask, "-o", "out.png").status == 0
+    assert _classes("out.png") <= {3, 7, 200}
+
+
+def test_real_labels(omniup, shared, folder):
+    labels = sorted((shared / "data" / "camvid" / "val").glob("*.labels.png"))[0]
+    image = labels.with_name(labels.name.replace(".labels.png", ".jpg"))
+    full = _open(labels)
+    full.resize((60, 45), Image.Resampling.NEAREST).save("small.png")
+    agreement = {}
+    for method in ("nearest", "joint_bilateral"):
+        arguments = ("--labels", "--method", method, "--set", "sigma_x=4", "--set", "sigma_y=4")
+        chosen = arguments[:3] if method == "nearest" else arguments
+        assert omniup("upsample", image, "small.png", "-o", "out.png", *chosen).status == 0
+        assert _classes("out.png") <= _classes("small.png")
+        agreement[method] = (np.array(_open("out.png")) == np.array(full)).mean()
+    assert agreement["joint_bilateral"] > agreement["nearest"] > 0.8

@@ -1,0 +1,121 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from omniup import GaussianKernels
+from omniup.cli.reconstruction import SSIM_WINDOW, working_image
+from omniup.evaluation import psnr
+from omniup.files import image_tensor, read_image
+
+QUICK = ("--size", 96, "--iters", 4)
+PICTURES = {
+    *("sheet", "loss", "original", "low_resolution", "bilinear", "bicubic", "fixed", "fitted"),
+    *("error_fixed", "error_fitted", "confidence", "sigma_x", "sigma_y", "theta", "sigma_r"),
+    *("features_low_resolution", "features_bilinear", "features_fixed", "features_fitted"),
+}
+
+
+def test_the_main_job(omniup, folder):
+    outcome = omniup("reconstruct", "sample:coffee", "-o", "deep/out", *QUICK, "--json")
+    out = Path("deep/out")
+    made = {f"{name}.png" for name in PICTURES} | {"metrics.json", "kernels.safetensors"}
+    assert {path.name for path in out.iterdir()} == made
+    facts = json.loads(outcome.stdout)
+    written = json.loads((out / "metrics.json").read_text())
+    assert facts.pop("seconds").keys() - written.pop("seconds").keys() == set()
+    assert facts == written
+    assert facts["size"] == [64, 96]
+    assert facts["grid"] == [4, 6]
+    assert facts["preset"] == "paper"
+    assert facts["settings"]["iterations"] == facts["iterations"] == 4
+    assert facts["encoder"] == "projection"
+    assert facts["device"] == "cpu"
+
+    scores = {way: values["psnr_recon"] for way, values in facts["metrics"].items()}
+    assert scores["fitted"] > scores["fixed"] > scores["bilinear"]
+    assert facts["gain_db"] == scores["fitted"] - scores["fixed"]
+    original, fitted = read_image(out / "original.png"), read_image(out / "fitted.png")
+    assert psnr(fitted, original) == pytest.approx(scores["fitted"], abs=0.05)  # the picture has 256 levels
+    assert GaussianKernels.load(out / "kernels.safetensors").guidance.equal(original)
+
+
+def test_what_people_see(omniup, folder):
+    outcome = omniup("reconstruct", "sample:coffee", "-o", "out", *QUICK, "--preset", "spec")
+    said = outcome.stdout.decode()
+    assert said.startswith("sample:coffee: 64 x 96 pixels from 4 x 6 cells\n")
+    for part in ("PSNR", "bilinear", "fitted kernels", "fit ", "out/sheet.png", "out/metrics.json"):
+        assert part in said
+    assert outcome.stderr.startswith("The fitted kernels gain only 0.")
+    assert "--preset paper" in outcome.stderr
+    quiet = omniup("reconstruct", "sample:coffee", "-o", "out", *QUICK, "--preset", "spec", "--quiet")
+    assert (quiet.status, quiet.stdout, quiet.stderr) == (0, b"", "")
+
+
+def test_without_a_fit(omniup, folder):
+    assert omniup("reconstruct", "sample:coffee", "-o", "out", "--size", 64, "--iters", 0).status == 0
+    assert not Path("out/loss.png").exists()
+
+
+def test_features(omniup, photo):
+    assert omniup("reconstruct", photo, "-o", "out", "--iters", 1, "--features").status == 0
+    assert np.load("out/features.npy").shape == (1, 32, 48, 64)
+
+
+def test_one_colour_has_no_error_and_no_psnr(omniup, folder):
+    Image.new("RGB", (32, 32)).save("black.png")
+    outcome = omniup("reconstruct", "black.png", "-o", "out", "--iters", 1, "--json")
+    facts = json.loads(outcome.stdout)
+    assert facts["metrics"]["fitted"] == {"l1_recon": 0, "psnr_recon": None, "ssim_recon": 1}
+    assert facts["gain_db"] is None
+
+
+@pytest.mark.filterwarnings("default")
+def test_random_weights_are_announced_in_one_line(omniup, photo, monkeypatch, tmp_path):
+    pytest.importorskip("torchvision")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", _no_network)
+    outcome = omniup("reconstruct", photo, "-o", "out", "--iters", 1, "--encoder", "resnet18_layer2", "--json")
+    assert json.loads(outcome.stdout)["channels"] == 128
+    (warning, *_) = outcome.stderr.splitlines()
+    assert warning.startswith("omniup: warning: resnet18_layer2: random (seed 0)")
+
+
+def _no_network(*_, **__):
+    raise OSError("no network")
+
+
+def test_a_real_photo(omniup, shared, folder):
+    photo = shared / "data" / "photos" / "voc_2009_003810.jpg"
+    outcome = omniup("reconstruct", photo, "-o", "out", "--size", 160, "--stride", 14, "--iters", 3, "--json")
+    facts = json.loads(outcome.stdout)
+    assert facts["size"] == [126, 154]  # 375 × 500, in multiples of 14: 8.57 and 11.43
+    assert facts["gain_db"] > 0.5
+
+
+@given(
+    size=st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
+    stride=st.integers(1, 40),
+    longest=st.none() | st.integers(1, 1200),
+)
+def test_sizes_to_work_at(size, stride, longest):
+    image = torch.zeros(1).expand(1, 1, *size)
+    height, width = working_image(image, stride, longest).shape[2:]
+    assert height % stride == width % stride == 0
+    assert min(height, width) >= SSIM_WINDOW
+    scale = (longest or min(512, max(size))) / max(size)
+    for side, wanted in ((height, scale * size[0]), (width, scale * size[1])):
+        assert abs(side - wanted) <= stride / 2 + 0.5 or side < SSIM_WINDOW + stride
+
+
+def test_the_image_to_work_on_is_what_a_png_holds(folder):
+    image = working_image(torch.rand(1, 3, 100, 150, generator=torch.Generator().manual_seed(0)), 16, None)
+    pixels = (255 * image).byte()[0].permute(1, 2, 0).numpy()
+    assert image_tensor(Image.fromarray(pixels)).equal(image)
+    white = torch.ones(1, 3, 97, 130)
+    assert working_image(white, 16, 64).equal(torch.ones(1, 3, 48, 64))

@@ -1,0 +1,166 @@
+"""What a user gets wrong ends in one line, exit status 2, and no output."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def _refused_upsample(refusal, image, signal, *options):
+    before = set(Path().iterdir())
+    said = refusal("upsample", image, signal, "-o", "out.npy", "--method", "bilinear", *options)
+    assert set(Path().iterdir()) == before
+    return said
+
+
+def _bomb():
+    """A PNG that declares 10⁵ × 10⁵ pixels."""
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 10**5, 10**5, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b""))]
+    packed = [
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def test_images(refusal, photo, features, folder):
+    whole = (folder / photo).read_bytes()
+    files = {
+        "empty.png": (b"", "is empty"),
+        "text.png": (b"not a picture", "is not in a format that is read here"),
+        "truncated.png": (whole[: len(whole) // 2], "cannot be read"),
+        "bomb.png": (_bomb(), "declares more pixels than the limit"),
+    }
+    for name, (content, problem) in files.items():
+        Path(name).write_bytes(content)
+        said = _refused_upsample(refusal, name, features)
+        assert said.startswith(name)
+        assert problem in said
+    assert "No such file" in _refused_upsample(refusal, "missing.png", features)
+    assert "Is a directory" in _refused_upsample(refusal, ".", features)
+    assert "sample is 'cat': accepted are coffee" in _refused_upsample(refusal, "sample:cat", features)
+    assert "is empty" in refusal("upsample", "-", features, "-o", "out.npy")
+
+
+def test_signals(refusal, photo, features, folder):
+    np.save("nan.npy", np.array([[0.0, np.nan]], np.float32))
+    np.save("complex.npy", np.zeros((2, 2), complex))
+    np.save("objects.npy", np.array([[{}]], object), allow_pickle=True)
+    np.save("fine.npy", np.zeros((100, 100), np.float32))
+    np.savez("many.npz", a=np.zeros((2, 2)), b=np.zeros((2, 2)))
+    Path("cut.npy").write_bytes((folder / features).read_bytes()[:-4])
+    Image.new("RGBA", (4, 3)).save("alpha.png")
+    for name, problem in {
+        "nan.npy": "1 of its numbers are not finite, the first (nan) at [0, 0, 0, 1]",
+        "complex.npy": "holds numbers of type complex128",
+        "objects.npy": "holds Python objects",
+        "fine.npy": "signal is 100 × 100, larger than the image or the size asked for, 48 × 64",
+        "many.npz": "holds several arrays, so name one of 'a', 'b'",
+        "cut.npy": "is truncated",
+        "alpha.png": "is an image of the mode RGBA",
+        "missing.npy": "No such file",
+    }.items():
+        assert problem in _refused_upsample(refusal, photo, name)
+    assert "holds no array called 'c'" in _refused_upsample(refusal, photo, "many.npz", "--name", "c")
+    assert "holds numbers of type torch.float32" in _refused_upsample(refusal, photo, features, "--labels")
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--method", "magic"), "method is 'magic': accepted are bicubic, bilinear"),
+        (("--preset", "best"), "settings of bilinear: there is no preset; it takes none"),
+        (("--method", "upsample_anything", "--preset", "best"), "preset is 'best': accepted are"),
+        (("--method", "upsample_anything", "--iters", "-1"), "Invalid value for '--iters'"),
+        (("--method", "upsample_anything", "--iters", "many"), "Invalid value for '--iters'"),
+        (("--method", "upsample_anything", "--set", "speed=9"), "there is no speed; accepted are preset, window"),
+        (("--method", "upsample_anything", "--set", "radius=99"), "radius is 99: accepted are"),
+        (("--method", "upsample_anything", "--set", "radius=wide"), "radius is 'wide': accepted are"),
+        (("--method", "joint_bilateral", "--set", "sigma_x=-1"), "sigma_x is -1: accepted are"),
+        (("--set", "radius"), "Invalid value for '--set': 'radius' is not name=value"),
+        (("--size", "10"), "Invalid value for '--size': '10' is not height x width"),
+        (("--size", "0x10"), "Invalid value for '--size'"),
+        (("--size", "2x2"), "signal is 3 × 4, larger than the image or the size asked for, 2 × 2"),
+        (("--memory", "lots"), "memory is 'lots': accepted are"),
+        (("--memory", "0"), "memory is '0': accepted are"),
+        (("--device", "tpu"), "Invalid value for '--device': 'tpu' is none of auto, cuda, mps, cpu"),
+        (("--bits", "12"), "--bits is 12: accepted are 8 and 16"),
+        (("--quiet", "--verbose"), "--quiet and --verbose exclude each other"),
+        (("--colour",), "No such option: --colour"),
+    ],
+)
+def test_options(refusal, photo, features, options, problem):
+    assert problem in _refused_upsample(refusal, photo, features, *options)
+
+
+def test_outputs(refusal, photo, features, folder):
+    Path("folder.npy").mkdir()
+    for output, problem in {
+        "out.tiff": "the suffix is not one of .npy, .npz, .safetensors, .png",
+        "out": "the suffix is not one of",
+        "missing/out.npy": f"there is no folder {folder / 'missing'}",
+        "folder.npy": "is a directory",
+        "photo.png/out.npy": "Not a directory",
+        "out.png": "a PNG holds one signal of 1 or 3 channels, and this one is 1 x 5 x 3 x 4",
+    }.items():
+        assert problem in refusal("upsample", photo, features, "-o", output)
+
+
+def test_standard_streams_are_used_once(refusal, photo, features):
+    assert "only one input can be -" in refusal("upsample", "-", "-", "-o", "out.npy")
+    assert "-o - and --json exclude each other" in refusal("upsample", photo, features, "-o", "-", "--json")
+
+
+def test_a_png_of_values_that_it_cannot_hold(refusal, photo):
+    np.save("negative.npy", np.array([[-1.0, 1.0]], np.float32))
+    assert "its values run from -1 to 1" in refusal("upsample", photo, "negative.npy", "-o", "out.png", "--quiet")
+    assert not Path("out.png").exists()
+
+
+def test_fit(refusal, photo):
+    both = ("--grid", "3x4", "--stride", 16)
+    assert "either --grid or --stride is needed" in refusal("fit", photo, "-o", "out.safetensors")
+    assert "either --grid or --stride is needed" in refusal("fit", photo, "-o", "out.safetensors", *both)
+    assert "kernels are written as .safetensors" in refusal("fit", photo, "-o", "out.npy", "--stride", 16)
+    assert "there is no folder" in refusal("fit", photo, "-o", "missing/out.safetensors", "--stride", 16)
+    assert "larger than the image" in refusal("fit", photo, "-o", "out.safetensors", "--grid", "49x10")
+    assert "preset is 'best'" in refusal("fit", photo, "-o", "out.safetensors", "--stride", 16, "--preset", "best")
+    assert not Path("out.safetensors").exists()
+
+
+def test_render(refusal, omniup, photo, features):
+    omniup("fit", photo, "--grid", "6x8", "--iters", 0, "-o", "kernels.safetensors")
+    arguments = ("-o", "out.npy")
+    assert "signal is 3 × 4: these kernels accept 6 × 8" in refusal(
+        "render", "kernels.safetensors", features, *arguments
+    )
+    assert "accepted: a safetensors file" in refusal("render", photo, features, *arguments)
+    confidence = ("--confidence", "missing/trust.npy")
+    assert "there is no folder" in refusal("render", "kernels.safetensors", features, *arguments, *confidence)
+
+
+def test_reconstruct(refusal, photo):
+    for options, problem in {
+        ("-o", photo): f"{photo}: cannot be written (File exists)",
+        ("-o", f"{photo}/out"): "Not a directory",
+        ("-o", "out", "--encoder", "magic"): "--encoder magic: ",
+        ("-o", "out", "--stride", "0"): "Invalid value for '--stride'",
+        ("-o", "out", "--set", "speed=9"): "there is no speed",
+    }.items():
+        assert problem in refusal("reconstruct", photo, *options)
+    assert not Path("out").exists()
+
+
+def test_usage(refusal, photo):
+    assert "No such command 'paint'" in refusal("paint")
+    assert "Missing argument 'IMAGE'" in refusal("upsample")
+    assert "Missing option '--output'" in refusal("upsample", photo, photo)
+
+
+def test_names_that_would_break_the_line(refusal, features):
+    said = refusal("upsample", "no\nsuch\x1b[2J.png", features, "-o", "out.npy")
+    assert r"no\nsuch\x1b[2J.png" in said
+    assert "\x1b" not in refusal("render", "no\nsuch\x1b[2J", features, "-o", "out.npy")

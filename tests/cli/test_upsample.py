@@ -1,0 +1,148 @@
+import json
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import omniup as library
+from omniup.files import read_image, read_signal, sample_image
+
+
+@pytest.mark.parametrize("method", library.methods())
+def test_every_method(omniup, photo, features, method):
+    fast = ("--iters", 2) if method == "upsample_anything" else ()
+    assert omniup("upsample", photo, features, "-o", "out.npy", "--method", method, *fast).status == 0
+    settings = {"iterations": 2} if fast else {}
+    expected = library.upsample(read_image(photo), read_signal(features), method=method, **settings)
+    assert torch.equal(torch.from_numpy(np.load("out.npy")), expected)
+
+
+def test_settings(omniup, photo, features):
+    given = ("--preset", "spec", "--iters", 3, "--set", "radius=1", "--set", "sigma_limits=[2, 9]", "--set", "lr=1e-2")
+    assert omniup("upsample", photo, features, "-o", "out.npy", *given, "--set", "positive=exp").status == 0
+    settings = {"preset": "spec", "iterations": 3, "radius": 1, "sigma_limits": (2, 9), "lr": 1e-2, "positive": "exp"}
+    expected = library.upsample(read_image(photo), read_signal(features), **settings)
+    assert torch.equal(torch.from_numpy(np.load("out.npy")), expected)
+
+
+@pytest.mark.parametrize("method", ["bilinear", "upsample_anything"])
+def test_size(omniup, photo, features, method):
+    fast = ("--iters", 1) if method == "upsample_anything" else ()
+    assert (
+        omniup("upsample", photo, features, "-o", "out.npy", "--size", "30x50", "--method", method, *fast).status == 0
+    )
+    assert np.load("out.npy").shape == (1, 5, 30, 50)
+
+
+def test_a_white_photo_at_another_size(omniup, features):
+    Image.new("RGB", (130, 97), "white").save("white.png")  # smoothing it rounds to a hair above 1
+    assert omniup("upsample", "white.png", features, "-o", "out.npy", "--size", "64x96", "--iters", 1).status == 0
+
+
+def test_formats(omniup, photo, features):
+    for output in ("out.npy", "out.npz", "out.safetensors"):
+        assert omniup("upsample", photo, features, "-o", output, "--method", "nearest").status == 0
+    expected = np.load("out.npy")
+    assert np.array_equal(np.load("out.npz")["signal"], expected)
+    assert np.array_equal(load_file("out.safetensors")["signal"].numpy(), expected)
+
+
+def test_one_array_of_an_archive(omniup, photo):
+    np.savez("many.npz", a=np.zeros((2, 2), np.float32), b=np.ones((2, 2), np.float32))
+    assert omniup("upsample", photo, "many.npz", "--name", "b", "-o", "out.npy", "--method", "nearest").status == 0
+    assert np.load("out.npy").min() == 1
+
+
+def test_standard_input_and_output(omniup, photo, features, folder):
+    arguments = ("-o", "-", "--method", "joint_bilateral")
+    image = (folder / photo).read_bytes()
+    signal = (folder / features).read_bytes()
+    outcomes = [
+        omniup("upsample", "-", features, *arguments, stdin=image),
+        omniup("upsample", photo, "-", *arguments, stdin=signal),
+        omniup("upsample", photo, features, *arguments),
+    ]
+    assert [outcome.status for outcome in outcomes] == [0, 0, 0]
+    assert len({outcome.stdout for outcome in outcomes}) == 1
+    assert np.load(BytesIO(outcomes[0].stdout)).shape == (1, 5, 48, 64)
+
+
+def test_samples(omniup, features):
+    assert omniup("upsample", "sample:coffee", features, "-o", "out.npy", "--method", "nearest").status == 0
+    assert np.load("out.npy").shape[2:] == sample_image("coffee").size[::-1]
+
+
+def test_depth_in_a_png(omniup, photo):
+    Image.fromarray(np.array([[0, 900], [40000, 65535]], np.uint16)).save("depth.png")
+    Image.fromarray(np.array([[0, 90], [100, 255]], np.uint8)).save("depth8.png")
+    outcome = omniup("upsample", photo, "depth.png", "-o", "up.png", "--method", "joint_bilateral")
+    assert (outcome.status, outcome.stderr.count("\n")) == (0, 1)  # whole numbers: rounding them is no surprise
+    assert omniup("upsample", photo, "depth8.png", "-o", "up8.png", "--method", "nearest").status == 0
+    assert omniup("upsample", photo, "depth8.png", "-o", "up16.png", "--method", "nearest", "--bits", 16).status == 0
+    up, up8, up16 = (np.array(Image.open(name)) for name in ("up.png", "up8.png", "up16.png"))
+    assert (up.dtype, up8.dtype, up16.dtype) == (np.uint16, np.uint8, np.uint16)
+    assert up.max() > 60000
+    assert np.array_equal(up8, up16)
+
+
+def test_fractions_are_not_rounded_in_silence(omniup, photo):
+    np.save("probability.npy", np.array([[0.1, 0.9]], np.float32))
+    outcome = omniup("upsample", photo, "probability.npy", "-o", "out.png", "--method", "bilinear")
+    assert "out.png: a PNG holds whole numbers, so values are rounded" in outcome.stderr
+
+
+def test_reports(omniup, photo, features):
+    arguments = ("upsample", photo, features, "-o", "out.npy", "--iters", 2)
+    plain = omniup(*arguments)
+    assert plain.stdout == b""
+    assert plain.stderr.startswith("out.npy: 1 x 5 x 48 x 64 float32 (read ")
+    assert plain.stderr.count("\n") == 1
+    quiet = omniup(*arguments, "--quiet")
+    assert (quiet.status, quiet.stdout, quiet.stderr) == (0, b"", "")
+    verbose = omniup(*arguments, "--verbose")
+    for line in ("fit on cpu in float32: 2 iterations", "iteration 0: loss", "fit: ", "render: ", "out.npy: "):
+        assert line in verbose.stderr
+    facts = json.loads(omniup(*arguments, "--json", "--quiet").stdout)
+    assert facts.pop("seconds").keys() == {"read", "fit", "render", "write"}
+    assert facts == {
+        "method": "upsample_anything",
+        "output": "out.npy",
+        "shape": [1, 5, 48, 64],
+        "dtype": "float32",
+        "labels": False,
+        "grid": [3, 4],
+        "device": "cpu",
+    }
+
+
+def _save(name, image, **options):
+    image.save(name, **options)
+    return name
+
+
+def test_images_of_every_kind(omniup, features):
+    colour = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    images = {
+        _save("grey16.png", Image.fromarray(np.arange(48 * 64, dtype=np.uint16).reshape(48, 64))): (48, 64),
+        _save("palette.png", colour.convert("P")): (48, 64),
+        _save("alpha.png", colour.convert("RGBA")): (48, 64),
+        _save("cmyk.jpg", colour.convert("CMYK")): (48, 64),
+        _save("turned.jpg", colour, exif=exif): (64, 48),
+    }
+    for name, size in images.items():
+        assert omniup("upsample", name, features, "-o", "out.npy", "--method", "joint_bilateral").status == 0
+        assert np.load("out.npy").shape[2:] == size
+
+
+def test_a_real_photo_and_a_real_networks_probabilities(omniup, shared, folder):
+    photos = shared / "data" / "photos"
+    arguments = (photos / "voc_2009_003810.jpg", photos / "voc_2009_003810.class_probabilities_32x32.npy")
+    assert omniup("upsample", *arguments, "-o", "out.npy", "--preset", "spec", "--iters", 1).status == 0
+    probabilities = np.load("out.npy")
+    assert probabilities.shape[1] == 21
+    assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-4)

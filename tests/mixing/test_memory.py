@@ -1,0 +1,196 @@
+"""Scratch memory stays within `memory`, and results do not depend on it."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omniup.mixing import DotProduct, entropy, mix, mix_at
+from omniup.mixing.objective import L1Objective
+from support.cases import Layout, problem, problems, smallest_memory
+from support.scratch import peak_bytes
+
+LAYOUTS = {
+    "square": Layout("square-floor", (35, 36), (7, 9), (2,)),
+    "disc": Layout("disc", (32, 40), (8, 10), (4,)),
+    "relative": Layout("relative", (24, 36), (8, 12), (0.2,)),
+    "wide": Layout("square-nearest", (64, 48), (2, 2), (1,)),
+    "one to one": Layout("disc", (17, 16), (17, 16), (3,)),
+}
+BUDGETS = [100_000, 500_000, 2_000_000]
+CASES = [
+    pytest.param(layout, budget, id=f"{name}-{budget}") for name, layout in LAYOUTS.items() for budget in BUDGETS
+]
+
+
+def make(layout, *, channels=24, batch=2, **options):
+    p = problem(layout, batch=batch, depth=8, channels=channels, dtype=torch.float32, **options)
+    _ = layout.windows.lists
+    return p
+
+
+@pytest.mark.parametrize(("layout", "budget"), CASES)
+def test_mix_and_its_gradients_keep_to_the_memory(layout, budget):
+    p = make(layout)
+    windows = layout.windows
+    inputs = [tensor.requires_grad_() for tensor in (p.query, p.key, p.value)]
+    out = None
+
+    def forward():
+        nonlocal out
+        out = mix(*inputs, windows, memory=budget)
+        return out
+
+    assert peak_bytes(forward, *inputs) <= budget
+    dout = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
+    assert peak_bytes(lambda: torch.autograd.grad(out, inputs, dout), *inputs, out, dout) <= budget
+
+
+@pytest.mark.parametrize("wanted", ["query", "key", "value"])
+def test_a_gradient_that_is_not_wanted_takes_no_memory(wanted):
+    # The query, at 8 channels of 256 × 256, is ten times the budget.
+    p = make(Layout("square-nearest", (256, 256), (16, 16), (1,)), batch=1, channels=4)
+    tensors = {name: getattr(p, name) for name in ("query", "key", "value")}
+    tensors[wanted].requires_grad_()
+    out = mix(**tensors, windows=p.layout.windows, memory=200_000)
+    dout = torch.ones_like(out)
+    peak = peak_bytes(lambda: torch.autograd.grad(out, tensors[wanted], dout), *tensors.values(), out, dout)
+    assert peak <= 200_000
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_windows_of_many_radii_keep_to_the_memory(budget):
+    p = make(LAYOUTS["disc"], reach=True)
+    windows = p.layout.windows
+    inputs = [tensor.requires_grad_() for tensor in (p.query, p.key, p.value)]
+    out = None
+
+    def forward():
+        nonlocal out
+        out = mix(*inputs, windows, reach=p.reach, memory=budget)
+        return out
+
+    assert peak_bytes(forward, *inputs, p.reach) <= budget
+    dout = torch.ones_like(out)
+    assert peak_bytes(lambda: torch.autograd.grad(out, inputs, dout), *inputs, p.reach, out, dout) <= budget
+
+
+@pytest.mark.parametrize(("layout", "budget"), CASES)
+def test_entropy_keeps_to_the_memory(layout, budget):
+    p = make(layout)
+    windows = layout.windows
+    assert peak_bytes(lambda: entropy(p.query, p.key, windows, memory=budget), p.query, p.key) <= budget
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("reach", [False, True])
+def test_mix_at_keeps_to_the_memory(budget, reach):
+    p = make(LAYOUTS["disc"], reach=reach)
+    generator = torch.Generator().manual_seed(0)
+    points = torch.stack([torch.randint(0, side, (2, 600), generator=generator) for side in p.layout.size], dim=-1)
+    query = torch.randn(2, 8, 600, generator=generator)
+    windows = p.layout.windows
+    reaches = [] if p.reach is None else [p.reach]
+    inputs = [tensor.requires_grad_() for tensor in (query, p.key, p.value)]
+    out = None
+
+    def forward():
+        nonlocal out
+        out = mix_at(*inputs, windows, points, reach=p.reach, memory=budget)
+        return out
+
+    assert peak_bytes(forward, *inputs, *reaches, points) <= budget
+    dout = torch.ones_like(out)
+    assert peak_bytes(lambda: torch.autograd.grad(out, inputs, dout), *inputs, *reaches, points, out, dout) <= budget
+
+
+@pytest.mark.parametrize(("layout", "budget"), CASES)
+def test_many_channels_keep_to_the_memory(layout, budget):
+    p = make(layout, channels=500, batch=1)
+    windows = layout.windows
+    inputs = [p.query, p.key, p.value.requires_grad_()]
+    out = None
+
+    def forward():
+        nonlocal out
+        out = mix(*inputs, windows, memory=budget)
+        return out
+
+    assert peak_bytes(forward, *inputs) <= budget
+
+
+@pytest.mark.parametrize("reach", [False, True])
+@pytest.mark.parametrize("budget", [*BUDGETS, 10_000_000])
+def test_the_objective_keeps_to_the_memory_with_what_it_keeps(budget, reach):
+    p = make(LAYOUTS["disc"], channels=3, reach=reach)
+    target = torch.randn(2, 3, *p.layout.size, generator=torch.Generator().manual_seed(0))
+    key = p.key.requires_grad_()
+    windows = p.layout.windows
+    kept = []
+
+    def step():
+        objective = L1Objective(p.query, p.value, target, windows, DotProduct(8), budget)
+        losses = objective(key, p.reach)
+        kept.append(objective)
+        return losses, torch.autograd.grad(losses.sum(), key)[0]
+
+    reaches = [] if p.reach is None else [p.reach]
+    assert peak_bytes(step, p.query, p.value, target, key, *reaches) <= budget
+
+
+def results(p, memory):
+    """All that is computed from a problem, gradients included."""
+    windows = p.layout.windows
+    query, key, value = (tensor.clone().requires_grad_() for tensor in (p.query, p.key, p.value))
+    out = mix(query, key, value, windows, reach=p.reach, memory=memory)
+    gradients = torch.autograd.grad(out, (query, key, value), torch.ones_like(out).cumsum(3))
+    places = torch.arange(20).expand(len(query), -1)
+    points = torch.stack([places % side for side in p.layout.size], dim=-1)
+    at = torch.randn(*query.shape[:2], 20, generator=torch.Generator().manual_seed(0)).to(query)
+    mixed_at = mix_at(at, p.key, p.value, windows, points, reach=p.reach, memory=memory)
+    return out, *gradients, mixed_at, entropy(p.query, p.key, windows, reach=p.reach, memory=memory)
+
+
+@settings(max_examples=50)
+@given(problems() | problems(reach=True), st.sampled_from([1, 2, 4, 20]), st.sampled_from([torch.float32, torch.float64]))
+def test_results_do_not_depend_on_the_memory(p, times, dtype):
+    p = p.to(dtype)
+    few = times * smallest_memory(
+        lambda memory: mix(p.query, p.key, p.value, p.layout.windows, reach=p.reach, memory=memory)
+    )
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-12
+    for result, expected in zip(results(p, few), results(p, 2**30), strict=True):
+        torch.testing.assert_close(result, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("memory", [1, 1000])
+def test_a_memory_that_holds_no_window_is_refused(layout, memory):
+    p = make(layout)
+    points = torch.zeros(2, 1, 2, dtype=torch.long)
+    for attempt in (
+        lambda: mix(p.query, p.key, p.value, layout.windows, memory=memory),
+        lambda: mix_at(p.query[:, :, :1, 0], p.key, p.value, layout.windows, points, memory=memory),
+        lambda: entropy(p.query, p.key, layout.windows, memory=memory),
+    ):
+        with pytest.raises(ValueError, match=rf"^memory is {memory} bytes: the window of one pixel takes \d+"):
+            attempt()
+
+
+def test_a_memory_that_holds_no_window_is_refused_by_the_objective():
+    p = make(LAYOUTS["disc"])
+    target = torch.zeros(2, 24, *p.layout.size)
+    with pytest.raises(ValueError, match=r"^memory is \d+ bytes: the window of one pixel takes \d+"):
+        L1Objective(p.query, p.value, target, p.layout.windows, DotProduct(8), 1000)
+
+
+@pytest.mark.parametrize("kind", ["square-floor", "disc", "relative"])
+def test_the_fewest_bytes_that_are_accepted_are_enough(kind):
+    p = make(Layout(kind, (9, 12), (3, 4), (0.2 if kind == "relative" else 2,)), channels=5)
+    windows = p.layout.windows
+    few = smallest_memory(lambda memory: mix(p.query, p.key, p.value, windows, memory=memory))
+    inputs = [tensor.requires_grad_() for tensor in (p.query, p.key, p.value)]
+    out = mix(*inputs, windows, memory=few)
+    dout = torch.ones_like(out)
+    assert peak_bytes(lambda: mix(*inputs, windows, memory=few), *inputs) <= few
+    assert peak_bytes(lambda: torch.autograd.grad(out, inputs, dout), *inputs, out, dout) <= few

@@ -1,0 +1,64 @@
+"""The examples of the READMEs run as they stand, and the two READMEs say the same."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+READMES = ["README.md", "README.en.md"]
+
+
+def blocks(readme, language):
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / readme).read_text(), re.MULTILINE | re.DOTALL)
+    return [text for found, text in fenced if found == language]
+
+
+def test_both_languages_have_the_same_examples():
+    def code(readme):
+        examples = "".join(blocks(readme, "python") + blocks(readme, "bash") + blocks(readme, ""))
+        return [line.partition("#")[0].split() for line in examples.splitlines()]
+
+    assert code("README.md") == code("README.en.md")
+
+
+def test_python_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks("README.en.md", "python")
+    names = {}
+    exec(compile(example, "README.en.md", "exec"), names)
+    assert names["hr"].shape == (1, 384, 128, 192)
+    assert names["vectors"].shape == (1, 1, 384)
+    assert names["trust"].shape == (1, 1, 128, 192)
+
+
+@pytest.mark.parametrize("line", blocks("README.en.md", "bash")[0].splitlines())
+def test_command_runs(line, tmp_path):
+    command = shlex.split(line, comments=True)
+    assert command[0] == "omniup"
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "COLUMNS": "120"}
+    done = subprocess.run(
+        [sys.executable, "-m", "omniup", *command[1:]], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout or done.stderr
+
+
+@pytest.mark.parametrize("document", [*READMES, *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_links_lead_somewhere(document):
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / document).read_text())
+    assert all((ROOT / document).parent.joinpath(target).exists() for target in targets), targets
+
+
+def test_no_table_of_settings_is_out_of_date():
+    from omniup.upsamplers import UpsampleAnything, methods
+
+    readme = (ROOT / "README.en.md").read_text()
+    assert all(f"`{name}`" in readme for name in methods())
+    paper, spec = UpsampleAnything.preset("paper"), UpsampleAnything.preset("spec")
+    assert f"{paper.iterations} `paper`, {spec.iterations} `spec`" in readme
+    assert f"{paper.radius} `paper`, {spec.radius} `spec`" in readme

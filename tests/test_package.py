@@ -1,0 +1,51 @@
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+import omniup
+
+HEAVY = ["torch", "numpy", "PIL", "skimage", "matplotlib", "typer", "rich", "pydantic", "safetensors", "yaml", "tqdm"]
+OPTIONAL = ["timm", "torchvision", "transformers", "diffusers", "accelerate", "peft", "kornia", "fastapi", "torchmetrics"]
+
+
+def loaded_after(code):
+    """The modules that a fresh Python has loaded after running some code."""
+    program = f"{code}\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(json.loads(ran.stdout.splitlines()[-1]))
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    assert loaded_after("import omniup; omniup.__version__; dir(omniup)").isdisjoint([*HEAVY, *OPTIONAL])
+
+
+def test_the_methods_need_no_optional_package():
+    code = "import omniup, torch; omniup.upsample(torch.rand(1, 3, 8, 8), torch.rand(1, 1, 2, 2), iterations=1)"
+    loaded = loaded_after(code)
+    assert loaded.isdisjoint(OPTIONAL)
+    assert loaded.isdisjoint(["skimage", "matplotlib", "torch._dynamo"])
+
+
+@pytest.mark.parametrize("name", omniup.__all__)
+def test_every_public_name_resolves(name):
+    assert getattr(omniup, name) is not None
+    assert name in dir(omniup)
+
+
+def test_there_is_nothing_else():
+    with pytest.raises(AttributeError, match="module 'omniup' has no attribute 'downsample'"):
+        omniup.downsample  # noqa: B018
+    assert not hasattr(omniup, "torch")
+
+
+def test_the_version_is_the_packages():
+    assert omniup.__version__ == version("omniup")
+
+
+def test_mistakes_of_the_caller_are_value_errors():
+    assert issubclass(omniup.InputError, ValueError)
+    assert issubclass(omniup.MissingPackageError, omniup.InputError)
+    assert issubclass(omniup.MissingPackageError, ImportError)
