@@ -6,6 +6,7 @@ from importlib.metadata import version
 import pytest
 
 import omniup
+from omniup.errors import optional_import
 
 HEAVY = ["torch", "numpy", "PIL", "skimage", "matplotlib", "typer", "rich", "pydantic", "safetensors", "yaml", "tqdm"]
 OPTIONAL = ["timm", "torchvision", "transformers", "diffusers", "accelerate", "peft", "kornia", "fastapi", "torchmetrics"]
@@ -43,6 +44,20 @@ def test_there_is_nothing_else():
 
 def test_the_version_is_the_packages():
     assert omniup.__version__ == version("omniup")
+
+
+def test_a_missing_package_is_named_with_the_way_to_install_it():
+    with pytest.raises(omniup.MissingPackageError, match=r'^no_such_package is needed .*: pip install "omniup\[web\]"$'):
+        optional_import("no_such_package.part", extra="web")
+    assert optional_import("json", extra="web") is json
+
+
+def test_a_package_that_misses_one_of_its_own_says_so_itself(tmp_path, monkeypatch):
+    (tmp_path / "half_installed.py").write_text("import no_such_package")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_package") as refusal:
+        optional_import("half_installed", extra="web")
+    assert not isinstance(refusal.value, omniup.MissingPackageError)
 
 
 def test_mistakes_of_the_caller_are_value_errors():

@@ -50,7 +50,7 @@ def test_ssim_is_the_mean_of_the_images_with_the_window_of_the_paper(pair):
 
 def test_ssim_of_constants_by_hand():
     # Without variance only the means are compared: (2 a b + c) / (a² + b² + c), c = 0.01².
-    a, b = torch.full((1, 1, 11, 11), 0.2).double(), torch.full((1, 1, 11, 11), 0.6).double()
+    a, b = (torch.full((1, 1, 11, 11), value, dtype=torch.float64) for value in (0.2, 0.6))
     assert ssim(a, b) == pytest.approx((2 * 0.2 * 0.6 + 1e-4) / (0.04 + 0.36 + 1e-4), abs=1e-9)
 
 

@@ -12,7 +12,8 @@ from support.kernels import random_signal, smooth_image
 
 def oracle(image, signal, sigma_x=16.0, sigma_y=16.0, theta=0.0, sigma_r=0.12, radius=2):
     cells = F.interpolate(image, signal.shape[2:], mode="bilinear", align_corners=False)
-    maps = (torch.full((len(image), 1, *signal.shape[2:]), value).double() for value in (sigma_x, sigma_y, theta, sigma_r))
+    shape = len(image), 1, *signal.shape[2:]
+    maps = (torch.full(shape, value, dtype=torch.float64) for value in (sigma_x, sigma_y, theta, sigma_r))
     return spec_render(signal, image, cells, *maps, radius)
 
 

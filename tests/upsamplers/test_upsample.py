@@ -254,7 +254,7 @@ def test_amounts_of_memory(text, amount):
     assert parse_memory(text) == amount
 
 
-@pytest.mark.parametrize("text", ["", " ", "MB", "1 000", "1PB", "0", "0.2", "1e3", "0x10", "١MB", None, True, -5, math.inf])
+@pytest.mark.parametrize("text", ["", " ", "MB", "1 000", "1PB", "0", "0.2", "1e3", "0x10", None, True, -5, math.inf])
 def test_what_is_no_amount_of_memory_is_refused(text):
     with pytest.raises(InputError, match="^memory is"):
         parse_memory(text)

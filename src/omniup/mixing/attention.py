@@ -17,70 +17,15 @@ products with one short side are several times faster so.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import math
-from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from omniup.mixing.groups import Groups, gather, groups, groups_at, interpolate, read, scatter_add, write
-from omniup.mixing.windows import Integers, Windows
-
-DEFAULT_MEMORY = 512 * 2**20
-
-#: How many pairs of a pixel and a candidate are worked on at a time, if the memory allows: on a CPU as many as stay in
-#: its cache, on a GPU enough to keep it busy.
-CPU_PAIRS = 2**19
-GPU_PAIRS = 2**25
-
-
-class TooLittleMemoryError(ValueError):
-    """The working memory does not suffice for the window of a single pixel."""
-
-
-class Embedding(Protocol):
-    """How pixels and cells become the vectors whose inner product is the logit.
-
-    It sees them group by group and may express both relative to the cell in the middle of the window: that keeps out
-    large terms that would cancel. Keys are linear in the cells.
-    """
-
-    @property
-    def width(self) -> int:
-        """D, the length of the vectors."""
-
-    def query(self, pixels: Tensor, group: Groups, images: slice) -> Tensor:
-        """[B, F, n, P], what is known of the pixels, to [B, D, n, P]."""
-
-    def key(self, cells: Tensor, group: Groups, images: slice) -> Tensor:
-        """[B, G, n, K], what is known of the cells, to [B, D, n, K]."""
-
-    def key_gradient(self, dkeys: Tensor, group: Groups, images: slice) -> Tensor:
-        """The transpose of `key`, for the backward pass: [B, D, n, K] to [B, G, n, K]."""
-
-
-@dataclasses.dataclass(frozen=True)
-class DotProduct:
-    """The embedding of pixels and cells that are queries and keys already."""
-
-    width: int
-
-    def query(self, pixels: Tensor, group: Groups, images: slice) -> Tensor:
-        """[B, D, n, P], as they are."""
-        return pixels
-
-    def key(self, cells: Tensor, group: Groups, images: slice) -> Tensor:
-        """[B, D, n, K], as they are."""
-        return cells
-
-    def key_gradient(self, dkeys: Tensor, group: Groups, images: slice) -> Tensor:
-        """[B, D, n, K], as they are."""
-        return dkeys
+from omniup.mixing.groups import read, scatter_add, write
+from omniup.mixing.tiles import DEFAULT_MEMORY, DotProduct, Embedding, Work, exact, precision
+from omniup.mixing.windows import Windows
 
 
 def mix(
@@ -210,89 +155,6 @@ def entropy(
     return out.unflatten(2, windows.size)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Tile:
-    """A few groups with their vectors: little enough to hold all of their weights.
-
-    Attributes:
-        images: which images of the batch.
-        group: which pixels and cells.
-        places: [n, P], where the queries of those pixels lie among all queries, and their outputs among the outputs.
-        queries: [B, n, D + E, P].
-        keys: [B, n, D + E, K]; the last E coordinates carry the logarithm of how often a cell occurs.
-        width: D.
-    """
-
-    images: slice
-    group: Groups
-    places: Tensor
-    queries: Tensor
-    keys: Tensor
-    width: int
-
-    def values(self, maps: Tensor) -> Tensor:
-        """The candidates' values: [B, C, cells] to [B, n, C, K]."""
-        return gather(maps[self.images], self.group.cells).to(self.keys.dtype).transpose(1, 2)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Work:
-    """What is to be done, all but the tensors. `points` [B, N, 2] asks for those pixels only."""
-
-    windows: Windows
-    embed: Embedding
-    reach: Tensor | None
-    memory: int
-    points: Tensor | None = None
-
-    def tiles(self, query: Tensor, key: Tensor, *, channels: int) -> Iterator[Tile]:
-        """Cut the work into tiles that fit the memory.
-
-        Args:
-            query: [B, F, queries].
-            key: [B, G, cells].
-            channels: of the values that the caller handles for each pixel and candidate.
-        """
-        like = query.new_empty(0, dtype=precision(query, key))
-        for images, group, places in self._groups(query, key, channels, like):
-            pixels = gather(query[images], places).to(like.dtype)  # [B, F, n, P]
-            cells = gather(key[images], group.cells).to(like.dtype)  # [B, G, n, K]
-            radius = None if self.reach is None else radii(self.reach[images], self.windows, group)
-            one_hot, log = occurrences(group, self.windows, radius, slice(None), cells.shape[3])
-            queries = stack(self.embed.query(pixels, group, images), one_hot)
-            keys = stack(self.embed.key(cells, group, images), log)
-            yield Tile(images, group, places, queries, keys, self.embed.width)
-
-    def slabs(self, channels: int, like: Tensor) -> list[slice]:
-        """Cut the channels of the values so that those of one window take a quarter of the memory at most."""
-        most = max(1, self.memory // (4 * 3 * like.itemsize * (1 + self.windows.most_candidates)))
-        return [slice(start, min(start + most, channels)) for start in range(0, channels, most)]
-
-    def _groups(
-        self, query: Tensor, key: Tensor, channels: int, like: Tensor
-    ) -> Iterator[tuple[slice, Groups, Tensor]]:
-        longest, most = tile_size(
-            self.windows,
-            numbers=query.shape[1] + key.shape[1] + 3 * (self.embed.width + channels),
-            memory=self.memory,
-            like=like,
-            longest=32 if self.points is None else 1,
-            by_radius=self.reach is not None,
-        )
-        if self.points is not None:
-            for image, points in enumerate(self.points):
-                for start in range(0, len(points), most):
-                    group = groups_at(self.windows, points[start : start + most].cpu().numpy(), like=like)
-                    places = torch.arange(start, start + len(group.pixels), device=like.device).unsqueeze(1)  # [n, 1]
-                    yield slice(image, image + 1), group, places
-            return
-        # Images share a tile only where one alone would leave it part empty.
-        together = max(1, most * self.windows.most_pixels(longest) // math.prod(self.windows.size))
-        for start in range(0, len(query), together):
-            for group in groups(self.windows, longest=longest, most=max(1, most // together), like=like):
-                yield slice(start, min(start + together, len(query))), group, group.pixels
-
-
 class _Mix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, work: Work) -> Tensor:
@@ -320,9 +182,8 @@ class _Mix(torch.autograd.Function):
                 for tile in work.tiles(query, key, channels=channels.stop - channels.start):
                     queries, keys = tile.queries[:, :, : tile.width], tile.keys[:, :, : tile.width]
                     weights = (tile.queries.mT @ tile.keys).softmax(-1)  # [B, n, P, K]
-                    g = read(dout[tile.images, channels], work.windows, tile.group, tile.places).to(
-                        exactly
-                    )  # [B, n, C, P]
+                    g = read(dout[tile.images, channels], work.windows, tile.group, tile.places)  # [B, n, C, P]
+                    g = g.to(exactly)
                     if need_value:
                         dvalues = (g @ weights).transpose(1, 2)  # [B, C, n, K]
                         scatter_add(dvalue[tile.images, channels], tile.group.cells, dvalues)
@@ -341,104 +202,6 @@ class _Mix(torch.autograd.Function):
             dvalue.to(value.dtype) if need_value else None,
             None,
         )
-
-
-def tile_size(
-    windows: Windows, *, numbers: int, memory: int, like: Tensor, longest: int, by_radius: bool, shares: int = 1
-) -> tuple[int, int]:
-    """How much fits the memory, and for speed the cache.
-
-    Args:
-        windows: who draws from where.
-        numbers: how many are needed for every pixel, and for every candidate of a group.
-        memory: bytes.
-        like: gives the device and the floating-point type.
-        longest: no group should be higher or wider than so many pixels.
-        by_radius: whether windows of several radii may meet in a group.
-        shares: into how many equal parts the memory is divided, of which this may have one.
-
-    Returns:
-        How high and wide a group may be, in pixels, and how many groups make a tile.
-
-    Raises:
-        TooLittleMemoryError: one pixel's window exceeds the memory.
-    """
-    k, pairs = windows.most_candidates, CPU_PAIRS if like.device.type == "cpu" else GPU_PAIRS
-    numbers += 12 + (3 * len(windows.squared_radii) if by_radius else 0)
-    while True:
-        p = windows.most_pixels(longest)
-        need = shares * ((p + k) * numbers + 5 * p * k) * like.itemsize
-        if need <= memory:
-            return longest, max(1, min(memory // need, pairs // (p * k)))
-        if longest == 1:
-            raise TooLittleMemoryError(f"memory is {memory} bytes: the window of one pixel takes {need}")
-        longest //= 2
-
-
-def radii(reach: Tensor, windows: Windows, group: Groups) -> Tensor | None:
-    """The radius of each pixel [B, 1, n, P] from those of the cells [B, 1, h, w]; None where none is below the most."""
-    assert windows.radius is not None
-    # In float64: a radius on the edge of taking in a cell falls on the right side.
-    radius = interpolate(reach.flatten(2).double(), windows, group.pixels)  # [B, 1, n, P]
-    return radius if bool((radius < windows.radius).any()) else None
-
-
-def occurrences(
-    group: Groups, windows: Windows, radius: Tensor | None, some: slice | Tensor, k: int
-) -> tuple[Tensor, Tensor]:
-    """What adds log m to the logits of a candidate that occurs m times in a window, as more coordinates.
-
-    Args:
-        group: whose windows.
-        windows: where they come from.
-        radius: [B, 1, n, P], or None where all have the largest.
-        some: which of the groups.
-        k: how many candidates.
-
-    Returns:
-        [B or 1, E, n, P], for the queries: 1 at the entry for the pixel's radius, else 0. [1, E, n, K], for the keys:
-        log m for each radius. E is 1 where all have the largest.
-    """
-    log = group.log_occurrences[:, some, :k]  # [1, n, K]
-    if radius is None:
-        return group.pixel_offset.new_ones(1, 1, *group.pixels[some].shape), log[None]
-    # Between two sums of two squares a disc takes in no cell, so few radii are told apart; of those, some occur.
-    squares = torch.from_numpy(windows.squared_radii).to(radius) * (1 - 1e-12)
-    found, which = (torch.searchsorted(squares, radius[:, :, some].square(), right=True) - 1).unique(
-        return_inverse=True
-    )
-    one_hot = which == torch.arange(len(found), device=radius.device).view(-1, 1, 1)  # [B, E, n, P]
-    rows, columns = (kinds[as_numpy(some)] for kinds in group.kinds)
-    within = [windows.log_occurrences_within(int(windows.squared_radii[i])) for i in found.tolist()]
-    by_radius = np.stack([table[rows, columns, :k] for table in within])  # [E, n, K]
-    return one_hot.to(log.dtype), torch.from_numpy(by_radius).to(log)[None]
-
-
-def as_numpy(some: slice | Tensor) -> slice | Integers:
-    """What numpy takes for the same selection."""
-    return some if isinstance(some, slice) else some.cpu().numpy()
-
-
-def stack(vectors: Tensor, more: Tensor) -> Tensor:
-    """Append coordinates: [B, D, n, m] and [B or 1, E, n, m] to [B, n, D + E, m]."""
-    return torch.cat([vectors, more.expand(len(vectors), -1, -1, -1)], dim=1).transpose(1, 2)
-
-
-def precision(query: Tensor, key: Tensor) -> torch.dtype:
-    """What logits are computed in: float64 where an input is, else float32."""
-    return torch.promote_types(torch.promote_types(query.dtype, key.dtype), torch.float32)
-
-
-@contextlib.contextmanager
-def exact(device: torch.device) -> Iterator[None]:
-    """Matrix products in full float32, whatever autocast and matmul precision the caller has set."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _check(

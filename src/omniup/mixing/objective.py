@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from omniup.mixing.attention import (
+from omniup.mixing.groups import Groups, gather, groups, scatter_add
+from omniup.mixing.tiles import (
     DEFAULT_MEMORY,
     Embedding,
     as_numpy,
@@ -27,7 +28,6 @@ from omniup.mixing.attention import (
     stack,
     tile_size,
 )
-from omniup.mixing.groups import Groups, gather, groups, scatter_add
 from omniup.mixing.windows import Windows
 
 
