@@ -86,6 +86,7 @@ def test_signals(refusal, photo, features, folder):
         (("--size", "2x2"), "signal is 3 × 4, larger than the image or the size asked for, 2 × 2"),
         (("--memory", "lots"), "memory is 'lots': accepted are"),
         (("--memory", "0"), "memory is '0': accepted are"),
+        (("--method", "joint_bilateral", "--memory", "9"), "memory is 9 bytes: the window of one pixel takes"),
         (("--device", "tpu"), "Invalid value for '--device': 'tpu' is none of auto, cuda, mps, cpu"),
         (("--bits", "12"), "--bits is 12: accepted are 8 and 16"),
         (("--quiet", "--verbose"), "--quiet and --verbose exclude each other"),

@@ -174,9 +174,11 @@ class _Mix(torch.autograd.Function):
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value = ctx.saved_tensors
         work: Work = ctx.work
-        need_query, need_key, need_value, _ = ctx.needs_input_grad
         exactly = precision(query, key)
-        dquery, dkey, dvalue = (torch.zeros_like(tensor, dtype=exactly) for tensor in (query, key, value))
+        dquery, dkey, dvalue = (
+            torch.zeros_like(tensor, dtype=exactly) if needed else None
+            for tensor, needed in zip((query, key, value), ctx.needs_input_grad[:3], strict=True)
+        )
         with exact(query.device):
             for channels in work.slabs(value.shape[1], query):
                 for tile in work.tiles(query, key, channels=channels.stop - channels.start):
@@ -184,24 +186,21 @@ class _Mix(torch.autograd.Function):
                     weights = (tile.queries.mT @ tile.keys).softmax(-1)  # [B, n, P, K]
                     g = read(dout[tile.images, channels], work.windows, tile.group, tile.places)  # [B, n, C, P]
                     g = g.to(exactly)
-                    if need_value:
+                    if dvalue is not None:
                         dvalues = (g @ weights).transpose(1, 2)  # [B, C, n, K]
                         scatter_add(dvalue[tile.images, channels], tile.group.cells, dvalues)
-                    if need_query or need_key:
+                    if dquery is not None or dkey is not None:
                         dlogits = g.mT @ tile.values(value[:, channels])  # [B, n, P, K]: dw
                         dlogits = weights * (dlogits - (weights * dlogits).sum(-1, keepdim=True))
-                        dqueries = (keys @ dlogits.mT).transpose(1, 2)  # [B, D, n, P]
-                        dkeys = (queries @ dlogits).transpose(1, 2)  # [B, D, n, K]
-                        if need_query:
+                        if dquery is not None:
+                            dqueries = (keys @ dlogits.mT).transpose(1, 2)  # [B, D, n, P]
                             scatter_add(dquery[tile.images], tile.places, dqueries)
-                        dcells = work.embed.key_gradient(dkeys, tile.group, tile.images)  # [B, G, n, K]
-                        scatter_add(dkey[tile.images], tile.group.cells, dcells)
-        return (
-            dquery.to(query.dtype) if need_query else None,
-            dkey.to(key.dtype) if need_key else None,
-            dvalue.to(value.dtype) if need_value else None,
-            None,
-        )
+                        if dkey is not None:
+                            dkeys = (queries @ dlogits).transpose(1, 2)  # [B, D, n, K]
+                            dcells = work.embed.key_gradient(dkeys, tile.group, tile.images)  # [B, G, n, K]
+                            scatter_add(dkey[tile.images], tile.group.cells, dcells)
+        gradients = zip((dquery, dkey, dvalue), (query, key, value), strict=True)
+        return *(None if gradient is None else gradient.to(tensor.dtype) for gradient, tensor in gradients), None
 
 
 def _check(
