@@ -9,7 +9,7 @@ import omniup
 from omniup.errors import optional_import
 
 HEAVY = ["torch", "numpy", "PIL", "skimage", "matplotlib", "typer", "rich", "pydantic", "safetensors", "yaml", "tqdm"]
-OPTIONAL = ["timm", "torchvision", "transformers", "diffusers", "accelerate", "peft", "kornia", "fastapi", "torchmetrics"]
+OPTIONAL = ["timm", "torchvision", "transformers", "diffusers", "accelerate", "peft", "kornia", "fastapi"]
 
 
 def loaded_after(code):
@@ -47,7 +47,8 @@ def test_the_version_is_the_packages():
 
 
 def test_a_missing_package_is_named_with_the_way_to_install_it():
-    with pytest.raises(omniup.MissingPackageError, match=r'^no_such_package is needed .*: pip install "omniup\[web\]"$'):
+    message = r'^no_such_package is needed .*: pip install "omniup\[web\]"$'
+    with pytest.raises(omniup.MissingPackageError, match=message):
         optional_import("no_such_package.part", extra="web")
     assert optional_import("json", extra="web") is json
 

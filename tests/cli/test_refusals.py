@@ -105,7 +105,7 @@ def test_outputs(refusal, photo, features, folder):
         "missing/out.npy": f"there is no folder {folder / 'missing'}",
         "folder.npy": "is a directory",
         "photo.png/out.npy": "Not a directory",
-        "out.png": "a PNG holds one signal of 1 or 3 channels, and this one is 1 x 5 x 3 x 4",
+        "out.png": "a PNG holds one channel, or three of 8 bits, and the signal is 1 x 5 x 3 x 4 of 8 bits",
     }.items():
         assert problem in refusal("upsample", photo, features, "-o", output)
 
@@ -115,9 +115,16 @@ def test_standard_streams_are_used_once(refusal, photo, features):
     assert "-o - and --json exclude each other" in refusal("upsample", photo, features, "-o", "-", "--json")
 
 
-def test_a_png_of_values_that_it_cannot_hold(refusal, photo):
-    np.save("negative.npy", np.array([[-1.0, 1.0]], np.float32))
-    assert "its values run from -1 to 1" in refusal("upsample", photo, "negative.npy", "-o", "out.png", "--quiet")
+def test_what_a_png_cannot_hold(refusal, photo):
+    for array, options, problem in (
+        (np.array([[-1, 1]]), (), "a PNG of 8 bits holds 0 to 255, and values run from -1 to 1"),
+        (np.array([[0, 300]]), ("--bits", 8), "a PNG of 8 bits holds 0 to 255, and values run from 0 to 300"),
+        (np.array([[0, 70000]]), ("--labels",), "a PNG of 16 bits holds 0 to 65535, and values run from 0 to 70000"),
+        (np.zeros((5, 2, 2)), (), "a PNG holds one channel, or three of 8 bits, and the signal is 1 x 5 x 2 x 2 of 8"),
+        (np.full((3, 2, 2), 300), (), "and the signal is 1 x 3 x 2 x 2 of 16"),
+    ):
+        np.save("signal.npy", array)
+        assert problem in refusal("upsample", photo, "signal.npy", "-o", "out.png", *options)
     assert not Path("out.png").exists()
 
 

@@ -88,6 +88,16 @@ def test_depth_in_a_png(omniup, photo):
     assert np.array_equal(up8, up16)
 
 
+def test_what_overshoots_a_png_is_cut_off(omniup, photo):
+    Image.fromarray(np.array([[0, 0, 255, 255]], np.uint8)).save("step.png")
+    assert omniup("upsample", photo, "step.png", "-o", "up.png", "--method", "bicubic").status == 0
+    assert omniup("upsample", photo, "step.png", "-o", "up.npy", "--method", "bicubic").status == 0
+    values = np.load("up.npy")[0, 0]
+    assert values.min() < -1
+    assert values.max() > 256
+    assert np.array_equal(np.array(Image.open("up.png")), values.clip(0, 255).round().astype(np.uint8))
+
+
 def test_fractions_are_not_rounded_in_silence(omniup, photo):
     np.save("probability.npy", np.array([[0.1, 0.9]], np.float32))
     outcome = omniup("upsample", photo, "probability.npy", "-o", "out.png", "--method", "bilinear")

@@ -37,10 +37,9 @@ def test_l1_and_psnr_are_those_of_numpy_and_skimage(pair):
 
 
 def test_ssim_is_the_mean_of_the_images_with_the_window_of_the_paper(pair):
+    of_the_paper = {"win_size": 11, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     expected = [
-        structural_similarity(
-            b, a, win_size=11, channel_axis=0, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-        )
+        structural_similarity(b, a, channel_axis=0, data_range=1, **of_the_paper)
         for a, b in zip(*(tensor.double().numpy() for tensor in pair), strict=True)
     ]
     assert ssim(*pair) == pytest.approx(sum(expected) / 2, abs=1e-9)
@@ -68,7 +67,7 @@ def test_metrics_take_no_part_in_gradients(pair):
 @pytest.mark.parametrize("metric", [l1, psnr, ssim, reconstruction_metrics])
 @pytest.mark.parametrize("shape", [(1, 3, 12, 13), (3, 12, 12), (2, 3, 12, 12)])
 def test_shapes_that_differ_are_refused(metric, shape):
-    with pytest.raises(InputError, match="^prediction is .* and target .*: accepted are equal"):
+    with pytest.raises(InputError, match=r"^prediction is .* and target .*: accepted are equal"):
         metric(torch.zeros(shape), torch.zeros(1, 3, 12, 12))
 
 

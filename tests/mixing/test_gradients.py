@@ -41,9 +41,7 @@ def test_gradients_of_mix_at_are_those_of_finite_differences(layout):
     windows = layout.windows
     points = torch.tensor([[[0, 0], [3, 2], [3, 2], [4, 3]], [[4, 0], [2, 3], [0, 1], [1, 1]]])  # one of them twice
     query = torch.randn(2, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    assert torch.autograd.gradcheck(
-        lambda *tensors: mix_at(*tensors, windows, points), leaves(query, p.key, p.value)
-    )
+    assert torch.autograd.gradcheck(lambda *tensors: mix_at(*tensors, windows, points), leaves(query, p.key, p.value))
 
 
 @settings(max_examples=60)

@@ -18,13 +18,11 @@ LAYOUTS = {
     "one to one": Layout("disc", (17, 16), (17, 16), (3,)),
 }
 BUDGETS = [100_000, 500_000, 2_000_000]
-CASES = [
-    pytest.param(layout, budget, id=f"{name}-{budget}") for name, layout in LAYOUTS.items() for budget in BUDGETS
-]
+CASES = [pytest.param(layout, budget, id=f"{name}-{budget}") for name, layout in LAYOUTS.items() for budget in BUDGETS]
 
 
-def make(layout, *, channels=24, batch=2, **options):
-    p = problem(layout, batch=batch, depth=8, channels=channels, dtype=torch.float32, **options)
+def make(layout, *, batch=2, depth=8, channels=24, **options):
+    p = problem(layout, batch=batch, depth=depth, channels=channels, dtype=torch.float32, **options)
     _ = layout.windows.lists
     return p
 
@@ -59,8 +57,9 @@ def test_a_gradient_that_is_not_wanted_takes_no_memory(wanted):
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-def test_windows_of_many_radii_keep_to_the_memory(budget):
-    p = make(LAYOUTS["disc"], reach=True)
+@pytest.mark.parametrize("shape", [{}, {"depth": 1, "channels": 1}], ids=["", "little else"])
+def test_windows_of_many_radii_keep_to_the_memory(budget, shape):
+    p = make(Layout("disc", (32, 40), (16, 20), (7,)), batch=1, reach=True, **shape)
     windows = p.layout.windows
     inputs = [tensor.requires_grad_() for tensor in (p.query, p.key, p.value)]
     out = None
@@ -152,7 +151,9 @@ def results(p, memory):
 
 
 @settings(max_examples=50)
-@given(problems() | problems(reach=True), st.sampled_from([1, 2, 4, 20]), st.sampled_from([torch.float32, torch.float64]))
+@given(
+    problems() | problems(reach=True), st.sampled_from([1, 2, 4, 20]), st.sampled_from([torch.float32, torch.float64])
+)
 def test_results_do_not_depend_on_the_memory(p, times, dtype):
     p = p.to(dtype)
     few = times * smallest_memory(

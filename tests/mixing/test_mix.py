@@ -73,7 +73,8 @@ def test_relative_windows_are_those_of_anyup(p):
 
 
 @pytest.mark.parametrize(
-    ("size", "grid"), [((224, 7), (16, 1)), ((7, 224), (1, 16)), ((64, 48), (4, 3)), ((100, 70), (13, 9)), ((96, 96), (1, 1))]
+    ("size", "grid"),
+    [((224, 7), (16, 1)), ((7, 224), (1, 16)), ((64, 48), (4, 3)), ((100, 70), (13, 9)), ((96, 96), (1, 1))],
 )
 @pytest.mark.parametrize("kind", ["square-floor", "square-nearest", "disc", "relative"])
 def test_groups_larger_than_a_tile_are_cut(size, grid, kind):
@@ -127,6 +128,19 @@ def test_shapes_that_disagree_are_refused(changes, message):
     arguments = {"query": torch.zeros(1, 3, 6, 8), "key": torch.zeros(1, 3, 3, 4), "value": torch.zeros(1, 2, 3, 4)}
     with pytest.raises(ValueError, match=message):
         mix(**{**arguments, **changes}, windows=layout().windows)
+
+
+def test_a_reach_is_for_discs():
+    windows, reach = Windows.relative((6, 8), (3, 4)), torch.ones(1, 1, 3, 4)
+    with pytest.raises(ValueError, match=r"^reach is .*for discs"):
+        mix(torch.zeros(1, 3, 6, 8), torch.zeros(1, 3, 3, 4), torch.zeros(1, 2, 3, 4), windows, reach=reach)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4), (1, 1, 4, 3), (2, 1, 3, 4), (1, 2, 3, 4)])
+def test_a_reach_of_another_shape_is_refused(shape):
+    windows = Windows.disc((6, 8), (3, 4), 2)
+    with pytest.raises(ValueError, match=r"^reach is"):
+        mix(torch.zeros(1, 3, 6, 8), torch.zeros(1, 3, 3, 4), torch.zeros(1, 2, 3, 4), windows, reach=torch.ones(shape))
 
 
 @pytest.mark.parametrize("function", [mix, entropy, mix_at])

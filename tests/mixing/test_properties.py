@@ -60,7 +60,8 @@ def test_the_mix_is_linear_in_the_values(p):
 
 @given(any_problem)
 def test_what_is_added_to_all_logits_of_a_pixel_changes_nothing(p):
-    query = torch.cat([p.query, 5 * torch.randn(p.query[:, :1].shape, generator=torch.Generator().manual_seed(3))], dim=1)
+    offset = 5 * torch.randn(p.query[:, :1].shape, generator=torch.Generator().manual_seed(3), dtype=p.query.dtype)
+    query = torch.cat([p.query, offset], dim=1)
     key = torch.cat([p.key, torch.ones_like(p.key[:, :1])], dim=1)
     torch.testing.assert_close(run(p, query=query, key=key), run(p), rtol=0, atol=1e-11)
 

@@ -119,7 +119,7 @@ def test_a_radius_out_of_range_is_refused(make, radius):
 
 @pytest.mark.parametrize("ratio", [0, -0.1, 1.01, math.nan])
 def test_a_ratio_out_of_range_is_refused(ratio):
-    with pytest.raises(ValueError, match="^ratio is"):
+    with pytest.raises(ValueError, match=r"^ratio is"):
         Windows.relative((8, 8), (2, 2), ratio)
 
 

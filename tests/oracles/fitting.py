@@ -1,3 +1,4 @@
+# ruff: noqa: N803, the spec's names
 """Test-time optimisation as the spec (section 5) and the authors' code have it: autograd and torch.optim.Adam."""
 
 import math
@@ -22,7 +23,7 @@ def spec_fit(
     I_lr = F.interpolate(image, grid, mode="bilinear", align_corners=False)
     raw_sx, raw_sy, raw_th, raw_sr = (
         torch.full((1, 1, *grid), start, dtype=image.dtype, requires_grad=True)
-        for start in (inverse_softplus(sigma - EPS), inverse_softplus(sigma - EPS), 0.0, inverse_softplus(sigma_r - EPS))
+        for start in (*[inverse_softplus(sigma - EPS)] * 2, 0.0, inverse_softplus(sigma_r - EPS))
     )
     adam = torch.optim.Adam([raw_sx, raw_sy, raw_th, raw_sr], lr=lr)
 

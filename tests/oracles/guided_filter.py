@@ -10,8 +10,9 @@ from torch.nn import functional as F
 def guided_filter(image, signal, radius, eps):
     """image [G, H, W] and signal [C, h, w], float64, to [C, H, W].
 
-    In each window of n cells, as far as it lies in the grid, minimise Σ (a·I + b - v)² + n eps |a|² over a and b; average
-    a and b over the windows that hold a cell; bring both to the pixels bilinearly; apply them to the pixels' colours.
+    In each window of n cells, as far as it lies in the grid, minimise Σ (a·I + b - v)² + n eps |a|² over a and b;
+    average a and b over the windows that hold a cell; bring both to the pixels bilinearly; apply them to the pixels'
+    colours.
     """
     G, H, W = image.shape
     C, h, w = signal.shape
@@ -25,18 +26,18 @@ def guided_filter(image, signal, radius, eps):
 
     def window(i, j):
         return [
-            (k, l)
-            for k in range(max(i - radius, 0), min(i + radius + 1, h))
-            for l in range(max(j - radius, 0), min(j + radius + 1, w))
+            (y, x)
+            for y in range(max(i - radius, 0), min(i + radius + 1, h))
+            for x in range(max(j - radius, 0), min(j + radius + 1, w))
         ]
 
     a, b = np.empty((C, G, h, w)), np.empty((C, h, w))
     for i in range(h):
         for j in range(w):
             cells = window(i, j)
-            X = np.array([colour[k, l] for k, l in cells])
+            X = np.array([colour[place] for place in cells])
             for c in range(C):
-                y = np.array([float(signal[c, k, l]) for k, l in cells])
+                y = np.array([float(signal[c][place]) for place in cells])
                 rows = np.vstack([X - X.mean(0), math.sqrt(len(cells) * eps) * np.eye(G)])
                 right = np.concatenate([y - y.mean(), np.zeros(G)])
                 a[c, :, i, j] = np.linalg.lstsq(rows, right, rcond=None)[0]
@@ -46,7 +47,7 @@ def guided_filter(image, signal, radius, eps):
         out = np.empty_like(maps)
         for i in range(h):
             for j in range(w):
-                out[..., i, j] = sum(maps[..., k, l] for k, l in window(i, j)) / len(window(i, j))
+                out[..., i, j] = sum(maps[..., y, x] for y, x in window(i, j)) / len(window(i, j))
         return out
 
     def to_pixels(maps):

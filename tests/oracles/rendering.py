@@ -1,3 +1,4 @@
+# ruff: noqa: N803, the spec's names
 """Rendering with Gaussian kernels as the spec's pseudo-code has it (sections 4.3 and 5.4), offset by offset.
 
 Strides along y and x may differ and need not be whole. Tensors [B, ., ., .]; differentiable by autograd.

@@ -50,12 +50,12 @@ sides = st.tuples(st.integers(1, 14), st.integers(1, 14))
 
 
 @st.composite
-def layouts(draw, kinds=("square-floor", "square-nearest", "disc", "relative"), radii=st.integers(0, 5)):
+def layouts(draw, kinds=("square-floor", "square-nearest", "disc", "relative"), largest=5):
     """Windows of some kind; the grid has at most as many cells as the output has pixels, along either side."""
     size = draw(sides)
     grid = tuple(draw(st.integers(1, side) | st.just(side)) for side in size)
     kind = draw(st.sampled_from(kinds))
-    setting = draw(st.sampled_from([0.05, 0.1, 0.25, 0.37, 1.0]) if kind == "relative" else radii)
+    setting = draw(st.sampled_from([0.05, 0.1, 0.25, 0.37, 1.0]) if kind == "relative" else st.integers(0, largest))
     return Layout(kind, size, grid, (setting,))
 
 
@@ -104,7 +104,8 @@ def problems(draw, reach=False, **options):
 
 def pixels_at_a_border(size, grid):
     """Whether the centre of some pixel lies on the border between two cells, where the later one has it."""
-    return any((2 * p + 1) * cells % (2 * pixels) == 0 for pixels, cells in zip(size, grid, strict=True) for p in range(pixels))
+    sides = zip(size, grid, strict=True)
+    return any((2 * pixel + 1) * cells % (2 * pixels) == 0 for pixels, cells in sides for pixel in range(pixels))
 
 
 def pixel_index(points, width):
@@ -119,6 +120,7 @@ def smallest_memory(attempt):
         try:
             attempt(memory)
         except ValueError as error:
-            memory = max(memory + memory // 16 + 1, int(re.fullmatch(r"memory is \d+ bytes: .* takes (\d+)", str(error))[1]))
+            need = int(re.fullmatch(r"memory is \d+ bytes: .* takes (\d+)", str(error))[1])
+            memory = max(memory + memory // 16 + 1, need)
         else:
             return memory

@@ -131,7 +131,7 @@ def test_the_memory_changes_nothing():
 @pytest.mark.parametrize("memory", ["lots", "", "-5", 0, "1XB", None])
 def test_no_amount_of_memory_is_refused(memory):
     kernels = random_kernels((8, 8), (2, 2), SPEC)
-    with pytest.raises(InputError, match="^memory is"):
+    with pytest.raises(InputError, match=r"^memory is"):
         kernels.render(random_signal((2, 2)), memory=memory)
 
 
@@ -144,7 +144,7 @@ def test_too_little_memory_is_the_callers_mistake(window):
         lambda: kernels.render_at(signal, points, memory=100),
         lambda: kernels.confidence(memory=100),
     ):
-        with pytest.raises(InputError, match="^memory is 100 bytes"):
+        with pytest.raises(InputError, match=r"^memory is 100 bytes"):
             attempt()
 
 
@@ -234,9 +234,9 @@ def test_no_points_give_no_vectors():
         ({"radius": 17}, "radius"),
         ({"radius": -1}, "radius"),
         ({"radius": 2.0}, "radius"),
-        ({"sigmas": 2.0}, "sigmas"),
-        ({"shape": "disc", "sigmas": 0.0}, "sigmas"),
-        ({"shape": "disc", "sigmas": math.nan}, "sigmas"),
+        ({"sigmas": 2.0}, "window_sigmas"),
+        ({"shape": "disc", "sigmas": 0.0}, "window_sigmas"),
+        ({"shape": "disc", "sigmas": math.nan}, "window_sigmas"),
     ],
 )
 def test_a_window_that_is_none_is_refused(settings_, name):

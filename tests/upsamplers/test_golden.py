@@ -26,11 +26,20 @@ def test_the_golden_kernels_render_the_golden_features(golden):
     torch.testing.assert_close(kernels.render(golden["features"]), golden["output"], rtol=0, atol=2e-4)
 
 
-def test_a_fit_follows_the_golden_losses_and_renders_the_golden_features(golden):
-    kernels = UpsampleAnything.preset("paper").fit(golden["image"], tuple(golden["features"].shape[2:]))
-    losses, expected = kernels.history.losses, golden["loss"].tolist()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_fit_follows_the_golden_losses_and_renders_the_golden_features(golden, dtype):
+    """In float64, too, where the result is the same on every machine: what is left is the golden run's own rounding.
+
+    The end of the curve is its last ten steps. A single step says little: at this step size the loss jumps by some
+    percent from one to the next, and rounding decides where it is (float32 and float64 of one code differ by 0.7 %
+    in step 40 of `voc`, and the golden run, in float32, is 2.2 % from float64 in step 50).
+    """
+    features, image = golden["features"].to(dtype), golden["image"].to(dtype)
+    kernels = UpsampleAnything.preset("paper").fit(image, tuple(features.shape[2:]))
+    losses, expected = np.array(kernels.history.losses), golden["loss"].numpy()
     assert len(losses) == len(expected) == 51
     assert losses[0] == pytest.approx(expected[0], rel=1e-3)
-    assert losses[-1] == pytest.approx(expected[-1], rel=1e-2)
-    cosine = F.cosine_similarity(kernels.render(golden["features"]), golden["output"], dim=1).mean()
+    assert losses[:11] == pytest.approx(expected[:11], rel=1e-3)
+    assert losses[-10:].mean() == pytest.approx(expected[-10:].mean(), rel=1e-2)
+    cosine = F.cosine_similarity(kernels.render(features), golden["output"].to(dtype), dim=1).mean()
     assert cosine > 0.999

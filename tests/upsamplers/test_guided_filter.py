@@ -58,9 +58,16 @@ def test_it_is_differentiable_in_the_signal():
     assert torch.autograd.gradcheck(lambda signal: GuidedFilter()(image, signal), signal)
 
 
-@pytest.mark.parametrize("memory", [1_500_000, 4_000_000])
-@pytest.mark.parametrize(("size", "grid"), [((96, 128), (12, 16)), ((96, 96), (48, 48)), ((64, 64), (64, 64))])
-@pytest.mark.parametrize("guidance", [1, 3, 5])
+@pytest.mark.parametrize(
+    ("size", "grid", "memory"),
+    [
+        ((96, 128), (12, 16), 1_500_000),
+        ((96, 128), (12, 16), 4_000_000),
+        ((96, 96), (48, 48), 4_000_000),
+        ((64, 64), (64, 64), 4_000_000),
+    ],
+)
+@pytest.mark.parametrize("guidance", [1, 3])
 def test_the_memory_changes_nothing_and_bounds_the_scratch(size, grid, guidance, memory):
     image = smooth_image(size, channels=guidance, dtype=torch.float32)
     signal = random_signal(grid, channels=64, dtype=torch.float32)

@@ -65,9 +65,8 @@ def test_8_bit_guidance_is_saved_as_such(tmp_path, dtype):
 
 def test_views_and_expanded_maps_are_saved(tmp_path):
     kernels = random_kernels((9, 13), (2, 5), SPEC)
-    same = dataclasses.replace(
-        kernels, sigma_y=kernels.sigma_x, theta=torch.zeros(1).double().expand(1, 1, 2, 5), guidance=kernels.guidance.flip(3)
-    )
+    theta = torch.zeros(1).double().expand(1, 1, 2, 5)
+    same = dataclasses.replace(kernels, sigma_y=kernels.sigma_x, theta=theta, guidance=kernels.guidance.flip(3))
     same.save(tmp_path / "kernels.safetensors")
     assert equal(GaussianKernels.load(tmp_path / "kernels.safetensors"), same)
 
@@ -169,16 +168,17 @@ def with_value(value):
     return change
 
 
+MAPS = ("sigma_x", "sigma_y", "theta", "sigma_r")
+
+
 @pytest.mark.parametrize(
     "tamper",
     [
         *(
             pytest.param(without(name), id=f"no {name}")
-            for name in (
-                "sigma_x", "sigma_y", "theta", "sigma_r", "guidance", "cell_guidance", "window", "history", "grid", "size"
-            )  # fmt: skip
+            for name in (*MAPS, "guidance", "cell_guidance", "window", "history", "grid", "size")
         ),
-        *(pytest.param(with_tensor(name, with_value(0)), id=f"{name} 0") for name in ("sigma_x", "sigma_y", "sigma_r")),
+        *(pytest.param(with_tensor(name, with_value(0)), id=f"{name} 0") for name in MAPS if name != "theta"),
         pytest.param(with_tensor("sigma_x", torch.neg), id="sigma_x negative"),
         pytest.param(with_tensor("theta", with_value(float("nan"))), id="theta NaN"),
         pytest.param(with_tensor("sigma_r", with_value(float("inf"))), id="sigma_r infinite"),

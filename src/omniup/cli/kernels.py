@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,9 +14,7 @@ from omniup.cli.report import Report
 from omniup.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
-
-    from omniup import GaussianKernels
+    pass
 
 
 def fit(
@@ -120,20 +117,17 @@ def render(
 
     where, scratch = options.pick_device(device), parse_memory(memory)
     target = Target(output, bits)
-    confidence_target = Target(confidence) if confidence else None
+    trust_target = Target(confidence) if confidence else None
     with report.stage("read"):
-        fitted = _to(where, GaussianKernels.load(kernels))
+        fitted = GaussianKernels.load(kernels).to(where)
         low = signals.read(signal, report, name=name, are_labels=labels, device=where)
-    target.check(low.map)
+    low.check(target, report)
+    if trust_target:
+        trust_target.check(fitted.guidance[:, :1])  # of the same shape, and in 0..1 likewise
 
     facts = signals.bring_up(low, partial(fitted.render, memory=scratch), fitted.size, target, report, memory=scratch)
-    if confidence_target:
+    if trust_target:
         with report.stage("confidence"):
             trust = fitted.confidence(memory=scratch)
-            confidence_target.write(255 * trust if confidence_target.format == "png" else trust)
+            trust_target.write(255 * trust if trust_target.format == "png" else trust)
     report.result(facts)
-
-
-def _to(device: torch.device, kernels: GaussianKernels) -> GaussianKernels:
-    maps = {name: value.to(device) for name, value in vars(kernels).items() if hasattr(value, "to")}
-    return dataclasses.replace(kernels, **maps)

@@ -49,24 +49,39 @@ class Target:
             check_writable(argument)
 
     def check(self, signal: Tensor) -> None:
-        """Refuse to go on if what will come of a signal [B, C, h, w] does not fit the format."""
-        if self.format == "png" and tuple(signal.shape[:2]) not in ((1, 1), (1, 3)):
+        """Refuse to go on if the format cannot hold what will come of a signal; settle the bits of a PNG.
+
+        Args:
+            signal: [B, C, h, w].
+
+        Raises:
+            InputError: it cannot.
+        """
+        if self.format != "png":
+            return
+        low, high = (round(bound.item()) for bound in signal.aminmax())
+        self.bits = self.bits or (8 if high < 2**8 else 16)
+        if (*signal.shape[:2], self.bits) not in ((1, 1, 8), (1, 1, 16), (1, 3, 8)):
             shape = " x ".join(map(str, signal.shape))
-            raise InputError(
-                f"{self.argument}: a PNG holds one signal of 1 or 3 channels, and this one is {shape}; "
-                "accepted are .npy, .npz and .safetensors"
-            )
+            problem = f"a PNG holds one channel, or three of 8 bits, and the signal is {shape} of {self.bits} bits"
+        elif not 0 <= low <= high < 2**self.bits:
+            problem = f"a PNG of {self.bits} bits holds 0 to {2**self.bits - 1}, and values run from {low} to {high}"
+        else:
+            return
+        raise InputError(f"{self.argument}: {problem}; accepted are .npy, .npz and .safetensors")
 
     def write(self, result: Tensor) -> None:
-        """Write [B, C, H, W]."""
+        """Write [B, C, H, W]; what overshoots the limits of a PNG is cut off there."""
         from omniup.files import write_signal
 
-        bits = self.bits or (16 if self.format == "png" and result.max() >= 255.5 else 8)
         if self.is_standard_output:
             with standard_output():
                 write_signal(sys.stdout.buffer, result, format=self.format)
+        elif self.format == "png":
+            bits = self.bits or 8
+            write_signal(self.argument, result.clamp(0, 2**bits - 1), bits=bits)
         else:
-            write_signal(self.argument, result, bits=bits)
+            write_signal(self.argument, result)
 
 
 @contextmanager

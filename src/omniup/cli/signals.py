@@ -39,13 +39,15 @@ class Values:
         """Mix them: [B, C, H, W]."""
         return render(self.map)
 
+    def check(self, target: Target, report: Report) -> None:
+        """Refuse a target that cannot hold them; point out one that will round them."""
+        target.check(self.map)
+        if target.format == "png" and not self._are_whole():
+            report.note(f"{target.argument}: a PNG holds whole numbers, so values are rounded; .npy keeps them")
+
     def write(self, result: Tensor, target: Target) -> None:
         """Write what `upsample` gave."""
         target.write(result)
-
-    def loses_fractions(self, target: Target) -> bool:
-        """Whether writing rounds numbers that are no whole ones now."""
-        return target.format == "png" and not self._are_whole()
 
     def look_like_labels(self) -> bool:
         """Whether they are a few whole numbers over and over."""
@@ -88,6 +90,10 @@ class Labels:
             best = torch.maximum(best, probability)
         return self.known[place]
 
+    def check(self, target: Target, report: Report) -> None:
+        """Refuse a target that cannot hold them."""
+        target.check(self.known.view(1, 1, 1, -1))
+
     def write(self, result: Tensor, target: Target) -> None:
         """Write what `upsample` gave, in the colours of the input where both can have them."""
         if self.palette is None or target.format != "png":
@@ -96,10 +102,6 @@ class Labels:
             picture = Image.fromarray(result[0, 0].cpu().numpy().astype(np.uint8))
             picture.putpalette(self.palette)
             write_image(target.argument, picture)
-
-    def loses_fractions(self, target: Target) -> bool:
-        """Labels are whole numbers."""
-        return False
 
 
 def read(
@@ -136,8 +138,6 @@ def bring_up(
     Returns:
         The facts, for machines.
     """
-    if signal.loses_fractions(target):
-        report.note(f"{target.argument}: a PNG holds whole numbers, so values are rounded; .npy keeps them")
     with report.stage("render"):
         result = signal.upsample(render, size, memory)
     with report.stage("write"):

@@ -52,7 +52,7 @@ def upsample(
     with report.stage("read"):
         low = signals.read(signal, report, name=name, are_labels=labels, device=where)
         guidance, full = check_inputs(inputs.read_guidance(image), low.map, size)
-    target.check(low.map)
+    low.check(target, report)
 
     if isinstance(chosen, UpsampleAnything):  # fitted here, where there is progress to be seen
         grid = low.map.shape[2], low.map.shape[3]

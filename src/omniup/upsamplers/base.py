@@ -145,7 +145,7 @@ def upsample(
         torch.Size([1, 1, 64, 96])
     """
     if isinstance(signal, np.ndarray):
-        signal = torch.from_numpy(np.ascontiguousarray(signal))
+        signal = _from_numpy(signal, "signal")
     return upsampler(method, **settings)(image, signal, size, memory=parse_memory(memory))
 
 
@@ -198,10 +198,10 @@ def as_guidance(image: ImageLike, *, device: torch.device | None = None, name: s
     if isinstance(image, np.ndarray):
         if image.ndim not in (2, 3):
             raise InputError(f"{name} is an array of shape {list(image.shape)}: accepted are [H, W] and [H, W, G]")
-        image = torch.from_numpy(np.ascontiguousarray(image)).reshape(*image.shape[:2], -1).permute(2, 0, 1)[None]
+        image = _from_numpy(image, name).reshape(*image.shape[:2], -1).permute(2, 0, 1)[None]
     _check_tensor(image, name, "a PIL image, a numpy array or a torch tensor")
     _check_shape(image, name, "[B, G, H, W]")
-    image = image.to(device)
+    image = image.detach().to(device)
     if image.dtype == torch.uint8:
         return image.float() / 255
     if not image.is_floating_point():
@@ -273,7 +273,28 @@ def check_inputs(image: ImageLike, signal: Tensor, size: Size | None) -> tuple[T
 
 def resize(guidance: Tensor, size: Size) -> Tensor:
     """Bring guidance [B, G, H, W] to the size of the result: bilinear, smoothed first where it shrinks."""
-    return guidance if guidance.shape[2:] == size else F.interpolate(guidance, size, mode="bilinear", antialias=True)
+    if guidance.shape[2:] == size:
+        return guidance
+    return F.interpolate(guidance, size, mode="bilinear", antialias=True).clamp_(0, 1)  # against rounding
+
+
+def check_number(name: str, value: object, low: float, high: float, *, whole: bool = False) -> None:
+    """Check a setting.
+
+    Raises:
+        InputError: not a number, not whole where that is asked for, or outside low..high.
+    """
+    kinds = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        numbers = "whole numbers" if whole else "numbers"
+        raise InputError(f"{name} is {value!r}: accepted are {numbers} from {low:g} to {high:g}")
+
+
+def _from_numpy(array: NDArray[Any], name: str) -> Tensor:
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise InputError(f"{name} is an array of {array.dtype}: accepted are floating point and integers")
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return torch.from_numpy(np.require(native, requirements=["C", "W"]))  # torch shares memory and wants it writable
 
 
 def _check_tensor(value: object, name: str, accepted: str) -> None:

@@ -27,7 +27,11 @@ from omniup.errors import InputError
 from omniup.files import read_tensors, write_tensors
 from omniup.mixing import DEFAULT_MEMORY, Groups, Windows, entropy, mix, mix_at
 from omniup.mixing.groups import gather
-from omniup.upsamplers.base import Size, check_signal, enough_memory, parse_memory
+from omniup.upsamplers.base import Size, check_number, check_signal, enough_memory, parse_memory
+
+#: Widths that settings may ask for: outside, float32 has no number for some logit.
+SIGMA_RANGE = 0.01, 1e4
+SIGMA_R_RANGE = 1e-4, 1e4
 
 FORMAT = "omniup.GaussianKernels"
 VERSION = 1
@@ -52,10 +56,11 @@ class Window:
     def __post_init__(self) -> None:
         if self.shape not in ("square", "disc"):
             raise InputError(f"window is {self.shape!r}: accepted are square and disc")
-        if not (isinstance(self.radius, int) and 0 <= self.radius <= 16):
-            raise InputError(f"radius is {self.radius!r}: accepted are whole numbers from 0 to 16")
-        if self.sigmas is not None and not (self.shape == "disc" and self.sigmas > 0):
-            raise InputError(f"sigmas is {self.sigmas!r}: accepted are positive numbers, and only for discs")
+        check_number("radius", self.radius, 0, 16, whole=True)
+        if self.sigmas is not None:
+            check_number("window_sigmas", self.sigmas, 0.01, 1e4)
+            if self.shape != "disc":
+                raise InputError(f"window_sigmas is {self.sigmas!r}: accepted for discs only, and this is a square")
 
     def windows(self, size: Size, grid: Size) -> Windows:
         """Lay the windows out for an output (H, W) and a grid (h, w)."""
@@ -180,6 +185,11 @@ class GaussianKernels:
             nats = entropy(self.guidance, self._precision, self._windows, **self._mixing(memory))
         most = math.log(self._windows.shape.sum())
         return (1 - nats / most).clamp_(0, 1) if most > 0 else torch.ones_like(nats)
+
+    def to(self, device: torch.device | str) -> GaussianKernels:
+        """These kernels on another device."""
+        tensors = {name: getattr(self, name).to(device) for name in (*_MAPS, "guidance")}
+        return dataclasses.replace(self, **tensors)
 
     def save(self, path: str | Path) -> None:
         """Write the kernels, with the guidance that they need, to a .safetensors file, whole or not at all.

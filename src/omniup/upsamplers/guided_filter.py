@@ -7,14 +7,14 @@ bilinearly and applied to the pixels' colours. It is the one baseline here that 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.errors import InputError
 from omniup.mixing import DEFAULT_MEMORY
-from omniup.upsamplers.base import ImageLike, Size, check_inputs, register, resize
+from omniup.upsamplers.base import ImageLike, Size, check_inputs, check_number, register, resize
 
 
 @register("guided_filter", "a linear model of the signal in the colour around each cell; may overshoot")
@@ -32,10 +32,8 @@ class GuidedFilter:
     eps: float = 1e-3
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.radius, int) and 1 <= self.radius <= 64):
-            raise InputError(f"radius is {self.radius!r}: accepted are whole numbers from 1 to 64")
-        if not 0 < self.eps < float("inf"):
-            raise InputError(f"eps is {self.eps!r}: accepted are positive numbers")
+        check_number("radius", self.radius, 1, 64, whole=True)
+        check_number("eps", self.eps, 1e-10, 1e4)
 
     def __call__(
         self, image: ImageLike, signal: Tensor, size: Size | None = None, *, memory: int = DEFAULT_MEMORY
@@ -44,17 +42,21 @@ class GuidedFilter:
         guidance, size = check_inputs(image, signal, size)
         guidance = resize(guidance, size)
         exactly = torch.promote_types(signal.dtype, guidance.dtype)
-        colour = F.interpolate(guidance.to(exactly), signal.shape[2:], mode="area")  # [B, G, h, w]
+        colour = F.interpolate(guidance, signal.shape[2:], mode="area").double()  # [B, G, h, w]; variances cancel
         mean = self._mean(colour)  # [B, G, h, w]
         covariance = self._mean(_products(colour, colour)) - _products(mean, mean)  # [B, G G, h, w]
         g = colour.shape[1]
         covariance = covariance.unflatten(1, (g, g)).permute(0, 3, 4, 1, 2)  # [B, h, w, G, G]
-        inverse = torch.linalg.inv(covariance + self.eps * torch.eye(g).to(covariance))
+        inverse = torch.linalg.inv(covariance + self.eps * torch.eye(g).to(covariance)).to(exactly)
+        colour, mean = colour.to(exactly), mean.to(exactly)
 
         out = signal.new_empty(*signal.shape[:2], *size)  # [B, C, H, W]
-        at_once = max(1, memory // (4 * exactly.itemsize * len(signal) * size[0] * size[1]))  # channels
-        for part, result in zip(signal.split(at_once, dim=1), out.split(at_once, dim=1), strict=True):
-            value = part.to(exactly)  # [B, C, h, w]
+        cells, pixels = len(signal) * math.prod(signal.shape[2:]), len(signal) * math.prod(size)
+        left = memory - 8 * cells * g * (5 * g + 3)
+        at_once = max(1, left // (exactly.itemsize * (5 * pixels + 6 * (g + 1) * cells)))  # channels
+        for start in range(0, signal.shape[1], at_once):
+            channels = slice(start, start + at_once)
+            value = signal[:, channels].to(exactly)  # [B, C, h, w]
             mean_value = self._mean(value)
             cross = self._mean(_products(value, colour)) - _products(mean_value, mean)  # [B, C G, h, w]
             cross = cross.unflatten(1, (-1, g)).permute(0, 3, 4, 1, 2)  # [B, h, w, C, G]
@@ -64,7 +66,7 @@ class GuidedFilter:
             for i in range(g):
                 slopes = F.interpolate(self._mean(slope[:, :, i]), size, mode="bilinear")  # [B, C, H, W]
                 fitted = fitted + slopes * guidance[:, i : i + 1]
-            result.copy_(fitted)
+            out[:, channels] = fitted
         return out
 
     def _mean(self, maps: Tensor) -> Tensor:

@@ -7,10 +7,9 @@ import dataclasses
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.errors import InputError
 from omniup.mixing import DEFAULT_MEMORY
-from omniup.upsamplers.base import ImageLike, Size, check_inputs, register, resize
-from omniup.upsamplers.gaussian_kernels import GaussianKernels, Window
+from omniup.upsamplers.base import ImageLike, Size, check_inputs, check_number, register, resize
+from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, GaussianKernels, Window
 
 
 @register("joint_bilateral", "the same Gaussian kernel at every cell, in space and in colour; nothing is fitted")
@@ -33,9 +32,10 @@ class JointBilateral:
     radius: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("sigma_x", "sigma_y", "sigma_r"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise InputError(f"{name} is {getattr(self, name)!r}: accepted are positive numbers")
+        check_number("sigma_x", self.sigma_x, *SIGMA_RANGE)
+        check_number("sigma_y", self.sigma_y, *SIGMA_RANGE)
+        check_number("theta", self.theta, -100, 100)
+        check_number("sigma_r", self.sigma_r, *SIGMA_R_RANGE)
         Window("square", self.radius)  # which checks the radius
 
     def __call__(

@@ -28,13 +28,22 @@ from omniup.upsamplers.base import (
     Size,
     as_guidance,
     check_inputs,
+    check_number,
     check_size,
     enough_memory,
     parse_memory,
     register,
     resize,
 )
-from omniup.upsamplers.gaussian_kernels import GaussianEmbedding, GaussianKernels, History, Window, precision
+from omniup.upsamplers.gaussian_kernels import (
+    SIGMA_R_RANGE,
+    SIGMA_RANGE,
+    GaussianEmbedding,
+    GaussianKernels,
+    History,
+    Window,
+    precision,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +116,7 @@ class UpsampleAnything:
     tolerance: float | None = None
 
     def __post_init__(self) -> None:
-        _ = self._window  # which checks its part
+        _ = self._window  # checks its part
         for name, accepted in (
             ("positive", ("softplus", "exp")),
             ("downsample", ("bilinear", "bicubic")),
@@ -115,28 +124,21 @@ class UpsampleAnything:
         ):
             if getattr(self, name) not in accepted:
                 raise InputError(f"{name} is {getattr(self, name)!r}: accepted are {' and '.join(accepted)}")
-        for name, low, high in (
-            ("sigma", 0.01, 1e4),
-            ("sigma_r", 1e-4, 1e4),
-            ("lr", 0.0, 10.0),
-            ("lr_decay", 0.0, 1.0),
-            ("iterations", 0, 100_000),
-            ("sigma_weight", 0.0, 1e6),
-            ("theta_weight", 0.0, 1e6),
-            ("sigma_r_weight", 0.0, 1e6),
-            ("tolerance", 0.0, 1.0),
-        ):
-            value = getattr(self, name)
-            if value is None and name == "tolerance":
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-                raise InputError(f"{name} is {value!r}: accepted is {low:g} to {high:g}")
-        if not isinstance(self.iterations, int):
-            raise InputError(f"iterations is {self.iterations!r}: accepted are whole numbers")
-        for name in ("sigma_limits", "sigma_r_limits"):
+        check_number("sigma", self.sigma, *SIGMA_RANGE)
+        check_number("sigma_r", self.sigma_r, *SIGMA_R_RANGE)
+        check_number("lr", self.lr, 0, 10)
+        check_number("lr_decay", self.lr_decay, 0, 1)
+        check_number("iterations", self.iterations, 0, 100_000, whole=True)
+        for name in ("sigma_weight", "theta_weight", "sigma_r_weight"):
+            check_number(name, getattr(self, name), 0, 1e6)
+        if self.tolerance is not None:
+            check_number("tolerance", self.tolerance, 0, 1)
+        for name, (low, high) in (("sigma_limits", SIGMA_RANGE), ("sigma_r_limits", SIGMA_R_RANGE)):
             limits = getattr(self, name)
-            if limits is not None and not (len(limits) == 2 and 0 < limits[0] <= limits[1]):
-                raise InputError(f"{name} is {limits!r}: accepted are two positive numbers, the lower first")
+            numbers = isinstance(limits, (tuple, list)) and all(isinstance(limit, (int, float)) for limit in limits)
+            if limits is not None and not (numbers and len(limits) == 2 and low <= limits[0] <= limits[1] <= high):
+                accepted = f"two numbers from {low:g} to {high:g}, the lower first"
+                raise InputError(f"{name} is {limits!r}: accepted are {accepted}")
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> UpsampleAnything:
