@@ -15,7 +15,7 @@ def golden(shared, request):
     with np.load(shared / "golden" / "upa.npz") as file:
         arrays = {key.partition(".")[2]: file[key] for key in file.files if key.startswith(f"{request.param}.")}
     case = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    return case | {"image": case.pop("image_u8")[None].float() / 255}
+    return case | {"image": case["image_u8"][None].float() / 255}
 
 
 def test_the_golden_kernels_render_the_golden_features(golden):
@@ -26,20 +26,20 @@ def test_the_golden_kernels_render_the_golden_features(golden):
     torch.testing.assert_close(kernels.render(golden["features"]), golden["output"], rtol=0, atol=2e-4)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_fit_follows_the_golden_losses_and_renders_the_golden_features(golden, dtype):
-    """In float64, too, where the result is the same on every machine: what is left is the golden run's own rounding.
+@pytest.mark.parametrize(("dtype", "cosine"), [(torch.float64, 0.999), (torch.float32, 0.998)])
+def test_a_fit_follows_the_golden_losses_and_renders_the_golden_features(golden, dtype, cosine):
+    """Up to the golden run's own rounding, which Adam on an L1 loss amplifies.
 
-    The end of the curve is its last ten steps. A single step says little: at this step size the loss jumps by some
-    percent from one to the next, and rounding decides where it is (float32 and float64 of one code differ by 0.7 %
-    in step 40 of `voc`, and the golden run, in float32, is 2.2 % from float64 in step 50).
+    In float64 the result is the same on every machine. In float32 it depends on the order of sums: the cosines are
+    0.9992 and 0.9995 where this was written, and a fourth decimal less elsewhere. The end of the curve is its last ten
+    steps: at this step size the loss jumps by some percent from one to the next, and rounding decides where it is
+    (float32 and float64 of one code differ by 0.7 % in step 40 of `voc`; the golden run, in float32, is 2.2 % from
+    float64 in step 50).
     """
-    features, image = golden["features"].to(dtype), golden["image"].to(dtype)
+    features, image = golden["features"].to(dtype), golden["image_u8"][None].to(dtype) / 255
     kernels = UpsampleAnything.preset("paper").fit(image, tuple(features.shape[2:]))
     losses, expected = np.array(kernels.history.losses), golden["loss"].numpy()
     assert len(losses) == len(expected) == 51
-    assert losses[0] == pytest.approx(expected[0], rel=1e-3)
     assert losses[:11] == pytest.approx(expected[:11], rel=1e-3)
     assert losses[-10:].mean() == pytest.approx(expected[-10:].mean(), rel=1e-2)
-    cosine = F.cosine_similarity(kernels.render(features), golden["output"].to(dtype), dim=1).mean()
-    assert cosine > 0.999
+    assert F.cosine_similarity(kernels.render(features), golden["output"].to(dtype), dim=1).mean() > cosine

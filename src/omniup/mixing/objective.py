@@ -20,15 +20,43 @@ from omniup.mixing.groups import Groups, gather, groups, scatter_add
 from omniup.mixing.tiles import (
     DEFAULT_MEMORY,
     Embedding,
-    as_numpy,
     exact,
+    may_be_smaller,
     occurrences,
+    occurrences_by_radius,
     precision,
     radii,
     stack,
     tile_size,
 )
-from omniup.mixing.windows import Windows
+from omniup.mixing.windows import Integers, Windows
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Layout:
+    """n groups in the layout of the products.
+
+    Attributes:
+        queries: [B, n, D + 1, P].
+        values: [B, n, C + 1, K]; the last channel is 1.
+        targets: [B, n, C, P].
+        count: [n], the lengths of their lists.
+        kinds: ([n], [n]), which of the windows' lists they are.
+    """
+
+    queries: Tensor
+    values: Tensor
+    targets: Tensor
+    count: Integers
+    kinds: tuple[Integers, Integers]
+
+    def select(self, index: Tensor) -> _Layout:
+        """Some of the groups."""
+        i = index.cpu().numpy()
+        queries, values, targets = (
+            tensor.index_select(1, index) for tensor in (self.queries, self.values, self.targets)
+        )
+        return _Layout(queries, values, targets, self.count[i], (self.kinds[0][i], self.kinds[1][i]))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,9 +65,7 @@ class _Part:
 
     images: slice
     group: Groups
-    queries: Tensor  # [B, n, D + 1, P]
-    values: Tensor  # [B, n, C + 1, K], the last channel is 1
-    targets: Tensor  # [B, n, C, P]
+    layout: _Layout
 
 
 class L1Objective:
@@ -109,37 +135,53 @@ class L1Objective:
             for group in groups(self.windows, longest=self._longest, most=self._most, like=self._like, by_count=True):
                 queries = self.embed.query(gather(self.query[images], group.pixels), group, images)  # [B, D, n, P]
                 values = gather(self.value[images], group.cells)  # [B, C, n, K]
-                one_hot, _ = occurrences(group, self.windows, None, slice(None), values.shape[3])
-                yield _Part(
-                    images,
-                    group,
+                one_hot, _ = occurrences(group)
+                layout = _Layout(
                     stack(queries, one_hot).contiguous(),
                     stack(values, torch.ones_like(values[:, :1])).contiguous(),
                     gather(self.target[images], group.pixels).transpose(1, 2).contiguous(),
+                    group.count,
+                    group.kinds,
                 )
+                yield _Part(images, group, layout)
 
-    def loss_and_gradient(self, part: _Part, keys: Tensor, radius: Tensor | None) -> tuple[Tensor, Tensor]:
+    def loss_and_gradient(self, part: _Part, keys: Tensor, reach: Tensor | None) -> tuple[Tensor, Tensor]:
         """Work through one part.
 
         Args:
             part: which.
             keys: [B, n, D + 1, K].
-            radius: [B, 1, n, P], of each pixel; None where all have the largest.
+            reach: [B, 1, h, w] of its images, as in `mix`.
 
         Returns:
             Sum of |mix - target|, [B], and its gradient with respect to the keys proper, [B, n, D, K].
         """
+        smaller = None if reach is None else may_be_smaller(reach, self.windows, part.group)  # [n]
+        if reach is None or smaller is None or not bool(smaller.any()):
+            return self._loss_and_gradient(part.layout, keys, None)
+        # Groups with smaller discs cost more, so they are worked on apart from the others.
+        loss, dkeys = keys.new_zeros(len(keys)), torch.empty_like(keys[:, :, : self.embed.width])
+        few, most = smaller.nonzero().flatten(), (~smaller).nonzero().flatten()
+        for index, radius in ((few, radii(reach, self.windows, part.group.pixels[few])), (most, None)):
+            theirs = self._loss_and_gradient(part.layout.select(index), keys.index_select(1, index), radius)
+            loss += theirs[0]
+            dkeys.index_copy_(1, index, theirs[1])
+        return loss, dkeys
+
+    def _loss_and_gradient(self, layout: _Layout, keys: Tensor, radius: Tensor | None) -> tuple[Tensor, Tensor]:
         d = self.embed.width
         loss, dkeys = keys.new_zeros(len(keys)), torch.zeros_like(keys[:, :, :d])
-        for n, smaller in self._blocks(keys.shape[1], radius):
-            k = slice(int(part.group.count[as_numpy(n)].max()))
-            query, key, value = part.queries[:, n], keys[:, n, :, k], part.values[:, n, :, k]
-            if smaller:
-                more = occurrences(part.group, self.windows, radius, n, k.stop)
+        for start in range(0, keys.shape[1], self._block):
+            n = slice(start, start + self._block)
+            k = slice(int(layout.count[n].max()))
+            query, key, value = layout.queries[:, n], keys[:, n, :, k], layout.values[:, n, :, k]
+            if radius is not None:
+                kinds = layout.kinds[0][n], layout.kinds[1][n]
+                more = occurrences_by_radius(self.windows, kinds, radius[:, :, n], k.stop, key)
                 query, key = (stack(a[:, :, :d].transpose(1, 2), b) for a, b in zip((query, key), more, strict=True))
             weights = (query.mT @ key).softmax(-1)  # [B, n, P, K]
             mixed = value[:, :, :-1] @ weights.mT  # [B, n, C, P]
-            error = mixed - part.targets[:, n]
+            error = mixed - layout.targets[:, n]
             loss += error.abs().sum((1, 2, 3))
             g = error.sign_()  # [B, n, C, P], the derivative of the loss by the mix
             # dlogits = w ⊙ (⟨g, v⟩ - ⟨g, mix⟩); the second term rides along as the product with a channel of ones.
@@ -147,17 +189,6 @@ class L1Objective:
             dlogits = (g.mT @ value).mul_(weights)  # [B, n, P, K]
             dkeys[:, n, :, k] = query[:, :, :d] @ dlogits  # [B, n, D, K]
         return loss, dkeys
-
-    def _blocks(self, n: int, radius: Tensor | None) -> Iterator[tuple[slice | Tensor, bool]]:
-        """Which of n groups to work on at a time; those with smaller discs among them apart, since they cost more."""
-        if radius is None:
-            yield from ((slice(start, start + self._block), False) for start in range(0, n, self._block))
-            return
-        assert self.windows.radius is not None
-        smaller = (radius < self.windows.radius).any(3)[0, 0]  # [n]
-        for some, yes in ((~smaller, False), (smaller, True)):
-            indices = some.nonzero().flatten()
-            yield from ((index, yes) for index in indices.split(self._block) if len(index))
 
 
 class _L1(torch.autograd.Function):
@@ -169,9 +200,8 @@ class _L1(torch.autograd.Function):
             for part in objective.parts():
                 cells = gather(key[part.images], part.group.cells)  # [B, G, n, K]
                 keys = objective.embed.key(cells, part.group, part.images)  # [B, D, n, K]
-                keys = stack(keys, part.group.log_occurrences[None])  # [B, n, D + 1, K]
-                radius = None if reach is None else radii(reach[part.images], objective.windows, part.group)
-                loss, dkeys = objective.loss_and_gradient(part, keys, radius)
+                keys = stack(keys, occurrences(part.group)[1])  # [B, n, D + 1, K]
+                loss, dkeys = objective.loss_and_gradient(part, keys, None if reach is None else reach[part.images])
                 dcells = objective.embed.key_gradient(dkeys.transpose(1, 2), part.group, part.images)
                 losses[part.images] += loss
                 scatter_add(dkey[part.images], part.group.cells, dcells)

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from omniup.mixing.groups import Groups, gather, groups, groups_at, interpolate
 from omniup.mixing.windows import Integers, Windows
@@ -118,8 +119,11 @@ class Work:
         for images, group, places in self._groups(query, key, channels, like):
             pixels = gather(query[images], places).to(like.dtype)  # [B, F, n, P]
             cells = gather(key[images], group.cells).to(like.dtype)  # [B, G, n, K]
-            radius = None if self.reach is None else radii(self.reach[images], self.windows, group)
-            one_hot, log = occurrences(group, self.windows, radius, slice(None), cells.shape[3])
+            if self.reach is None or not may_be_smaller(self.reach[images], self.windows, group).any():
+                one_hot, log = occurrences(group)
+            else:
+                radius = radii(self.reach[images], self.windows, group.pixels)  # [B, 1, n, P]
+                one_hot, log = occurrences_by_radius(self.windows, group.kinds, radius, cells.shape[3], like)
             queries = stack(self.embed.query(pixels, group, images), one_hot)
             keys = stack(self.embed.key(cells, group, images), log)
             yield Tile(images, group, places, queries, keys, self.embed.width)
@@ -186,48 +190,51 @@ def tile_size(
         longest //= 2
 
 
-def radii(reach: Tensor, windows: Windows, group: Groups) -> Tensor | None:
-    """The radius of each pixel [B, 1, n, P] from those of the cells [B, 1, h, w]; None where none is below the most."""
+def may_be_smaller(reach: Tensor, windows: Windows, group: Groups) -> Tensor:
+    """Which groups may have smaller discs, going by the cells around them: [B, 1, h, w] to [n] booleans."""
     assert windows.radius is not None
-    # In float64: a radius on the edge of taking in a cell falls on the right side.
-    radius = interpolate(reach.flatten(2).double(), windows, group.pixels)  # [B, 1, n, P]
-    return radius if bool((radius < windows.radius).any()) else None
+    least = -F.max_pool2d(-reach.amin(0), 3, stride=1, padding=1)  # [1, h, w]
+    return least.flatten()[group.middle] < windows.radius
 
 
-def occurrences(
-    group: Groups, windows: Windows, radius: Tensor | None, some: slice | Tensor, k: int
-) -> tuple[Tensor, Tensor]:
-    """What adds log m to the logits of a candidate that occurs m times in a window, as more coordinates.
+def radii(reach: Tensor, windows: Windows, pixels: Tensor) -> Tensor:
+    """The radii of pixels [n, P], from those of the cells: [B, 1, h, w] to [B, 1, n, P], float64."""
+    # In float64, so that a radius on the edge of taking in a cell falls on the right side.
+    return interpolate(reach.flatten(2).double(), windows, pixels)
 
-    Args:
-        group: whose windows.
-        windows: where they come from.
-        radius: [B, 1, n, P], or None where all have the largest.
-        some: which of the groups.
-        k: how many candidates.
+
+def occurrences(group: Groups) -> tuple[Tensor, Tensor]:
+    """What adds log m to the logits of a candidate that occurs m times in a window, as one more coordinate.
 
     Returns:
-        [B or 1, E, n, P], for the queries: 1 at the entry for the pixel's radius, else 0. [1, E, n, K], for the keys:
-        log m for each radius. E is 1 where all have the largest.
+        For the queries [1, 1, n, P], ones; for the keys [1, 1, n, K], log m.
     """
-    log = group.log_occurrences[:, some, :k]  # [1, n, K]
-    if radius is None:
-        return group.pixel_offset.new_ones(1, 1, *group.pixels[some].shape), log[None]
+    return group.pixel_offset.new_ones(1, 1, *group.pixels.shape), group.log_occurrences[None]
+
+
+def occurrences_by_radius(
+    windows: Windows, kinds: tuple[Integers, Integers], radius: Tensor, k: int, like: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same where the discs of a group's pixels differ: one coordinate for each radius.
+
+    Args:
+        windows: where the discs come from.
+        kinds: ([n], [n]), which of the windows' lists the groups have.
+        radius: [B, 1, n, P].
+        k: how many candidates.
+        like: gives the floating-point type.
+
+    Returns:
+        For the queries [B, E, n, P], 1 at the entry for the pixel's radius, else 0; for the keys [1, E, n, k], log m.
+    """
     # Between two sums of two squares a disc takes in no cell, so few radii are told apart; of those, some occur.
     squares = torch.from_numpy(windows.squared_radii).to(radius) * (1 - 1e-12)
-    found, which = (torch.searchsorted(squares, radius[:, :, some].square(), right=True) - 1).unique(
-        return_inverse=True
-    )
+    entry = torch.searchsorted(squares, radius.square(), right=True) - 1
+    found, which = entry.unique(return_inverse=True)  # [E], [B, 1, n, P]
     one_hot = which == torch.arange(len(found), device=radius.device).view(-1, 1, 1)  # [B, E, n, P]
-    rows, columns = (kinds[as_numpy(some)] for kinds in group.kinds)
-    within = [windows.log_occurrences_within(int(windows.squared_radii[i])) for i in found.tolist()]
-    by_radius = np.stack([table[rows, columns, :k] for table in within])  # [E, n, K]
-    return one_hot.to(log.dtype), torch.from_numpy(by_radius).to(log)[None]
-
-
-def as_numpy(some: slice | Tensor) -> slice | Integers:
-    """What numpy takes for the same selection."""
-    return some if isinstance(some, slice) else some.cpu().numpy()
+    tables = [windows.log_occurrences_within(int(windows.squared_radii[i])) for i in found.tolist()]
+    log = torch.from_numpy(np.stack([table[kinds[0], kinds[1], :k] for table in tables]))  # [E, n, k]
+    return one_hot.to(like.dtype), log.to(like)[None]
 
 
 def stack(vectors: Tensor, more: Tensor) -> Tensor:

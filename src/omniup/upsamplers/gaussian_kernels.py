@@ -64,7 +64,7 @@ class Window:
 
     def windows(self, size: Size, grid: Size) -> Windows:
         """Lay the windows out for an output (H, W) and a grid (h, w)."""
-        return (Windows.square if self.shape == "square" else Windows.disc)(size, grid, self.radius)
+        return _windows(self.shape, size, grid, self.radius)
 
     def reach(self, sigma_x: Tensor, sigma_y: Tensor) -> Tensor | None:
         """The radius around each cell, [B, 1, h, w] in cells; None where all have the largest."""
@@ -72,6 +72,12 @@ class Window:
             return None
         reach = (self.sigmas * torch.maximum(sigma_x, sigma_y).detach()).ceil().clamp(1, self.radius)
         return reach if bool((reach < self.radius).any()) else None
+
+
+@functools.lru_cache(maxsize=8)
+def _windows(shape: str, size: Size, grid: Size, radius: int) -> Windows:
+    """Laid out once for all images of a size, since it takes tens of milliseconds."""
+    return (Windows.square if shape == "square" else Windows.disc)(size, grid, radius)
 
 
 @dataclasses.dataclass

@@ -133,12 +133,12 @@ class UpsampleAnything:
             check_number(name, getattr(self, name), 0, 1e6)
         if self.tolerance is not None:
             check_number("tolerance", self.tolerance, 0, 1)
-        for name, (low, high) in (("sigma_limits", SIGMA_RANGE), ("sigma_r_limits", SIGMA_R_RANGE)):
+        for name, (least, most) in (("sigma_limits", SIGMA_RANGE), ("sigma_r_limits", SIGMA_R_RANGE)):
             limits = getattr(self, name)
             numbers = isinstance(limits, (tuple, list)) and all(isinstance(limit, (int, float)) for limit in limits)
-            if limits is not None and not (numbers and len(limits) == 2 and low <= limits[0] <= limits[1] <= high):
-                accepted = f"two numbers from {low:g} to {high:g}, the lower first"
-                raise InputError(f"{name} is {limits!r}: accepted are {accepted}")
+            if limits is not None and not (numbers and len(limits) == 2 and least <= limits[0] <= limits[1] <= most):
+                message = f"accepted are two numbers from {least:g} to {most:g}, the lower first"
+                raise InputError(f"{name} is {limits!r}: {message}")
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> UpsampleAnything:
