@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from omniup.mixing.groups import read, scatter_add, write
-from omniup.mixing.tiles import DEFAULT_MEMORY, DotProduct, Embedding, Work, exact, precision
+from omniup.mixing.tiles import DEFAULT_MEMORY, DotProduct, Embedding, Work, exact, pair_products, precision, softmax
 from omniup.mixing.windows import Windows
 
 
@@ -147,10 +147,11 @@ def entropy(
     out = query.new_empty(len(query), 1, query.shape[2], dtype=precision(query, key))
     with torch.no_grad(), exact(query.device):
         for tile in work.tiles(query, key, channels=1):
-            logits = tile.queries.mT @ tile.keys  # [B, n, P, K], with log m of a candidate that occurs m times
-            weights = logits.softmax(-1)  # [B, n, P, K], of all m together
-            plain = tile.queries[:, :, : tile.width].mT @ tile.keys[:, :, : tile.width]  # [B, n, P, K], without log m
-            values = logits.logsumexp(-1) - (weights * plain).sum(-1)  # [B, n, P] = -Σ w log(w / m)
+            logits = pair_products(tile.keys, tile.queries)  # [B, n, K, P], with log m of one that occurs m times
+            total = logits.logsumexp(2)  # [B, n, P]
+            weights = softmax(logits)  # [B, n, K, P], of all m together
+            plain = pair_products(tile.keys[:, :, : tile.width], tile.queries[:, :, : tile.width])  # without log m
+            values = total - (weights * plain).sum(2)  # [B, n, P] = -Σ w log(w / m)
             write(out[tile.images], values.unsqueeze(2), windows, tile.group, tile.places)
     return out.unflatten(2, windows.size)
 
@@ -164,8 +165,8 @@ class _Mix(torch.autograd.Function):
         with exact(query.device):
             for channels in work.slabs(value.shape[1], query):
                 for tile in work.tiles(query, key, channels=channels.stop - channels.start):
-                    weights = (tile.queries.mT @ tile.keys).softmax(-1)  # [B, n, P, K]
-                    mixed = tile.values(value[:, channels]) @ weights.mT  # [B, n, C, P]
+                    weights = softmax(pair_products(tile.keys, tile.queries))  # [B, n, K, P]
+                    mixed = tile.values(value[:, channels]) @ weights  # [B, n, C, P]
                     write(out[tile.images, channels], mixed, work.windows, tile.group, tile.places)
         return out
 
@@ -183,20 +184,20 @@ class _Mix(torch.autograd.Function):
             for channels in work.slabs(value.shape[1], query):
                 for tile in work.tiles(query, key, channels=channels.stop - channels.start):
                     queries, keys = tile.queries[:, :, : tile.width], tile.keys[:, :, : tile.width]
-                    weights = (tile.queries.mT @ tile.keys).softmax(-1)  # [B, n, P, K]
+                    weights = softmax(pair_products(tile.keys, tile.queries))  # [B, n, K, P]
                     g = read(dout[tile.images, channels], work.windows, tile.group, tile.places)  # [B, n, C, P]
                     g = g.to(exactly)
                     if dvalue is not None:
-                        dvalues = (g @ weights).transpose(1, 2)  # [B, C, n, K]
+                        dvalues = (g @ weights.mT).transpose(1, 2)  # [B, C, n, K]
                         scatter_add(dvalue[tile.images, channels], tile.group.cells, dvalues)
                     if dquery is not None or dkey is not None:
-                        dlogits = g.mT @ tile.values(value[:, channels])  # [B, n, P, K]: dw
-                        dlogits = weights * (dlogits - (weights * dlogits).sum(-1, keepdim=True))
+                        dweights = pair_products(tile.values(value[:, channels]), g)  # [B, n, K, P]
+                        dlogits = weights * (dweights - (weights * dweights).sum(2, keepdim=True))
                         if dquery is not None:
-                            dqueries = (keys @ dlogits.mT).transpose(1, 2)  # [B, D, n, P]
+                            dqueries = (keys @ dlogits).transpose(1, 2)  # [B, D, n, P]
                             scatter_add(dquery[tile.images], tile.places, dqueries)
                         if dkey is not None:
-                            dkeys = (queries @ dlogits).transpose(1, 2)  # [B, D, n, K]
+                            dkeys = (queries @ dlogits.mT).transpose(1, 2)  # [B, D, n, K]
                             dcells = work.embed.key_gradient(dkeys, tile.group, tile.images)  # [B, G, n, K]
                             scatter_add(dkey[tile.images], tile.group.cells, dcells)
         gradients = zip((dquery, dkey, dvalue), (query, key, value), strict=True)

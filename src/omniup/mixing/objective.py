@@ -24,8 +24,10 @@ from omniup.mixing.tiles import (
     may_be_smaller,
     occurrences,
     occurrences_by_radius,
+    pair_products,
     precision,
     radii,
+    softmax,
     stack,
     tile_size,
 )
@@ -179,15 +181,15 @@ class L1Objective:
                 kinds = layout.kinds[0][n], layout.kinds[1][n]
                 more = occurrences_by_radius(self.windows, kinds, radius[:, :, n], k.stop, key)
                 query, key = (stack(a[:, :, :d].transpose(1, 2), b) for a, b in zip((query, key), more, strict=True))
-            weights = (query.mT @ key).softmax(-1)  # [B, n, P, K]
-            mixed = value[:, :, :-1] @ weights.mT  # [B, n, C, P]
+            weights = softmax(pair_products(key, query))  # [B, n, K, P]
+            mixed = value[:, :, :-1] @ weights  # [B, n, C, P]
             error = mixed - layout.targets[:, n]
             loss += error.abs().sum((1, 2, 3))
             g = error.sign_()  # [B, n, C, P], the derivative of the loss by the mix
             # dlogits = w ⊙ (⟨g, v⟩ - ⟨g, mix⟩); the second term rides along as the product with a channel of ones.
             g = torch.cat([g, -(g * mixed).sum(2, keepdim=True)], dim=2)  # [B, n, C + 1, P]
-            dlogits = (g.mT @ value).mul_(weights)  # [B, n, P, K]
-            dkeys[:, n, :, k] = query[:, :, :d] @ dlogits  # [B, n, D, K]
+            dlogits = pair_products(value, g).mul_(weights)  # [B, n, K, P]
+            dkeys[:, n, :, k] = query[:, :, :d] @ dlogits.mT  # [B, n, D, K]
         return loss, dkeys
 
 

@@ -27,6 +27,9 @@ DEFAULT_MEMORY = 512 * 2**20
 CPU_PAIRS = 2**19
 GPU_PAIRS = 2**25
 
+#: From so many on, the candidates of a pixel lie side by side in memory; fewer, and the pixels of a candidate do.
+MANY_CANDIDATES = 64
+
 
 class TooLittleMemoryError(ValueError):
     """The working memory does not suffice for the window of a single pixel."""
@@ -235,6 +238,27 @@ def occurrences_by_radius(
     tables = [windows.log_occurrences_within(int(windows.squared_radii[i])) for i in found.tolist()]
     log = torch.from_numpy(np.stack([table[kinds[0], kinds[1], :k] for table in tables]))  # [E, n, k]
     return one_hot.to(like.dtype), log.to(like)[None]
+
+
+def pair_products(cells: Tensor, pixels: Tensor) -> Tensor:
+    """Inner products of every candidate with every pixel of a group: [B, n, D, K] and [B, n, D, P] to [B, n, K, P].
+
+    Of the two ways to lay them out in memory, that in which a softmax over the candidates is quicker.
+    """
+    if cells.shape[3] < MANY_CANDIDATES:
+        return cells.mT @ pixels
+    return (pixels.mT @ cells).mT
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Weights over the candidates, of logits [B, n, K, P] from `pair_products`; these may be overwritten."""
+    if logits.shape[2] < MANY_CANDIDATES:
+        return logits.softmax(2)
+    logits = logits.mT  # [B, n, P, K]
+    # A wide window holds cells of far colours, and exp(-90) to exp(-103) lie below the normal range of float32, where
+    # a processor takes many times longer. At exp(-80) nobody sees them either.
+    floor = logits.amax(3, keepdim=True).sub_(80)
+    return torch.maximum(logits, floor, out=logits).softmax(3).mT
 
 
 def stack(vectors: Tensor, more: Tensor) -> Tensor:
