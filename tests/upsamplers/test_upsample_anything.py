@@ -342,6 +342,15 @@ def test_too_little_memory_is_the_callers_mistake():
         UpsampleAnything.preset("spec", iterations=1).fit(IMAGE, GRID, memory=1000)
 
 
+OVERFLOWS = pytest.mark.xfail(strict=True, reason="the exponential overflows and the kernels are NaN")
+
+
+@pytest.mark.parametrize("lr", [1.0, pytest.param(10.0, marks=OVERFLOWS)])
+def test_a_step_size_that_is_accepted_leaves_finite_kernels(lr):
+    kernels = UpsampleAnything.preset("paper", lr=lr).fit(IMAGE.float(), GRID)
+    assert all(map_.isfinite().all() for map_ in parameters(kernels))
+
+
 def test_one_cell_for_each_pixel_can_be_fitted():
     image = smooth_image((9, 8))
     kernels = UpsampleAnything.preset("paper", iterations=3).fit(image, (9, 8))

@@ -24,7 +24,7 @@ DEFAULT_MEMORY = 512 * 2**20
 
 #: How many pairs of a pixel and a candidate are worked on at a time, if the memory allows: on a CPU as many as stay in
 #: its cache, on a GPU enough to keep it busy.
-CPU_PAIRS = 2**19
+CPU_PAIRS = 3 * 2**17
 GPU_PAIRS = 2**25
 
 #: From so many on, the candidates of a pixel lie side by side in memory; fewer, and the pixels of a candidate do.
