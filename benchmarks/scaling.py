@@ -21,8 +21,8 @@ def main() -> None:
         # The kernels are made anew each time, as they cost next to nothing and would fill the memory if all were kept.
         grid = (side // STRIDE, side // STRIDE)
         kernels = JointBilateral().kernels(photographs[side], grid)
-        for _ in range(repeats(side)):
-            kernels.render(features[side], memory=MEMORY)
+        # All results are kept until the last, so that each size pays for fresh memory, not the large ones only.
+        _ = [kernels.render(features[side], memory=MEMORY) for _ in range(repeats(side))]
 
     def repeats(side: int) -> int:
         return max(1, (1024 // side) ** 2)  # small images are rendered several times, or they would be lost in noise

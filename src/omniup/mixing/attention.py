@@ -66,7 +66,7 @@ def mix(
     _check(query, key, value, windows, embed, reach)
     if query.shape[2:] != windows.size:
         raise ValueError(f"query is {tuple(query.shape)}: its last two sides must be {windows.size}")
-    work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory)
+    work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory, precision(query, key, value))
     out: Tensor = _Mix.apply(query.flatten(2), key.flatten(2), value.flatten(2), work)
     return out.unflatten(2, windows.size)
 
@@ -106,7 +106,7 @@ def mix_at(
     outside = ((points < 0) | (points >= points.new_tensor(windows.size))).any(-1)
     if outside.any():
         raise ValueError(f"points: {int(outside.sum())} of {outside.numel()} lie outside the output, {windows.size}")
-    work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory, points)
+    work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory, precision(query, key, value), points)
     out: Tensor = _Mix.apply(query, key.flatten(2), value.flatten(2), work)
     return out
 
@@ -142,9 +142,9 @@ def entropy(
     _check(query, key, key, windows, embed, reach)
     if query.shape[2:] != windows.size:
         raise ValueError(f"query is {tuple(query.shape)}: its last two sides must be {windows.size}")
-    work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory)
+    work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory, precision(query, key))
     query, key = query.detach().flatten(2), key.detach().flatten(2)
-    out = query.new_empty(len(query), 1, query.shape[2], dtype=precision(query, key))
+    out = query.new_empty(len(query), 1, query.shape[2], dtype=work.dtype)
     with torch.no_grad(), exact(query.device):
         for tile in work.tiles(query, key, channels=1):
             logits = pair_products(tile.keys, tile.queries)  # [B, n, K, P], with log m of one that occurs m times
@@ -163,7 +163,7 @@ class _Mix(torch.autograd.Function):
         ctx.work = work
         out = value.new_empty(*value.shape[:2], query.shape[2])  # [B, C, pixels]
         with exact(query.device):
-            for channels in work.slabs(value.shape[1], query):
+            for channels in work.slabs(value.shape[1]):
                 for tile in work.tiles(query, key, channels=channels.stop - channels.start):
                     weights = softmax(pair_products(tile.keys, tile.queries))  # [B, n, K, P]
                     mixed = tile.values(value[:, channels]) @ weights  # [B, n, C, P]
@@ -175,18 +175,17 @@ class _Mix(torch.autograd.Function):
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value = ctx.saved_tensors
         work: Work = ctx.work
-        exactly = precision(query, key)
         dquery, dkey, dvalue = (
-            torch.zeros_like(tensor, dtype=exactly) if needed else None
+            torch.zeros_like(tensor, dtype=work.dtype) if needed else None
             for tensor, needed in zip((query, key, value), ctx.needs_input_grad[:3], strict=True)
         )
         with exact(query.device):
-            for channels in work.slabs(value.shape[1], query):
+            for channels in work.slabs(value.shape[1]):
                 for tile in work.tiles(query, key, channels=channels.stop - channels.start):
                     queries, keys = tile.queries[:, :, : tile.width], tile.keys[:, :, : tile.width]
                     weights = softmax(pair_products(tile.keys, tile.queries))  # [B, n, K, P]
                     g = read(dout[tile.images, channels], work.windows, tile.group, tile.places)  # [B, n, C, P]
-                    g = g.to(exactly)
+                    g = g.to(work.dtype)
                     if dvalue is not None:
                         dvalues = (g @ weights.mT).transpose(1, 2)  # [B, C, n, K]
                         scatter_add(dvalue[tile.images, channels], tile.group.cells, dvalues)

@@ -96,7 +96,7 @@ class L1Objective:
     ) -> None:
         self.query, self.value, self.target = query.flatten(2), value.flatten(2), target.flatten(2)
         self.windows, self.embed = windows, embed
-        self._like = query.new_empty(0, dtype=precision(query, value))
+        self._like = query.new_empty(0, dtype=precision(query, value, target))
         numbers = 2 * (embed.width + query.shape[1] + 2 * value.shape[1])
         # One half of the memory holds what is laid out: all of it, or else one part at a time.
         self._longest, self._block = tile_size(

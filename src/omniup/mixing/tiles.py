@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
 from typing import Protocol
@@ -102,12 +103,13 @@ class Tile:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Work:
-    """What is to be done, all but the tensors. `points` [B, N, 2] asks for those pixels only."""
+    """What is to be done, all but the tensors: in which precision, and at which points [B, N, 2] if not everywhere."""
 
     windows: Windows
     embed: Embedding
     reach: Tensor | None
     memory: int
+    dtype: torch.dtype
     points: Tensor | None = None
 
     def tiles(self, query: Tensor, key: Tensor, *, channels: int) -> Iterator[Tile]:
@@ -118,7 +120,7 @@ class Work:
             key: [B, G, cells].
             channels: of the values that the caller handles for each pixel and candidate.
         """
-        like = query.new_empty(0, dtype=precision(query, key))
+        like = query.new_empty(0, dtype=self.dtype)
         for images, group, places in self._groups(query, key, channels, like):
             pixels = gather(query[images], places).to(like.dtype)  # [B, F, n, P]
             cells = gather(key[images], group.cells).to(like.dtype)  # [B, G, n, K]
@@ -131,9 +133,9 @@ class Work:
             keys = stack(self.embed.key(cells, group, images), log)
             yield Tile(images, group, places, queries, keys, self.embed.width)
 
-    def slabs(self, channels: int, like: Tensor) -> list[slice]:
+    def slabs(self, channels: int) -> list[slice]:
         """Cut the channels of the values so that those of one window take a quarter of the memory at most."""
-        most = max(1, self.memory // (4 * 3 * like.itemsize * (1 + self.windows.most_candidates)))
+        most = max(1, self.memory // (4 * 3 * self.dtype.itemsize * (1 + self.windows.most_candidates)))
         return [slice(start, min(start + most, channels)) for start in range(0, channels, most)]
 
     def _groups(
@@ -266,9 +268,9 @@ def stack(vectors: Tensor, more: Tensor) -> Tensor:
     return torch.cat([vectors, more.expand(len(vectors), -1, -1, -1)], dim=1).transpose(1, 2)
 
 
-def precision(query: Tensor, key: Tensor) -> torch.dtype:
-    """What logits are computed in: float64 where an input is, else float32."""
-    return torch.promote_types(torch.promote_types(query.dtype, key.dtype), torch.float32)
+def precision(*inputs: Tensor) -> torch.dtype:
+    """What is computed in: float64 where an input is, else float32."""
+    return functools.reduce(torch.promote_types, (tensor.dtype for tensor in inputs), torch.float32)
 
 
 @contextlib.contextmanager

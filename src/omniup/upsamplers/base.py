@@ -104,7 +104,7 @@ def upsampler(method: str, **settings: Any) -> Upsampler:
     Raises:
         InputError: no such method, or it has no such setting; the message lists what there is.
     """
-    if method not in _METHODS:
+    if not isinstance(method, str) or method not in _METHODS:
         raise InputError(f"method is {method!r}: accepted are {', '.join(sorted(_METHODS))}")
     accepted = _METHODS[method].settings
     if unknown := sorted(settings.keys() - accepted.keys()):
@@ -239,7 +239,7 @@ def check_size(size: Size, grid: Size, name: str = "size") -> None:
     Raises:
         InputError: not two positive whole numbers, or smaller than the grid.
     """
-    if not (isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(n, int) and n >= 1 for n in size)):
+    if not (isinstance(size, (tuple, list)) and len(size) == 2 and all(type(n) is int and n >= 1 for n in size)):
         raise InputError(f"{name} is {size!r}: accepted are two whole numbers of at least 1, (height, width)")
     if grid[0] > size[0] or grid[1] > size[1]:
         raise InputError(

@@ -151,7 +151,7 @@ class UpsampleAnything:
             >>> UpsampleAnything.preset("paper", iterations=20).radius
             8
         """
-        if name not in PRESETS:
+        if not isinstance(name, str) or name not in PRESETS:
             raise InputError(f"preset is {name!r}: accepted are {', '.join(PRESETS)}")
         known = [field.name for field in dataclasses.fields(cls)]
         if unknown := sorted(changes.keys() - set(known)):
@@ -220,6 +220,7 @@ class UpsampleAnything:
             memory,
         )
         raw = self._start(guidance, grid)
+        start = self._maps(raw.detach())
         adam = _Adam(raw, self.lr, self.lr_decay)
         history = History(device=str(guidance.device), dtype=str(guidance.dtype).removeprefix("torch."))
         history.seconds["prepare"] = time.perf_counter() - began
@@ -229,7 +230,7 @@ class UpsampleAnything:
         for iteration in range(self.iterations):
             maps = self._maps(raw)
             losses = objective(precision(*maps), self._window.reach(maps[0], maps[1]))  # [B]
-            adam.step((losses + self._regulariser(maps)).sum())
+            adam.step((losses + self._regulariser(maps, start)).sum())
             history.losses.append(float(losses.detach().mean()))
             if iteration % 10 == 0 or iteration == self.iterations - 1:
                 logger.info("iteration %d: loss %.6f", iteration, history.losses[-1])
@@ -241,7 +242,10 @@ class UpsampleAnything:
                 break
         history.seconds["fit"] = time.perf_counter() - began
         logger.info("prepared in %.3f s, fitted in %.3f s", history.seconds["prepare"], history.seconds["fit"])
-        return GaussianKernels(*self._maps(raw.detach()), guidance, cells, self._window, history)
+        maps = self._maps(raw.detach())
+        if not all(bool(parameter.isfinite().all()) for parameter in maps):
+            raise InputError(f"lr is {self.lr!r}: the fit diverged; accepted is a smaller one")
+        return GaussianKernels(*maps, guidance, cells, self._window, history)
 
     def _start(self, guidance: Tensor, grid: Size) -> Tensor:
         """[4, B, 1, h, w], what is optimised, where the kernels have their first widths and no angle."""
@@ -263,12 +267,15 @@ class UpsampleAnything:
             sigma_r = sigma_r.clamp(*self.sigma_r_limits)
         return sigma_x, sigma_y, math.pi * raw[2].tanh(), sigma_r
 
-    def _regulariser(self, maps: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
-        """What is added to each image's loss, [B] (spec, section 5.1)."""
+    def _regulariser(
+        self, maps: tuple[Tensor, Tensor, Tensor, Tensor], start: tuple[Tensor, Tensor, Tensor, Tensor]
+    ) -> Tensor:
+        """What is added to each image's loss, [B] (spec, section 5.1), for how far the maps are from the start."""
         sigma_x, sigma_y, theta, sigma_r = (parameter[:, 0] for parameter in maps)  # [B, h, w]
+        sigma_x0, sigma_y0, _, sigma_r0 = (parameter[:, 0] for parameter in start)  # [B, h, w]
         total = sigma_x.new_zeros(len(sigma_x))
         if self.sigma_weight:
-            away = (sigma_x - self.sigma).abs() + (sigma_y - self.sigma).abs()
+            away = (sigma_x - sigma_x0).abs() + (sigma_y - sigma_y0).abs()
             total = total + self.sigma_weight * away.mean((1, 2))
         if self.theta_weight and self.theta_penalty == "absolute":
             total = total + self.theta_weight * theta.abs().mean((1, 2))
@@ -276,7 +283,7 @@ class UpsampleAnything:
             variation = theta.diff(dim=1).abs().sum((1, 2)) + theta.diff(dim=2).abs().sum((1, 2))
             total = total + self.theta_weight * variation / theta[0].numel()
         if self.sigma_r_weight:
-            total = total + self.sigma_r_weight * (sigma_r - self.sigma_r).abs().mean((1, 2))
+            total = total + self.sigma_r_weight * (sigma_r - sigma_r0).abs().mean((1, 2))
         return total
 
     def _settled(self, losses: list[float]) -> bool:
