@@ -24,7 +24,17 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from omniup.mixing.groups import read, scatter_add, write
-from omniup.mixing.tiles import DEFAULT_MEMORY, DotProduct, Embedding, Work, exact, pair_products, precision, softmax
+from omniup.mixing.tiles import (
+    DEFAULT_MEMORY,
+    DotProduct,
+    Embedding,
+    Scratch,
+    Work,
+    exact,
+    pair_products,
+    precision,
+    softmax,
+)
 from omniup.mixing.windows import Windows
 
 
@@ -145,12 +155,16 @@ def entropy(
     work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory, precision(query, key))
     query, key = query.detach().flatten(2), key.detach().flatten(2)
     out = query.new_empty(len(query), 1, query.shape[2], dtype=work.dtype)
+    pairs, shares = Scratch(out), Scratch(out)
     with torch.no_grad(), exact(query.device):
         for tile in work.tiles(query, key, channels=1):
-            logits = pair_products(tile.keys, tile.queries)  # [B, n, K, P], with log m of one that occurs m times
+            logits = pair_products(
+                tile.keys, tile.queries, pairs
+            )  # [B, n, K, P], with log m of one that occurs m times
             total = logits.logsumexp(2)  # [B, n, P]
-            weights = softmax(logits)  # [B, n, K, P], of all m together
-            plain = pair_products(tile.keys[:, :, : tile.width], tile.queries[:, :, : tile.width])  # without log m
+            weights = softmax(logits, shares)  # [B, n, K, P], of all m together
+            # Without log m:
+            plain = pair_products(tile.keys[:, :, : tile.width], tile.queries[:, :, : tile.width], pairs)
             values = total - (weights * plain).sum(2)  # [B, n, P] = -Σ w log(w / m)
             write(out[tile.images], values.unsqueeze(2), windows, tile.group, tile.places)
     return out.unflatten(2, windows.size)
@@ -162,10 +176,12 @@ class _Mix(torch.autograd.Function):
         ctx.save_for_backward(query, key, value)
         ctx.work = work
         out = value.new_empty(*value.shape[:2], query.shape[2])  # [B, C, pixels]
+        like = value.new_empty(0, dtype=work.dtype)
+        pairs, shares = Scratch(like), Scratch(like)
         with exact(query.device):
             for channels in work.slabs(value.shape[1]):
                 for tile in work.tiles(query, key, channels=channels.stop - channels.start):
-                    weights = softmax(pair_products(tile.keys, tile.queries))  # [B, n, K, P]
+                    weights = softmax(pair_products(tile.keys, tile.queries, pairs), shares)  # [B, n, K, P]
                     mixed = tile.values(value[:, channels]) @ weights  # [B, n, C, P]
                     write(out[tile.images, channels], mixed, work.windows, tile.group, tile.places)
         return out
@@ -179,18 +195,20 @@ class _Mix(torch.autograd.Function):
             torch.zeros_like(tensor, dtype=work.dtype) if needed else None
             for tensor, needed in zip((query, key, value), ctx.needs_input_grad[:3], strict=True)
         )
+        like = value.new_empty(0, dtype=work.dtype)
+        pairs, shares = Scratch(like), Scratch(like)
         with exact(query.device):
             for channels in work.slabs(value.shape[1]):
                 for tile in work.tiles(query, key, channels=channels.stop - channels.start):
                     queries, keys = tile.queries[:, :, : tile.width], tile.keys[:, :, : tile.width]
-                    weights = softmax(pair_products(tile.keys, tile.queries))  # [B, n, K, P]
+                    weights = softmax(pair_products(tile.keys, tile.queries, pairs), shares)  # [B, n, K, P]
                     g = read(dout[tile.images, channels], work.windows, tile.group, tile.places)  # [B, n, C, P]
                     g = g.to(work.dtype)
                     if dvalue is not None:
                         dvalues = (g @ weights.mT).transpose(1, 2)  # [B, C, n, K]
                         scatter_add(dvalue[tile.images, channels], tile.group.cells, dvalues)
                     if dquery is not None or dkey is not None:
-                        dweights = pair_products(tile.values(value[:, channels]), g)  # [B, n, K, P]
+                        dweights = pair_products(tile.values(value[:, channels]), g, pairs)  # [B, n, K, P]
                         dlogits = weights * (dweights - (weights * dweights).sum(2, keepdim=True))
                         if dquery is not None:
                             dqueries = (keys @ dlogits).transpose(1, 2)  # [B, D, n, P]

@@ -20,6 +20,7 @@ from omniup.mixing.groups import Groups, gather, groups, scatter_add
 from omniup.mixing.tiles import (
     DEFAULT_MEMORY,
     Embedding,
+    Scratch,
     exact,
     may_be_smaller,
     occurrences,
@@ -97,6 +98,7 @@ class L1Objective:
         self.query, self.value, self.target = query.flatten(2), value.flatten(2), target.flatten(2)
         self.windows, self.embed = windows, embed
         self._like = query.new_empty(0, dtype=precision(query, value, target))
+        self._pairs, self._weights = Scratch(self._like), Scratch(self._like)
         numbers = 2 * (embed.width + query.shape[1] + 2 * value.shape[1])
         # One half of the memory holds what is laid out: all of it, or else one part at a time.
         self._longest, self._block = tile_size(
@@ -181,14 +183,14 @@ class L1Objective:
                 kinds = layout.kinds[0][n], layout.kinds[1][n]
                 more = occurrences_by_radius(self.windows, kinds, radius[:, :, n], k.stop, key)
                 query, key = (stack(a[:, :, :d].transpose(1, 2), b) for a, b in zip((query, key), more, strict=True))
-            weights = softmax(pair_products(key, query))  # [B, n, K, P]
+            weights = softmax(pair_products(key, query, self._pairs), self._weights)  # [B, n, K, P]
             mixed = value[:, :, :-1] @ weights  # [B, n, C, P]
             error = mixed - layout.targets[:, n]
             loss += error.abs().sum((1, 2, 3))
             g = error.sign_()  # [B, n, C, P], the derivative of the loss by the mix
             # dlogits = w ⊙ (⟨g, v⟩ - ⟨g, mix⟩); the second term rides along as the product with a channel of ones.
             g = torch.cat([g, -(g * mixed).sum(2, keepdim=True)], dim=2)  # [B, n, C + 1, P]
-            dlogits = pair_products(value, g).mul_(weights)  # [B, n, K, P]
+            dlogits = pair_products(value, g, self._pairs).mul_(weights)  # [B, n, K, P]
             dkeys[:, n, :, k] = query[:, :, :d] @ dlogits.mT  # [B, n, D, K]
         return loss, dkeys
 

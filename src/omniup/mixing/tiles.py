@@ -242,25 +242,46 @@ def occurrences_by_radius(
     return one_hot.to(like.dtype), log.to(like)[None]
 
 
-def pair_products(cells: Tensor, pixels: Tensor) -> Tensor:
+class Scratch:
+    """Memory that is used again and again, growing to the largest tensor asked for.
+
+    What is freed goes back to the operating system, and each page that comes anew costs more than what is computed on
+    it: with fresh tensors for every tile, half of the time of a fit was that.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self._flat = like.new_empty(0)
+
+    def take(self, *shape: int) -> Tensor:
+        """A tensor with any contents; it shares its memory with the one taken before."""
+        size = math.prod(shape)
+        if self._flat.numel() < size:
+            self._flat = self._flat.new_empty(size)
+        return self._flat[:size].view(shape)
+
+
+def pair_products(cells: Tensor, pixels: Tensor, scratch: Scratch) -> Tensor:
     """Inner products of every candidate with every pixel of a group: [B, n, D, K] and [B, n, D, P] to [B, n, K, P].
 
     Of the two ways to lay them out in memory, that in which a softmax over the candidates is quicker.
     """
-    if cells.shape[3] < MANY_CANDIDATES:
-        return cells.mT @ pixels
-    return (pixels.mT @ cells).mT
+    (b, n, _, k), p = cells.shape, pixels.shape[3]
+    cells, pixels = cells.flatten(0, 1), pixels.flatten(0, 1)
+    if k < MANY_CANDIDATES:
+        return torch.bmm(cells.mT, pixels, out=scratch.take(b * n, k, p)).unflatten(0, (b, n))
+    return torch.bmm(pixels.mT, cells, out=scratch.take(b * n, p, k)).unflatten(0, (b, n)).mT
 
 
-def softmax(logits: Tensor) -> Tensor:
-    """Weights over the candidates, of logits [B, n, K, P] from `pair_products`; these may be overwritten."""
+def softmax(logits: Tensor, scratch: Scratch) -> Tensor:
+    """Weights over the candidates, of logits [B, n, K, P] from `pair_products`, which are overwritten."""
     if logits.shape[2] < MANY_CANDIDATES:
-        return logits.softmax(2)
+        return torch.softmax(logits, 2, out=scratch.take(*logits.shape))
     logits = logits.mT  # [B, n, P, K]
     # A wide window holds cells of far colours, and exp(-90) to exp(-103) lie below the normal range of float32, where
     # a processor takes many times longer. At exp(-80) nobody sees them either.
     floor = logits.amax(3, keepdim=True).sub_(80)
-    return torch.maximum(logits, floor, out=logits).softmax(3).mT
+    torch.maximum(logits, floor, out=logits)
+    return torch.softmax(logits, 3, out=scratch.take(*logits.shape)).mT
 
 
 def stack(vectors: Tensor, more: Tensor) -> Tensor:
