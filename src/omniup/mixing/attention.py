@@ -74,8 +74,7 @@ def mix(
         torch.Size([1, 5, 8, 8])
     """
     _check(query, key, value, windows, embed, reach)
-    if query.shape[2:] != windows.size:
-        raise ValueError(f"query is {tuple(query.shape)}: its last two sides must be {windows.size}")
+    _check_size(query, windows)
     work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory, precision(query, key, value))
     out: Tensor = _Mix.apply(query.flatten(2), key.flatten(2), value.flatten(2), work)
     return out.unflatten(2, windows.size)
@@ -150,19 +149,17 @@ def entropy(
         ValueError: as `mix`.
     """
     _check(query, key, key, windows, embed, reach)
-    if query.shape[2:] != windows.size:
-        raise ValueError(f"query is {tuple(query.shape)}: its last two sides must be {windows.size}")
+    _check_size(query, windows)
     work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory, precision(query, key))
     query, key = query.detach().flatten(2), key.detach().flatten(2)
     out = query.new_empty(len(query), 1, query.shape[2], dtype=work.dtype)
     pairs, shares = Scratch(out), Scratch(out)
     with torch.no_grad(), exact(query.device):
         for tile in work.tiles(query, key, channels=1):
-            logits = pair_products(
-                tile.keys, tile.queries, pairs
-            )  # [B, n, K, P], with log m of one that occurs m times
+            # The logits hold log m of a candidate that occurs m times, and its weight is that of all m together.
+            logits = pair_products(tile.keys, tile.queries, pairs)  # [B, n, K, P]
             total = logits.logsumexp(2)  # [B, n, P]
-            weights = softmax(logits, shares)  # [B, n, K, P], of all m together
+            weights = softmax(logits, shares)  # [B, n, K, P]
             # Without log m:
             plain = pair_products(tile.keys[:, :, : tile.width], tile.queries[:, :, : tile.width], pairs)
             values = total - (weights * plain).sum(2)  # [B, n, P] = -Σ w log(w / m)
@@ -219,6 +216,11 @@ class _Mix(torch.autograd.Function):
                             scatter_add(dkey[tile.images], tile.group.cells, dcells)
         gradients = zip((dquery, dkey, dvalue), (query, key, value), strict=True)
         return *(None if gradient is None else gradient.to(tensor.dtype) for gradient, tensor in gradients), None
+
+
+def _check_size(query: Tensor, windows: Windows) -> None:
+    if query.shape[2:] != windows.size:
+        raise ValueError(f"query is {tuple(query.shape)}: its last two sides must be {windows.size}")
 
 
 def _check(

@@ -160,8 +160,10 @@ class L1Objective:
         Returns:
             Sum of |mix - target|, [B], and its gradient with respect to the keys proper, [B, n, D, K].
         """
-        smaller = None if reach is None else may_be_smaller(reach, self.windows, part.group)  # [n]
-        if reach is None or smaller is None or not bool(smaller.any()):
+        if reach is None:
+            return self._loss_and_gradient(part.layout, keys, None)
+        smaller = may_be_smaller(reach, self.windows, part.group)  # [n]
+        if not bool(smaller.any()):
             return self._loss_and_gradient(part.layout, keys, None)
         # Groups with smaller discs cost more, so they are worked on apart from the others.
         loss, dkeys = keys.new_zeros(len(keys)), torch.empty_like(keys[:, :, : self.embed.width])

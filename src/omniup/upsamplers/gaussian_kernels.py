@@ -27,6 +27,7 @@ from omniup.errors import InputError
 from omniup.files import read_tensors, write_tensors
 from omniup.mixing import DEFAULT_MEMORY, Groups, Windows, entropy, mix, mix_at
 from omniup.mixing.groups import gather
+from omniup.mixing.windows import MAX_RADIUS
 from omniup.upsamplers.base import Size, check_number, check_signal, enough_memory, parse_memory
 
 #: Widths that settings may ask for: outside, float32 has no number for some logit.
@@ -56,7 +57,7 @@ class Window:
     def __post_init__(self) -> None:
         if self.shape not in ("square", "disc"):
             raise InputError(f"window is {self.shape!r}: accepted are square and disc")
-        check_number("radius", self.radius, 0, 16, whole=True)
+        check_number("radius", self.radius, 0, MAX_RADIUS, whole=True)
         if self.sigmas is not None:
             check_number("window_sigmas", self.sigmas, 0.01, 1e4)
             if self.shape != "disc":
@@ -263,7 +264,7 @@ class GaussianKernels:
     def _precision(self) -> Tensor:
         return precision(self.sigma_x, self.sigma_y, self.theta, self.sigma_r)
 
-    @functools.cached_property
+    @property
     def _windows(self) -> Windows:
         return self.window.windows(self.size, self.grid)
 
@@ -338,7 +339,7 @@ class GaussianEmbedding:
 
     def key(self, cells: Tensor, group: Groups, images: slice) -> Tensor:
         """[B, 4, n, K], the cells' precisions, to [B, D, n, K]: the coefficients of those."""
-        colour = self._colour(group.cells, images) - self._colour(group.middle.unsqueeze(1), images)  # [B, G, n, K]
+        colour = self._colour_offset(group, images)  # [B, G, n, K]
         xx, xy, yy, r = cells.unbind(1)  # [B, n, K]
         y, x = group.cell_offset  # [n, K]
         along_x, along_y = xx * x + xy * y, xy * x + yy * y
@@ -348,7 +349,7 @@ class GaussianEmbedding:
 
     def key_gradient(self, dkeys: Tensor, group: Groups, images: slice) -> Tensor:
         """[B, D, n, K] to [B, 4, n, K], the transpose of `key`."""
-        colour = self._colour(group.cells, images) - self._colour(group.middle.unsqueeze(1), images)  # [B, G, n, K]
+        colour = self._colour_offset(group, images)  # [B, G, n, K]
         y, x = group.cell_offset  # [n, K]
         dxx, dxy, dyy, along_x, along_y, constant, dr = dkeys[:, :7].unbind(1)  # [B, n, K]
         constant = -0.5 * constant
@@ -361,6 +362,10 @@ class GaussianEmbedding:
             ],
             dim=1,
         )
+
+    def _colour_offset(self, group: Groups, images: slice) -> Tensor:
+        """The candidates' colours, less that of the cell in the middle: [B, G, n, K]."""
+        return self._colour(group.cells, images) - self._colour(group.middle.unsqueeze(1), images)
 
     def _colour(self, cells: Tensor, images: slice) -> Tensor:
         return gather(self.cell_guidance[images].flatten(2), cells)
