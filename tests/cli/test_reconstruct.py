@@ -9,14 +9,24 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from omniup import GaussianKernels
-from omniup.cli.reconstruction import SSIM_WINDOW, working_image
+from omniup.reconstruction import SSIM_WINDOW, working_image
 from omniup.evaluation import psnr
 from omniup.files import image_tensor, read_image
 
 QUICK = ("--size", 96, "--iters", 4)
 PICTURES = {
     *("sheet", "loss", "original", "low_resolution", "bilinear", "bicubic", "fixed", "fitted"),
-    *("error_fixed", "error_fitted", "confidence", "sigma_x", "sigma_y", "theta", "sigma_r"),
+    *(
+        "error_bilinear",
+        "error_bicubic",
+        "error_fixed",
+        "error_fitted",
+        "confidence",
+        "sigma_x",
+        "sigma_y",
+        "theta",
+        "sigma_r",
+    ),
     *("features_low_resolution", "features_bilinear", "features_fixed", "features_fitted"),
 }
 

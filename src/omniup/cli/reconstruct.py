@@ -12,14 +12,13 @@ from omniup.cli import options
 from omniup.cli.about import listing, versions
 from omniup.cli.outputs import output_folder
 from omniup.cli.report import Report, to_json
+from omniup.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from torch import Tensor
 
-    from omniup.cli.reconstruction import Reconstruction
-
-WORTHWHILE = 0.1
-"""The gain, in dB, below which a fit has hardly changed the picture."""
+    from omniup.reconstruction import Reconstruction
 
 
 def reconstruct(
@@ -60,19 +59,36 @@ def reconstruct(
 
     from omniup.cli import inputs
     from omniup.cli.pictures import pictures
-    from omniup.cli.reconstruction import reconstruct as compute
-    from omniup.cli.reconstruction import working_image
+    from omniup.encoders import Encoding, encode
     from omniup.files import atomic_write, write_image, write_signal
+    from omniup.reconstruction import WORTHWHILE, working_image
+    from omniup.reconstruction import reconstruct as compute
     from omniup.upsamplers import UpsampleAnything, parse_memory
     from omniup.upsamplers.upsample_anything import DEFAULT_PRESET
 
     preset = preset or DEFAULT_PRESET
     where, scratch = options.pick_device(device), parse_memory(memory)
     method = UpsampleAnything.preset(preset, **options.pick_settings(settings, iterations=iterations))
+
+    def encoded(image: Tensor, grid: tuple[int, int]) -> Encoding:
+        try:
+            return encode(image, encoder, grid=grid)
+        except InputError as error:
+            raise InputError(f"--encoder {encoder}: {error}") from error
+
     with output_folder(output) as folder:
         with report.stage("read"):
             guidance = working_image(inputs.read_guidance(image), stride, size).to(where)
-        made = compute(guidance, method, stride=stride, encoder=encoder, memory=scratch, report=report)
+        with report.fitting(method.iterations) as progress:
+            made = compute(
+                guidance,
+                method,
+                stride=stride,
+                encode=encoded,
+                stage=report.stage,
+                progress=progress,
+                memory=scratch,
+            )
         with report.stage("pictures"):
             drawn = pictures(made, title=_title(image, made))
         with report.stage("write"):
@@ -124,7 +140,7 @@ def _summary(image: str, made: Reconstruction, folder: Path, seconds: str) -> Gr
     """Put what came out in a few lines: the numbers, the times, the files."""
     from rich.console import Group
 
-    from omniup.cli.pictures import TITLES
+    from omniup.reconstruction import TITLES
 
     numbers = listing("reconstruction", "L1", "PSNR", "SSIM")
     for way, values in made.metrics.items():

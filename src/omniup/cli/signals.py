@@ -6,7 +6,6 @@ these are mixed, and every pixel gets the label that is likeliest there: none ca
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -20,6 +19,7 @@ from omniup.cli.inputs import source
 from omniup.cli.outputs import Target
 from omniup.cli.report import Report
 from omniup.files import read_labels, read_palette, read_signal, write_image
+from omniup.upsamplers.voting import likeliest
 
 Render: TypeAlias = Callable[[Tensor], Tensor]
 """Mixes: [B, C, h, w] to [B, C, H, W]."""
@@ -81,14 +81,12 @@ class Labels:
             size: (H, W).
             memory: bytes that the probabilities of all labels may take at a time.
         """
-        best = self.map.new_full((1, 1, *size), -math.inf)
-        place = torch.zeros_like(best, dtype=torch.long)
-        at_once = max(1, memory // (best.numel() * best.itemsize))
-        for part in torch.split(torch.arange(len(self.known), device=best.device), at_once):
-            probability, likeliest = render((self.map == part.view(1, -1, 1, 1)).float()).max(dim=1, keepdim=True)
-            place = torch.where(probability > best, part[likeliest], place)
-            best = torch.maximum(best, probability)
+        place = likeliest(render, len(self.known), self._probabilities, size, memory=memory)
         return self.known[place]
+
+    def _probabilities(self, places: Tensor) -> Tensor:
+        """Of some labels, [k] places in `known`: [1, k, h, w], each 0 or 1."""
+        return (self.map == places.to(self.map).view(1, -1, 1, 1)).float()
 
     def check(self, target: Target, report: Report) -> None:
         """Refuse a target that cannot hold them."""

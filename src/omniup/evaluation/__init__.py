@@ -1,5 +1,5 @@
 """How good a result is."""
 
-from omniup.evaluation.metrics import l1, psnr, reconstruction_metrics, ssim
+from omniup.evaluation.metrics import edge_spread, l1, psnr, reconstruction_metrics, ssim
 
-__all__ = ["l1", "psnr", "reconstruction_metrics", "ssim"]
+__all__ = ["edge_spread", "l1", "psnr", "reconstruction_metrics", "ssim"]

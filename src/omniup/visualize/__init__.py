@@ -9,14 +9,20 @@ from omniup.visualize.curves import loss_curve
 from omniup.visualize.maps import error_map, parameter_panels
 from omniup.visualize.panels import Panel, sheet
 from omniup.visualize.pca import pca_rgb
-from omniup.visualize.similarity import similarity_map
+from omniup.visualize.segments import class_colours, label_picture, outlined
+from omniup.visualize.similarity import lengths, mixed_similarity, similarity_map
 
 __all__ = [
     "Panel",
+    "class_colours",
     "error_map",
     "heat_map",
+    "label_picture",
+    "lengths",
     "limits_of",
     "loss_curve",
+    "mixed_similarity",
+    "outlined",
     "parameter_panels",
     "pca_rgb",
     "sheet",

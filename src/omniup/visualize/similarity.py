@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,6 +32,34 @@ def similarity_map(features: Tensor, point: tuple[int, int]) -> Tensor:
     y, x = point
     direction = F.normalize(features[0, :, y, x].detach().float(), dim=0, eps=SMALLEST)  # [C]
     return torch.cat([_cosine(piece, direction) for piece in pieces(features)], dim=2)
+
+
+def lengths(features: Tensor) -> Tensor:
+    """Lengths of the feature vectors: [1, C, h, w], any dtype, to [1, 1, h, w] float32."""
+    check_map("features", features)
+    return torch.cat([torch.linalg.vector_norm(piece, dim=1, keepdim=True) for piece in pieces(features)], dim=2)
+
+
+def mixed_similarity(
+    render: Callable[[Tensor], Tensor], features: Tensor, vector: Tensor, mixed_lengths: Tensor
+) -> Tensor:
+    """Compare a vector with features brought up by mixing, without bringing them up.
+
+    Mixing is linear: the inner products with the mixed features are the mixed inner products, which is one channel.
+
+    Args:
+        render: mixes, [1, 1, h, w] to [1, 1, H, W].
+        features: [1, C, h, w], any dtype, what is mixed.
+        vector: [C], what to compare with.
+        mixed_lengths: [1, 1, H, W], `lengths` of the mixed features.
+
+    Returns:
+        [1, 1, H, W] float32, the cosine in -1..1; 0 where either vector is zero.
+    """
+    check_map("features", features)
+    direction = F.normalize(vector.detach().float(), dim=0, eps=SMALLEST)  # [C]
+    products = torch.einsum("bchw,c->bhw", features.detach().float(), direction).unsqueeze(1)  # [1, 1, h, w]
+    return (render(products) / mixed_lengths.clamp_min(SMALLEST)).clamp(-1, 1)
 
 
 def _cosine(vectors: Tensor, direction: Tensor) -> Tensor:

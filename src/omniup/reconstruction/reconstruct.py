@@ -6,26 +6,33 @@ Everything that is compared mixes the same low-resolution image and features, so
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.cli.report import Report
-from omniup.encoders import Encoding, encode
+from omniup.encoders import Encoding
 from omniup.encoders.preparation import nearest_cells
-from omniup.errors import InputError
 from omniup.evaluation import reconstruction_metrics
-from omniup.upsamplers import Bicubic, Bilinear, GaussianKernels, JointBilateral, UpsampleAnything
+from omniup.mixing import DEFAULT_MEMORY
+from omniup.upsamplers import Bicubic, Bilinear, GaussianKernels, JointBilateral, Progress, UpsampleAnything
 
 Size = tuple[int, int]
+
+Stage: TypeAlias = Callable[[str], AbstractContextManager[None]]
+"""Is told the name of each stage, and surrounds it."""
 
 LONGEST = 512
 """The longest side, in pixels, that a photograph keeps unless the user says otherwise."""
 
 SSIM_WINDOW = 11
 """No side may be shorter, in pixels."""
+
+WORTHWHILE = 0.1
+"""The gain, in dB, below which a fit has hardly changed the picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +44,7 @@ class Reconstruction:
         cells: [1, 3, h, w], its low-resolution version.
         encoding: features [1, C, h, w] and where they come from.
         kernels: fitted to the image.
+        fixed: the kernels that they are compared with.
         confidence: [1, 1, H, W], of the fitted kernels.
         images: reconstructions [1, 3, H, W] by the way they were made: bilinear, bicubic, fixed, fitted.
         features: [1, C, H, W] likewise, without bicubic.
@@ -47,6 +55,7 @@ class Reconstruction:
     cells: Tensor
     encoding: Encoding
     kernels: GaussianKernels
+    fixed: GaussianKernels
     confidence: Tensor
     images: dict[str, Tensor]
     features: dict[str, Tensor]
@@ -59,7 +68,15 @@ class Reconstruction:
 
 
 def reconstruct(
-    image: Tensor, method: UpsampleAnything, *, stride: int, encoder: str, memory: int, report: Report
+    image: Tensor,
+    method: UpsampleAnything,
+    *,
+    stride: int,
+    encode: Callable[[Tensor, Size], Encoding],
+    baseline: JointBilateral | None = None,
+    stage: Stage,
+    progress: Callable[[Progress], None] | None = None,
+    memory: int = DEFAULT_MEMORY,
 ) -> Reconstruction:
     """Fit kernels to an image, and bring its low-resolution version and its features up in four ways.
 
@@ -67,48 +84,46 @@ def reconstruct(
         image: [1, 3, H, W] with sides that the stride divides.
         method: what to fit with.
         stride: pixels per cell.
-        encoder: the name of what makes the features.
+        encode: makes features [1, C, h, w] of the image for a grid (h, w).
+        baseline: the fixed kernels to compare with; by default those of the demo's specification.
+        stage: is told the stages: encode, fit, render image, render features, confidence, metrics.
+        progress: is called before each step of the fit; what it raises ends the job.
         memory: bytes of working space.
-        report: is told the stages.
-
-    Raises:
-        InputError: there is no such encoder, or it cannot be had.
     """
     size = image.shape[2], image.shape[3]
     grid = size[0] // stride, size[1] // stride
     cells = method.cell_image(image, grid)
-    with report.stage("encode"):
-        try:
-            encoding = encode(image, encoder, grid=grid)
-        except InputError as error:
-            raise InputError(f"--encoder {encoder}: {error}") from error
-    with report.stage("fit"), report.fitting(method.iterations) as progress:
+    with stage("encode"):
+        encoding = encode(image, grid)
+    with stage("fit"):
         kernels = method.fit(image, grid, progress=progress, memory=memory)
 
+    fixed = (baseline or JointBilateral()).kernels(image, grid)
     ways: dict[str, Callable[[Tensor], Tensor]] = {
         "bilinear": partial(Bilinear(), image),
         "bicubic": partial(Bicubic(), image),
-        "fixed": partial(JointBilateral().kernels(image, grid).render, memory=memory),
+        "fixed": partial(fixed.render, memory=memory),
         "fitted": partial(kernels.render, memory=memory),
     }
-    with report.stage("render image"):
+    with stage("render image"):
         images = {way: render(cells) for way, render in ways.items()}
-    with report.stage("render features"):
+    with stage("render features"):
         features = {way: ways[way](encoding.features) for way in ("bilinear", "fixed", "fitted")}
-    with report.stage("confidence"):
+    with stage("confidence"):
         confidence = kernels.confidence(memory=memory)
-    with report.stage("metrics"):
+    with stage("metrics"):
         metrics = {way: reconstruction_metrics(made, image) for way, made in images.items()}
-    return Reconstruction(image, cells, encoding, kernels, confidence, images, features, metrics)
+    return Reconstruction(image, cells, encoding, kernels, fixed, confidence, images, features, metrics)
 
 
-def working_image(image: Tensor, stride: int, longest: int | None) -> Tensor:
+def working_image(image: Tensor, stride: int, longest: int | None, *, square: bool = False) -> Tensor:
     """Resize an image [1, 3, H, W] so that the stride divides both sides and the proportions stay, as nearly as can be.
 
     Args:
         image: in 0..1.
         stride: in pixels.
         longest: of the sides afterwards, in pixels, to the nearest multiple; None for the image's own, up to `LONGEST`.
+        square: give up the proportions and make both sides the longest.
 
     Returns:
         [1, 3, H', W'], of 256 levels, so that a PNG holds it exactly.
@@ -116,7 +131,8 @@ def working_image(image: Tensor, stride: int, longest: int | None) -> Tensor:
     longest = longest or min(max(image.shape[2:]), LONGEST)
     scale = longest / max(image.shape[2:])
     least = -(-SSIM_WINDOW // stride)
-    height, width = (stride * max(least, nearest_cells(round(scale * side), stride)) for side in image.shape[2:])
+    wanted = (longest, longest) if square else (round(scale * side) for side in image.shape[2:])
+    height, width = (stride * max(least, nearest_cells(side, stride)) for side in wanted)
     if image.shape[2:] != (height, width):
         image = F.interpolate(image, (height, width), mode="bilinear", antialias=True)
     return (255 * image).round().clamp(0, 255) / 255

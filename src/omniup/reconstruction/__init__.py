@@ -1,0 +1,6 @@
+"""The main job, which the command line and the web demo share: a photograph brought back from its low resolution."""
+
+from omniup.reconstruction.panels import TITLES, alone, panels
+from omniup.reconstruction.reconstruct import SSIM_WINDOW, WORTHWHILE, Reconstruction, reconstruct, working_image
+
+__all__ = ["SSIM_WINDOW", "TITLES", "WORTHWHILE", "Reconstruction", "alone", "panels", "reconstruct", "working_image"]

@@ -1,0 +1,62 @@
+"""What there is to see of a reconstruction: its panels, by name, on scales that make them comparable."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from omniup.reconstruction.reconstruct import Reconstruction
+from omniup.upsamplers import GaussianKernels
+from omniup.visualize import Panel, error_map, heat_map, limits_of, parameter_panels, pca_rgb, to_picture
+from omniup.visualize.colours import DEFAULT_COLOURS
+
+TITLES = {"bilinear": "bilinear", "bicubic": "bicubic", "fixed": "fixed joint bilateral", "fitted": "fitted kernels"}
+
+
+def panels(made: Reconstruction) -> dict[str, Panel]:
+    """Make the panels of a reconstruction.
+
+    Returns:
+        By name: original, low_resolution; each way of bringing it up, and error_WAY; confidence;
+        features_low_resolution and features_WAY; the kernels' four parameters.
+    """
+    errors = {way: error_map(image, made.image) for way, image in made.images.items()}
+    _, worst = _limits(*(errors[way] for way in ("fixed", "fitted")))
+    found = {"original": Panel("original", made.image), "low_resolution": Panel("low resolution", made.cells)}
+    for way, image in made.images.items():
+        found[way] = Panel(f"{TITLES[way]}, {made.metrics[way]['psnr_recon']:.2f} dB", image)
+    for way, error in errors.items():
+        found[f"error_{way}"] = Panel(f"error of {TITLES[way]}", error, limits=(0, worst), unit="L1")
+    found["confidence"] = Panel("confidence of the fitted kernels", made.confidence, limits=(0, 1), colours="viridis")
+
+    low, *high = pca_rgb(made.encoding.features, *made.features.values())
+    found["features_low_resolution"] = Panel("features, low resolution", low)
+    for way, colours in zip(made.features, high, strict=True):
+        found[f"features_{way}"] = Panel(f"features, {TITLES[way]}", colours)
+    return found | _parameters(made.kernels)
+
+
+def alone(panel: Panel) -> Image.Image:
+    """Draw a panel by itself, pixel for pixel."""
+    assert isinstance(panel.image, Tensor)
+    if panel.image.shape[1] == 1:
+        return heat_map(panel.image, panel.limits, panel.colours or DEFAULT_COLOURS)
+    return to_picture(panel.image)
+
+
+def _parameters(kernels: GaussianKernels) -> dict[str, Panel]:
+    maps = {name: getattr(kernels, name) for name in ("sigma_x", "sigma_y", "theta", "sigma_r")}
+    found = dict(zip(maps, parameter_panels(**maps), strict=True))
+    limits = {"sigma_r": _limits(maps["sigma_r"])} | dict.fromkeys(
+        ("sigma_x", "sigma_y"), _limits(maps["sigma_x"], maps["sigma_y"])
+    )
+    return found | {name: dataclasses.replace(found[name], limits=limits[name]) for name in limits}
+
+
+def _limits(*maps: Tensor) -> tuple[float, float]:
+    """Find limits that maps share; the greatest hundredth lies above, or it would leave the others in the dark."""
+    values, _ = torch.cat([map.flatten() for map in maps]).sort()
+    return limits_of(values[: max(1, int(0.99 * len(values)))])

@@ -1,0 +1,47 @@
+"""Labels and class probabilities: what is mixed is the probability of each class, and the likeliest class wins.
+
+Mixing the numbers of labels, or their colours, would invent classes that are not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from omniup.upsamplers.base import Size
+
+
+def likeliest(
+    render: Callable[[Tensor], Tensor],
+    classes: int,
+    probabilities: Callable[[Tensor], Tensor],
+    size: Size,
+    *,
+    memory: int,
+) -> Tensor:
+    """Find the likeliest class of each pixel, a few classes at a time.
+
+    Args:
+        render: mixes, [1, K, h, w] to [1, K, H, W].
+        classes: how many there are.
+        probabilities: gives those of some classes, [k] whole numbers, as [1, k, h, w].
+        size: (H, W) of the result, in pixels.
+        memory: bytes that the mixed probabilities of the classes may take at a time.
+
+    Returns:
+        [1, 1, H, W] int64, the first of those that are equally likely.
+    """
+    at_once = max(1, memory // (4 * size[0] * size[1]))
+    best = place = None
+    for part in torch.arange(classes).split(at_once):
+        value, likely = render(probabilities(part)).max(dim=1, keepdim=True)  # [1, 1, H, W] each
+        likely = likely + int(part[0])
+        if best is None or place is None:
+            best, place = value, likely
+        else:
+            place = torch.where(value > best, likely, place)
+            best = torch.maximum(best, value)
+    assert place is not None  # as long as there is a class
+    return place
