@@ -1,4 +1,7 @@
 import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command does, before torch is imported
+
 from pathlib import Path
 
 import hypothesis

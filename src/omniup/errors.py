@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from types import ModuleType
 
 
@@ -35,3 +36,9 @@ def optional_import(module: str, *, extra: str) -> ModuleType:
             raise  # the package is there and something that it needs is not: its own message says more
         message = f'{package} is needed for this and is not installed: pip install "omniup[{extra}]"'
         raise MissingPackageError(message) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Recognise a lack of memory by its words: on a CPU and on Apple's GPUs, torch raises a plain RuntimeError."""
+    words = r"out of memory|not enough memory|can't allocate memory"
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(re.search(words, str(error))))

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from omniup import GaussianKernels
-from omniup.reconstruction import SSIM_WINDOW, working_image
 from omniup.evaluation import psnr
 from omniup.files import image_tensor, read_image
+from omniup.reconstruction import SSIM_WINDOW, working_image
 
 QUICK = ("--size", 96, "--iters", 4)
 PICTURES = {

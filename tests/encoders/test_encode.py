@@ -11,7 +11,7 @@ from omniup.errors import InputError, MissingPackageError
 
 def test_every_encoder_has_a_name_and_one_line():
     listed = encoders()
-    assert list(listed) == ["projection", "resnet18_layer2", "timm:NAME"]
+    assert list(listed) == ["mask2former", "projection", "resnet18_layer2", "timm:NAME"]
     assert all(line and "\n" not in line for line in listed.values())
 
 
@@ -37,12 +37,13 @@ def test_an_unknown_name_is_refused_with_the_list(image, name):
     with pytest.raises(InputError, match=r"^name: ") as refusal:
         encode(image, name)
     if name != "timm:NAME:":  # which is a name for timm to refuse
-        assert "projection, resnet18_layer2, timm:NAME" in str(refusal.value)
+        assert "mask2former, projection, resnet18_layer2, timm:NAME" in str(refusal.value)
 
 
 @pytest.mark.parametrize(
     ("name", "setting", "accepted"),
     [
+        ("mask2former", "weights", "model, resolution, offline"),
         ("projection", "layer", "channels, stride, seed"),
         ("resnet18_layer2", "channels", "weights"),
         ("timm:test_vit", "weights", "pretrained, layer"),
@@ -109,7 +110,9 @@ def test_importing_the_room_imports_no_optional_package():
 
 
 @pytest.mark.parametrize(
-    ("name", "package"), [("timm:test_vit", "timm"), ("resnet18_layer2", "torchvision.models")], ids=str
+    ("name", "package"),
+    [("mask2former", "transformers"), ("timm:test_vit", "timm"), ("resnet18_layer2", "torchvision.models")],
+    ids=str,
 )
 def test_a_missing_package_says_how_to_install_it(image, name, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)

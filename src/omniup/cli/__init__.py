@@ -6,6 +6,7 @@ imports what it works with when it runs.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from omniup import __version__
 from omniup.cli import about, kernels
 from omniup.cli.errors import guarded
 from omniup.cli.reconstruct import reconstruct
+from omniup.cli.serve import serve
 from omniup.cli.upsample import upsample
 
 app = typer.Typer(
@@ -24,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
-for command in (upsample, kernels.fit, kernels.render, reconstruct, about.methods, about.encoders, about.info):
+for command in (upsample, kernels.fit, kernels.render, reconstruct, serve, about.methods, about.encoders, about.info):
     app.command()(command)
 
 
@@ -46,5 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: without the program's name; by default those of the process.
     """
+    # Threads that wait are to sleep: where something else is busy too, those that spin make a fit a hundred times
+    # slower. OpenMP asks for this once, when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     command = typer.main.get_command(app)
     sys.exit(guarded(partial(command.main, args=arguments, prog_name="omniup", standalone_mode=False)))

@@ -5,7 +5,6 @@ A refusal has the exit status 2, an interrupt 130. Everything else is a defect o
 
 from __future__ import annotations
 
-import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 import typer
 
 from omniup.cli.interrupts import patient_interrupts
-from omniup.errors import InputError
+from omniup.errors import InputError, is_out_of_memory
 
 REFUSED = 2
 INTERRUPTED = 130
@@ -43,7 +42,7 @@ def guarded(run: Callable[[], Any]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except Exception as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return _refuse("out of memory: a smaller --memory, a smaller image or size, or fewer channels need less")
     if status == INTERRUPTED:  # which typer returns for Ctrl-C
@@ -65,9 +64,3 @@ def _say(message: str) -> None:
     line = " ".join(message.split())
     escaped = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
     print(f"omniup: {escaped}", file=sys.stderr)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Recognise it by its words: on a CPU and on Apple's GPUs, torch raises a plain RuntimeError."""
-    words = r"out of memory|not enough memory|can't allocate memory"
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(re.search(words, str(error))))

@@ -19,7 +19,7 @@ from omniup.cli.inputs import source
 from omniup.cli.outputs import Target
 from omniup.cli.report import Report
 from omniup.files import read_labels, read_palette, read_signal, write_image
-from omniup.upsamplers.voting import likeliest
+from omniup.upsamplers.voting import likeliest, votes
 
 Render: TypeAlias = Callable[[Tensor], Tensor]
 """Mixes: [B, C, h, w] to [B, C, H, W]."""
@@ -81,12 +81,8 @@ class Labels:
             size: (H, W).
             memory: bytes that the probabilities of all labels may take at a time.
         """
-        place = likeliest(render, len(self.known), self._probabilities, size, memory=memory)
+        place = likeliest(render, len(self.known), votes(self.map), size, memory=memory)
         return self.known[place]
-
-    def _probabilities(self, places: Tensor) -> Tensor:
-        """Of some labels, [k] places in `known`: [1, k, h, w], each 0 or 1."""
-        return (self.map == places.to(self.map).view(1, -1, 1, 1)).float()
 
     def check(self, target: Target, report: Report) -> None:
         """Refuse a target that cannot hold them."""

@@ -7,7 +7,7 @@ file. Everything written to a path is written atomically.
 
 from omniup.files.atomic import atomic_write
 from omniup.files.images import MAX_PIXELS, image_tensor, read_image, write_image
-from omniup.files.samples import SAMPLES, sample_image
+from omniup.files.samples import SAMPLES, SampleProbabilities, sample_image, sample_probabilities
 from omniup.files.signals import holds_labels, read_labels, read_palette, read_signal, write_signal
 from omniup.files.sources import MAX_BYTES, Source
 from omniup.files.tensors import read_tensors, write_tensors
@@ -16,6 +16,7 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "SAMPLES",
+    "SampleProbabilities",
     "Source",
     "atomic_write",
     "holds_labels",
@@ -26,6 +27,7 @@ __all__ = [
     "read_signal",
     "read_tensors",
     "sample_image",
+    "sample_probabilities",
     "write_image",
     "write_signal",
     "write_tensors",

@@ -1,10 +1,20 @@
-"""Sample photographs that come with scikit-image: free to use (public domain or CC0), on every user's machine."""
+"""Sample photographs that come with scikit-image: free to use (public domain or CC0), on every user's machine.
+
+And class probabilities of one of them, to try what mixes classes.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from omniup.errors import InputError
+from omniup.files.images import image_tensor
 
 #: What there is: a cup on a table, a cat, a portrait, a launch.
 SAMPLES = ("coffee", "chelsea", "astronaut", "rocket")
@@ -21,3 +31,33 @@ def sample_image(name: str = "coffee") -> Image.Image:
     from skimage import data  # here, since few calls need it and it is slow to import
 
     return Image.fromarray(getattr(data, name)())
+
+
+@dataclass(frozen=True, eq=False)
+class SampleProbabilities:
+    """Class probabilities of a photograph.
+
+    Attributes:
+        image: [1, 3, H, W] in 0..1.
+        probabilities: [1, K, h, w], sums of 1 over K.
+        classes: the K names.
+        source: where they come from.
+    """
+
+    image: Tensor
+    probabilities: Tensor
+    classes: tuple[str, ...]
+    source: str
+
+
+def sample_probabilities() -> SampleProbabilities:
+    """Eight classes of the sample `astronaut`, on a grid of 32 × 32; tools/class_probabilities.py made them."""
+    with np.load(Path(__file__).with_name("class_probabilities.npz"), allow_pickle=False) as arrays:
+        probabilities = torch.from_numpy(arrays["probabilities"]).float()  # [1, K, h, w]
+        classes = tuple(str(name) for name in arrays["classes"])
+    return SampleProbabilities(
+        image_tensor(sample_image("astronaut")),
+        probabilities / probabilities.sum(1, keepdim=True),  # they are kept in float16
+        classes,
+        "a small network trained on strokes drawn on this photograph",
+    )

@@ -63,6 +63,13 @@ class Window:
             if self.shape != "disc":
                 raise InputError(f"window_sigmas is {self.sigmas!r}: accepted for discs only, and this is a square")
 
+    @property
+    def cells(self) -> int:
+        """How many cells lie in the window, away from the border."""
+        steps = range(-self.radius, self.radius + 1)
+        limit = self.radius**2 if self.shape == "disc" else 2 * self.radius**2
+        return sum(x * x + y * y <= limit for x in steps for y in steps)
+
     def windows(self, size: Size, grid: Size) -> Windows:
         """Lay the windows out for an output (H, W) and a grid (h, w)."""
         return _windows(self.shape, size, grid, self.radius)

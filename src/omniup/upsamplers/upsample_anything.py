@@ -204,6 +204,11 @@ class UpsampleAnything:
         return F.interpolate(guidance, grid, mode=self.downsample)
 
     @property
+    def cells(self) -> int:
+        """How many cells a pixel may draw from, away from the border."""
+        return self._window.cells
+
+    @property
     def _window(self) -> Window:
         return Window(self.window, self.radius, self.window_sigmas)
 

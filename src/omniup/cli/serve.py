@@ -1,0 +1,45 @@
+"""`omniup serve`: the demo in a browser."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from omniup.cli import options
+from omniup.errors import optional_import
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0 for any that is free.")] = 8000,
+    device: options.Device = "auto",
+    queue: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Requests that may wait.")] = 16,
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Cores that a fit on the CPU may use; by default all.")
+    ] = None,
+    mask2former: Annotated[
+        str, typer.Option(metavar="REPOSITORY|DIR", help="The segmentation network: of the hub, or a local folder.")
+    ] = "facebook/mask2former-swin-tiny-ade-semantic",
+    offline: Annotated[bool, typer.Option("--offline", help="Never look for that network on the network.")] = False,
+    open_browser: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
+) -> None:
+    """Serve the demo as a web page: see test-time optimisation at work, bring your own picture and signal.
+
+    For example: omniup serve --open
+    """
+    optional_import("fastapi", extra="web")
+
+    from omniup.web import Settings
+    from omniup.web import serve as start
+
+    settings = Settings(
+        device=options.pick_device(device).type,  # type: ignore[arg-type]  # one of cpu, cuda and mps
+        queue=queue,
+        threads=threads,
+        mask2former=mask2former,
+        offline=offline,
+    )
+    start(settings, host=host, port=port, open_browser=open_browser)

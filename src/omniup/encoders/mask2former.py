@@ -1,0 +1,221 @@
+"""Class probabilities from Mask2Former, a segmentation network of transformers: what every pixel shows, coarsely.
+
+The weights come from a local folder, from the cache of the Hugging Face hub, or else from the hub itself. A folder is
+data and nothing more: settings are JSON, weights are safetensors, read by our own reader, and transformers is handed
+both; so nothing is unpickled, no code of a repository runs, and only `_folder` ever asks the network for anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from omniup.encoders.base import Encoding, register
+from omniup.encoders.preparation import check_request, nearest_cells, normalise, to_grid
+from omniup.encoders.weights import read_state_dict, seeded, summary
+from omniup.errors import InputError, optional_import
+
+_SETTINGS, _PREPROCESSING, _WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
+_ACCEPTED = f"a folder with {_SETTINGS} and {_WEIGHTS}, as `save_pretrained` writes it"
+
+_STRIDE = 32  # of Swin's last stage
+_RESOLUTIONS = (32, 2048)
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation
+
+_TIMEOUT = 3.0  # seconds without an answer after which the hub counts as out of reach
+
+
+@register("mask2former", "class probabilities from Mask2Former, trained on the 150 classes of ADE20K (transformers)")
+class Mask2Former:
+    """transformers' Mask2Former for semantic segmentation.
+
+    The own grid is that of the network's masks, a quarter of the resized image's sides. The image is resized as a
+    whole, neither padded nor cropped, so that the cells cover it exactly.
+
+    Args:
+        model: a repository of the Hugging Face hub, or a local folder that `save_pretrained` has written.
+        resolution: the longest side in pixels at which the network sees the image, 32 to 2048; both sides are rounded
+            to the nearest multiple of 32.
+        offline: take weights that are on this machine only, as the environment variable HF_HUB_OFFLINE does.
+
+    Attributes:
+        classes: the names of the K classes, in the order of the features' channels.
+        weights: what was used, in plain words.
+
+    Raises:
+        InputError: `resolution` is out of range, the weights cannot be had, or they are not Mask2Former's.
+        MissingPackageError: transformers is not installed.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "facebook/mask2former-swin-tiny-ade-semantic",
+        resolution: int = 256,
+        offline: bool = False,
+    ) -> None:
+        least, most = _RESOLUTIONS
+        if not least <= resolution <= most:
+            raise InputError(f"resolution: is {resolution}; accepted: {least} to {most}")
+        self.resolution = resolution
+        transformers = optional_import("transformers", extra="features")
+        folder = _folder(str(model), offline)
+        self._model = _load(transformers, folder)
+        self._mean, self._std = _normalisation(folder / _PREPROCESSING)
+        names: dict[int, str] = self._model.config.id2label
+        self.classes = tuple(names[index] for index in sorted(names))
+        self.weights = f"read from {model}" if folder == Path(model) else f"Hugging Face {model}"
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor, grid: tuple[int, int] | None = None) -> Encoding:
+        """Compute the class probabilities of an image.
+
+        Args:
+            image: [B, 3, H, W], floating point in 0..1.
+            grid: the wanted (h, w), to which the probabilities are brought by averaging, or bilinearly where it is
+                finer; None means the own grid.
+
+        Returns:
+            Features [B, K, h, w] in float32, in 0..1 and with sums of 1 over the K classes.
+
+        Raises:
+            InputError: the image or the grid cannot be accepted.
+        """
+        check_request(image, grid)
+        pixels = normalise(self._resize(image.float()), self._mean, self._std)
+        output = self._model.to(image.device)(pixel_values=pixels)
+        probabilities = _class_probabilities(output.class_queries_logits, output.masks_queries_logits)
+        return Encoding(to_grid(probabilities, grid), "mask2former", self.weights)
+
+    def _resize(self, image: Tensor) -> Tensor:
+        longest = max(image.shape[2:])
+        size = [nearest_cells(side * self.resolution, longest * _STRIDE) * _STRIDE for side in image.shape[2:]]
+        return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def _class_probabilities(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
+    """What each cell shows, from what the queries stand for and which cells they claim.
+
+    Mask2Former scores class k at a cell with Σ_q p_q(k) σ(m_q), where p_q is a softmax over the classes and "nothing",
+    and σ(m_q) is how much query q claims the cell. Scores do not sum to 1: objects are claimed more than once, and some
+    cells by hardly any query. Divided by their sum over k they are a mean of the queries' classes,
+
+        Σ_q w_q p_q(k) / (1 − p_q(nothing))    with    w_q ∝ (1 − p_q(nothing)) σ(m_q),    Σ_q w_q = 1,
+
+    and that is how they are computed here. The weights are a softmax of logarithms, so that a cell that no query
+    claims, whose scores would be 0 / 0, gets the classes of those that deny it least.
+
+    Args:
+        class_logits: [B, Q, K + 1], "nothing" last.
+        mask_logits: [B, Q, h, w].
+
+    Returns:
+        [B, K, h, w], sums of 1 over K.
+    """
+    classes, nothing = class_logits[..., :-1], class_logits[..., -1]  # [B, Q, K] and [B, Q]
+    something = F.logsigmoid(classes.logsumexp(dim=-1) - nothing)  # [B, Q], log (1 − p(nothing))
+    shares = (F.logsigmoid(mask_logits) + something[..., None, None]).softmax(dim=1)  # [B, Q, h, w]
+    return torch.einsum("bqk,bqhw->bkhw", classes.softmax(dim=-1), shares)
+
+
+def _folder(model: str, offline: bool) -> Path:
+    """Find the folder with a model's files: the caller's own, the one in the hub's cache, or a new one there."""
+    if Path(model).is_dir():
+        return Path(model)
+    hub = optional_import("huggingface_hub", extra="features")
+    try:
+        cached = hub.try_to_load_from_cache(model, _WEIGHTS)  # a path, or something else where it has none
+    except ValueError as error:  # it could not be the name of a repository
+        raise InputError(f"model: there is no folder {model!r}; accepted: {_ACCEPTED}, or a hub's USER/NAME") from error
+    if isinstance(cached, str) and Path(cached).with_name(_SETTINGS).is_file():
+        return Path(cached).parent
+    absent = f"model: {model} is neither a folder nor in the hub's cache"
+    if offline:
+        raise InputError(f"{absent}, and `offline` forbids to fetch it; `model` also takes {_ACCEPTED}")
+    try:
+        # One request before anything is downloaded, since that tries each file six times over 23 seconds.
+        hub.model_info(model, timeout=_TIMEOUT)
+        return Path(hub.snapshot_download(model, allow_patterns=[_SETTINGS, _PREPROCESSING, _WEIGHTS]))
+    except Exception as error:  # huggingface_hub lets through what httpx or requests raise
+        reason = f"{hub.constants.ENDPOINT} does not give it ({summary(error)})"
+        raise InputError(f"{absent}, and {reason}; `model` also takes {_ACCEPTED}") from error
+
+
+def _load(transformers: ModuleType, folder: Path) -> Any:
+    """Build the network of a folder, on the CPU."""
+    settings = _read_json(folder / _SETTINGS)
+    backbone = settings.get("backbone_config")
+    kind = settings.get("model_type"), backbone.get("model_type") if isinstance(backbone, dict) else None
+    if kind != ("mask2former", "swin"):
+        raise InputError(f"model: {folder} holds {kind[0]} on {kind[1]}; accepted: mask2former on swin")
+    settings.pop("backbone", None)  # which may name another repository to get the backbone's settings from
+    if not (folder / _WEIGHTS).is_file():
+        raise InputError(f"model: {folder} has no {_WEIGHTS}; accepted: {_ACCEPTED}; pickled weights are not read")
+    state = read_state_dict(folder / _WEIGHTS)
+    try:
+        # Not from the folder: there transformers would also look for adapters, other weights and pickled ones. But not
+        # `load_state_dict` either, since transformers knows what older releases called the weights.
+        with _quiet(transformers), seeded():
+            network, report = transformers.Mask2FormerForUniversalSegmentation.from_pretrained(
+                None,
+                config=transformers.Mask2FormerConfig.from_dict(settings),
+                state_dict=state,
+                torch_dtype=torch.float32,  # by the name that every release knows
+                attn_implementation="eager",  # whatever the settings say, which may name a repository with code
+                ignore_mismatched_sizes=True,  # so as to report them here
+                output_loading_info=True,
+            )
+    except Exception as error:  # wrong settings raise TypeError, KeyError, AttributeError, ImportError …
+        raise InputError(f"model: {folder} cannot be loaded as Mask2Former ({summary(error)})") from error
+    # Parameters that are missing or of another shape have been filled with random numbers; buffers can be made.
+    found = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    if unfit := sorted(found & dict(network.named_parameters()).keys()):
+        raise InputError(f"model: {folder / _WEIGHTS} lacks, or has in another shape, {summary(', '.join(unfit))}")
+    return network.eval()
+
+
+@contextmanager
+def _quiet(transformers: ModuleType) -> Iterator[None]:
+    """Keep transformers' progress bar and its table of missing weights off the terminal."""
+    log = transformers.utils.logging
+    verbosity, bar = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity(log.CRITICAL)
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bar:
+            log.enable_progress_bar()
+
+
+def _normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and the standard deviation that the network was trained with: ImageNet's unless the file says others."""
+    settings = _read_json(path) if path.is_file() else {}
+    mean, std = settings.get("image_mean", _IMAGENET[0]), settings.get("image_std", _IMAGENET[1])
+    try:
+        made = torch.tensor([mean, std])  # [2, 3]
+        usable = made.shape == (2, 3) and made.isfinite().all() and (made[1] > 0).all()
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        usable = False
+    if not usable:
+        found = summary(f"image_mean {mean} and image_std {std}")
+        raise InputError(f"model: {path} has the {found}; accepted: three numbers each, those of image_std above 0")
+    return tuple(mean), tuple(std)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"model: {path} cannot be read ({summary(error)}); accepted: {_ACCEPTED}") from error
+    if not isinstance(held, dict):
+        raise InputError(f"model: {path} holds a {type(held).__name__}; accepted: {_ACCEPTED}")
+    return held

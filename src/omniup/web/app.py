@@ -1,0 +1,306 @@
+"""The HTTP of the demo: routes, and what becomes of errors. What the answers are is in `schemas`."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+from uuid import UUID
+
+from fastapi import FastAPI, File, Form, HTTPException, Query, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import Json
+from sse_starlette import EventSourceResponse
+
+from omniup import __version__
+from omniup.errors import InputError, is_out_of_memory
+from omniup.files import SAMPLES, sample_image
+from omniup.web.jobs import CancelledError, Job, KnownError, QueueFullError
+from omniup.web.runs import Kept
+from omniup.web.schemas import (
+    Health,
+    Options,
+    Problem,
+    Progress,
+    RunAnswer,
+    RunConfig,
+    Segmentation,
+    SimilarityAnswer,
+    SimilarityRequest,
+    UpsampleAnswer,
+    UpsampleConfig,
+)
+from omniup.web.security import Guard
+from omniup.web.service import Service
+from omniup.web.settings import Settings
+from omniup.web.similarity import similarity
+from omniup.web.upsampling import FieldError
+
+STATIC = Path(__file__).with_name("static")
+CHUNK = 2**18
+POLL = 0.05
+"""Seconds between two looks at what a thread has done."""
+OVERHEAD = 2**20
+"""Bytes that a request may take beside its files."""
+
+NOT_KEPT = "this run is not kept here: it is too old, was removed, or never was"
+JSON_ANSWER = "application/json"
+
+Problems = dict[int | str, dict[str, Any]]
+
+
+def _problems(*statuses: int) -> Problems:
+    """Describe the refusals of a route."""
+    meanings = {
+        400: "The body is not what its content type says.",
+        403: "The request comes from a page of another site, or calls this server by a name that is not its own.",
+        404: "There is no such run, or it is not kept any more.",
+        409: "There is a run of this id, or the run was cancelled.",
+        413: "The body is larger than the server accepts.",
+        503: "The queue is full; Retry-After says in how many seconds to try again.",
+    }
+    return {status: {"model": Problem, "description": meanings[status]} for status in (403, *statuses)}
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Make the demo's server.
+
+    Args:
+        settings: how to serve.
+    """
+    settings = settings or Settings()
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        service.warm_up()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(service.close)
+
+    # FastAPI's own pages of documentation load scripts from another host.
+    app = FastAPI(
+        title="OmniUp", version=__version__, description=__doc__, lifespan=life, docs_url=None, redoc_url=None
+    )
+    app.state.service = service
+    _add_runs(app, service)
+    _add_upsampling(app, service)
+    _add_facts(app, service)
+    _add_errors(app)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_middleware(Guard, hosts=settings.hosts, max_bytes=2 * settings.upload_bytes + OVERHEAD)
+    return app
+
+
+def _add_runs(app: FastAPI, service: Service) -> None:
+    @app.post("/api/run", response_model=RunAnswer, responses=_problems(400, 409, 413, 503), tags=["runs"])
+    async def run(
+        request: Request,
+        image: Annotated[UploadFile, File(description="PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM.")],
+        config: Annotated[
+            Json[RunConfig] | None,
+            Form(
+                description="A `RunConfig` as JSON.",
+                examples=["{}", '{"size": 224, "stride": 14, "preset": "paper"}'],
+            ),
+        ] = None,
+    ) -> Response:
+        """Fit kernels to a picture, bring it and its features up in every way, and compare."""
+        picture = await _content(image, "image", service)
+        return await _finished(request, service, await service.submit_run(config or RunConfig(), picture))
+
+    @app.get(
+        "/api/progress/{run_id}",
+        response_class=EventSourceResponse,
+        responses=_problems(404)
+        | {200: {"description": "Events, whose data are `Progress` as JSON.", "content": {"text/event-stream": {}}}},
+        tags=["runs"],
+    )
+    async def progress(run_id: UUID) -> EventSourceResponse:
+        """Follow a run, from its beginning. A run that is not there yet is waited for, some seconds."""
+        for _ in range(1 + round(service.settings.patience / POLL)):
+            if job := service.jobs.find(run_id):
+                return EventSourceResponse(_events(job))
+            await asyncio.sleep(POLL)
+        raise HTTPException(404, "there is no run of this id")
+
+    @app.delete("/api/runs/{run_id}", status_code=204, responses=_problems(404), tags=["runs"])
+    async def delete(run_id: UUID) -> None:
+        """Cancel a run, at its next step, or remove what is kept of it."""
+        if not service.jobs.cancel(run_id) and not service.runs.remove(run_id):
+            raise HTTPException(404, NOT_KEPT)
+
+    @app.get(
+        "/api/runs/{run_id}/files/{name}",
+        response_class=Response,
+        responses=_problems(404) | {200: {"content": {"application/octet-stream": {}}, "description": "The file."}},
+        tags=["runs"],
+    )
+    async def file(run_id: UUID, name: str) -> Response:
+        """Get a file of a run: its `files` has the names."""
+        kept = service.runs.find(run_id)
+        if kept is None or name not in kept.makers:
+            raise HTTPException(404, NOT_KEPT)
+        try:
+            opened = await service.quickly(kept.open, name)
+        except FileNotFoundError as error:
+            raise HTTPException(404, NOT_KEPT) from error
+        picture = name.endswith(".png")
+        headers = {"Content-Length": str(opened.seek(0, io.SEEK_END)), "Cache-Control": "private, max-age=600"}
+        if not picture:
+            headers["Content-Disposition"] = f'attachment; filename="{name}"'
+        opened.seek(0)
+        kind = "image/png" if picture else "application/octet-stream"
+        return StreamingResponse(_chunks(opened), headers=headers, media_type=kind)
+
+    @app.post("/api/similarity", responses=_problems(404), tags=["runs"])
+    async def similar(wanted: SimilarityRequest) -> SimilarityAnswer:
+        """Compare the features at one pixel of a run with those of all others."""
+        kept: Kept | None = service.runs.find(wanted.run_id)
+        if kept is None or kept.comparison is None:
+            raise HTTPException(404, NOT_KEPT)
+        try:
+            return await service.quickly(similarity, kept.comparison, wanted)
+        except InputError as error:
+            raise FieldError("x", error) from error
+
+
+def _add_upsampling(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/api/upsample", response_model=UpsampleAnswer, responses=_problems(400, 409, 413, 503), tags=["upsampling"]
+    )
+    async def upsample(
+        request: Request,
+        image: Annotated[UploadFile, File(description="The image that the signal was computed from.")],
+        signal: Annotated[UploadFile, File(description="[C, h, w] or [h, w]: .npy, .npz, .safetensors or a picture.")],
+        config: Annotated[
+            Json[UpsampleConfig] | None,
+            Form(description="An `UpsampleConfig` as JSON.", examples=["{}", '{"method": "bilinear"}']),
+        ] = None,
+    ) -> Response:
+        """Bring one's own signal to the resolution of one's own image."""
+        picture, numbers = await _content(image, "image", service), await _content(signal, "signal", service)
+        job = await service.submit_upsampling(config or UpsampleConfig(), picture, numbers)
+        return await _finished(request, service, job)
+
+    @app.get("/api/segmentation/example", response_model=Segmentation, responses=_problems(), tags=["upsampling"])
+    async def example() -> Response:
+        """Class probabilities of a bundled photograph, brought up."""
+        return Response(await service.quickly(lambda: service.example), media_type=JSON_ANSWER)
+
+
+def _add_facts(app: FastAPI, service: Service) -> None:
+    @app.api_route("/", methods=["GET", "HEAD"], response_class=FileResponse, include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html")
+
+    @app.get("/api/options", responses=_problems(), tags=["facts"])
+    async def options() -> Options:
+        """Tell what there is to choose from, and within which limits."""
+        return service.options()
+
+    @app.get("/api/health", responses=_problems(), tags=["facts"])
+    async def health() -> Health:
+        """Tell how the server is."""
+        return service.health()
+
+    @app.get(
+        "/api/samples/{name}",
+        response_class=Response,
+        responses=_problems(404) | {200: {"content": {"image/jpeg": {}}, "description": "The photograph."}},
+        tags=["facts"],
+    )
+    async def sample(
+        name: str, size: Annotated[int | None, Query(ge=16, le=1024, description="Of the longer side.")] = None
+    ) -> Response:
+        """Get one of the photographs that come along."""
+        if name not in SAMPLES:
+            raise HTTPException(404, f"accepted are {', '.join(SAMPLES)}")
+        content = await service.quickly(_jpeg, name, size)
+        return Response(content, media_type="image/jpeg", headers={"Cache-Control": "public, max-age=86400"})
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        """Name the fields; what was sent is not sent back."""
+        return _unprocessable([(each["loc"], each["msg"], each["type"]) for each in error.errors()])
+
+    @app.exception_handler(FieldError)
+    async def refused(_: Request, error: FieldError) -> JSONResponse:
+        return _unprocessable([(("body", *error.field.split(".")), str(error), "value_error")])
+
+    @app.exception_handler(QueueFullError)
+    async def busy(_: Request, error: QueueFullError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 503, {"Retry-After": str(error.seconds)})
+
+    @app.exception_handler(KnownError)
+    async def known(_: Request, error: KnownError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 409)
+
+    @app.exception_handler(CancelledError)
+    async def cancelled(_: Request, error: CancelledError) -> JSONResponse:
+        return JSONResponse({"detail": "cancelled"}, 409)
+
+
+def _unprocessable(problems: list[tuple[tuple[Any, ...], str, str]]) -> JSONResponse:
+    return JSONResponse(
+        {"detail": [{"loc": [*where], "msg": what, "type": kind} for where, what, kind in problems]}, 422
+    )
+
+
+async def _content(file: UploadFile, field: str, service: Service) -> bytes:
+    """Read an upload."""
+    most = service.settings.upload_bytes
+    if (file.size or 0) > most:
+        raise FieldError(field, f"{field} has {file.size} bytes: accepted are up to {most}")
+    return await file.read()
+
+
+async def _finished(request: Request, service: Service, job: Job) -> Response:
+    """Wait for a job, and end it where the browser goes away."""
+    future = asyncio.wrap_future(job.future)
+    while not future.done():
+        await asyncio.wait({future}, timeout=2 * POLL)
+        if not future.done() and await request.is_disconnected():
+            service.jobs.cancel(job.id)
+    try:
+        return Response(future.result(), media_type=JSON_ANSWER)
+    except InputError as error:  # what only the computation finds out, such as a fit that diverges
+        raise FieldError("config", error) from error
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise FieldError("config", "out of memory: accepted are a smaller size and fewer channels") from error
+
+
+async def _events(job: Job) -> AsyncIterator[dict[str, str]]:
+    sent = 0
+    while True:
+        events: list[Progress] = job.events[sent:]
+        for event in events:
+            yield {"data": event.model_dump_json(exclude_none=True)}
+        sent += len(events)
+        if events and events[-1].stage in ("done", "failed", "cancelled"):
+            return
+        await asyncio.sleep(POLL)
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+def _jpeg(name: str, size: int | None) -> bytes:
+    picture, file = sample_image(name), io.BytesIO()
+    if size is not None:
+        picture.thumbnail((size, size))
+    picture.save(file, format="JPEG", quality=90 if size is None else 80)
+    return file.getvalue()

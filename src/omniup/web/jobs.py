@@ -1,0 +1,225 @@
+"""Work for a device: a thread each, a short queue, progress to watch, and an end at the next step when cancelled.
+
+Event loop and threads meet in two places only: a job's future, and its list of events, which only grows.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+from uuid import UUID
+
+import torch
+
+from omniup.web.schemas import Progress
+
+logger = logging.getLogger(__name__)
+
+REMEMBERED = 64
+"""Jobs that are over and can still be asked for their events."""
+
+
+class CancelledError(Exception):
+    """Nobody wants the result any more."""
+
+
+class KnownError(Exception):
+    """There is a run of this id already."""
+
+    def __init__(self, id: UUID) -> None:
+        super().__init__(f"there is a run {id} already: accepted is a new id, or none")
+
+
+class QueueFullError(Exception):
+    """More is waiting than the queue holds.
+
+    Attributes:
+        seconds: until there may be room.
+    """
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"the queue is full; there may be room in {seconds} s")
+        self.seconds = seconds
+
+
+class Job:
+    """What one request wants done.
+
+    Args:
+        id: the run's.
+        work: is called with this job, in the worker's thread.
+
+    Attributes:
+        events: of its progress so far; the last is `done`, `failed` or `cancelled`.
+        future: its result.
+    """
+
+    def __init__(self, id: UUID, work: Callable[[Job], Any]) -> None:
+        self.id = id
+        self.events: list[Progress] = []
+        self.future: Future[Any] = Future()
+        self._work = work
+        self._cancelled = threading.Event()
+
+    def tell(self, event: Progress) -> None:
+        """Add an event.
+
+        Raises:
+            CancelledError: the job is to end here.
+        """
+        if self._cancelled.is_set():
+            raise CancelledError
+        self.events.append(event)
+
+    def cancel(self) -> None:
+        """End the job at its next step."""
+        self._cancelled.set()
+
+    def run(self) -> None:
+        """Do the work, and settle the future whatever happens."""
+        try:
+            if self._cancelled.is_set():
+                raise CancelledError
+            result = self._work(self)
+        except BaseException as error:
+            if isinstance(error, CancelledError):
+                self.events.append(Progress(stage="cancelled"))
+            else:
+                self.events.append(Progress(stage="failed", message=str(error) or type(error).__name__))
+            self.future.set_exception(error)
+        else:
+            self.events.append(Progress(stage="done"))
+            self.future.set_result(result)
+
+
+class Worker:
+    """The one thread that computes on a device.
+
+    Args:
+        capacity: jobs that may wait.
+        threads: of torch, for this thread; None leaves them as they are.
+    """
+
+    def __init__(self, capacity: int, threads: int | None = None) -> None:
+        self.capacity = capacity
+        self.running: Job | None = None
+        self._threads = threads
+        self._waiting: collections.deque[Job] = collections.deque()
+        self._seconds: collections.deque[float] = collections.deque([1.0], maxlen=8)  # of the latest jobs
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return len(self._waiting)
+
+    def submit(self, job: Job) -> None:
+        """Put a job in the queue.
+
+        Raises:
+            QueueFullError: there is no room.
+        """
+        with self._changed:
+            if len(self._waiting) >= self.capacity:
+                mean = sum(self._seconds) / len(self._seconds)
+                raise QueueFullError(math.ceil(mean * (1 + self.capacity / 2)))
+            self._waiting.append(job)
+            job.tell(Progress(stage="queued", ahead=len(self._waiting) - (self.running is None)))
+            self._changed.notify()
+
+    def cancel(self, job: Job) -> None:
+        """End a job: now if it waits, at its next step if it runs."""
+        job.cancel()
+        with self._changed:
+            if job not in self._waiting:
+                return
+            self._waiting.remove(job)
+            self._announce()
+        job.run()  # which sees that it is cancelled
+
+    def close(self) -> None:
+        """End everything, and the thread."""
+        with self._changed:
+            self._closed = True
+            waiting = [*self._waiting]
+            self._changed.notify()
+        for job in waiting:
+            self.cancel(job)
+        if running := self.running:
+            running.cancel()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)  # OpenMP's number of threads is each thread's own
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if not self._waiting:
+                    return
+                job = self.running = self._waiting.popleft()
+                self._announce()
+            began = time.perf_counter()
+            job.run()
+            self.running = None
+            self._seconds.append(time.perf_counter() - began)
+            del job  # or its tensors would stay until the next
+
+    def _announce(self) -> None:
+        """Tell those that wait how many are before them."""
+        for ahead, job in enumerate(self._waiting, start=1):
+            job.events.append(Progress(stage="queued", ahead=ahead))
+
+
+class Jobs:
+    """The workers, and every job that is waiting, running, or just over.
+
+    Args:
+        capacities: how many jobs may wait, and how many threads of torch each device gets, by its name.
+    """
+
+    def __init__(self, capacities: dict[str, tuple[int, int | None]]) -> None:
+        self.workers = {device: Worker(*each) for device, each in capacities.items()}
+        self._known: collections.OrderedDict[UUID, tuple[Job, Worker]] = collections.OrderedDict()
+
+    def submit(self, job: Job, device: str) -> None:
+        """Put a job in a device's queue.
+
+        Raises:
+            KnownError: there is a job of this id.
+            QueueFullError: there is no room.
+        """
+        if job.id in self._known:
+            raise KnownError(job.id)
+        worker = self.workers[device]
+        worker.submit(job)
+        self._known[job.id] = job, worker
+        over = [id for id, (known, _) in self._known.items() if known.future.done()]
+        for id in over[: max(0, len(over) - REMEMBERED)]:
+            del self._known[id]
+
+    def find(self, id: UUID) -> Job | None:
+        """The job of this id, if it is known still."""
+        return self._known[id][0] if id in self._known else None
+
+    def cancel(self, id: UUID) -> bool:
+        """End a job; False if there is none of this id, or it is over."""
+        job, worker = self._known.get(id, (None, None))
+        if job is None or worker is None or job.future.done():
+            return False
+        worker.cancel(job)
+        return True
+
+    def close(self) -> None:
+        """End everything."""
+        for worker in self.workers.values():
+            worker.close()

@@ -1,0 +1,64 @@
+"""How fast this machine is, so that the page can say how long a run will take before it is started."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import nullcontext
+
+from omniup.encoders import Projection
+from omniup.files import image_tensor, sample_image
+from omniup.reconstruction import panels, reconstruct, working_image
+from omniup.upsamplers import UpsampleAnything
+from omniup.web.pictures import data_url, drawn
+
+PATIENT = 3.0
+"""Seconds that a first run may take; on a machine that needs more for the usual settings, gentler ones are offered."""
+
+
+class Pace:
+    """What is known of the machine's speed; measured once, and corrected by every run.
+
+    Attributes:
+        pairs_per_second: pixels × window cells × steps that a fit does in a second.
+        overhead_seconds: what a run of 256 × 256 pixels takes beside the fit.
+    """
+
+    def __init__(self) -> None:
+        self.pairs_per_second = 2e8
+        self.overhead_seconds = 1.0
+        self._lock = threading.Lock()
+
+    def measure(self, device: str) -> None:
+        """Do a small run, which also imports and sets up what the first user would have to wait for."""
+        image = working_image(image_tensor(sample_image()), 16, 256, square=True).to(device)
+        method = UpsampleAnything(iterations=10)
+        for _ in range(2):  # the first warms up
+            began = time.perf_counter()
+            made = reconstruct(image, method, stride=16, encode=Projection(), stage=lambda _: nullcontext())
+            for picture in drawn(panels(made), made.kernels.size).values():
+                data_url(picture)
+            taken = time.perf_counter() - began
+        fit = made.kernels.history.seconds["fit"]
+        self.pairs_per_second = image[0, 0].numel() * method.cells * method.iterations / fit
+        self.overhead_seconds = taken - fit
+
+    def learn(self, pixels: int, cells: int, iterations: int, fit: float, rest: float) -> None:
+        """Take a run into account: its size, its window, its steps, and its seconds in the fit and beside it."""
+        with self._lock:
+            if iterations >= 10 and fit > 0:
+                self.pairs_per_second += 0.3 * (pixels * cells * iterations / fit - self.pairs_per_second)
+            self.overhead_seconds += 0.3 * (rest * 65536 / pixels - self.overhead_seconds)
+
+    def seconds(self, size: int, method: UpsampleAnything) -> float:
+        """Estimate a run of size × size pixels."""
+        pairs = size * size * method.cells * method.iterations
+        return self.overhead_seconds * size * size / 65536 + pairs / self.pairs_per_second
+
+    def gentle(self) -> dict[str, int]:
+        """The settings to begin with: none but the usual where those are quick enough here."""
+        for changes in ({}, {"iters": 30}, {"iters": 30, "size": 224}, {"iters": 20, "size": 128}):
+            method = UpsampleAnything.preset("spec", iterations=changes.get("iters", 50))
+            if self.seconds(changes.get("size", 256), method) <= PATIENT:
+                return changes
+        return changes

@@ -1,0 +1,239 @@
+"""`POST /api/run`: fit an image, bring it and its features up in every way, and say how well that went."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from omniup import Progress as FitProgress
+from omniup.encoders import Encoding, Projection, ResNet18Layer2
+from omniup.errors import MissingPackageError
+from omniup.evaluation import edge_spread
+from omniup.reconstruction import WORTHWHILE, Reconstruction, panels, reconstruct
+from omniup.upsamplers import Bilinear, JointBilateral
+from omniup.visualize import lengths
+from omniup.web.jobs import Job
+from omniup.web.pace import Pace
+from omniup.web.pictures import data_url, drawn, parameter_map, scale
+from omniup.web.runs import Comparison, Kept, Maker, Runs, picture_maker, tensor_maker
+from omniup.web.schemas import FeatureScores, Meta, Metrics, Progress, RunAnswer, RunConfig, Scores, SegmentationStatus
+from omniup.web.segmentation import Segmenter, segmentation
+
+logger = logging.getLogger(__name__)
+
+#: The specification's names of what the main job makes.
+PICTURES = {
+    "I_hr": "original",
+    "I_lr": "low_resolution",
+    "I_lr_up_bilinear": "bilinear",
+    "I_lr_up_bicubic": "bicubic",
+    "I_hat_fixed": "fixed",
+    "I_hat_tto": "fitted",
+    "err_abs": "error_fitted",
+    "err_abs_fixed": "error_fixed",
+    "err_abs_bilinear": "error_bilinear",
+    "confidence": "confidence",
+    "feat_lr_pca": "features_low_resolution",
+    "feat_hr_bilinear_pca": "features_bilinear",
+    "feat_hr_fixed_pca": "features_fixed",
+    "feat_hr_gsjbu_pca": "features_fitted",
+    **{name: name for name in ("sigma_x", "sigma_y", "theta", "sigma_r")},
+}
+WAYS = {"bilinear": "bilinear", "bicubic": "bicubic", "fixed": "fixed", "fitted": "gsjbu"}
+PARAMETERS = ("sigma_x", "sigma_y", "theta", "sigma_r")
+STAGES = {"encode": "features", "render image": "render"}  # of the main job's, those that people are told
+
+
+class Extractors:
+    """The encoders that a run may ask for, each built once."""
+
+    def __init__(self) -> None:
+        self._resnet: ResNet18Layer2 | None = None
+
+    def encode(self, image: Tensor, grid: tuple[int, int], *, config: RunConfig) -> Encoding:
+        """Make features; those of the projection, and a word about it, where the others cannot be had."""
+        projection = Projection(config.channels, config.stride)
+        if config.extractor == "projection":
+            return projection(image, grid)
+        try:
+            self._resnet = self._resnet or ResNet18Layer2()
+        except MissingPackageError as error:
+            made = projection(image, grid)
+            return Encoding(made.features, made.encoder, f"{made.weights}, in place of {config.extractor}: {error}")
+        return self._resnet(image, grid)
+
+
+class Stages:
+    """Times the stages of a job, tells of them, and ends it between two of them when it is cancelled."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Surround a stage."""
+        if told := STAGES.get(name, name if name in ("segment", "draw") else None):
+            self.job.tell(Progress(stage=told))
+        began = time.perf_counter()
+        yield
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        self.seconds[name] = time.perf_counter() - began
+
+    def fitting(self, step: FitProgress) -> None:
+        """Tell of a step of the fit."""
+        told = {name: getattr(step, name) for name in ("iteration", "iterations", "loss", "seconds_left")}
+        self.job.tell(Progress(stage="fit", **told))
+
+
+def run(
+    job: Job,
+    config: RunConfig,
+    image: Tensor,
+    *,
+    device: str,
+    extractors: Extractors,
+    segmenter: Segmenter,
+    runs: Runs,
+    pace: Pace,
+) -> bytes:
+    """Do a run.
+
+    Args:
+        job: what it is done for.
+        config: its settings.
+        image: [1, 3, H, W] in 0..1, with sides that the stride divides.
+        device: where to compute.
+        extractors: make the features.
+        segmenter: makes class probabilities.
+        runs: where the run is kept.
+        pace: learns from how long it takes.
+
+    Returns:
+        A `RunAnswer` as JSON.
+    """
+    stage, began = Stages(job), time.perf_counter()
+    method = config.method
+    made = reconstruct(
+        image.to(device),
+        method,
+        stride=config.stride,
+        encode=partial(extractors.encode, config=config),
+        baseline=JointBilateral(config.sigma, config.sigma, 0.0, config.sigma_r, _baseline_radius(config)),
+        stage=stage,
+        progress=stage.fitting,
+    )
+    size = made.kernels.size
+    with stage("segment"):
+        status, segments = SegmentationStatus(state="off", message="was not asked for"), None
+        if config.segmentation:
+            status, segments = segmenter.segment(made.image, made.kernels, config.seg_resolution)
+    with stage("draw"):
+        found = panels(made)
+        pictures = drawn({name: found[ours] for name, ours in PICTURES.items()}, size)
+        metrics = _metrics(made)
+        kept = _keep(job, made)
+        if config.return_files:
+            kept.makers = {**kept.makers, **{f"{name}.png": picture_maker(each) for name, each in pictures.items()}}
+            images = {name: kept.urls[f"{name}.png"] for name in pictures}
+        else:
+            images = {name: data_url(each) for name, each in pictures.items()}
+        answer = RunAnswer(
+            run_id=job.id,
+            meta=_meta(made, config, stage.seconds),
+            images=images,
+            metrics=metrics,
+            losses=made.kernels.history.losses,
+            parameters={name: parameter_map(found[name]) for name in PARAMETERS},
+            scales={name: scale(found[PICTURES[name]]) for name in ("err_abs", "confidence")},
+            seg_status=status,
+            segmentation=segments and segmentation(segments),
+            hint="use_paper" if config.preset == "spec" and method.iterations and made.gain < WORTHWHILE else None,
+            files=kept.urls,
+        )
+    answer.meta.seconds["draw"] = stage.seconds["draw"]
+    answer.meta.seconds["total"] = time.perf_counter() - began
+    runs.add(kept)
+    fit = stage.seconds["fit"]
+    rest = answer.meta.seconds["total"] - fit - stage.seconds["segment"]
+    pace.learn(size[0] * size[1], method.cells, answer.meta.iters, fit, rest)
+    _log(answer)
+    return answer.model_dump_json().encode()
+
+
+def _baseline_radius(config: RunConfig) -> int:
+    """The fixed kernels' window: the run's own, but for the paper's disc, which is no square."""
+    return config.method.radius if config.preset == "spec" else JointBilateral().radius
+
+
+def _meta(made: Reconstruction, config: RunConfig, seconds: dict[str, float]) -> Meta:
+    method, history = config.method, made.kernels.history
+    return Meta(
+        H=made.kernels.size[0],
+        W=made.kernels.size[1],
+        stride=config.stride,
+        iters=len(history.losses),
+        radius=method.radius,
+        device=history.device,
+        dtype=history.dtype,
+        preset=config.preset,
+        lr=method.lr,
+        grid=made.kernels.grid,
+        window_cells=method.cells,
+        extractor=made.encoding.encoder,
+        extractor_weights=made.encoding.weights,
+        channels=made.encoding.features.shape[1],
+        seconds=dict(seconds),
+    )
+
+
+def _metrics(made: Reconstruction) -> Metrics:
+    scores = {way: _scores(values) for way, values in made.metrics.items()}
+    spread = {WAYS[way]: edge_spread(features, made.image) for way, features in made.features.items()}
+    return Metrics(
+        **scores["fitted"].model_dump(),
+        methods={WAYS[way]: each for way, each in scores.items()},
+        features={way: FeatureScores(edge_spread=value) for way, value in spread.items()},
+        gain_db=made.gain if math.isfinite(made.gain) else 0.0,
+    )
+
+
+def _scores(values: dict[str, float]) -> Scores:
+    return Scores(**{name: value if math.isfinite(value) else None for name, value in values.items()})
+
+
+def _keep(job: Job, made: Reconstruction) -> Kept:
+    """What of a run is kept: little. Full-resolution features are made again when they are asked for."""
+    features, cells, fitted = made.encoding.features, made.cells, made.kernels
+    kernels = {"fixed": made.fixed, "gsjbu": fitted}
+    comparison = Comparison(features, kernels, {WAYS[way]: lengths(each) for way, each in made.features.items()})
+    renders: dict[str, Callable[[Tensor], Tensor]] = {
+        "bilinear": partial(Bilinear(), fitted.guidance),
+        **{name: each.render for name, each in kernels.items()},
+    }
+    makers: dict[str, Maker] = {
+        "kernels.safetensors": fitted.save,
+        "image_lr.npy": tensor_maker(lambda: cells),
+        "features_lr.npy": tensor_maker(lambda: features),
+    }
+    for name, render in renders.items():
+        makers[f"image_{name}.npy"] = tensor_maker(partial(render, cells))
+        makers[f"features_{name}.npy"] = tensor_maker(partial(render, features))
+    for name in PARAMETERS:
+        makers[f"{name}.npy"] = tensor_maker(partial(getattr, fitted, name))
+    tensors = [features, cells, made.image, *comparison.lengths.values()]
+    return Kept(job.id, makers, comparison, sum(tensor.nbytes for tensor in tensors))
+
+
+def _log(answer: RunAnswer) -> None:
+    meta = answer.meta
+    seconds = ", ".join(f"{stage} {time:.3f} s" for stage, time in meta.seconds.items())
+    logger.info("run %s on %s in %s: %d x %d, %s", answer.run_id, meta.device, meta.dtype, meta.H, meta.W, seconds)

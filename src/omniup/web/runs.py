@@ -1,0 +1,160 @@
+"""Runs that are over and kept for a while, for similarities and for files; these are made when they are asked for."""
+
+from __future__ import annotations
+
+import collections
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+from uuid import UUID
+
+from PIL import Image
+from torch import Tensor
+
+from omniup.files import write_image, write_signal
+from omniup.upsamplers import GaussianKernels
+
+Maker = Callable[[Path], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What similarities are computed from.
+
+    Attributes:
+        features: [1, C, h, w].
+        kernels: by the name of the map that they make: fixed, gsjbu.
+        lengths: [1, 1, H, W], of the feature vectors of each map, bilinear too.
+    """
+
+    features: Tensor
+    kernels: Mapping[str, GaussianKernels]
+    lengths: Mapping[str, Tensor]
+
+
+@dataclass(eq=False)
+class Kept:
+    """A run.
+
+    Attributes:
+        id: its name.
+        makers: write each file that can be had of it, by the file's name.
+        comparison: None where there is nothing to compare.
+        memory: bytes that it holds.
+        folder: where its files go.
+        born: when it was kept, in seconds of `time.monotonic`.
+    """
+
+    id: UUID
+    makers: Mapping[str, Maker]
+    comparison: Comparison | None
+    memory: int
+    folder: Path = Path()
+    born: float = field(default_factory=time.monotonic)
+    _making: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where its files are to be had."""
+        return {name: f"/api/runs/{self.id}/files/{name}" for name in self.makers}
+
+    @property
+    def size(self) -> int:
+        """Bytes, in memory and on disk."""
+        return self.memory + sum(_bytes(path) for path in self.folder.glob("*"))
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file of it, made now if it was not before.
+
+        Raises:
+            KeyError: there is none of this name.
+            FileNotFoundError: the run was removed meanwhile.
+        """
+        make, path = self.makers[name], self.folder / name  # a name that is in `makers`, never one from outside
+        with self._making:
+            if not path.exists():
+                if not self.folder.exists():
+                    raise FileNotFoundError(self.folder)
+                make(path)
+        return path.open("rb")
+
+
+class Runs:
+    """The runs that are kept, the oldest first; safe to use from several threads.
+
+    Args:
+        kept_seconds: after which a run is removed.
+        kept_bytes: that all may take together; above that the oldest are removed.
+    """
+
+    def __init__(self, kept_seconds: float, kept_bytes: int) -> None:
+        self._kept_seconds, self._kept_bytes = kept_seconds, kept_bytes
+        self._folder = Path(tempfile.mkdtemp(prefix="omniup-runs-"))
+        self._runs: collections.OrderedDict[UUID, Kept] = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, run: Kept) -> None:
+        """Keep a run."""
+        run.folder = self._folder / str(run.id)
+        run.folder.mkdir()
+        with self._lock:
+            self._runs[run.id] = run
+        self.tidy()
+
+    def find(self, id: UUID) -> Kept | None:
+        """The run of this id, if it is kept."""
+        self.tidy()
+        return self._runs.get(id)
+
+    def remove(self, id: UUID) -> bool:
+        """Forget a run and remove its files; False if there was none."""
+        with self._lock:
+            run = self._runs.pop(id, None)
+        if run is None:
+            return False
+        shutil.rmtree(run.folder, ignore_errors=True)
+        return True
+
+    def tidy(self) -> None:
+        """Remove what is too old, and the oldest of what is too much; the latest stays."""
+        with self._lock:
+            runs = [*self._runs.values()]
+        oldest = time.monotonic() - self._kept_seconds
+        total = sum(run.size for run in runs)
+        for run in runs:
+            if run.born < oldest or (total > self._kept_bytes and run is not runs[-1]):
+                total -= run.size
+                self.remove(run.id)
+
+    @property
+    def count_and_size(self) -> tuple[int, int]:
+        """How many runs there are, and their bytes."""
+        with self._lock:
+            runs = [*self._runs.values()]
+        return len(runs), sum(run.size for run in runs)
+
+    def close(self) -> None:
+        """Remove everything."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # written under another name meanwhile, or removed
+        return 0
+
+
+def tensor_maker(compute: Callable[[], Tensor]) -> Maker:
+    """A file that holds a tensor [B, C, H, W], computed when it is asked for."""
+    return lambda path: write_signal(path, compute())
+
+
+def picture_maker(picture: Image.Image) -> Maker:
+    """A file that holds a picture."""
+    return lambda path: write_image(path, picture)

@@ -1,0 +1,311 @@
+"""Requests and answers: these models are their only description. They validate, they bound, and they document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from omniup.upsamplers.upsample_anything import UpsampleAnything
+
+MAX_CHANNELS = 128
+MAX_WORK = 2**34
+"""Pairs of pixel and cell that a fit may visit in all its steps: some minutes on a laptop."""
+
+SIMILARITY_MAPS = ("bilinear", "fixed", "gsjbu")
+
+DataUrl = Annotated[str, Field(description="A PNG: `data:image/png;base64,...`, or its URL where files are returned.")]
+Pixel = Annotated[int, Field(ge=0, lt=4096)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class RunConfig(_Model):
+    """The settings of a run; all have defaults, those of the demo's specification."""
+
+    run_id: UUID | None = Field(
+        None, description="Chosen by the client, so that it can follow the progress; else by the server."
+    )
+    preset: Literal["spec", "paper"] = Field(
+        "spec", description="What iters, radius and lr are by default: the specification's or the authors' settings."
+    )
+    size: int = Field(256, ge=64, le=1024, description="The side, or the longer side, that is worked on, in pixels.")
+    shape: Literal["square", "keep"] = Field(
+        "square", description="Resize to a square, or keep the proportions as nearly as the stride allows."
+    )
+    stride: int = Field(16, ge=4, le=64, description="Pixels per low-resolution cell; the sides are multiples of it.")
+    iters: int | None = Field(None, ge=0, le=100, description="Steps of test-time optimisation; 0 for none.")
+    radius: int | None = Field(None, ge=1, le=8, description="Of the window, in cells: (2R + 1)² in a square one.")
+    lr: float | None = Field(None, gt=0, le=1, description="Step size of Adam.")
+    sigma: float = Field(16.0, ge=1, le=64, description="Width in space of the fixed and the first kernels, in pixels.")
+    sigma_r: float = Field(0.12, ge=0.01, le=1, description="Their width in colour, of 0..1.")
+    extractor: Annotated[
+        Literal["projection", "resnet18_layer2"], BeforeValidator(lambda name: "projection" if name == "fake" else name)
+    ] = Field("projection", description='What makes the features. "fake", the specification\'s name, is projection.')
+    channels: int = Field(32, ge=1, le=MAX_CHANNELS, description="Of the projection's features.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto is the fastest that there is.")
+    segmentation: bool = Field(False, description="Run Mask2Former, and bring its class probabilities up.")
+    seg_resolution: int = Field(256, ge=64, le=512, description="The longer side that Mask2Former sees, in pixels.")
+    return_files: bool = Field(False, description="Answer with URLs in place of data URLs, for large pictures.")
+
+    @property
+    def method(self) -> UpsampleAnything:
+        """What to fit with: the preset with the changes."""
+        changes = {"iterations": self.iters, "radius": self.radius, "lr": self.lr}
+        given = {name: value for name, value in changes.items() if value is not None}
+        return UpsampleAnything.preset(self.preset, sigma=self.sigma, sigma_r=self.sigma_r, **given)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> RunConfig:
+        method = self.method
+        work = self.size**2 * method.cells * method.iterations
+        if work > MAX_WORK:
+            raise ValueError(
+                f"size² x window x iters is {work:.1e}, more than the limit of {MAX_WORK:.1e}: "
+                "accepted is a smaller size, radius or iters"
+            )
+        return self
+
+
+class Meta(_Model):
+    """What was computed, and how."""
+
+    H: int = Field(description="Height that was worked on, in pixels.")
+    W: int = Field(description="Width.")
+    stride: int
+    iters: int = Field(description="Steps taken.")
+    radius: int
+    device: str
+    dtype: str
+    preset: str
+    lr: float
+    grid: tuple[int, int] = Field(description="Height and width of the low-resolution grid, in cells.")
+    window_cells: int = Field(description="How many cells a pixel may draw from, away from the border.")
+    extractor: str
+    extractor_weights: str = Field(description="Which weights the extractor had, in plain words.")
+    channels: int
+    seconds: dict[str, float] = Field(description="How long each stage took, and `total`.")
+
+
+class Scores(_Model):
+    """How close a reconstruction comes to the image; null is infinite."""
+
+    l1_recon: float
+    psnr_recon: float | None = Field(description="In dB.")
+    ssim_recon: float
+
+
+class FeatureScores(_Model):
+    """What can be said of upsampled features without a truth to compare with."""
+
+    edge_spread: float = Field(description="Part of the colours' variation that lies off the image's edges, 0..1.")
+
+
+class Metrics(Scores):
+    """Of the fitted kernels, as the specification has it; and of every method."""
+
+    methods: dict[Literal["bilinear", "bicubic", "fixed", "gsjbu"], Scores]
+    features: dict[Literal["bilinear", "fixed", "gsjbu"], FeatureScores]
+    gain_db: float = Field(description="PSNR of the fitted kernels less that of the fixed ones.")
+
+
+class Scale(_Model):
+    """The key of a map's colours."""
+
+    low: float
+    high: float
+    unit: str
+    colours: list[str] = Field(description="From low to high, evenly spaced, as #rrggbb.")
+
+
+class ParameterMap(Scale):
+    """One of the kernels' parameters: how its map is coloured, and how its values are distributed."""
+
+    counts: list[int] = Field(
+        description="Cells in equal bins from low to high; the outermost include what lies beyond."
+    )
+    mean: float
+    median: float
+
+
+class SegmentClass(_Model):
+    """A class that appears in a segmentation."""
+
+    name: str
+    colour: str = Field(description="#rrggbb")
+    share: float = Field(description="Part of the pixels, brought up by GS-JBU, 0..1.")
+
+
+class SegmentationStatus(_Model):
+    """What happened to the segmentation that was asked for, or not."""
+
+    state: Literal["off", "done", "unavailable"]
+    message: str
+
+
+class Segmentation(_Model):
+    """Class probabilities brought up, and their likeliest classes."""
+
+    images: dict[
+        Literal["photo", "seg_lr", "seg_bilinear", "seg_gsjbu", "boundaries_bilinear", "boundaries_gsjbu"], DataUrl
+    ]
+    classes: list[SegmentClass]
+    source: str = Field(description="Where the probabilities come from.")
+    grid: tuple[int, int]
+    H: int
+    W: int
+
+
+class RunAnswer(_Model):
+    """What a run gives."""
+
+    run_id: UUID
+    meta: Meta
+    images: dict[str, DataUrl]
+    metrics: Metrics
+    losses: list[float] = Field(description="Mean absolute error before each step of the fit.")
+    parameters: dict[Literal["sigma_x", "sigma_y", "theta", "sigma_r"], ParameterMap]
+    scales: dict[str, Scale] = Field(description="Of the other maps: errors and confidence.")
+    seg_status: SegmentationStatus
+    segmentation: Segmentation | None
+    hint: Literal["use_paper"] | None = Field(description="use_paper where the fit gained less than 0.1 dB.")
+    files: dict[str, str] = Field(description="What can be downloaded while the run is kept: name and URL.")
+
+
+class Progress(_Model):
+    """One event of a run's progress; which fields it has depends on the stage."""
+
+    stage: Literal["queued", "read", "features", "fit", "render", "segment", "draw", "done", "failed", "cancelled"]
+    ahead: int | None = Field(None, description="queued: runs to come before this one.")
+    iteration: int | None = Field(None, description="fit: steps taken.")
+    iterations: int | None = Field(None, description="fit: steps to take.")
+    loss: float | None = Field(None, description="fit: mean absolute error of the reconstruction.")
+    seconds_left: float | None = Field(None, description="fit: of the fit.")
+    message: str | None = Field(None, description="failed: why.")
+
+
+class SimilarityRequest(_Model):
+    """A click on a picture of a run."""
+
+    run_id: UUID
+    x: Pixel
+    y: Pixel
+    map: Literal["bilinear", "fixed", "gsjbu"] = "gsjbu"
+
+
+class SimilarityAnswer(_Model):
+    """Cosine similarity of every pixel's features with those of one pixel."""
+
+    image: DataUrl
+    x: int
+    y: int
+    map: Literal["bilinear", "fixed", "gsjbu"]
+    scale: Scale
+    milliseconds: float
+
+
+class UpsampleConfig(_Model):
+    """How to bring one's own signal up."""
+
+    method: str = Field("upsample_anything", max_length=40, description="One of the methods in /api/options.")
+    settings: dict[Annotated[str, Field(max_length=40)], Any] = Field(
+        default_factory=dict, max_length=30, description="The method's settings, by name."
+    )
+    labels: bool | None = Field(
+        None, description="Whether whole numbers are labels, to be voted on and not mixed; null for palette PNGs only."
+    )
+    name: str | None = Field(None, max_length=200, description="Which array of an .npz file.")
+    run_id: UUID | None = Field(None, description="As for a run.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+
+class UpsampleAnswer(_Model):
+    """A signal at full resolution."""
+
+    run_id: UUID
+    kind: Literal["labels", "probabilities", "colours", "map", "features"] = Field(
+        description="What the signal was taken for, which decides how it is drawn."
+    )
+    shape: list[int] = Field(description="Of the result, [1, C, H, W].")
+    grid: tuple[int, int]
+    method: str
+    device: str
+    images: dict[Literal["image", "low", "result"], DataUrl]
+    scale: Scale | None = Field(description="Of a map.")
+    seconds: dict[str, float]
+    files: dict[str, str] = Field(description="result.npy, result.png and, of Upsample Anything, kernels.safetensors.")
+
+
+class Device(_Model):
+    """Something to compute on."""
+
+    name: Literal["cpu", "cuda", "mps"]
+    label: str
+
+
+class Described(_Model):
+    """Something to choose, with one line on what it is."""
+
+    name: str
+    summary: str
+    settings: dict[str, Any] = {}
+
+
+class Sample(_Model):
+    """A photograph that comes along."""
+
+    name: str
+    url: str
+    thumbnail: str
+
+
+class Limits(_Model):
+    """What a request may ask for."""
+
+    upload_bytes: int
+    pixels: int = Field(description="Of an uploaded image.")
+    values: int = Field(description="Of an upsampled signal: channels x height x width.")
+    queue: int = Field(description="Requests that may wait for a device.")
+    kept_seconds: float = Field(description="How long a run is kept at most.")
+
+
+class Options(_Model):
+    """What there is to choose from; `RunConfig` in the OpenAPI document has the bounds of the numbers."""
+
+    version: str
+    devices: list[Device]
+    device: str = Field(description="What auto means here.")
+    presets: dict[str, dict[str, Any]] = Field(description="iters, radius, lr and window_cells of each preset.")
+    sizes: list[int]
+    strides: list[int]
+    extractors: list[Described]
+    methods: list[Described]
+    samples: list[Sample]
+    limits: Limits
+    config: dict[str, Any] = Field(description="The run settings to begin with on this machine.")
+    pairs_per_second: float = Field(description="Pixels x window cells x steps that a fit here does in a second.")
+    overhead_seconds: float = Field(description="What a run takes beside the fit, at 256 x 256.")
+    segmentation: SegmentationStatus
+
+
+class Health(_Model):
+    """How the server is."""
+
+    status: Literal["ok"]
+    version: str
+    device: str
+    running: int
+    waiting: int
+    capacity: int
+    kept_runs: int
+    kept_bytes: int
+    seconds_up: float
+
+
+class Problem(_Model):
+    """Why a request was not served."""
+
+    detail: str

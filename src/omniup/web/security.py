@@ -1,0 +1,106 @@
+"""What surrounds every request: who may ask, how much may be sent, and what the answer tells the browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADERS = {
+    # Scripts and styles from this server only and none in the page itself: text that slips in can do nothing.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class _TooLargeError(Exception):
+    """The body is longer than is accepted."""
+
+
+class Guard:
+    """Refuses what other sites send, names that are not ours and bodies without end; adds headers to every answer.
+
+    A page of another site needs no permission to make a browser send us a form. It cannot read the answer, but it could
+    keep this machine busy: browsers say in `Origin` where a request comes from.
+
+    Args:
+        app: what to guard.
+        hosts: accepted names, without port; empty for any.
+        max_bytes: of a body.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: tuple[str, ...], max_bytes: int) -> None:
+        self.app, self.hosts, self.max_bytes = app, hosts, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        if refusal := self._refuse(Headers(scope=scope)):
+            await _answer(send_guarded, *refusal)
+            return
+        try:
+            await self.app(scope, _counted(receive, self.max_bytes), send_guarded)
+        except _TooLargeError:
+            if started:
+                raise
+            await _answer(send_guarded, 413, self._too_large)
+
+    @property
+    def _too_large(self) -> str:
+        return f"the request is larger than {self.max_bytes} bytes"
+
+    def _refuse(self, headers: Headers) -> tuple[int, str] | None:
+        host = headers.get("host", "")
+        if self.hosts and _name(host) not in self.hosts:
+            return 403, f"this server is not called {host[:100]!r}: accepted are {', '.join(self.hosts)}"
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return 403, "requests from pages of other sites are not served"
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self.max_bytes:
+            return 413, self._too_large
+        return None
+
+
+def _name(host: str) -> str:
+    """A host's name without its port: `[::1]:8000` is `[::1]`."""
+    return host[: host.rfind("]") + 1] if host.startswith("[") else host.partition(":")[0]
+
+
+def _counted(receive: Receive, max_bytes: int) -> Receive:
+    """Stop a body that is longer than accepted, also where no length was declared."""
+    received = 0
+
+    async def counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > max_bytes:
+            raise _TooLargeError
+        return message
+
+    return counted
+
+
+async def _answer(send: Callable[[Message], Awaitable[None]], status: int, detail: str) -> None:
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps({"detail": detail}).encode()})

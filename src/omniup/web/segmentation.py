@@ -1,0 +1,178 @@
+"""Class probabilities brought up: what is mixed is the probability of each class, and then the likeliest class wins.
+
+Mixing the colours of a label map instead would invent classes along every border.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from omniup.encoders import Encoding, Mask2Former
+from omniup.errors import InputError
+from omniup.files import sample_probabilities
+from omniup.mixing import DEFAULT_MEMORY
+from omniup.upsamplers import Bilinear, GaussianKernels, UpsampleAnything
+from omniup.upsamplers.voting import likeliest
+from omniup.visualize import class_colours, label_picture, outlined, to_picture
+from omniup.web.pictures import data_url, enlarged
+from omniup.web.schemas import Segmentation, SegmentationStatus, SegmentClass
+
+logger = logging.getLogger(__name__)
+
+AGAIN = 300.0
+"""Seconds after which a network that could not be had is looked for again: asking the hub in vain takes some."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """A segmentation at low and at full resolution.
+
+    Attributes:
+        image: [1, 3, H, W], the photograph.
+        low: [1, 1, h, w], the likeliest class of each cell.
+        high: [1, 1, H, W], of each pixel, by the way that the probabilities were brought up: bilinear, gsjbu.
+        classes: the names of all classes.
+        source: where the probabilities come from.
+    """
+
+    image: Tensor
+    low: Tensor
+    high: dict[str, Tensor]
+    classes: tuple[str, ...]
+    source: str
+
+
+class Segmenter:
+    """Runs Mask2Former where it can be had, and says so where it cannot.
+
+    Args:
+        model: its repository, or a local folder.
+        offline: never ask the network for it.
+    """
+
+    def __init__(self, model: str, offline: bool) -> None:
+        self._model, self._offline = model, offline
+        self._network: Mask2Former | None = None
+        self._refused: tuple[float, InputError] | None = None
+        self._loading = threading.Lock()
+
+    @property
+    def status(self) -> SegmentationStatus:
+        """What is known so far; nothing is loaded for it."""
+        if self._refused:
+            return SegmentationStatus(state="unavailable", message=str(self._refused[1]))
+        return SegmentationStatus(
+            state="off", message=f"{self._model}, {'loaded' if self._network else 'not loaded yet'}"
+        )
+
+    def segment(
+        self, image: Tensor, kernels: GaussianKernels, resolution: int
+    ) -> tuple[SegmentationStatus, Segments | None]:
+        """Segment an image and bring the probabilities up with its kernels.
+
+        Args:
+            image: [1, 3, H, W] in 0..1.
+            kernels: the image's.
+            resolution: the longer side that the network sees, in pixels.
+
+        Returns:
+            What happened, and the segments if it went well.
+        """
+        try:
+            network = copy.copy(self._load())  # which shares the weights
+        except InputError as error:
+            return SegmentationStatus(state="unavailable", message=str(error)), None
+        network.resolution = resolution
+        encoding, where = self._encode(network, image, kernels.grid)
+        segments = bring_up(encoding.features.to(image.device), network.classes, kernels, encoding.weights)
+        longest = " x ".join(map(str, kernels.grid))
+        message = f"{encoding.weights}, at {resolution} pixels on {where}, {longest} cells"
+        return SegmentationStatus(state="done", message=message), segments
+
+    def _load(self) -> Mask2Former:
+        with self._loading:
+            if self._network is not None:
+                return self._network
+            if self._refused and time.monotonic() < self._refused[0]:
+                raise self._refused[1]
+            try:
+                self._network = Mask2Former(self._model, offline=self._offline)
+            except InputError as error:
+                self._refused = time.monotonic() + AGAIN, error
+                raise
+            self._refused = None
+            return self._network
+
+    def _encode(self, network: Mask2Former, image: Tensor, grid: tuple[int, int]) -> tuple[Encoding, str]:
+        """On the image's device, or on the CPU where that has no room for the network, or lacks an operation of it."""
+        try:
+            return network(image, grid), image.device.type
+        except RuntimeError as error:
+            if image.device.type == "cpu":
+                raise
+            logger.warning("Mask2Former on %s: %s; trying the CPU", image.device, error)
+            return network(image.cpu(), grid), "cpu"
+
+
+def bring_up(probabilities: Tensor, classes: tuple[str, ...], kernels: GaussianKernels, source: str) -> Segments:
+    """Bring class probabilities [1, K, h, w] up with an image's kernels, and bilinearly."""
+    of = partial(
+        likeliest, classes=len(classes), probabilities=lambda part: probabilities[:, part.to(probabilities.device)]
+    )
+    ways: dict[str, Callable[[Tensor], Tensor]] = {
+        "bilinear": partial(Bilinear(), kernels.guidance),
+        "gsjbu": kernels.render,
+    }
+    high = {way: of(render, size=kernels.size, memory=DEFAULT_MEMORY) for way, render in ways.items()}
+    return Segments(kernels.guidance, probabilities.argmax(1, keepdim=True), high, classes, source)
+
+
+def example() -> Segments:
+    """The segmentation that comes along: a real network's probabilities for a bundled photograph."""
+    sample = sample_probabilities()
+    kernels = UpsampleAnything.preset("spec").fit(
+        sample.image, (sample.probabilities.shape[2], sample.probabilities.shape[3])
+    )
+    return bring_up(sample.probabilities, sample.classes, kernels, sample.source)
+
+
+def segmentation(segments: Segments) -> Segmentation:
+    """Draw segments: label maps, and the borders between classes over the photograph."""
+    present, places = torch.unique(
+        torch.cat([labels.flatten() for labels in (segments.low, *segments.high.values())]), return_inverse=True
+    )
+    counts = [segments.low.numel(), *(labels.numel() for labels in segments.high.values())]
+    shapes = [segments.low.shape, *(labels.shape for labels in segments.high.values())]
+    low, *high = (part.view(shape) for part, shape in zip(places.split(counts), shapes, strict=True))
+    drawn = dict(zip(segments.high, high, strict=True))  # as places in `present`
+    size = segments.image.shape[2], segments.image.shape[3]
+    colours = class_colours(len(present))
+    shares = F.one_hot(drawn["gsjbu"].flatten(), len(present)).float().mean(0)
+    pictures = {
+        "photo": to_picture(segments.image),
+        "seg_lr": enlarged(label_picture(low, colours), size),
+        **{f"seg_{way}": label_picture(labels, colours) for way, labels in drawn.items()},
+        **{f"boundaries_{way}": outlined(segments.image, labels) for way, labels in drawn.items()},
+    }
+    classes = [
+        SegmentClass(name=segments.classes[index], colour="#{:02x}{:02x}{:02x}".format(*colour), share=share)
+        for index, colour, share in zip(present.tolist(), colours.tolist(), shares.tolist(), strict=True)
+    ]
+    return Segmentation(
+        images={name: data_url(picture) for name, picture in pictures.items()},
+        classes=sorted(classes, key=lambda each: -each.share),
+        source=segments.source,
+        grid=(segments.low.shape[2], segments.low.shape[3]),
+        H=size[0],
+        W=size[1],
+    )

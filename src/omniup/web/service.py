@@ -1,0 +1,192 @@
+"""Everything the server holds while it runs, and what its routes ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+import torch
+from torch import Tensor
+
+from omniup import __version__
+from omniup.encoders import encoders
+from omniup.errors import InputError
+from omniup.files import SAMPLES, read_image
+from omniup.reconstruction import working_image
+from omniup.upsamplers import UpsampleAnything, methods
+from omniup.upsamplers.upsample_anything import PRESETS
+from omniup.web.jobs import Job, Jobs, KnownError
+from omniup.web.pace import Pace
+from omniup.web.run import Extractors, run
+from omniup.web.runs import Runs
+from omniup.web.schemas import Described, Device, Health, Limits, Options, RunConfig, Sample, UpsampleConfig
+from omniup.web.segmentation import Segmenter, example, segmentation
+from omniup.web.settings import Settings
+from omniup.web.upsampling import FieldError, order, upsample
+
+Result = TypeVar("Result")
+
+QUICK_THREADS = 2
+"""For what must not wait behind a fit: reading uploads, similarities, files. Each computes on one core."""
+
+
+class Service:
+    """The demo without HTTP.
+
+    Args:
+        settings: how to serve.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.devices = settings.devices
+        cpu_threads = settings.threads or torch.get_num_threads()
+        self.jobs = Jobs({name: (settings.queue, cpu_threads if name == "cpu" else None) for name in self.devices})
+        self.runs = Runs(settings.kept_seconds, settings.kept_bytes)
+        self.pace = Pace()
+        self.segmenter = Segmenter(settings.mask2former, settings.offline)
+        self._extractors = Extractors()
+        self._quick = ThreadPoolExecutor(QUICK_THREADS, "quick", initializer=partial(torch.set_num_threads, 1))
+        self._began = time.monotonic()
+
+    def warm_up(self) -> None:
+        """Have the default device do a small run, before any user does."""
+        self.jobs.submit(Job(uuid4(), lambda _: self.pace.measure(self.devices[0])), self.devices[0])
+
+    def close(self) -> None:
+        """End everything and remove all files."""
+        self.jobs.close()
+        self._quick.shutdown(cancel_futures=True)
+        self.runs.close()
+
+    async def quickly(self, work: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
+        """Do something short in a thread of its own."""
+        call = functools.partial(work, *arguments, **named)
+        return await asyncio.get_running_loop().run_in_executor(self._quick, call)
+
+    async def submit_run(self, config: RunConfig, image: bytes) -> Job:
+        """Check a picture and put a run in the queue.
+
+        Raises:
+            FieldError: the picture or the device cannot be accepted.
+            KnownError: there is a run of this id.
+            QueueFullError: the queue is full.
+        """
+        device = self._device(config.device)
+        guidance = await self.quickly(self._read, config, image)
+        work = partial(self._run, config=config, image=guidance, device=device)
+        return self._submit(work, config.run_id, device)
+
+    async def submit_upsampling(self, config: UpsampleConfig, image: bytes, signal: bytes) -> Job:
+        """Check an image and a signal, and put their upsampling in the queue; raises as `submit_run`."""
+        device = self._device(config.device)
+        limits = {"pixels": self.settings.pixels, "values": self.settings.values}
+        checked = await self.quickly(order, config, image, signal, **limits)
+        return self._submit(partial(upsample, order=checked, device=device, runs=self.runs), config.run_id, device)
+
+    @functools.cached_property
+    def example(self) -> bytes:
+        """The bundled segmentation, a `Segmentation` as JSON, made once."""
+        return segmentation(example()).model_dump_json().encode()
+
+    def options(self) -> Options:
+        """What there is to choose from."""
+        settings = self.settings
+        labels = {"cpu": f"CPU, {settings.threads or torch.get_num_threads()} threads", "mps": "Apple GPU"}
+        if "cuda" in self.devices:
+            labels["cuda"] = torch.cuda.get_device_name()
+        known = encoders()
+        return Options(
+            version=__version__,
+            devices=[Device(name=name, label=labels[name]) for name in self.devices],
+            device=self.devices[0],
+            presets={name: _preset(name) for name in PRESETS},
+            sizes=[224, 256, 384, 512],
+            strides=[8, 14, 16, 32],
+            extractors=[Described(name=name, summary=known[name]) for name in ("projection", "resnet18_layer2")],
+            methods=[
+                Described(name=method.name, summary=method.summary, settings=dict(method.settings))
+                for method in methods().values()
+            ],
+            samples=[
+                Sample(name=name, url=f"/api/samples/{name}", thumbnail=f"/api/samples/{name}?size=96")
+                for name in SAMPLES
+            ],
+            limits=Limits(
+                upload_bytes=settings.upload_bytes,
+                pixels=settings.pixels,
+                values=settings.values,
+                queue=settings.queue,
+                kept_seconds=settings.kept_seconds,
+            ),
+            config=RunConfig.model_validate(self.pace.gentle()).model_dump(exclude={"run_id"}),
+            pairs_per_second=self.pace.pairs_per_second,
+            overhead_seconds=self.pace.overhead_seconds,
+            segmentation=self.segmenter.status,
+        )
+
+    def health(self) -> Health:
+        """How the server is."""
+        workers = self.jobs.workers.values()
+        count, size = self.runs.count_and_size
+        return Health(
+            status="ok",
+            version=__version__,
+            device=self.devices[0],
+            running=sum(worker.running is not None for worker in workers),
+            waiting=sum(worker.waiting for worker in workers),
+            capacity=self.settings.queue,
+            kept_runs=count,
+            kept_bytes=size,
+            seconds_up=time.monotonic() - self._began,
+        )
+
+    def _device(self, name: str) -> str:
+        if name == "auto":
+            return self.devices[0]
+        if name not in self.devices:
+            raise FieldError("config.device", f"device is {name!r}: accepted here are {', '.join(self.devices)}")
+        return name
+
+    def _read(self, config: RunConfig, image: bytes) -> Tensor:
+        try:
+            full = read_image(image, max_pixels=self.settings.pixels)
+        except InputError as error:
+            raise FieldError("image", error) from error
+        return working_image(full, config.stride, config.size, square=config.shape == "square")
+
+    def _run(self, job: Job, config: RunConfig, image: Tensor, device: str) -> bytes:
+        return run(
+            job,
+            config,
+            image,
+            device=device,
+            extractors=self._extractors,
+            segmenter=self.segmenter,
+            runs=self.runs,
+            pace=self.pace,
+        )
+
+    def _submit(self, work: Callable[[Job], bytes], id: UUID | None, device: str) -> Job:
+        job = Job(id or uuid4(), work)
+        if self.runs.find(job.id) is not None:
+            raise KnownError(job.id)
+        self.jobs.submit(job, device)
+        return job
+
+
+def _preset(name: str) -> dict[str, Any]:
+    method = UpsampleAnything.preset(name)
+    return {
+        "iters": method.iterations,
+        "radius": method.radius,
+        "lr": method.lr,
+        "window": method.window,
+        "window_cells": method.cells,
+    }

@@ -1,0 +1,55 @@
+"""What whoever starts the server decides, as opposed to what a request may ask for (`schemas`)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import torch
+
+DeviceName = Literal["cpu", "cuda", "mps"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to serve.
+
+    Attributes:
+        hosts: the names by which the server may be called; empty for any. Others are refused, or a page elsewhere
+            could reach a server on this machine by a name of its own that leads here.
+        device: what `auto` means; None for the fastest there is.
+        threads: that a fit on the CPU may use; None for as many as torch would.
+        queue: requests that may wait for a device.
+        upload_bytes: the largest file.
+        pixels: the largest image, by its header.
+        values: the largest upsampled signal, in numbers: channels × height × width.
+        kept_seconds: how long a run is kept.
+        kept_bytes: how much all kept runs may take, in memory and on disk together; the oldest go first.
+        patience: how long a request for progress waits for its run to appear, in seconds.
+        mask2former: the repository of the segmentation network, or a local folder.
+        offline: never look for that network on the network.
+    """
+
+    hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
+    device: DeviceName | None = None
+    threads: int | None = None
+    queue: int = 16
+    upload_bytes: int = 32 * 2**20
+    pixels: int = 2**25
+    values: int = 2**27
+    kept_seconds: float = 1800
+    kept_bytes: int = 2**30
+    patience: float = 5
+    mask2former: str = "facebook/mask2former-swin-tiny-ade-semantic"
+    offline: bool = False
+
+    @property
+    def devices(self) -> list[DeviceName]:
+        """What there is to compute on, the default first."""
+        there: dict[DeviceName, bool] = {
+            "cuda": torch.cuda.is_available(),
+            "mps": torch.backends.mps.is_available(),
+            "cpu": True,
+        }
+        found = [name for name, available in there.items() if available]
+        return sorted(found, key=lambda name: name != self.device)  # stable: the default first
