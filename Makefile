@@ -1,12 +1,13 @@
 # make run    create the environment, upsample the sample photograph, write pictures and numbers to out/
+# make demo   create the environment, serve the demo at http://127.0.0.1:8000
 # make test   create the environment, run every check and test
 #
-# Both need Python 3.10 to 3.13 and make. Another interpreter: make run PYTHON=python3.12
+# All need Python 3.10 to 3.13 and make. Another interpreter: make run PYTHON=python3.12
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test lint benchmarks constraints clean
+.PHONY: setup run demo test lint benchmarks constraints clean
 
 setup: .venv/ready
 
@@ -22,6 +23,9 @@ setup: .venv/ready
 
 run: setup
 	@$(BIN)/omniup reconstruct sample:coffee --output out
+
+demo: setup
+	@$(BIN)/omniup serve
 
 test: setup lint
 	$(BIN)/pytest
