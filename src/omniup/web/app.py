@@ -112,8 +112,7 @@ def _add_runs(app: FastAPI, service: Service) -> None:
         ] = None,
     ) -> Response:
         """Fit kernels to a picture, bring it and its features up in every way, and compare."""
-        picture = await _content(image, "image", service)
-        return await _finished(request, service, await service.submit_run(config or RunConfig(), picture))
+        return await _finished(request, service, await service.submit_run(config or RunConfig(), image))
 
     @app.get(
         "/api/progress/{run_id}",
@@ -125,8 +124,8 @@ def _add_runs(app: FastAPI, service: Service) -> None:
     async def progress(run_id: UUID) -> EventSourceResponse:
         """Follow a run, from its beginning. A run that is not there yet is waited for, some seconds."""
         for _ in range(1 + round(service.settings.patience / POLL)):
-            if job := service.jobs.find(run_id):
-                return EventSourceResponse(_events(job))
+            if events := service.jobs.events(run_id):
+                return EventSourceResponse(_sent(events))
             await asyncio.sleep(POLL)
         raise HTTPException(404, "there is no run of this id")
 
@@ -185,8 +184,7 @@ def _add_upsampling(app: FastAPI, service: Service) -> None:
         ] = None,
     ) -> Response:
         """Bring one's own signal to the resolution of one's own image."""
-        picture, numbers = await _content(image, "image", service), await _content(signal, "signal", service)
-        job = await service.submit_upsampling(config or UpsampleConfig(), picture, numbers)
+        job = await service.submit_upsampling(config or UpsampleConfig(), image, signal)
         return await _finished(request, service, job)
 
     @app.get("/api/segmentation/example", response_model=Segmentation, responses=_problems(), tags=["upsampling"])
@@ -255,14 +253,6 @@ def _unprocessable(problems: list[tuple[tuple[Any, ...], str, str]]) -> JSONResp
     )
 
 
-async def _content(file: UploadFile, field: str, service: Service) -> bytes:
-    """Read an upload."""
-    most = service.settings.upload_bytes
-    if (file.size or 0) > most:
-        raise FieldError(field, f"{field} has {file.size} bytes: accepted are up to {most}")
-    return await file.read()
-
-
 async def _finished(request: Request, service: Service, job: Job) -> Response:
     """Wait for a job, and end it where the browser goes away."""
     future = asyncio.wrap_future(job.future)
@@ -280,14 +270,15 @@ async def _finished(request: Request, service: Service, job: Job) -> Response:
         raise FieldError("config", "out of memory: accepted are a smaller size and fewer channels") from error
 
 
-async def _events(job: Job) -> AsyncIterator[dict[str, str]]:
+async def _sent(events: list[Progress]) -> AsyncIterator[dict[str, str]]:
+    """Send the events of a job as they are added, until the last."""
     sent = 0
     while True:
-        events: list[Progress] = job.events[sent:]
-        for event in events:
+        added = events[sent:]
+        for event in added:
             yield {"data": event.model_dump_json(exclude_none=True)}
-        sent += len(events)
-        if events and events[-1].stage in ("done", "failed", "cancelled"):
+        sent += len(added)
+        if added and added[-1].stage in ("done", "failed", "cancelled"):
             return
         await asyncio.sleep(POLL)
 

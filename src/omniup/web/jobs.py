@@ -10,8 +10,9 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from omniup.web.schemas import Progress
 logger = logging.getLogger(__name__)
 
 REMEMBERED = 64
-"""Jobs that are over and can still be asked for their events."""
+"""Jobs that are over and whose events can still be asked for."""
 
 
 class CancelledError(Exception):
@@ -113,6 +114,7 @@ class Worker:
         self._waiting: collections.deque[Job] = collections.deque()
         self._seconds: collections.deque[float] = collections.deque([1.0], maxlen=8)  # of the latest jobs
         self._changed = threading.Condition()
+        self._reserved = 0
         self._closed = False
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -122,16 +124,27 @@ class Worker:
         """How many jobs wait."""
         return len(self._waiting)
 
-    def submit(self, job: Job) -> None:
-        """Put a job in the queue.
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Keep a place in the queue for a job that is being prepared, until it is submitted or given up.
 
         Raises:
             QueueFullError: there is no room.
         """
         with self._changed:
-            if len(self._waiting) >= self.capacity:
+            if len(self._waiting) + self._reserved >= self.capacity:
                 mean = sum(self._seconds) / len(self._seconds)
                 raise QueueFullError(math.ceil(mean * (1 + self.capacity / 2)))
+            self._reserved += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._reserved -= 1
+
+    def submit(self, job: Job) -> None:
+        """Put a job in the queue, for which a `place` is kept."""
+        with self._changed:
             self._waiting.append(job)
             job.tell(Progress(stage="queued", ahead=len(self._waiting) - (self.running is None)))
             self._changed.notify()
@@ -181,7 +194,7 @@ class Worker:
 
 
 class Jobs:
-    """The workers, and every job that is waiting, running, or just over.
+    """The workers, every job that waits or runs, and the events of those that are just over.
 
     Args:
         capacities: how many jobs may wait, and how many threads of torch each device gets, by its name.
@@ -189,32 +202,33 @@ class Jobs:
 
     def __init__(self, capacities: dict[str, tuple[int, int | None]]) -> None:
         self.workers = {device: Worker(*each) for device, each in capacities.items()}
-        self._known: collections.OrderedDict[UUID, tuple[Job, Worker]] = collections.OrderedDict()
+        self._active: dict[UUID, tuple[Job, Worker]] = {}
+        self._over: collections.OrderedDict[UUID, list[Progress]] = collections.OrderedDict()
+        self._lock = threading.Lock()
 
     def submit(self, job: Job, device: str) -> None:
-        """Put a job in a device's queue.
+        """Put a job in a device's queue, in which a `place` is kept.
 
         Raises:
             KnownError: there is a job of this id.
-            QueueFullError: there is no room.
         """
-        if job.id in self._known:
-            raise KnownError(job.id)
-        worker = self.workers[device]
-        worker.submit(job)
-        self._known[job.id] = job, worker
-        over = [id for id, (known, _) in self._known.items() if known.future.done()]
-        for id in over[: max(0, len(over) - REMEMBERED)]:
-            del self._known[id]
+        with self._lock:
+            if job.id in self._active:
+                raise KnownError(job.id)
+            self._active[job.id] = job, self.workers[device]
+        job.future.add_done_callback(lambda _: self._retire(job))
+        self.workers[device].submit(job)
 
-    def find(self, id: UUID) -> Job | None:
-        """The job of this id, if it is known still."""
-        return self._known[id][0] if id in self._known else None
+    def events(self, id: UUID) -> list[Progress] | None:
+        """The events of a job, a list that grows until the job is over; None if it is not known."""
+        with self._lock:
+            return self._active[id][0].events if id in self._active else self._over.get(id)
 
     def cancel(self, id: UUID) -> bool:
         """End a job; False if there is none of this id, or it is over."""
-        job, worker = self._known.get(id, (None, None))
-        if job is None or worker is None or job.future.done():
+        with self._lock:
+            job, worker = self._active.get(id, (None, None))
+        if job is None or worker is None:
             return False
         worker.cancel(job)
         return True
@@ -223,3 +237,11 @@ class Jobs:
         """End everything."""
         for worker in self.workers.values():
             worker.close()
+
+    def _retire(self, job: Job) -> None:
+        """Keep the events of a job that is over, and let go of all else: its picture, its result."""
+        with self._lock:
+            del self._active[job.id]
+            self._over[job.id] = job.events
+            while len(self._over) > REMEMBERED:
+                self._over.popitem(last=False)

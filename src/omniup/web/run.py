@@ -142,10 +142,11 @@ def run(
         metrics = _metrics(made)
         kept = _keep(job, made)
         if config.return_files:
-            kept.makers = {**kept.makers, **{f"{name}.png": picture_maker(each) for name, each in pictures.items()}}
+            files = {f"{name}.png": picture_maker(each) for name, each in pictures.items()}
+            kept.makers = {**kept.makers, **files}
             images = {name: kept.urls[f"{name}.png"] for name in pictures}
         else:
-            images = {name: data_url(each) for name, each in pictures.items()}
+            files, images = {}, {name: data_url(each) for name, each in pictures.items()}
         answer = RunAnswer(
             run_id=job.id,
             meta=_meta(made, config, stage.seconds),
@@ -162,6 +163,7 @@ def run(
     answer.meta.seconds["draw"] = stage.seconds["draw"]
     answer.meta.seconds["total"] = time.perf_counter() - began
     runs.add(kept)
+    kept.settle(*files)
     fit = stage.seconds["fit"]
     rest = answer.meta.seconds["total"] - fit - stage.seconds["segment"]
     pace.learn(size[0] * size[1], method.cells, answer.meta.iters, fit, rest)

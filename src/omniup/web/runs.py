@@ -83,6 +83,16 @@ class Kept:
                 make(path)
         return path.open("rb")
 
+    def settle(self, *names: str) -> None:
+        """Make files now, and let go of what they are made from."""
+        for name in names:
+            self.open(name).close()
+        self.makers = {**self.makers, **dict.fromkeys(names, _gone)}
+
+
+def _gone(path: Path) -> None:
+    raise FileNotFoundError(path)  # it was made before: whoever removed it has removed the run
+
 
 class Runs:
     """The runs that are kept, the oldest first; safe to use from several threads.

@@ -44,23 +44,29 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = False
+        started, body = False, _Body(receive, self.max_bytes)
 
         async def send_guarded(message: Message) -> None:
             nonlocal started
+            if body.too_large and not started:
+                return  # what was made of half a body is of no interest
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message).update(HEADERS)
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                headers.setdefault("Cache-Control", "no-cache")
             await send(message)
 
         if refusal := self._refuse(Headers(scope=scope)):
             await _answer(send_guarded, *refusal)
             return
         try:
-            await self.app(scope, _counted(receive, self.max_bytes), send_guarded)
+            await self.app(scope, body.receive, send_guarded)
         except _TooLargeError:
             if started:
                 raise
+        if body.too_large and not started:
+            body.too_large = False
             await _answer(send_guarded, 413, self._too_large)
 
     @property
@@ -85,19 +91,20 @@ def _name(host: str) -> str:
     return host[: host.rfind("]") + 1] if host.startswith("[") else host.partition(":")[0]
 
 
-def _counted(receive: Receive, max_bytes: int) -> Receive:
-    """Stop a body that is longer than accepted, also where no length was declared."""
-    received = 0
+class _Body:
+    """Stops a body that is longer than accepted, also where no length was declared."""
 
-    async def counted() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > max_bytes:
+    def __init__(self, receive: Receive, max_bytes: int) -> None:
+        self._receive, self._left = receive, max_bytes
+        self.too_large = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            self.too_large = True
             raise _TooLargeError
         return message
-
-    return counted
 
 
 async def _answer(send: Callable[[Message], Awaitable[None]], status: int, detail: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import torch
+from fastapi import UploadFile
 from torch import Tensor
 
 from omniup import __version__
@@ -70,7 +71,7 @@ class Service:
         call = functools.partial(work, *arguments, **named)
         return await asyncio.get_running_loop().run_in_executor(self._quick, call)
 
-    async def submit_run(self, config: RunConfig, image: bytes) -> Job:
+    async def submit_run(self, config: RunConfig, image: UploadFile) -> Job:
         """Check a picture and put a run in the queue.
 
         Raises:
@@ -79,16 +80,17 @@ class Service:
             QueueFullError: the queue is full.
         """
         device = self._device(config.device)
-        guidance = await self.quickly(self._read, config, image)
-        work = partial(self._run, config=config, image=guidance, device=device)
-        return self._submit(work, config.run_id, device)
+        with self.jobs.workers[device].place():
+            guidance = await self.quickly(self._read, config, await self._content("image", image))
+            return self._submit(partial(self._run, config=config, image=guidance, device=device), config.run_id, device)
 
-    async def submit_upsampling(self, config: UpsampleConfig, image: bytes, signal: bytes) -> Job:
+    async def submit_upsampling(self, config: UpsampleConfig, image: UploadFile, signal: UploadFile) -> Job:
         """Check an image and a signal, and put their upsampling in the queue; raises as `submit_run`."""
-        device = self._device(config.device)
-        limits = {"pixels": self.settings.pixels, "values": self.settings.values}
-        checked = await self.quickly(order, config, image, signal, **limits)
-        return self._submit(partial(upsample, order=checked, device=device, runs=self.runs), config.run_id, device)
+        device, limits = self._device(config.device), self.settings
+        with self.jobs.workers[device].place():
+            files = [await self._content("image", image), await self._content("signal", signal)]
+            checked = await self.quickly(order, config, *files, pixels=limits.pixels, values=limits.values)
+            return self._submit(partial(upsample, order=checked, device=device, runs=self.runs), config.run_id, device)
 
     @functools.cached_property
     def example(self) -> bytes:
@@ -153,6 +155,12 @@ class Service:
         if name not in self.devices:
             raise FieldError("config.device", f"device is {name!r}: accepted here are {', '.join(self.devices)}")
         return name
+
+    async def _content(self, field: str, file: UploadFile) -> bytes:
+        most = self.settings.upload_bytes
+        if (file.size or 0) > most:
+            raise FieldError(field, f"{field} has {file.size} bytes: accepted are up to {most}")
+        return await file.read()
 
     def _read(self, config: RunConfig, image: bytes) -> Tensor:
         try:

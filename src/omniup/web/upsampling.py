@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class Order:
     known: Tensor | None
     palette: list[int] | None
 
-    @property
+    @functools.cached_property
     def kind(self) -> Kind:
         """What the signal is taken for."""
         channels = self.signal.shape[1]
@@ -152,13 +153,10 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs) -> bytes:
             result = order.known[places.cpu()]
     with stage("draw"):
         low_picture, picture, key = _pictures(order, result if order.known is None else places)
-        kept = Kept(job.id, {}, None, 0)
         makers |= {"result.npy": tensor_maker(lambda: result), "result.png": picture_maker(picture)}
-        kept.makers = makers
+        kept = Kept(job.id, makers, comparison=None, memory=0)
         runs.add(kept)
-        for name in makers:  # now, so that the tensors need not be kept
-            kept.open(name).close()
-        kept.makers = dict.fromkeys(makers, _made)
+        kept.settle(*makers)
         shown = _shown_size(size)
         answer = UpsampleAnswer(
             run_id=job.id,
@@ -178,10 +176,6 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs) -> bytes:
         )
     answer.seconds["total"] = time.perf_counter() - began
     return answer.model_dump_json().encode()
-
-
-def _made(path: object) -> None:
-    raise FileNotFoundError(path)  # it was made when the run ended, so whoever removed it removed the run
 
 
 def _shown_size(size: tuple[int, int]) -> tuple[int, int]:
