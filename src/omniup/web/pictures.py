@@ -33,11 +33,16 @@ def drawn(panels: Mapping[str, Panel], size: tuple[int, int]) -> dict[str, Image
     return {name: enlarged(alone(panel), size) for name, panel in panels.items()}
 
 
+def png(picture: Image.Image) -> bytes:
+    """A picture as a PNG file, packed lightly: that takes a third of the time, for a tenth more bytes."""
+    file = io.BytesIO()
+    picture.save(file, format="PNG", compress_level=1)
+    return file.getvalue()
+
+
 def data_url(picture: Image.Image) -> str:
     """A picture as a PNG in a URL."""
-    png = io.BytesIO()
-    picture.save(png, format="PNG", compress_level=1)  # which takes a third of the time, for a tenth more bytes
-    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(png(picture)).decode()
 
 
 def scale(panel: Panel) -> Scale:

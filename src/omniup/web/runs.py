@@ -16,8 +16,9 @@ from uuid import UUID
 from PIL import Image
 from torch import Tensor
 
-from omniup.files import write_image, write_signal
+from omniup.files import atomic_write, write_signal
 from omniup.upsamplers import GaussianKernels
+from omniup.web.pictures import png
 
 Maker = Callable[[Path], None]
 
@@ -167,4 +168,9 @@ def tensor_maker(compute: Callable[[], Tensor]) -> Maker:
 
 def picture_maker(picture: Image.Image) -> Maker:
     """A file that holds a picture."""
-    return lambda path: write_image(path, picture)
+
+    def make(path: Path) -> None:
+        with atomic_write(path) as file:
+            file.write(png(picture))
+
+    return make
