@@ -26,6 +26,12 @@ class _Model(BaseModel):
 class RunConfig(_Model):
     """The settings of a run; all have defaults, those of the demo's specification."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{}, {"preset": "paper", "size": 224, "shape": "keep", "stride": 14, "iters": 20}]
+        }
+    )
+
     run_id: UUID | None = Field(
         None, description="Chosen by the client, so that it can follow the progress; else by the server."
     )
@@ -178,6 +184,12 @@ class RunAnswer(_Model):
 class Progress(_Model):
     """One event of a run's progress; which fields it has depends on the stage."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"stage": "fit", "iteration": 10, "iterations": 50, "loss": 0.0257, "seconds_left": 0.15}]
+        }
+    )
+
     stage: Literal["queued", "read", "features", "fit", "render", "segment", "draw", "done", "failed", "cancelled"]
     ahead: int | None = Field(None, description="queued: runs to come before this one.")
     iteration: int | None = Field(None, description="fit: steps taken.")
@@ -189,6 +201,12 @@ class Progress(_Model):
 
 class SimilarityRequest(_Model):
     """A click on a picture of a run."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"run_id": "0e5ad5be-6b55-4b56-b1dc-b9e0a64e3181", "x": 100, "y": 90, "map": "gsjbu"}]
+        }
+    )
 
     run_id: UUID
     x: Pixel
@@ -209,6 +227,10 @@ class SimilarityAnswer(_Model):
 
 class UpsampleConfig(_Model):
     """How to bring one's own signal up."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"method": "joint_bilateral", "settings": {"radius": 2, "sigma_r": 0.25}}]}
+    )
 
     method: str = Field("upsample_anything", max_length=40, description="One of the methods in /api/options.")
     settings: dict[Annotated[str, Field(max_length=40)], Any] = Field(
@@ -307,5 +329,11 @@ class Health(_Model):
 
 class Problem(_Model):
     """Why a request was not served."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"detail": "this run is not kept here: it is too old, was removed, or never was"}]
+        }
+    )
 
     detail: str
