@@ -62,3 +62,13 @@ def test_no_table_of_settings_is_out_of_date():
     paper, spec = UpsampleAnything.preset("paper"), UpsampleAnything.preset("spec")
     assert f"{paper.iterations} `paper`, {spec.iterations} `spec`" in readme
     assert f"{paper.radius} `paper`, {spec.radius} `spec`" in readme
+
+
+def test_every_test_that_the_demo_s_checklist_names_is_there():
+    named = re.findall(r"`([\w/]+\.py)(?:::(test_\w+))?`", (ROOT / "docs/demo.md").read_text())
+    named = [(file, test) for file, test in named if "/test_" in file]
+    assert len(named) > 60
+    for file, test in named:
+        found = re.findall(r"^def (test_\w+)", (ROOT / "tests" / file).read_text(), re.MULTILINE)
+        assert found
+        assert not test or test in found, f"{file}::{test}"

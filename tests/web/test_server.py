@@ -1,0 +1,91 @@
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+DEMO = Path(__file__).parents[2] / "demo"
+
+
+def said_by(process, pattern):
+    """Read what a process says until a line matches."""
+    said = []
+    while line := process.stderr.readline():
+        said.append(line)
+        if found := re.search(pattern, line):
+            return found, "".join(said)
+    raise AssertionError("".join(said))
+
+
+@pytest.fixture
+def start():
+    started = []
+
+    def run(*command, **options):
+        process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, **options)
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.terminate()
+        process.wait(timeout=20)
+        process.stderr.close()
+
+
+def test_the_demo_starts_as_its_readme_says(start):
+    readme = (DEMO / "README.md").read_text()
+    for line in ("cd demo", "pip install -r requirements.txt", "python app.py"):
+        assert f"\n{line}\n" in readme
+    assert "http://127.0.0.1:8000" in readme
+    process = start(sys.executable, "app.py", "--port", 0, "--offline", cwd=DEMO)
+    found, _ = said_by(process, r"OmniUp is at (http://127\.0\.0\.1:\d+) ")
+    assert httpx.get(found[1]).status_code == 200
+
+
+def test_the_log_has_what_the_specification_asks_for(start, photo):
+    process = start(sys.executable, "-m", "omniup", "serve", "--port", 0, "--offline")
+    found, _ = said_by(process, r"OmniUp is at (\S+)")
+    httpx.post(f"{found[1]}/api/run", files={"image": photo}, data={"config": '{"iters": 21, "size": 64}'}, timeout=60)
+    _, said = said_by(process, "run .* total")
+    log = said[said.rindex("fit on cpu in float32: 21 iterations") :]  # what is before is the warm-up's
+    assert re.findall(r"iteration (\d+): loss 0\.\d+", log) == ["0", "10", "20"]
+    assert re.search(r"on cpu in float32: 64 x 64, .*fit \d+\.\d+ s.*render features \d+\.\d+ s.*total \d+\.\d+ s", log)
+
+
+def test_a_port_that_is_taken_is_refused_in_one_line():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "omniup", "serve", "--port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"omniup: --host 127.0.0.1 --port {port}: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_other_addresses_come_with_a_warning(start):
+    process = start(sys.executable, "-m", "omniup", "serve", "--host", "0.0.0.0", "--port", 0, "--offline")
+    found, said = said_by(process, r"OmniUp is at \S+:(\d+)")
+    assert "warning: 0.0.0.0 can be reached from other machines" in said
+    assert httpx.get(f"http://127.0.0.1:{found[1]}/api/health", headers={"Host": "any.name"}).status_code == 200
+
+
+def test_an_interrupt_ends_it_and_leaves_no_files(start, tmp_path, photo):
+    import os
+    import signal
+
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    process = start(sys.executable, "-m", "omniup", "serve", "--port", 0, "--offline", env=environment)
+    found, _ = said_by(process, r"OmniUp is at (\S+)")
+    settings = '{"iters": 0, "size": 64, "return_files": true}'
+    httpx.post(f"{found[1]}/api/run", files={"image": photo}, data={"config": settings}, timeout=60)
+    (folder,) = tmp_path.glob("omniup-runs-*")
+    assert list(folder.glob("*/*.png"))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) in (0, 130)
+    assert not list(tmp_path.glob("omniup-runs-*"))
