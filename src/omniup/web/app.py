@@ -12,6 +12,7 @@ from uuid import UUID
 
 from fastapi import FastAPI, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import Json
@@ -93,7 +94,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _add_upsampling(app, service)
     _add_facts(app, service)
     _add_errors(app)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", GZipMiddleware(StaticFiles(directory=STATIC)), name="static")
     app.add_middleware(Guard, hosts=settings.hosts, max_bytes=2 * settings.upload_bytes + OVERHEAD)
     return app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from contextlib import nullcontext
@@ -57,8 +58,10 @@ class Pace:
 
     def gentle(self) -> dict[str, int]:
         """The settings to begin with: none but the usual where those are quick enough here."""
-        for changes in ({}, {"iters": 30}, {"iters": 30, "size": 224}, {"iters": 20, "size": 128}):
-            method = UpsampleAnything.preset("spec", iterations=changes.get("iters", 50))
-            if self.seconds(changes.get("size", 256), method) <= PATIENT:
-                return changes
-        return changes
+        usual = UpsampleAnything.preset("spec")
+        if self.seconds(256, usual) <= PATIENT:
+            return {}
+        fewer = {"iters": 30}
+        return (
+            fewer if self.seconds(256, dataclasses.replace(usual, iterations=30)) <= PATIENT else {**fewer, "size": 224}
+        )

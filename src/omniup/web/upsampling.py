@@ -97,7 +97,8 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
     try:
         method = upsampler(config.method, **config.settings)
     except InputError as error:
-        raise FieldError("config", error) from error
+        named = str(error).partition(" ")[0]  # the library's messages begin with the name of what they refuse
+        raise FieldError(f"config.settings.{named}" if named in config.settings else "config", error) from error
     try:
         guidance = read_image(image, max_pixels=pixels)
     except InputError as error:

@@ -1,0 +1,303 @@
+/**
+ * The page: fetches what there is to choose from, and lets picture, settings, runs, tabs, view and address know of each
+ * other. Each of them lives in a module of its own and knows nothing of the others.
+ */
+
+import { ApiError, getOptions } from "./api.js";
+import { readAddress, writeAddress } from "./address.js";
+import { Controls, defaultSettings } from "./controls.js";
+import { byId, show } from "./dom.js";
+import { chooseLanguage, current, number, preferred, readPage, setLanguage, t, tOr, tell } from "./i18n.js";
+import { AT_ONCE, estimate, gentler, PATIENCE } from "./estimate.js";
+import { Cancelled, Job } from "./job.js";
+import { announce, explain, showHint, showProblem, toast } from "./messages.js";
+import { renderFeatures } from "./panel_features.js";
+import { renderImages } from "./panel_image.js";
+import { renderKernels } from "./panel_kernels.js";
+import { renderMetrics } from "./panel_metrics.js";
+import { renderSegmentation } from "./panel_segmentation.js";
+import { SignalPanel } from "./panel_signal.js";
+import { hold } from "./pictures.js";
+import { ProgressView } from "./progress.js";
+import { clearSimilarity, showSimilarity } from "./similarity.js";
+import { Source } from "./source.js";
+import { createTabs } from "./tabs.js";
+import { copyText } from "./take_away.js";
+import { View } from "./view.js";
+
+/** Pictures larger than this come as files: as data in the answer they would be held three times. */
+const LARGE = 512;
+
+const FIRST_TAB = "image";
+
+/** Where the style sheet puts the results below the controls. */
+const NARROW = window.matchMedia("(max-width: 56rem)");
+
+class Page {
+  #job = null;
+  #result = null;
+  #restoring = false;
+  #progress = new ProgressView();
+
+  constructor(options) {
+    this.options = options;
+    this.defaults = defaultSettings(options);
+    this.controls = new Controls(options, () => this.#changed());
+    this.source = new Source(options, {
+      onChoose: () => this.#chosen(),
+      onSample: () => this.run(),
+      onSignal: (file) => this.#takeSignal(file),
+      onProblem: explain,
+    });
+    this.signal = new SignalPanel(options, (file, config) => this.#upsample(file, config));
+    this.view = new View(byId("results"), {
+      onZoom: (zoom) => (byId("zoom-reset").textContent = `${Math.round(100 * zoom)} %`),
+      onPick: (point) => showSimilarity(this.#result, point, () => this.view.unmark()),
+      onCursor: ({ x, y }) => this.#tellPoint(x, y),
+    });
+    this.tabs = createTabs(byId("tabs"), (name) => this.#tabShown(name));
+    this.#render();
+    this.#listen();
+  }
+
+  #listen() {
+    byId("controls").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.run();
+    });
+    byId("cancel").addEventListener("click", () => this.#job?.cancel());
+    byId("gentler").addEventListener("click", () => this.controls.set(this.#gentler()));
+    byId("zoom-in").addEventListener("click", () => this.view.zoomIn());
+    byId("zoom-out").addEventListener("click", () => this.view.zoomOut());
+    byId("zoom-reset").addEventListener("click", () => this.view.setZoom(1));
+    byId("copy-link").addEventListener("click", async () => {
+      toast((await copyText(location.href)) ? "linkCopied" : "notCopied");
+    });
+    byId("language").addEventListener("click", () => {
+      chooseLanguage(current() === "zh" ? "en" : "zh");
+      this.#writeAddress();
+    });
+    window.addEventListener("hashchange", () => this.restore());
+  }
+
+  /** Take over what the address says; a small sample's run starts at once, others wait for a click. */
+  async restore() {
+    const { settings, sample, tab, lang } = readAddress(this.defaults);
+    this.#restoring = true; // the address stays what it is until the page agrees with it
+    setLanguage(lang);
+    this.controls.set({ ...this.#baseline(settings.preset ?? this.defaults.preset), ...settings });
+    this.tabs.select(tab ?? FIRST_TAB);
+    const found = sample && (await this.source.chooseSample(sample));
+    this.#restoring = false;
+    this.#writeAddress();
+    if (!found) return;
+    if (this.#seconds() < AT_ONCE && tab !== "signal") this.run();
+    else announce("ready");
+  }
+
+  /** What an address means that names this preset and nothing else. */
+  #baseline(preset) {
+    if (preset === this.defaults.preset || !(preset in this.options.presets)) return this.defaults;
+    const { iters, radius, lr } = this.options.presets[preset];
+    return { ...this.defaults, iters, radius, lr };
+  }
+
+  #seconds() {
+    return estimate(this.controls.settings, this.options, this.source.aspect);
+  }
+
+  #gentler() {
+    return gentler(this.controls.settings, this.options, this.source.aspect);
+  }
+
+  #changed() {
+    if (!this.tabs) return; // while the page is built
+    this.#showEstimate();
+    this.#writeAddress();
+  }
+
+  #showEstimate() {
+    const seconds = this.#seconds();
+    tell(byId("estimate"), "estimate", { seconds: () => number(seconds, seconds < 10 ? 1 : 0) });
+    show(byId("slow"), seconds > PATIENCE && Object.keys(this.#gentler()).length > 0);
+  }
+
+  #chosen() {
+    this.signal.showGuidance(this.source.chosen);
+    this.#changed();
+  }
+
+  #takeSignal(file) {
+    this.signal.take(file);
+    this.tabs.select("signal");
+  }
+
+  #writeAddress() {
+    if (this.#restoring) return;
+    const tab = this.tabs.current();
+    const { settings } = this.controls;
+    writeAddress(settings, this.#baseline(settings.preset), {
+      sample: this.source.chosen?.sample,
+      tab: tab === FIRST_TAB ? undefined : tab,
+      lang: current() === preferred() ? undefined : current(),
+    });
+  }
+
+  #tabShown(name) {
+    byId("results").dataset.tab = name; // for the style sheet: what is seen beside the panel
+    if (name === "segmentation") renderSegmentation(this.#result);
+    // Another tab begins at its beginning, however far down the last one was looked at.
+    if (byId("results").getBoundingClientRect().top < 0) byId("results").scrollIntoView();
+    this.#writeAddress();
+  }
+
+  #tellPoint(x, y) {
+    if (!this.#result) return;
+    const { H, W } = this.#result.answer.meta;
+    announce("point", { x: Math.min(Math.floor(x * W), W - 1), y: Math.min(Math.floor(y * H), H - 1) });
+  }
+
+  /** Run with the picture and the settings that stand there. */
+  async run() {
+    const { chosen } = this.source;
+    if (!chosen) {
+      this.source.refuse("file.missing");
+      byId("file").focus();
+      return;
+    }
+    const { settings } = this.controls;
+    const config = { ...settings, return_files: settings.size > LARGE };
+    const job = new Job("/api/run", { image: chosen.file }, config);
+    const answer = await this.#do(job, (field, message) => this.controls.showError(field, message));
+    if (answer) this.#show(answer, chosen);
+  }
+
+  async #upsample(file, config) {
+    const { chosen } = this.source;
+    if (!chosen) return this.signal.refuse("signal.noGuidance");
+    if (file.size > this.options.limits.upload_bytes) {
+      const most = number(this.options.limits.upload_bytes / 1e6, 1);
+      return this.signal.refuse("file.bytes", { size: number(file.size / 1e6, 1), most });
+    }
+    const { device } = this.controls.settings;
+    const job = new Job("/api/upsample", { image: chosen.file, signal: file }, { ...config, device });
+    const answer = await this.#do(job, (field, message) => this.signal.showError(field, message));
+    if (!answer) return undefined;
+    this.signal.render(answer, chosen.stem);
+    announce("done", { seconds: () => number(answer.seconds.total, 1) });
+    return this.#reveal(byId("signal-result"));
+  }
+
+  /**
+   * Do a job in sight of the user.
+   *
+   * @param {Job} job
+   * @param {(field: string, message: string) => boolean} showError shows at its control what the server has against it,
+   *   and tells whether there is one
+   * @returns {Promise<object|null>} the answer; null where there is none, and the page has said why
+   */
+  async #do(job, showError) {
+    this.#job?.cancel(); // the last wish counts
+    this.#job = job;
+    showProblem(null);
+    showHint(null);
+    this.controls.clearErrors();
+    this.#progress.start();
+    show(byId("cancel"));
+    try {
+      return await job.run(
+        (progress) => job === this.#job && this.#progress.update(progress),
+        (seconds) => job === this.#job && this.#progress.busy(seconds),
+      );
+    } catch (error) {
+      if (job === this.#job) this.#failed(error, showError);
+      return null;
+    } finally {
+      if (job === this.#job) {
+        this.#job = null;
+        this.#progress.end();
+        if (document.activeElement === byId("cancel")) byId("run").focus(); // which would be lost with the button
+        show(byId("cancel"), false);
+      }
+    }
+  }
+
+  #failed(error, showError) {
+    if (error instanceof Cancelled || error.status === 409) return showHint("cancelled");
+    const objections = error instanceof ApiError ? error.problems : [];
+    const homeless = objections.filter(({ field, message }) => {
+      if (field !== "image") return !showError(field, message);
+      this.source.refuse("verbatim", { text: message });
+      return false;
+    });
+    if (objections.length && !homeless.length) return announce("problem.field");
+    return explain(objections.length ? new ApiError(error.status, error.message, homeless) : error);
+  }
+
+  #show(answer, chosen) {
+    const urls = hold("run", answer.images);
+    const { stem, sample, file } = chosen;
+    const picture = (key, number) => ({ key, url: urls[key], file: `${stem}_${key}.png`, number: number || undefined });
+    this.#result = { answer, stem, picture };
+    byId("results").style.setProperty("--ratio", answer.meta.W / answer.meta.H);
+    clearSimilarity();
+    this.view.reset();
+    this.#render();
+    this.#showHint(answer);
+    this.#describe(answer.meta, () => (sample ? tOr(`sample.${sample}`, sample) : file.name));
+    if (this.tabs.current() === "signal") this.tabs.select(FIRST_TAB);
+    announce("done", { seconds: () => number(answer.meta.seconds.total, 1) });
+    this.#reveal(byId("tabs"));
+  }
+
+  /** On a phone, where the results lie below the controls, bring them into sight. */
+  #reveal(element) {
+    if (NARROW.matches) element.scrollIntoView({ block: "start" });
+  }
+
+  #render() {
+    renderImages(this.#result);
+    renderFeatures(this.#result);
+    renderKernels(this.#result);
+    renderMetrics(this.#result);
+    renderSegmentation(this.#result);
+  }
+
+  #showHint({ hint, metrics }) {
+    if (hint !== "use_paper") return showHint(null);
+    const act = () => {
+      this.controls.set({ preset: "paper" });
+      this.run();
+    };
+    const gain = () => number(metrics.gain_db, 3);
+    return showHint("hint.use_paper", { gain }, { key: "hint.use_paper.act", act });
+  }
+
+  #describe({ W, H, grid, iters, radius, device, preset, seconds }, name) {
+    tell(byId("about-run"), "aboutRun", {
+      ...{ name, W, H, iters, radius },
+      cells: `${grid[1]} × ${grid[0]}`,
+      device: device.toUpperCase(),
+      preset: () => t(`preset.${preset}`),
+      seconds: () => number(seconds.total, 1),
+    });
+  }
+}
+
+async function start() {
+  readPage();
+  const { lang } = readAddress({});
+  setLanguage(lang);
+  // On a phone the settings would push the results far down.
+  if (NARROW.matches) byId("settings").open = false;
+  try {
+    const page = new Page(await getOptions());
+    await page.restore();
+  } catch (error) {
+    const again = { key: "again", act: () => location.reload() };
+    if (error instanceof ApiError) showProblem("problem.start", {}, again);
+    else throw error;
+  }
+}
+
+start();

@@ -1,0 +1,174 @@
+/** Tab 6: bring one's own signal up: features, probabilities, depth, labels, whatever was computed from the picture. */
+
+import { createCompare } from "./compare.js";
+import { byId, make, show } from "./dom.js";
+import { number, t, tOr, tell, tellText } from "./i18n.js";
+import { makeFigure, makeLegend, hold } from "./pictures.js";
+import { heading, note } from "./words.js";
+
+const ORDER = ["image", "low", "result"];
+
+/** Settings of the methods that are a choice of words. */
+const WORDS = {
+  window: ["square", "disc"],
+  positive: ["softplus", "exp"],
+  downsample: ["bilinear", "bicubic"],
+  theta_penalty: ["absolute", "variation"],
+};
+
+/** Which of a preset's numbers is which setting of the method. */
+const OF_PRESET = { iterations: "iters", radius: "radius", lr: "lr" };
+
+/** The settings that one may want to change first; the others are folded away. */
+const BASIC = ["preset", "iterations", "radius", "lr", "sigma", "sigma_x", "sigma_y", "theta", "sigma_r", "eps"];
+
+const compare = createCompare("low", "result");
+
+export class SignalPanel {
+  #file = null;
+
+  /**
+   * @param {object} options of the server
+   * @param {(file: File, config: object) => void} onRun told the signal and how to bring it up
+   */
+  constructor(options, onRun) {
+    this.options = options;
+    this.onRun = onRun;
+    const option = ({ name }) => tellText(make("option", { value: name }), () => tOr(`method.${name}`, name));
+    byId("signal-method").append(...options.methods.map(option));
+    byId("signal-method").value = "upsample_anything";
+    this.#showSettings();
+    this.showGuidance(null);
+    this.#listen();
+  }
+
+  /** Take a signal. */
+  take(file) {
+    this.#file = file;
+    tellText(byId("signal-name"), file.name);
+    show(byId("signal-error"), false);
+    show(byId("signal-array"), /\.(npz|safetensors)$/i.test(file.name));
+  }
+
+  /** Say which picture guides. */
+  showGuidance(chosen) {
+    const key = chosen ? "signal.guidance" : "signal.noGuidance";
+    tell(byId("signal-guidance"), key, { name: () => chosen.file.name });
+  }
+
+  /** Say what is missing or wrong with the signal. */
+  refuse(key, values) {
+    tell(byId("signal-error"), key, values);
+    show(byId("signal-error"));
+    byId("signal").focus();
+  }
+
+  /** Show the server's objection at its control. Returns whether there is one. */
+  showError(field, message) {
+    const input = field === "signal" ? byId("signal") : byId(`setting-${field}`);
+    if (!input) return false;
+    this.refuse("verbatim", { text: message });
+    input.focus();
+    return true;
+  }
+
+  #listen() {
+    byId("signal").addEventListener("change", ({ target }) => {
+      if (target.files[0]) this.take(target.files[0]);
+      target.value = ""; // so that the same file can be chosen again
+    });
+    byId("signal-method").addEventListener("change", () => this.#showSettings());
+    byId("signal-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (this.#file) this.onRun(this.#file, this.#config());
+      else this.refuse("signal.missing");
+    });
+  }
+
+  /** The settings of the chosen method: empty ones stay at what stands in them. */
+  #showSettings() {
+    const name = byId("signal-method").value;
+    const { settings, summary } = this.options.methods.find((method) => method.name === name);
+    tellText(byId("method-summary"), () => tOr(`about.${name}`, summary));
+    const build = ([setting, value]) => this.#setting(setting, value);
+    const entries = Object.entries(settings);
+    const basic = BASIC.filter((setting) => setting in settings).map((setting) => build([setting, settings[setting]]));
+    const rest = entries.filter(([setting]) => !BASIC.includes(setting)).map(build).filter(Boolean);
+    const fields = (controls) => make("div", { class: "fields narrow" }, ...controls);
+    const more = make("details", {}, tell(make("summary"), "signal.more"), fields(rest));
+    byId("method-settings").replaceChildren(fields(basic), ...(rest.length ? [more] : []));
+    byId("setting-preset")?.addEventListener("change", () => this.#showPreset(settings));
+    this.#showPreset(settings);
+  }
+
+  #setting(name, value) {
+    const id = `setting-${name}`;
+    const words = name === "preset" ? Object.keys(this.options.presets) : WORDS[name];
+    let control;
+    if (words) {
+      const option = (word) => tellText(make("option", { value: word }), () => tOr(`${name}.${word}`, word));
+      const options = words.map(option);
+      // A word that is not chosen is left to the preset.
+      if (name !== "preset") options.unshift(tell(make("option", { value: "" }), "setting.default"));
+      control = make("select", { id, "data-setting": name }, ...options);
+      if (name === "preset") control.value = value;
+    } else if (typeof value === "number") {
+      control = make("input", { id, type: "number", step: "any", "data-setting": name });
+    } else {
+      return null; // pairs of limits and the like: for the command line
+    }
+    const label = tellText(make("label", { for: id }), () => tOr(`setting.${name}`, name));
+    return make("div", { class: "control" }, label, control);
+  }
+
+  /** Show in the empty fields what holds for the chosen preset. */
+  #showPreset(settings) {
+    const preset = byId("setting-preset")?.value;
+    const changed = preset && preset !== settings.preset;
+    for (const input of byId("method-settings").querySelectorAll("input")) {
+      const name = input.dataset.setting;
+      const own = preset && this.options.presets[preset][OF_PRESET[name]];
+      // Of a preset that is not the default the page knows these three only.
+      input.placeholder = own ?? (changed && name === "lr_decay" ? "" : Number(settings[name].toPrecision(4)));
+    }
+  }
+
+  #config() {
+    const method = byId("signal-method").value;
+    const given = [...byId("method-settings").querySelectorAll("[data-setting]")].filter(({ value }) => value !== "");
+    const settings = Object.fromEntries(
+      given.map(({ dataset, type, value }) => [dataset.setting, type === "number" ? Number(value) : value]),
+    );
+    const labels = JSON.parse(byId("signal-labels").value);
+    const name = byId("signal-array").hidden ? null : byId("signal-array-name").value || null;
+    return { method, settings, labels, name };
+  }
+
+  /** Show what came back. */
+  render(answer, stem) {
+    const urls = hold("signal", answer.images);
+    const pictures = ORDER.map((key) => ({ key, url: urls[key], file: `${stem}_${key}.png` }));
+    const [, channels, height, width] = answer.shape;
+    byId("panel-signal").style.setProperty("--ratio", width / height);
+    compare.show(pictures);
+    const facts = {
+      kind: () => t(`kind.${answer.kind}`),
+      method: () => tOr(`method.${answer.method}`, answer.method),
+      low: `${answer.grid[1]} × ${answer.grid[0]}`,
+      size: `${width} × ${height}`,
+      channels,
+      seconds: () => number(answer.seconds.total ?? 0),
+    };
+    const links = Object.entries(answer.files).map(([name, url]) =>
+      make("li", {}, make("a", { href: url, download: `${stem}_${name}` }, name)),
+    );
+    byId("signal-result").replaceChildren(
+      heading("section.signal.result"),
+      tell(make("p", { class: "note figures" }), "signal.facts", facts),
+      compare.element,
+      ...(answer.scale ? [makeLegend(answer.scale)] : []),
+      make("ul", { class: "files" }, ...links),
+      make("div", { class: "grid" }, ...pictures.map((picture) => makeFigure(picture))),
+    );
+  }
+}

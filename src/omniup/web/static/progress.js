@@ -1,0 +1,74 @@
+/** A run while it runs: its stage in words, how far it is, how long it still takes, and the loss so far. */
+
+import { LossCurve } from "./charts.js";
+import { byId, show } from "./dom.js";
+import { number, t, tell, tellText } from "./i18n.js";
+
+/** Where a stage begins in the bar, in %: the fit is most of a run. */
+const BEGINS = { read: 2, features: 4, fit: 8, render: 86, segment: 88, draw: 94, done: 100 };
+
+export class ProgressView {
+  #curve = new LossCurve();
+  #losses = [];
+  #stage = null;
+
+  constructor() {
+    byId("live-curve").append(this.#curve.element);
+  }
+
+  /** Begin anew. */
+  start() {
+    this.#losses = [];
+    this.#stage = null;
+    show(byId("progress"));
+    show(byId("live-curve"), false);
+    this.#say("stage.sent");
+    this.#bar(null);
+    tellText(byId("remaining"), "");
+  }
+
+  /** Wait for a busy server. */
+  busy(seconds) {
+    this.#say("busy");
+    this.#bar(null);
+    tell(byId("remaining"), "busy.again", { seconds });
+  }
+
+  /** Show an event of the server's. */
+  update({ stage, ahead, iteration, iterations, loss, seconds_left: left }) {
+    this.#say(`stage.${stage}`, { ahead });
+    if (stage !== "fit") {
+      this.#bar(BEGINS[stage] ?? null);
+      tellText(byId("remaining"), "");
+      return;
+    }
+    this.#bar(BEGINS.fit + ((BEGINS.render - BEGINS.fit) * iteration) / Math.max(iterations, 1));
+    const seconds = () => (left == null ? "…" : number(left, 1));
+    tell(byId("remaining"), "remaining", { iteration, iterations, seconds });
+    if (loss == null) return;
+    this.#losses.push(loss);
+    show(byId("live-curve"));
+    this.#curve.draw(this.#losses, iterations);
+  }
+
+  end() {
+    show(byId("progress"), false);
+  }
+
+  /** The stage is a live region: it is written when it changes and not at every step. */
+  #say(key, values) {
+    const words = t(key, values);
+    if (words === this.#stage) return;
+    this.#stage = words;
+    tell(byId("stage"), key, values);
+  }
+
+  /** How far it is in %, or null where nobody knows. */
+  #bar(part) {
+    const bar = byId("bar");
+    bar.classList.toggle("unknown", part === null);
+    if (part === null) bar.removeAttribute("aria-valuenow");
+    else bar.setAttribute("aria-valuenow", Math.round(part));
+    bar.firstElementChild.style.setProperty("width", `${part ?? 100}%`);
+  }
+}

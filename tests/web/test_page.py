@@ -1,0 +1,720 @@
+"""The page in a real browser: everything that a visitor can do, and what may go wrong."""
+
+import io
+import itertools
+import json
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("playwright.sync_api")
+from playwright.sync_api import expect
+
+RUN = 20_000  # ms that a small run may take where the cores are busy
+TABS = ("image", "features", "kernels", "segmentation", "metrics", "signal")
+PAGE_WEIGHT = 200_000
+
+#: Colours of all visible text against what lies behind it, by the formula of WCAG 2.
+CONTRASTS = """() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const luminance = (rgb) => {
+    const [r, g, b] = rgb.slice(0, 3).map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = parse(getComputedStyle(at).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    throw new Error("the page has no ground");
+  };
+  const words = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+  return [...document.body.querySelectorAll("*")]
+    .filter((element) => words(element) && !element.closest("svg") && element.checkVisibility())
+    .map((element) => {
+      const [a, b] = [parse(getComputedStyle(element).color), behind(element)].map(luminance).sort((x, y) => y - x);
+      return [(a + 0.05) / (b + 0.05), element.textContent.trim().slice(0, 40)];
+    });
+}"""
+
+#: Put a file where a drag or the clipboard would: its bytes come as numbers.
+DELIVER = """([kind, bytes, name, type]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array(bytes)], name, { type }));
+  const options = { bubbles: true, cancelable: true };
+  if (kind === "paste") {
+    document.body.dispatchEvent(new ClipboardEvent("paste", { ...options, clipboardData: data }));
+  } else {
+    for (const name of ["dragenter", "dragover", "drop"]) {
+      document.body.dispatchEvent(new DragEvent(name, { ...options, dataTransfer: data }));
+    }
+  }
+}"""
+
+#: What passes by in a run: the words of each stage, the bar, and how many points the loss curve had.
+RECORD = """() => {
+  window.seen = { stages: [], bar: [], points: [] };
+  const look = () => {
+    const stage = document.getElementById("stage").textContent;
+    if (stage && stage !== seen.stages.at(-1)) seen.stages.push(stage);
+    const bar = document.getElementById("bar").getAttribute("aria-valuenow");
+    if (bar !== null) seen.bar.push(Number(bar));
+    const line = document.querySelector("#live-curve polyline").getAttribute("points");
+    if (line) seen.points.push(line.split(" ").length);
+  };
+  const options = { subtree: true, childList: true, characterData: true, attributes: true };
+  new MutationObserver(look).observe(document.getElementById("progress"), options);
+}"""
+
+
+class Visit:
+    """A page and all that it complained about."""
+
+    def __init__(self, browser, url, address="", **options):
+        options = {"viewport": {"width": 1280, "height": 800}, "locale": "en-US"} | options
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.complaints, self.requests = [], []
+        self.page.on("console", lambda message: self._heard(message))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.url = url
+        self.go(address)
+
+    def _heard(self, message):
+        # a refused request is what some tests ask for; the page itself answers for what it makes of it
+        if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource"):
+            self.complaints.append(message.text)
+
+    def go(self, address=""):
+        self.page.goto(f"{self.url.rstrip('/')}/{address}")
+        self.page.wait_for_selector("#samples button")
+        return self.page
+
+    def close(self):
+        self.context.close()
+        assert self.complaints == []
+        foreign = [url for url in self.requests if not url.startswith((self.url, "blob:", "data:"))]
+        assert foreign == []
+
+
+@pytest.fixture
+def visit(browser, server):
+    visits = []
+
+    def start(address="", **options):
+        visits.append(Visit(browser, server.url, address, **options))
+        return visits[-1].page
+
+    yield start
+    for each in visits:
+        each.close()
+
+
+@pytest.fixture(scope="module")
+def shown(browser, server):
+    """A page on which a sample has been run; tests that use it leave it on the first tab, as they found it."""
+    # what a page begins with depends on how fast the machine is: tests say what they want
+    visit = Visit(browser, server.url, "#size=256&stride=16&iters=20")
+    run_sample(visit.page)
+    yield visit.page
+    visit.close()
+
+
+@pytest.fixture
+def first_tab(shown):
+    shown.click("#tab-image")
+    yield shown
+    shown.click("#zoom-reset") if shown.is_visible("#zoom-reset") else None
+    shown.click("#tab-image")
+
+
+def run_sample(page, index=0):
+    page.locator("#samples button").nth(index).click()
+    finished(page)
+
+
+def finished(page):
+    """Wait for the next result."""
+    expect(page.locator("#announcer")).to_contain_text("Done", timeout=RUN)
+    expect(page.locator("#progress")).to_be_hidden()
+
+
+def png(width=96, height=64):
+    """A picture with one edge."""
+    file = io.BytesIO()
+    pixels = np.full((height, width, 3), 60, np.uint8)
+    pixels[:, width // 2 :] = (220, 160, 40)
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def upload(page, name="edge.png", content=None, kind="image/png", selector="#file"):
+    content = png() if content is None else content
+    page.set_input_files(selector, {"name": name, "mimeType": kind, "buffer": content})
+
+
+def set_slider(page, name, value):
+    page.locator(f"#{name}").evaluate(
+        "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', { bubbles: true })); }",
+        value,
+    )
+
+
+def widths(page, selector):
+    """The natural widths of pictures that can be seen."""
+    page.wait_for_function(
+        "selector => [...document.querySelectorAll(selector)].every((image) => image.complete)", arg=selector
+    )
+    return page.eval_on_selector_all(selector, "images => images.map((image) => image.naturalWidth)")
+
+
+def overflow(page):
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+def test_loads_quietly_and_lightly(visit, artefacts):
+    page = visit()
+    expect(page.locator("#panel-image")).to_contain_text("Click one of the sample pictures")
+    weight = page.evaluate(
+        "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"
+        ".reduce((sum, entry) => sum + entry.transferSize, 0)"
+    )
+    assert 0 < weight < PAGE_WEIGHT
+    assert page.title() and page.get_attribute("html", "lang") == "en"
+    page.screenshot(path=artefacts / "empty.png")
+
+
+def test_sample_runs_at_once(shown, artefacts):
+    images = widths(shown, "#panel-image img")
+    assert len(images) == 6 + 2 + 3  # reconstructions, the comparison's two, errors
+    assert set(images) == {256}
+    captions = shown.locator("#panel-image .number").all_inner_texts()
+    assert len(captions) == 4 and all(re.fullmatch(r"\d+\.\d\d dB", caption) for caption in captions)
+    assert shown.locator("#panel-image .legend .strip").count() == 1
+    assert len(shown.locator("#panel-image polyline").get_attribute("points").split()) > 1
+    expect(shown.locator("#about-run")).to_contain_text("coffee · 256 ×")
+    shown.screenshot(path=artefacts / "image.png", full_page=True)
+
+
+def test_every_tab_shows_its_pictures(first_tab, artefacts):
+    page = first_tab
+    pictures = {"features": 4 + 2, "kernels": 4 + 1 + 1, "segmentation": 6 + 2}
+    for tab in TABS[1:]:
+        page.click(f"#tab-{tab}")
+        panel = page.locator(f"#panel-{tab}")
+        expect(panel).to_be_visible()
+        if tab in pictures:
+            expect(panel.locator("img")).to_have_count(pictures[tab])
+            assert min(widths(page, f"#panel-{tab} img")) >= 64
+        page.screenshot(path=artefacts / f"{tab}.png", full_page=True)
+    assert page.locator("#panel-features .number").count() == 3
+    assert page.locator("#panel-kernels .histogram rect").count() > 4 * 8
+    assert page.locator("#panel-kernels .legend").count() == 5
+    expect(page.locator("#panel-kernels .ellipses ellipse")).to_have_count(16 * 11)
+
+
+def test_metrics_are_all_there_and_can_be_taken_away(first_tab):
+    page = first_tab
+    page.click("#tab-metrics")
+    scores = page.locator("#panel-metrics table").first
+    assert [row.split("\t")[0] for row in scores.locator("tbody tr").all_inner_texts()] == [
+        "Bilinear",
+        "Bicubic",
+        "Fixed JBU",
+        "GS-JBU + TTO",
+    ]
+    assert scores.locator("td.best").count() >= 3
+    expect(page.locator("#panel-metrics")).to_contain_text(re.compile(r"gains [+-]\d+\.\d\d dB"))
+
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy as Markdown").click()
+    expect(page.locator("#toast")).to_have_text("Copied")
+    assert "| gsjbu |" in page.evaluate("navigator.clipboard.readText()")
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="JSON").click()
+    assert download.value.suggested_filename == "coffee_metrics.json"
+    numbers = json.loads(Path(download.value.path()).read_text())
+    assert set(numbers["metrics"]["methods"]) == {"bilinear", "bicubic", "fixed", "gsjbu"}
+    assert "images" not in numbers
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="kernels.safetensors").click()
+    assert Path(download.value.path()).stat().st_size > 1000
+
+
+def test_pictures_can_be_saved(first_tab):
+    with first_tab.expect_download() as download:
+        first_tab.get_by_role("link", name="Save as PNG: GS-JBU + TTO", exact=True).click()
+    assert download.value.suggested_filename == "coffee_I_hat_tto.png"
+    assert Image.open(io.BytesIO(Path(download.value.path()).read_bytes())).width == 256
+    first_tab.click("#tab-kernels")
+    with first_tab.expect_download() as download:
+        first_tab.get_by_role("button", name="Save as PNG: Shapes").click()
+    assert download.value.suggested_filename == "coffee_kernels.png"
+    assert Image.open(io.BytesIO(Path(download.value.path()).read_bytes())).width == 1024
+
+
+def test_progress_is_seen(visit, artefacts):
+    page = visit("#preset=paper&size=320&stride=16&iters=40")
+    page.evaluate(RECORD)
+    page.locator("#samples button").first.click()
+    page.wait_for_function("() => seen.points.length > 3", timeout=RUN)
+    assert page.get_by_role("progressbar").is_visible()
+    page.screenshot(path=artefacts / "progress.png")
+    finished(page)
+    seen = page.evaluate("seen")
+    assert "Fitting the kernels (TTO)" in seen["stages"]
+    assert len(seen["stages"]) < 12  # read out once each, not at every step
+    assert seen["points"] == sorted(seen["points"]) and seen["points"][-1] >= 20
+    assert seen["bar"][-1] > seen["bar"][0]
+
+
+def test_cancel_is_quick_and_leaves_the_page_usable(visit):
+    page = visit("#size=224&stride=16&iters=1")
+    upload(page, "noise.png", noise_png())
+    page.click("#run")
+    finished(page)
+    page.evaluate("() => { location.hash = 'preset=paper&size=512&stride=8&iters=100&radius=8&lr=0.1'; }")
+    expect(page.locator("#slow")).to_be_visible()
+    page.click("#run")
+    page.wait_for_selector("#live-curve polyline[points*=' ']", state="attached", timeout=RUN)
+    began = time.monotonic()
+    page.click("#cancel")
+    expect(page.locator("#hint")).to_contain_text("Cancelled", timeout=RUN)
+    assert time.monotonic() - began < 5
+    expect(page.locator("#progress")).to_be_hidden()
+    assert set(widths(page, "#panel-image img")) == {224}  # the former result
+
+    page.click("#gentler")
+    expect(page.locator("#slow")).to_be_hidden()
+    page.evaluate("document.getElementById('announcer').textContent = ''")
+    page.select_option("#preset", "spec")
+    page.select_option("#size", "256")
+    page.click("#run")
+    finished(page)
+    assert set(widths(page, "#panel-image img")) == {256}
+    expect(page.locator("#hint")).not_to_contain_text("Cancelled")
+
+
+def noise_png():
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_no_steps_of_optimisation(visit):
+    page = visit("#size=224&iters=0")
+    upload(page)
+    page.click("#run")
+    finished(page)
+    expect(page.locator("#panel-image")).to_contain_text("No steps were taken")
+    assert len(widths(page, "#panel-image img")) == 11
+
+
+def test_upload_drop_and_paste(visit):
+    page = visit("#size=224&stride=16&iters=1")
+    upload(page, "upload.png")
+    expect(page.locator("#chosen-name")).to_have_text("upload.png · 96 × 64")
+    for kind in ("drop", "paste"):
+        page.evaluate(DELIVER, [kind, list(png()), f"{kind}.png", "image/png"])
+        expect(page.locator("#chosen-name")).to_have_text(f"{kind}.png · 96 × 64")
+        expect(page.locator("#drop")).to_be_hidden()
+    assert widths(page, "#preview") == [96]
+    page.click("#run")
+    finished(page)
+    assert page.locator("#panel-image a.icon").first.get_attribute("download") == "paste_I_hr.png"
+
+
+def test_pictures_that_are_none_are_refused_before_they_are_sent(visit, tmp_path):
+    page = visit()
+    page.click("#run")
+    expect(page.locator("#file-error")).to_contain_text("Choose a picture first")
+    upload(page, "notes.txt", b"no picture", "text/plain")
+    expect(page.locator("#file-error")).to_contain_text("“notes.txt” is not a picture")
+    huge = tmp_path / "huge.png"
+    with huge.open("wb") as file:
+        file.truncate(34 * 2**20)
+    page.set_input_files("#file", huge)
+    expect(page.locator("#file-error")).to_contain_text("at most 33.6 MB")
+    upload(page)
+    expect(page.locator("#file-error")).to_be_hidden()
+
+
+def test_what_the_server_refuses_stands_at_its_control(visit):
+    page = visit("#size=4000")
+    upload(page)
+    page.click("#run")
+    expect(page.locator("#size-error")).to_contain_text("1024")
+    assert page.get_attribute("#size", "aria-invalid") == "true"
+    assert page.evaluate("document.activeElement.id") == "size"
+    page.select_option("#size", "224")
+    expect(page.locator("#size-error")).to_be_hidden()
+
+    upload(page, "text.png", b"this is no PNG")  # the browser believes its name, the server does not
+    page.click("#run")
+    expect(page.locator("#file-error")).to_be_visible()
+
+
+def test_a_server_that_has_gone(visit):
+    page = visit("#size=224&stride=16&iters=1")
+    upload(page)
+    page.context.set_offline(True)
+    page.click("#run")
+    expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+    page.context.set_offline(False)
+    page.click("#run")
+    finished(page)
+    expect(page.locator("#problem")).to_be_hidden()
+
+
+def test_a_busy_server_is_asked_again(visit):
+    page = visit("#size=224&stride=16&iters=1")
+    asked = []
+
+    def answer(route):
+        asked.append(route.request.url)
+        if len(asked) == 1:
+            route.fulfill(status=503, headers={"Retry-After": "1"}, json={"detail": "full"})
+        else:
+            route.continue_()
+
+    page.route("**/api/run", answer)
+    upload(page)
+    page.click("#run")
+    expect(page.locator("#progress")).to_contain_text("trying again in 1 s")
+    finished(page)
+    assert len(asked) == 2
+
+
+def test_similarity_by_click_from_every_tab(first_tab, artefacts):
+    page = first_tab
+    for tab in ("image", "features", "kernels"):
+        page.click(f"#tab-{tab}")
+        if page.is_visible("#similarity"):
+            page.locator("#similarity").get_by_role("button", name="Close").click()
+        page.locator(f"#panel-{tab} figure .frame").nth(1).click(position={"x": 40, "y": 30})
+        expect(page.locator("#similarity")).to_be_visible()
+        assert widths(page, "#similarity img") == [256, 256]
+        assert page.locator("#similarity .legend").count() == 1
+        assert page.locator(f"#panel-{tab} .mark:visible").count() >= 4
+    sources = page.eval_on_selector_all("#similarity img", "images => images.map((image) => image.src)")
+    assert len(set(sources)) == 2
+    page.screenshot(path=artefacts / "similarity.png")
+    page.locator("#similarity").get_by_role("button", name="Close").click()
+
+
+def test_similarity_by_keyboard(first_tab):
+    page = first_tab
+    page.locator("#panel-image .frame").first.focus()
+    for key in ("ArrowRight", "ArrowDown", "Shift+ArrowDown"):
+        page.keyboard.press(key)
+    expect(page.locator("#announcer")).to_have_text(re.compile(r"x \d+, y \d+"))
+    page.keyboard.press("Enter")
+    expect(page.locator("#similarity")).to_be_visible()
+    assert widths(page, "#similarity img") == [256, 256]
+    page.locator("#similarity").get_by_role("button", name="Close").click()
+
+
+def test_tabs_by_keyboard(first_tab):
+    page = first_tab
+    page.focus("#tab-image")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#panel-features")).to_be_visible()
+    assert page.evaluate("document.activeElement.id") == "tab-features"
+    page.keyboard.press("End")
+    expect(page.locator("#tab-signal")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#panel-image")).to_be_visible()
+    assert page.locator("[role=tab][tabindex='0']").count() == 1
+
+
+def test_zoom_moves_all_pictures(first_tab):
+    page = first_tab
+
+    def boxes():
+        return page.eval_on_selector_all(
+            "#panel-image figure .frame",
+            """frames => frames.map((frame) => {
+              const [a, b] = [frame, frame.querySelector("img")].map((element) => element.getBoundingClientRect());
+              return [b.width / a.width, (b.left - a.left) / a.width, (b.top - a.top) / a.height];
+            })""",
+        )
+
+    page.click("#zoom-in")
+    page.click("#zoom-in")
+    zoomed = np.array(boxes())
+    np.testing.assert_allclose(zoomed[:, 0], 2, rtol=0.01)
+    assert np.ptp(zoomed, axis=0).max() < 0.01
+    frame = page.locator("#panel-image .frame").first
+    assert frame.locator("img").evaluate("image => getComputedStyle(image).imageRendering") == "pixelated"
+
+    box = frame.bounding_box()
+    page.mouse.move(box["x"] + 100, box["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 60, box["y"] + 60, steps=4)
+    page.mouse.up()
+    panned = np.array(boxes())
+    assert panned[0, 1] < zoomed[0, 1] and np.ptp(panned, axis=0).max() < 0.01
+    expect(page.locator("#similarity")).to_be_hidden()  # a drag is no click
+
+    frame.focus()
+    page.keyboard.press("0")
+    expect(page.locator("#zoom-reset")).to_have_text("100 %")
+    frame.dblclick(position={"x": 50, "y": 50})
+    expect(page.locator("#zoom-reset")).to_have_text("400 %")
+    page.wait_for_timeout(400)
+    expect(page.locator("#similarity")).to_be_hidden()  # nor is half of a double click
+    page.click("#zoom-reset")
+
+
+def test_compare_by_keyboard_and_pointer(first_tab):
+    page = first_tab
+    compare = page.locator("#panel-image .compare")
+    divider = compare.get_by_role("slider")
+    left, right = compare.locator("select").all()
+    assert (left.input_value(), right.input_value()) == ("I_lr_up_bilinear", "I_hat_tto")
+    divider.focus()
+    page.keyboard.press("Home")
+    expect(divider).to_have_attribute("aria-valuenow", "0")
+    page.keyboard.press("PageUp")
+    page.keyboard.press("ArrowRight")
+    expect(divider).to_have_attribute("aria-valuenow", "12")
+
+    divider.scroll_into_view_if_needed()
+    box, grip = compare.locator(".frame").bounding_box(), divider.bounding_box()
+    page.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.75 * box["width"], grip["y"] + 40, steps=3)
+    page.mouse.up()
+    assert abs(int(divider.get_attribute("aria-valuenow")) - 75) <= 1
+
+    original = page.locator("#panel-image figure img").first.get_attribute("src")
+    left.select_option("I_hr")
+    assert compare.locator(".over img").get_attribute("src") == original
+    left.select_option("I_lr_up_bilinear")
+
+
+def test_language_changes_everything_and_is_remembered(visit, artefacts):
+    page = visit("#size=224&stride=16&iters=1")
+    run_sample(page)
+    for tab in TABS:
+        page.click(f"#tab-{tab}")
+    page.click("#tab-image")
+    page.click("#language")
+    assert page.get_attribute("html", "lang") == "zh-CN"
+    expect(page.locator("#run")).to_have_text("运行")
+    assert "lang=zh" in page.url
+    # what is left of English are the terms, the numbers and what the server says
+    texts = page.evaluate(
+        "[...document.querySelectorAll('[data-t]:not([data-t=verbatim], [data-t=otherLanguage])')]"
+        ".map((element) => element.textContent).filter((text) => text && !/[\\u4e00-\\u9fff]/.test(text))"
+    )
+    assert not [text for text in texts if re.search("[a-z]{4}", text) and text != "stride"]
+    page.screenshot(path=artefacts / "chinese.png", full_page=True)
+    page.evaluate("history.replaceState(null, '', '/')")
+    page.reload()
+    expect(page.locator("#run")).to_have_text("运行")
+
+
+def test_chinese_where_the_browser_speaks_it(visit):
+    page = visit(locale="zh-CN")
+    expect(page.locator("#panel-image")).to_contain_text("点选一张示例图像")
+    page.click("#language")
+    expect(page.locator("#run")).to_have_text("Run")
+
+
+def test_both_languages_have_the_same_gaps(visit):
+    page = visit()
+    wrong = page.evaluate(
+        """async () => {
+          const { TEXTS } = await import("/static/texts.js");
+          const gaps = (text) => (text.match(/\\{\\w+\\}/g) ?? []).sort().join();
+          const differ = ([en, zh]) => !en || !zh || gaps(en) !== gaps(zh);
+          return Object.keys(TEXTS).filter((key) => TEXTS[key].length !== 2 || differ(TEXTS[key]));
+        }"""
+    )
+    assert wrong == []
+
+
+def test_address_restores_settings_and_runs_small_samples(visit):
+    page = visit("#sample=rocket&size=288&iters=7&stride=14&sigma_r=0.3&tab=features")
+    finished(page)
+    expect(page.locator("#about-run")).to_contain_text("rocket")
+    expect(page.locator("#about-run")).to_contain_text("TTO steps 7,")
+    expect(page.locator("#panel-features")).to_be_visible()
+    assert (page.input_value("#size"), page.input_value("#stride")) == ("288", "14")
+    assert page.locator("#control-sigma_r output").text_content() == "0.3"
+
+    set_slider(page, "lr", -2)
+    page.select_option("#shape", "square")
+    assert page.url.partition("#")[2] == (
+        "sample=rocket&tab=features&size=288&shape=square&stride=14&iters=7&lr=0.01&sigma_r=0.3"
+    )
+    page.select_option("#preset", "paper")  # which brings its own steps, radius and step size
+    assert page.url.partition("#")[2].endswith("preset=paper&size=288&shape=square&stride=14&sigma_r=0.3")
+    assert page.locator("#control-iters output").inner_text() == "51"
+
+
+def test_address_of_a_long_run_waits(visit):
+    page = visit("#sample=coffee&preset=paper&size=512&iters=100&stride=8")
+    expect(page.locator("#chosen-name")).to_contain_text("coffee")
+    expect(page.locator("#announcer")).to_contain_text("press Run")
+    expect(page.locator("#progress")).to_be_hidden()
+
+
+def test_hint_leads_to_the_paper_preset(visit):
+    page = visit("#size=224&stride=16&iters=1")
+    run_sample(page)
+    page.evaluate("document.getElementById('announcer').textContent = ''")
+    page.locator("#hint").get_by_role("button", name="Run with the paper preset").click()
+    finished(page)
+    expect(page.locator("#about-run")).to_contain_text("paper, TTO steps 51, R = 8")
+    assert page.input_value("#preset") == "paper"
+    expect(page.locator("#hint")).to_be_hidden()
+
+
+def test_help_opens_at_every_control(visit):
+    page = visit()
+    page.click("#more > summary")
+    asks = page.locator("#settings .ask:visible")
+    assert asks.count() >= 12
+    for ask in asks.all():
+        ask.click()
+        expect(page.locator(f"#{ask.get_attribute('aria-controls')}")).to_be_visible()
+
+
+def test_own_signal(visit, artefacts):
+    page = visit("#tab=signal")
+    file = io.BytesIO()
+    np.save(file, np.linspace(0, 1, 5 * 4 * 6, dtype=np.float32).reshape(5, 4, 6))
+    page.click("#signal-run")
+    expect(page.locator("#signal-error")).to_contain_text("Choose a signal first")
+    page.evaluate(DELIVER, ["drop", list(file.getvalue()), "features.npy", ""])
+    expect(page.locator("#signal-name")).to_have_text("features.npy")
+    upload(page)
+    page.fill("#setting-iterations", "2")
+    page.click("#signal-run")
+    expect(page.locator("#signal-result")).to_contain_text(
+        "Taken for features · 5 channels · 6 × 4 → 96 × 64", timeout=RUN
+    )
+    assert widths(page, "#signal-result img") == [96] * 5
+    names = page.locator("#signal-result .files a").all_inner_texts()
+    assert {"result.npy", "kernels.safetensors"} <= set(names)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="result.npy").click()
+    assert np.load(download.value.path()).shape == (1, 5, 64, 96)
+    page.screenshot(path=artefacts / "signal.png", full_page=True)
+
+    page.select_option("#signal-method", "guided_filter")
+    page.fill("#setting-radius", "-3")
+    page.click("#signal-run")
+    expect(page.locator("#panel-signal, #problem").filter(has_text="radius is -3")).to_be_visible(timeout=RUN)
+
+
+def test_own_label_map(visit):
+    page = visit("#tab=signal")
+    upload(page)
+    upload(page, "labels.png", palette_png(), selector="#signal")
+    page.select_option("#signal-method", "joint_bilateral")
+    page.click("#signal-run")
+    expect(page.locator("#signal-result")).to_contain_text("Taken for labels", timeout=RUN)
+    assert len(widths(page, "#signal-result img")) == 5
+
+
+def palette_png():
+    file = io.BytesIO()
+    picture = Image.new("P", (6, 4))
+    picture.putpalette([200, 30, 30, 30, 120, 200, 40, 160, 60])
+    picture.putdata([column // 2 for _ in range(4) for column in range(6)])
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def test_segmentation_example_is_always_there(visit):
+    page = visit("#tab=segmentation")
+    panel = page.locator("#panel-segmentation")
+    expect(panel.locator("h3").first).to_contain_text("example", timeout=RUN)
+    assert len(widths(page, "#panel-segmentation img")) == 8
+    shares = [float(share) for share in re.findall(r"([\d.]+)%", panel.locator(".classes").inner_text())]
+    assert len(shares) >= 2 and sum(shares) == pytest.approx(100, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("phone", {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}),
+        ("zoomed_in_200", {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2}),
+    ],
+)
+def test_small_screens(visit, artefacts, name, options):
+    page = visit("#size=224&stride=16&iters=1", **options)
+    page.locator("#settings > summary").click()
+    assert overflow(page) == 0
+    run_sample(page)
+    for tab in TABS:
+        page.click(f"#tab-{tab}")
+        page.wait_for_timeout(100)
+        assert overflow(page) == 0, tab
+        page.screenshot(path=artefacts / f"{name}_{tab}.png", full_page=name == "phone")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast(visit, artefacts, scheme):
+    page = visit("#size=224&stride=16&iters=1", color_scheme=scheme)
+    upload(page, "notes.txt", b"", "text/plain")  # for its message
+    run_sample(page)
+    for tab in TABS:
+        page.click(f"#tab-{tab}")
+        page.wait_for_timeout(100)
+        low = [(round(ratio, 2), text) for ratio, text in page.evaluate(CONTRASTS) if ratio < 4.5]
+        assert low == [], tab
+    page.screenshot(path=artefacts / f"{scheme}.png")
+
+
+def test_accessibility_tree(first_tab):
+    page = first_tab
+    session = page.context.new_cdp_session(page)
+    named = {"button", "link", "checkbox", "combobox", "slider", "spinbutton", "textbox", "tab", "tabpanel"}
+    named |= {"image", "img", "application", "progressbar", "form", "region", "heading", "tablist"}
+    for tab in TABS:
+        page.click(f"#tab-{tab}")
+        page.wait_for_timeout(100)
+        nodes = [node for node in session.send("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+        roles = [node["role"]["value"] for node in nodes]
+        nameless = [node for node in nodes if node["role"]["value"] in named and not node["name"]["value"].strip()]
+        assert nameless == []
+        assert {"main", "banner", "tablist", "form"} <= set(roles)
+
+        ids = page.eval_on_selector_all("[id]", "elements => elements.map((element) => element.id)")
+        assert len(ids) == len(set(ids))
+        levels = page.eval_on_selector_all(
+            "h1, h2, h3, h4", "all => all.filter((h) => h.checkVisibility()).map((h) => Number(h.tagName[1]))"
+        )
+        assert levels[0] == 1 and levels.count(1) == 1
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+        references = page.eval_on_selector_all(
+            "[aria-describedby], [aria-controls], [aria-labelledby], label[for]",
+            """all => all.flatMap((element) => ["aria-describedby", "aria-controls", "aria-labelledby", "for"].flatMap(
+              (name) => (element.getAttribute(name) ?? "").split(" ").filter(Boolean)))""",
+        )
+        assert set(references) <= set(ids)
+
+
+def test_keyboard_alone_reaches_everything(visit):
+    page = visit("#size=224&stride=16&iters=1")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.dataset.sample || ''"))
+    assert {"language", "coffee", "file", "preset", "iters", "lr", "run", "tab-image"} <= reached
+    page.locator("[data-sample=coffee]").focus()
+    page.keyboard.press("Enter")
+    finished(page)
