@@ -3,15 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from omniup import GaussianKernels
 from omniup.evaluation import psnr
-from omniup.files import image_tensor, read_image
-from omniup.reconstruction import SSIM_WINDOW, working_image
+from omniup.files import read_image
 
 QUICK = ("--size", 96, "--iters", 4)
 PICTURES = {
@@ -106,26 +102,3 @@ def test_a_real_photo(omniup, shared, folder):
     facts = json.loads(outcome.stdout)
     assert facts["size"] == [126, 154]  # 375 × 500, in multiples of 14: 8.57 and 11.43
     assert facts["gain_db"] > 0.5
-
-
-@given(
-    size=st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
-    stride=st.integers(1, 40),
-    longest=st.none() | st.integers(1, 1200),
-)
-def test_sizes_to_work_at(size, stride, longest):
-    image = torch.zeros(1).expand(1, 1, *size)
-    height, width = working_image(image, stride, longest).shape[2:]
-    assert height % stride == width % stride == 0
-    assert min(height, width) >= SSIM_WINDOW
-    scale = (longest or min(512, max(size))) / max(size)
-    for side, wanted in ((height, scale * size[0]), (width, scale * size[1])):
-        assert abs(side - wanted) <= stride / 2 + 0.5 or side < SSIM_WINDOW + stride
-
-
-def test_the_image_to_work_on_is_what_a_png_holds(folder):
-    image = working_image(torch.rand(1, 3, 100, 150, generator=torch.Generator().manual_seed(0)), 16, None)
-    pixels = (255 * image).byte()[0].permute(1, 2, 0).numpy()
-    assert image_tensor(Image.fromarray(pixels)).equal(image)
-    white = torch.ones(1, 3, 97, 130)
-    assert working_image(white, 16, 64).equal(torch.ones(1, 3, 48, 64))
