@@ -98,7 +98,7 @@ def methods() -> dict[str, Method]:
     return dict(_METHODS)
 
 
-def upsampler(method: str, **settings: Any) -> Upsampler:
+def upsampler(method: str, /, **settings: Any) -> Upsampler:
     """Build a method by name.
 
     Raises:

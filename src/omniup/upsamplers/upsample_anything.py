@@ -237,6 +237,7 @@ class UpsampleAnything:
             losses = objective(precision(*maps), self._window.reach(maps[0], maps[1]))  # [B]
             adam.step((losses + self._regulariser(maps, start)).sum())
             history.losses.append(float(losses.detach().mean()))
+            self._check_converges(history.losses[-1])
             if iteration % 10 == 0 or iteration == self.iterations - 1:
                 logger.info("iteration %d: loss %.6f", iteration, history.losses[-1])
             if progress is not None:
@@ -248,8 +249,7 @@ class UpsampleAnything:
         history.seconds["fit"] = time.perf_counter() - began
         logger.info("prepared in %.3f s, fitted in %.3f s", history.seconds["prepare"], history.seconds["fit"])
         maps = self._maps(raw.detach())
-        if not all(bool(parameter.isfinite().all()) for parameter in maps):
-            raise InputError(f"lr is {self.lr!r}: the fit diverged; accepted is a smaller one")
+        self._check_converges(*(parameter.sum().item() for parameter in maps))
         return GaussianKernels(*maps, guidance, cells, self._window, history)
 
     def _start(self, guidance: Tensor, grid: Size) -> Tensor:
@@ -290,6 +290,10 @@ class UpsampleAnything:
         if self.sigma_r_weight:
             total = total + self.sigma_r_weight * (sigma_r - sigma_r0).abs().mean((1, 2))
         return total
+
+    def _check_converges(self, *numbers: float) -> None:
+        if not all(map(math.isfinite, numbers)):
+            raise InputError(f"lr is {self.lr!r}: the fit diverged; accepted is a smaller one")
 
     def _settled(self, losses: list[float]) -> bool:
         return self.tolerance is not None and len(losses) > 10 and losses[-1] > (1 - self.tolerance) * losses[-11]

@@ -73,6 +73,8 @@ def _draw(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 def _fit_colours(vectors: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Fit the affine map from vectors [N, C] to colours: its gain [C, 3] and offset [3]."""
+    size = vectors.abs().max().clamp_min(torch.finfo(vectors.dtype).tiny)  # squares of large numbers would overflow
+    vectors = vectors / size
     mean = vectors.mean(dim=0)  # [C]
     centred = vectors - mean  # [N, C]
     directions = _principal_directions(centred, generator)  # [C, K], K ≤ 3
@@ -87,7 +89,7 @@ def _fit_colours(vectors: Tensor, generator: torch.Generator) -> tuple[Tensor, T
     gain = torch.where(varies, directions / (high - low), 0.0)  # [C, K]
     offset = torch.where(varies, -low / (high - low), 0.5) - mean @ gain  # [K]
     missing = 3 - gain.shape[1]
-    return F.pad(gain, (0, missing)), F.pad(offset, (0, missing), value=0.5)
+    return F.pad(gain / size, (0, missing)), F.pad(offset, (0, missing), value=0.5)
 
 
 def _principal_directions(centred: Tensor, generator: torch.Generator) -> Tensor:

@@ -19,7 +19,7 @@ GOLDEN = (5**0.5 - 1) / 2  # of a turn: successive hues stay far apart however m
 
 def class_colours(classes: int) -> NDArray[np.uint8]:
     """Choose a colour for each class: [classes, 3], always the same for the first n, neighbours far apart."""
-    rows = [colorsys.hls_to_rgb(0.6 + GOLDEN * k, (0.45, 0.65, 0.3)[k % 3], 0.65) for k in range(classes)]
+    rows = [colorsys.hls_to_rgb(0.6 + GOLDEN * k, (0.45, 0.65, 0.3, 0.8)[k % 4], 0.65) for k in range(classes)]
     return (np.array(rows).reshape(-1, 3) * 255).round().astype(np.uint8)
 
 
@@ -56,15 +56,16 @@ def outlined(image: Tensor, labels: Tensor) -> Image.Image:
     Raises:
         InputError: another shape, or differing sizes.
     """
-    from skimage.segmentation import find_boundaries  # here, since it is slow to import
-
     check_map("labels", labels, channels=(1,))
     if image.shape[2:] != labels.shape[2:]:
         raise InputError(f"image is {list(image.shape)} and labels {list(labels.shape)}; accepted are equal sizes")
-    numbers = labels[0, 0].cpu().numpy()
-    inner = torch.from_numpy(find_boundaries(numbers, mode="inner"))  # [H, W], one pixel wide
-    outer = torch.from_numpy(find_boundaries(numbers, mode="thick")) & ~inner
+    numbers = labels[0, 0].cpu()
+    near, far = (torch.zeros_like(numbers, dtype=torch.bool) for _ in range(2))  # [H, W], the two sides of a border
+    for axis in (0, 1):
+        border = numbers.diff(dim=axis) != 0
+        near.narrow(axis, 0, border.shape[axis]).logical_or_(border)
+        far.narrow(axis, 1, border.shape[axis]).logical_or_(border)
     photo = image.detach()[0].float().cpu().clone()  # [3, H, W]
-    photo[:, outer] = photo[:, outer] * 0.25
-    photo[:, inner] = 1
+    photo[:, far] *= 0.25
+    photo[:, near] = 1
     return to_picture(photo[None])

@@ -36,7 +36,7 @@ from omniup.web.schemas import (
     UpsampleAnswer,
     UpsampleConfig,
 )
-from omniup.web.security import Guard
+from omniup.web.security import HEADERS, Guard
 from omniup.web.service import Service
 from omniup.web.settings import Settings
 from omniup.web.similarity import similarity
@@ -139,7 +139,8 @@ def _add_runs(app: FastAPI, service: Service) -> None:
     @app.get(
         "/api/runs/{run_id}/files/{name}",
         response_class=Response,
-        responses=_problems(404) | {200: {"content": {"application/octet-stream": {}}, "description": "The file."}},
+        responses=_problems(404)
+        | {200: {"content": {"application/octet-stream": {}, "image/png": {}}, "description": "The file."}},
         tags=["runs"],
     )
     async def file(run_id: UUID, name: str) -> Response:
@@ -159,7 +160,7 @@ def _add_runs(app: FastAPI, service: Service) -> None:
         kind = "image/png" if picture else "application/octet-stream"
         return StreamingResponse(_chunks(opened), headers=headers, media_type=kind)
 
-    @app.post("/api/similarity", responses=_problems(404), tags=["runs"])
+    @app.post("/api/similarity", responses=_problems(400, 404, 413), tags=["runs"])
     async def similar(wanted: SimilarityRequest) -> SimilarityAnswer:
         """Compare the features at one pixel of a run with those of all others."""
         kept: Kept | None = service.runs.find(wanted.run_id)
@@ -246,6 +247,11 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(CancelledError)
     async def cancelled(_: Request, error: CancelledError) -> JSONResponse:
         return JSONResponse({"detail": "cancelled"}, 409)
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, error: Exception) -> JSONResponse:
+        """A defect of ours, which the log has in full."""
+        return JSONResponse({"detail": f"the server failed: {type(error).__name__}"}, 500, HEADERS)
 
 
 def _unprocessable(problems: list[tuple[tuple[Any, ...], str, str]]) -> JSONResponse:

@@ -68,14 +68,18 @@ class Job:
         self._work = work
         self._cancelled = threading.Event()
 
-    def tell(self, event: Progress) -> None:
-        """Add an event.
+    def check(self) -> None:
+        """Go on, unless the job was cancelled.
 
         Raises:
             CancelledError: the job is to end here.
         """
         if self._cancelled.is_set():
             raise CancelledError
+
+    def tell(self, event: Progress) -> None:
+        """Add an event, and `check`."""
+        self.check()
         self.events.append(event)
 
     def cancel(self) -> None:
@@ -85,9 +89,9 @@ class Job:
     def run(self) -> None:
         """Do the work, and settle the future whatever happens."""
         try:
-            if self._cancelled.is_set():
-                raise CancelledError
+            self.check()
             result = self._work(self)
+            self.check()
         except BaseException as error:
             if isinstance(error, CancelledError):
                 self.events.append(Progress(stage="cancelled"))

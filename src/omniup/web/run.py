@@ -132,9 +132,9 @@ def run(
         progress=stage.fitting,
     )
     size = made.kernels.size
-    with stage("segment"):
-        status, segments = SegmentationStatus(state="off", message="was not asked for"), None
-        if config.segmentation:
+    status, segments = SegmentationStatus(state="off", message="was not asked for"), None
+    if config.segmentation:
+        with stage("segment"):
             status, segments = segmenter.segment(made.image, made.kernels, config.seg_resolution)
     with stage("draw"):
         found = panels(made)
@@ -165,7 +165,7 @@ def run(
     runs.add(kept)
     kept.settle(*files)
     fit = stage.seconds["fit"]
-    rest = answer.meta.seconds["total"] - fit - stage.seconds["segment"]
+    rest = answer.meta.seconds["total"] - fit - stage.seconds.get("segment", 0.0)
     pace.learn(size[0] * size[1], method.cells, answer.meta.iters, fit, rest)
     _log(answer)
     return answer.model_dump_json().encode()

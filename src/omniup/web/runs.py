@@ -16,6 +16,7 @@ from uuid import UUID
 from PIL import Image
 from torch import Tensor
 
+from omniup.errors import InputError
 from omniup.files import atomic_write, write_signal
 from omniup.upsamplers import GaussianKernels
 from omniup.web.pictures import png
@@ -67,7 +68,10 @@ class Kept:
     @property
     def size(self) -> int:
         """Bytes, in memory and on disk."""
-        return self.memory + sum(_bytes(path) for path in self.folder.glob("*"))
+        try:
+            return self.memory + sum(path.stat().st_size for path in self.folder.iterdir())
+        except FileNotFoundError:  # of a run that is being removed, or a file that has just got its name
+            return self.memory
 
     def open(self, name: str) -> BinaryIO:
         """Open a file of it, made now if it was not before.
@@ -79,9 +83,12 @@ class Kept:
         make, path = self.makers[name], self.folder / name  # a name that is in `makers`, never one from outside
         with self._making:
             if not path.exists():
-                if not self.folder.exists():
-                    raise FileNotFoundError(self.folder)
-                make(path)
+                try:
+                    make(path)
+                except InputError as error:
+                    if self.folder.exists():
+                        raise
+                    raise FileNotFoundError(self.folder) from error
         return path.open("rb")
 
     def settle(self, *names: str) -> None:
@@ -152,13 +159,6 @@ class Runs:
     def close(self) -> None:
         """Remove everything."""
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:  # written under another name meanwhile, or removed
-        return 0
 
 
 def tensor_maker(compute: Callable[[], Tensor]) -> Maker:

@@ -190,7 +190,7 @@ class Progress(_Model):
         }
     )
 
-    stage: Literal["queued", "read", "features", "fit", "render", "segment", "draw", "done", "failed", "cancelled"]
+    stage: Literal["queued", "features", "fit", "render", "segment", "draw", "done", "failed", "cancelled"]
     ahead: int | None = Field(None, description="queued: runs to come before this one.")
     iteration: int | None = Field(None, description="fit: steps taken.")
     iterations: int | None = Field(None, description="fit: steps to take.")
@@ -208,10 +208,10 @@ class SimilarityRequest(_Model):
         }
     )
 
-    run_id: UUID
-    x: Pixel
-    y: Pixel
-    map: Literal["bilinear", "fixed", "gsjbu"] = "gsjbu"
+    run_id: UUID = Field(description="Of a run that is kept.")
+    x: Pixel = Field(description="From the left, in pixels of W.")
+    y: Pixel = Field(description="From the top, in pixels of H.")
+    map: Literal["bilinear", "fixed", "gsjbu"] = Field("gsjbu", description="Whose features are compared.")
 
 
 class SimilarityAnswer(_Model):
@@ -241,7 +241,7 @@ class UpsampleConfig(_Model):
     )
     name: str | None = Field(None, max_length=200, description="Which array of an .npz file.")
     run_id: UUID | None = Field(None, description="As for a run.")
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="As for a run.")
 
 
 class UpsampleAnswer(_Model):

@@ -74,15 +74,23 @@ class Guard:
         return f"the request is larger than {self.max_bytes} bytes"
 
     def _refuse(self, headers: Headers) -> tuple[int, str] | None:
-        host = headers.get("host", "")
+        host = headers.get("host", "").lower()
         if self.hosts and _name(host) not in self.hosts:
             return 403, f"this server is not called {host[:100]!r}: accepted are {', '.join(self.hosts)}"
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _place(origin) != host:
             return 403, "requests from pages of other sites are not served"
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self.max_bytes:
             return 413, self._too_large
+        return None
+
+
+def _place(origin: str) -> str | None:
+    """An origin's host and port; None for what is no origin."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
         return None
 
 

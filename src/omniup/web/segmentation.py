@@ -93,7 +93,11 @@ class Segmenter:
         except InputError as error:
             return SegmentationStatus(state="unavailable", message=str(error)), None
         network.resolution = resolution
-        encoding, where = self._encode(network, image, kernels.grid)
+        try:
+            encoding, where = self._encode(network, image, kernels.grid)
+        except RuntimeError as error:
+            logger.exception("Mask2Former failed")
+            return SegmentationStatus(state="unavailable", message=f"Mask2Former failed: {error}"), None
         segments = bring_up(encoding.features.to(image.device), network.classes, kernels, encoding.weights)
         longest = " x ".join(map(str, kernels.grid))
         message = f"{encoding.weights}, at {resolution} pixels on {where}, {longest} cells"

@@ -30,6 +30,12 @@ from omniup.web.schemas import MAX_WORK, Scale, UpsampleAnswer, UpsampleConfig
 
 Kind = Literal["labels", "probabilities", "colours", "map", "features"]
 
+LARGEST = 1e30
+"""Beyond this float32 has no room to mix in."""
+
+MAX_VOTES = 2**30
+"""Labels times pixels: every label is mixed by itself."""
+
 PICTURED = 512
 """The longest side of the pictures of the answer, in pixels; the files have all of them."""
 
@@ -111,10 +117,15 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
                 read_labels(signal, name=config.name, max_bytes=8 * values), return_inverse=True
             )
             low = places.float().unsqueeze(1)
+            votes_of_all = len(known) * guidance.shape[2] * guidance.shape[3]
+            if votes_of_all > MAX_VOTES:
+                raise InputError(f"{len(known)} labels times the image's pixels are more than the limit of {MAX_VOTES}")
         else:
             low = read_signal(signal, name=config.name, max_bytes=8 * values)
             if len(low) != 1:
                 raise InputError(f"signal is a batch of {len(low)}: accepted is one")
+            if not float(low.abs().max()) <= LARGEST:
+                raise InputError(f"signal has values up to {float(low.abs().max()):g}: accepted are up to {LARGEST:g}")
         check_inputs(guidance, low, None)
     except InputError as error:
         raise FieldError("signal", error) from error
@@ -150,7 +161,8 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs) -> bytes:
         if order.known is None:
             result = render(signal)
         else:
-            places = likeliest(render, len(order.known), votes(signal), size, memory=DEFAULT_MEMORY)
+            patient = partial(_rendered, job, render)
+            places = likeliest(patient, len(order.known), votes(signal), size, memory=DEFAULT_MEMORY // 8)
             result = order.known[places.cpu()]
     with stage("draw"):
         low_picture, picture, key = _pictures(order, result if order.known is None else places)
@@ -177,6 +189,12 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs) -> bytes:
         )
     answer.seconds["total"] = time.perf_counter() - began
     return answer.model_dump_json().encode()
+
+
+def _rendered(job: Job, render: Callable[[Tensor], Tensor], signal: Tensor) -> Tensor:
+    """Render a part, unless the job was cancelled."""
+    job.check()
+    return render(signal)
 
 
 def _shown_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -126,7 +126,6 @@ export const TEXTS = {
   progress: ["Progress of the run", "运行进度"],
   "stage.sent": ["Sending the picture", "正在发送图像"],
   "stage.queued": ["Waiting; runs ahead: {ahead}", "排队中，前面还有 {ahead} 个"],
-  "stage.read": ["Reading the picture", "正在读取图像"],
   "stage.features": ["Extracting features", "正在提取特征"],
   "stage.fit": ["Fitting the kernels (TTO)", "正在拟合核（TTO）"],
   "stage.render": ["Mixing with the kernels", "正在用核渲染"],

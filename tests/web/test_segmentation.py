@@ -1,0 +1,306 @@
+import logging
+import time
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from starlette.testclient import TestClient
+
+from omniup.encoders import Encoding, Mask2Former
+from omniup.files import sample_probabilities
+from omniup.upsamplers import Bilinear, JointBilateral, UpsampleAnything
+from omniup.web import Settings, create_app, segmentation
+from omniup.web.segmentation import Segmenter, bring_up
+from support.demo import SMALL, noise, picture, run, values
+from support.kernels import SPEC, cast, random_kernels
+
+CLASSES = ("wall", "sky", "tree", "person", "car")
+PICTURES = {"photo", "seg_lr", "seg_bilinear", "seg_gsjbu", "boundaries_bilinear", "boundaries_gsjbu"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A Mask2Former of random weights, with opinions as strong as a trained one's."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Mask2FormerConfig(
+        backbone_config=transformers.SwinConfig(
+            embed_dim=8,
+            depths=[1, 1, 1, 1],
+            num_heads=[1, 1, 2, 2],
+            window_size=4,
+            out_features=["stage1", "stage2", "stage3", "stage4"],
+        ),
+        feature_size=64,
+        mask_feature_size=32,
+        hidden_dim=64,
+        encoder_feedforward_dim=16,
+        dim_feedforward=16,
+        encoder_layers=1,
+        decoder_layers=2,
+        num_attention_heads=2,
+        num_queries=6,
+        id2label=dict(enumerate(CLASSES)),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        made = transformers.Mask2FormerForUniversalSegmentation(config).eval()
+        for name, parameter in made.named_parameters():
+            if name.startswith("class_predictor"):
+                parameter.data.normal_(0, 0.5)
+            elif "mask_embedder" in name:
+                parameter.data.normal_(0, 0.3)
+    path = tmp_path_factory.mktemp("mask2former")
+    made.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def client(folder):
+    """A server in this process that has weights."""
+    with TestClient(create_app(Settings(hosts=(), offline=True, mask2former=str(folder)))) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def poor(tmp_path_factory):
+    """A server in this process that has none."""
+    missing = "nobody/no-such-network"
+    with TestClient(create_app(Settings(hosts=(), offline=True, mask2former=missing))) as client:
+        yield client
+
+
+@pytest.fixture
+def kernels():
+    image = values(np.array(noise(48, 64)))
+    return JointBilateral().kernels(image, (6, 8))
+
+
+def probabilities(classes, grid, *, seed=0):
+    drawn = torch.rand(1, classes, *grid, generator=torch.Generator().manual_seed(seed))
+    return drawn**4 / (drawn**4).sum(1, keepdim=True)
+
+
+def test_a_run_segments_where_that_is_asked_for(client, photo):
+    answer = run(client, photo, size=96, iters=2, stride=8, segmentation=True, seg_resolution=64)
+    assert answer["seg_status"]["state"] == "done"
+    found = answer["segmentation"]
+    assert found["images"].keys() == PICTURES
+    assert all(picture(url).shape == (96, 96, 3) for url in found["images"].values())
+    assert (found["H"], found["W"], found["grid"]) == (96, 96, [12, 12])
+    assert {each["name"] for each in found["classes"]} <= set(CLASSES)
+    shares = [each["share"] for each in found["classes"]]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(1, abs=1e-4)
+    assert "64 pixels" in answer["seg_status"]["message"]
+
+
+def test_pictures_have_the_colours_of_their_classes_and_no_others(client, photo):
+    found = run(client, photo, size=96, iters=2, stride=8, segmentation=True, seg_resolution=128)["segmentation"]
+    colours = {tuple(bytes.fromhex(each["colour"][1:])): each["share"] for each in found["classes"]}
+    assert len(colours) == len(found["classes"])
+    for name in ("seg_lr", "seg_bilinear", "seg_gsjbu"):
+        assert set(map(tuple, picture(found["images"][name]).reshape(-1, 3).tolist())) <= colours.keys()
+    pixels = picture(found["images"]["seg_gsjbu"]).reshape(-1, 3)
+    for colour, share in colours.items():
+        assert (pixels == colour).all(1).mean() == pytest.approx(share, abs=1e-4)
+
+
+def test_segmenting_changes_nothing_else(client, photo):
+    without, beside = (run(client, photo, **SMALL, segmentation=asked) for asked in (False, True))
+    assert (without["seg_status"]["state"], without["segmentation"]) == ("off", None)
+    for part in ("images", "metrics", "losses", "parameters"):
+        assert without[part] == beside[part]
+
+
+def test_resolutions_do_not_stick(client, photo):
+    coarse, fine, again = (
+        run(client, photo, **SMALL, segmentation=True, seg_resolution=resolution)["segmentation"]
+        for resolution in (64, 256, 64)
+    )
+    assert coarse == again
+    assert coarse["images"]["seg_lr"] != fine["images"]["seg_lr"] or coarse["classes"] != fine["classes"]
+
+
+def test_without_weights_the_rest_of_the_run_is_unharmed(poor, photo):
+    answer = run(poor, photo, **SMALL, segmentation=True)
+    status = answer["seg_status"]
+    assert status["state"] == "unavailable"
+    assert "nobody/no-such-network" in status["message"]
+    assert "\n" not in status["message"]
+    assert answer["segmentation"] is None
+    expected = run(poor, photo, **SMALL)
+    for part in ("images", "metrics", "losses", "parameters"):
+        assert answer[part] == expected[part]
+    assert poor.get("/api/options").json()["segmentation"] == status
+
+
+def test_weights_that_were_not_to_be_had_are_not_looked_for_again_at_once(kernels, monkeypatch):
+    tries = []
+
+    def missing(model, offline):
+        tries.append(model)
+        time.sleep(0.3)
+        raise segmentation.InputError("no such network")
+
+    monkeypatch.setattr(segmentation, "Mask2Former", missing)
+    segmenter = Segmenter("somebody/network", offline=False)
+    for _ in range(3):
+        began = time.monotonic()
+        status, segments = segmenter.segment(kernels.guidance, kernels, 64)
+        assert (status.state, status.message, segments) == ("unavailable", "no such network", None)
+        assert segmenter.status == status
+    assert time.monotonic() - began < 0.2
+    assert len(tries) == 1
+
+
+def test_weights_are_looked_for_again_later(kernels, monkeypatch, folder):
+    def missing(model, offline):
+        raise segmentation.InputError("not yet")
+
+    segmenter = Segmenter(str(folder), offline=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(segmentation, "Mask2Former", missing)
+        assert segmenter.segment(kernels.guidance, kernels, 64)[0].state == "unavailable"
+    monkeypatch.setattr(segmentation, "AGAIN", 0.0)
+    segmenter._refused = time.monotonic() - 1, segmenter._refused[1]
+    assert segmenter.segment(kernels.guidance, kernels, 64)[0].state == "done"
+    assert segmenter.status.state == "off"
+    assert "loaded" in segmenter.status.message
+
+
+def test_the_network_is_loaded_once(kernels, monkeypatch, folder):
+    loaded = []
+    monkeypatch.setattr(
+        segmentation, "Mask2Former", lambda *args, **named: loaded.append(1) or Mask2Former(*args, **named)
+    )
+    segmenter = Segmenter(str(folder), offline=True)
+    for resolution in (64, 96):
+        assert segmenter.segment(kernels.guidance, kernels, resolution)[0].state == "done"
+    assert len(loaded) == 1
+
+
+class Elsewhere:
+    """An image that says it lies on another device."""
+
+    def __init__(self, image, kind="cuda"):
+        self.image, self.device = image, torch.device(kind)
+        self.shape = image.shape
+
+    def cpu(self):
+        return self.image
+
+
+def failing_off_the_cpu(error):
+    def network(image, grid):
+        if isinstance(image, Elsewhere):
+            raise error
+        return Encoding(probabilities(5, grid), "mask2former", "random")
+
+    return network
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no such operation"), torch.OutOfMemoryError("out of memory"), NotImplementedError("on mps")]
+)
+def test_a_network_that_fails_on_a_device_runs_on_the_cpu(kernels, caplog, error):
+    segmenter = Segmenter("any", offline=True)
+    with caplog.at_level(logging.WARNING):
+        encoding, where = segmenter._encode(failing_off_the_cpu(error), Elsewhere(kernels.guidance), (6, 8))
+    assert where == "cpu"
+    assert encoding.features.shape == (1, 5, 6, 8)
+    assert str(error) in caplog.text
+
+
+def test_a_network_that_fails_on_the_cpu_fails(kernels):
+    def network(image, grid):
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        Segmenter("any", offline=True)._encode(network, kernels.guidance, (6, 8))
+
+
+def test_a_network_that_fails_everywhere_leaves_the_run_unharmed(client, photo, monkeypatch):
+    def broken(self, image, grid=None):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Mask2Former, "__call__", broken)
+    answer = run(client, photo, **SMALL, segmentation=True)
+    assert answer["seg_status"]["state"] == "unavailable"
+    assert "broken" in answer["seg_status"]["message"]
+    assert answer["segmentation"] is None
+
+
+@pytest.mark.parametrize("classes", [1, 2, 7, 150])
+def test_probabilities_are_mixed_and_then_the_likeliest_class_wins(classes):
+    kernels = cast(random_kernels((20, 30), (4, 6), SPEC, seed=1), torch.float32)
+    low = probabilities(classes, (4, 6))
+    names = tuple(f"class {index}" for index in range(classes))
+    segments = bring_up(low, names, kernels, "drawn")
+    ways = {"bilinear": Bilinear()(kernels.guidance, low), "gsjbu": kernels.render(low)}
+    assert segments.high.keys() == ways.keys()
+    for way, mixed in ways.items():
+        assert_array_equal(segments.high[way], mixed.argmax(1, keepdim=True))
+    assert_array_equal(segments.low, low.argmax(1, keepdim=True))
+    assert (segments.classes, segments.source) == (names, "drawn")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_class_is_likeliest_that_was_not_there(seed):
+    kernels = cast(random_kernels((24, 24), (5, 5), SPEC, seed=seed), torch.float32)
+    low = probabilities(8, (5, 5), seed=seed)
+    low[:, [1, 4, 7]] = 0  # nobody sees these anywhere
+    segments = bring_up(low / low.sum(1, keepdim=True), tuple("abcdefgh"), kernels, "drawn")
+    drawn = segmentation.segmentation(segments)
+    for labels in segments.high.values():
+        assert not set(labels.unique().tolist()) & {1, 4, 7}
+    assert not {each.name for each in drawn.classes} & {"b", "e", "h"}
+
+
+def test_a_class_that_is_the_likeliest_nowhere_is_not_told_of():
+    kernels = cast(random_kernels((24, 24), (5, 5), SPEC), torch.float32)
+    low = torch.tensor([0.5, 0.3, 0.2]).view(1, 3, 1, 1).expand(1, 3, 5, 5)
+    drawn = segmentation.segmentation(bring_up(low, ("a", "b", "c"), kernels, "drawn"))
+    assert [(each.name, each.share) for each in drawn.classes] == [("a", 1.0)]
+
+
+def test_boundaries_are_drawn_over_the_photograph():
+    image = torch.full((1, 3, 16, 16), 0.5)
+    low = torch.zeros(1, 2, 4, 4)
+    low[:, 0, :, :2] = low[:, 1, :, 2:] = 1
+    kernels = UpsampleAnything(iterations=0).fit(image, (4, 4))
+    drawn = segmentation.segmentation(bring_up(low, ("left", "right"), kernels, "drawn"))
+    pixels = picture(drawn.images["boundaries_bilinear"])
+    assert_array_equal(picture(drawn.images["photo"]), np.full((16, 16, 3), 128))
+    changed = (pixels != 128).any(2)
+    assert changed.any(1).all()  # from top to bottom
+    assert not changed[:, :5].any()
+    assert not changed[:, 11:].any()
+
+
+def test_the_bundled_example_can_always_be_seen(poor):
+    first, second = (poor.get("/api/segmentation/example") for _ in range(2))
+    assert first.status_code == 200
+    assert first.content == second.content
+    found, sample = first.json(), sample_probabilities()
+    assert found["images"].keys() == PICTURES
+    assert (found["H"], found["W"]) == sample.image.shape[2:]
+    assert all(picture(url).shape == (found["H"], found["W"], 3) for url in found["images"].values())
+    assert found["source"] == sample.source
+    names = [each["name"] for each in found["classes"]]
+    assert set(names) <= set(sample.classes)
+    assert len(names) > 2
+    assert_array_equal(picture(found["images"]["photo"]), np.asarray(values_of(sample.image)))
+
+
+def values_of(image):
+    return (255 * image[0].permute(1, 2, 0)).round().byte()
+
+
+def test_the_example_s_boundaries_follow_the_photograph_better_by_gsjbu(poor):
+    from omniup.evaluation import edge_spread
+
+    images = {name: picture(url) for name, url in poor.get("/api/segmentation/example").json()["images"].items()}
+    photo = values(images["photo"])
+    spread = {way: edge_spread(values(images[f"seg_{way}"]), photo) for way in ("bilinear", "gsjbu")}
+    assert spread["gsjbu"] < spread["bilinear"]
