@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from omniup.files import sample_image
+from support.demo import client_of
 
 ROOT = Path(__file__).parents[2]
 IN_CI = bool(os.environ.get("CI"))
@@ -57,6 +58,13 @@ def serve():
 def server(serve):
     """The demo as users start it."""
     return serve()
+
+
+@pytest.fixture(scope="session")
+def client(server):
+    """Speaks to the server over HTTP."""
+    with client_of(server) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

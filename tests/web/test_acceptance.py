@@ -16,7 +16,7 @@ from omniup.files import SAMPLES, sample_image
 from omniup.upsamplers import UpsampleAnything
 from omniup.visualize import error_map, heat_map, pca_rgb, to_picture
 from omniup.web import Settings, create_app
-from support.demo import SMALL, array, client_of, encoded, noise, picture, run, values
+from support.demo import SMALL, array, encoded, noise, picture, run, values
 
 OF_THE_SPECIFICATION = {
     *("I_hr", "I_lr_up_bilinear", "I_hat_tto", "err_abs"),
@@ -49,12 +49,6 @@ UPLOADS = {
     "one pixel": encoded(noise(1, 2)),
     "long": encoded(noise(10, 700)),
 }
-
-
-@pytest.fixture(scope="module")
-def client(server):
-    with client_of(server) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

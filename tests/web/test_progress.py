@@ -11,12 +11,6 @@ LONG = {"preset": "paper", "size": 512, "stride": 8, "iters": 100}
 """Minutes of work."""
 
 
-@pytest.fixture(scope="module")
-def client(server):
-    with client_of(server) as client:
-        yield client
-
-
 @pytest.fixture
 def start(client, photo):
     """Send a run and do not wait: `start(size=64)` gives its id and, once it is over, a list with the answer."""

@@ -14,44 +14,16 @@ from omniup.web import Settings, create_app, segmentation
 from omniup.web.segmentation import Segmenter, bring_up
 from support.demo import SMALL, noise, picture, run, values
 from support.kernels import SPEC, cast, random_kernels
+from support.mask2former import CLASSES, small_network
 
-CLASSES = ("wall", "sky", "tree", "person", "car")
 PICTURES = {"photo", "seg_lr", "seg_bilinear", "seg_gsjbu", "boundaries_bilinear", "boundaries_gsjbu"}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A Mask2Former of random weights, with opinions as strong as a trained one's."""
-    transformers = pytest.importorskip("transformers")
-    config = transformers.Mask2FormerConfig(
-        backbone_config=transformers.SwinConfig(
-            embed_dim=8,
-            depths=[1, 1, 1, 1],
-            num_heads=[1, 1, 2, 2],
-            window_size=4,
-            out_features=["stage1", "stage2", "stage3", "stage4"],
-        ),
-        feature_size=64,
-        mask_feature_size=32,
-        hidden_dim=64,
-        encoder_feedforward_dim=16,
-        dim_feedforward=16,
-        encoder_layers=1,
-        decoder_layers=2,
-        num_attention_heads=2,
-        num_queries=6,
-        id2label=dict(enumerate(CLASSES)),
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(4)
-        made = transformers.Mask2FormerForUniversalSegmentation(config).eval()
-        for name, parameter in made.named_parameters():
-            if name.startswith("class_predictor"):
-                parameter.data.normal_(0, 0.5)
-            elif "mask_embedder" in name:
-                parameter.data.normal_(0, 0.3)
+    """A Mask2Former's, as `save_pretrained` writes it."""
     path = tmp_path_factory.mktemp("mask2former")
-    made.save_pretrained(path)
+    small_network().save_pretrained(path)
     return path
 
 

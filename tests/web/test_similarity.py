@@ -13,16 +13,10 @@ from omniup.visualize import heat_map, lengths, similarity_map
 from omniup.web.runs import Comparison
 from omniup.web.schemas import SimilarityRequest
 from omniup.web.similarity import similarity
-from support.demo import array, client_of, fields, picture, run
+from support.demo import array, fields, picture, run
 from support.kernels import SPEC, cast, random_kernels, random_signal
 
 MAPS = ("bilinear", "fixed", "gsjbu")
-
-
-@pytest.fixture(scope="module")
-def client(server):
-    with client_of(server) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
