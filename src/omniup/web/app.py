@@ -21,6 +21,7 @@ from sse_starlette import EventSourceResponse
 from omniup import __version__
 from omniup.errors import InputError, is_out_of_memory
 from omniup.files import SAMPLES, sample_image
+from omniup.web.fields import FieldError, field
 from omniup.web.jobs import CancelledError, Job, KnownError, QueueFullError
 from omniup.web.runs import Kept
 from omniup.web.schemas import (
@@ -40,7 +41,6 @@ from omniup.web.security import HEADERS, Guard
 from omniup.web.service import Service
 from omniup.web.settings import Settings
 from omniup.web.similarity import similarity
-from omniup.web.upsampling import FieldError
 
 STATIC = Path(__file__).with_name("static")
 CHUNK = 2**18
@@ -166,10 +166,8 @@ def _add_runs(app: FastAPI, service: Service) -> None:
         kept: Kept | None = service.runs.find(wanted.run_id)
         if kept is None or kept.comparison is None:
             raise HTTPException(404, NOT_KEPT)
-        try:
+        with field("x"):
             return await service.quickly(similarity, kept.comparison, wanted)
-        except InputError as error:
-            raise FieldError("x", error) from error
 
 
 def _add_upsampling(app: FastAPI, service: Service) -> None:

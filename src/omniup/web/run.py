@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 
-import torch
 from torch import Tensor
 
-from omniup import Progress as FitProgress
 from omniup.encoders import Encoding, Projection, ResNet18Layer2
 from omniup.errors import MissingPackageError
 from omniup.evaluation import edge_spread
@@ -23,8 +20,9 @@ from omniup.web.jobs import Job
 from omniup.web.pace import Pace
 from omniup.web.pictures import data_url, drawn, parameter_map, scale
 from omniup.web.runs import Comparison, Kept, Maker, Runs, picture_maker, tensor_maker
-from omniup.web.schemas import FeatureScores, Meta, Metrics, Progress, RunAnswer, RunConfig, Scores, SegmentationStatus
+from omniup.web.schemas import FeatureScores, Meta, Metrics, RunAnswer, RunConfig, Scores, SegmentationStatus
 from omniup.web.segmentation import Segmenter, segmentation
+from omniup.web.stages import Stages
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +46,6 @@ PICTURES = {
 }
 WAYS = {"bilinear": "bilinear", "bicubic": "bicubic", "fixed": "fixed", "fitted": "gsjbu"}
 PARAMETERS = ("sigma_x", "sigma_y", "theta", "sigma_r")
-STAGES = {"encode": "features", "render image": "render"}  # of the main job's, those that people are told
 
 
 class Extractors:
@@ -68,30 +65,6 @@ class Extractors:
             made = projection(image, grid)
             return Encoding(made.features, made.encoder, f"{made.weights}, in place of {config.extractor}: {error}")
         return self._resnet(image, grid)
-
-
-class Stages:
-    """Times the stages of a job, tells of them, and ends it between two of them when it is cancelled."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Surround a stage."""
-        if told := STAGES.get(name, name if name in ("segment", "draw") else None):
-            self.job.tell(Progress(stage=told))
-        began = time.perf_counter()
-        yield
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
-        self.seconds[name] = time.perf_counter() - began
-
-    def fitting(self, step: FitProgress) -> None:
-        """Tell of a step of the fit."""
-        told = {name: getattr(step, name) for name in ("iteration", "iterations", "loss", "seconds_left")}
-        self.job.tell(Progress(stage="fit", **told))
 
 
 def run(

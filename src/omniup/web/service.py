@@ -17,11 +17,11 @@ from torch import Tensor
 
 from omniup import __version__
 from omniup.encoders import encoders
-from omniup.errors import InputError
 from omniup.files import SAMPLES, read_image
 from omniup.reconstruction import working_image
 from omniup.upsamplers import UpsampleAnything, methods
 from omniup.upsamplers.upsample_anything import PRESETS
+from omniup.web.fields import FieldError, field
 from omniup.web.jobs import Job, Jobs, KnownError
 from omniup.web.pace import Pace
 from omniup.web.run import Extractors, run
@@ -29,7 +29,7 @@ from omniup.web.runs import Runs
 from omniup.web.schemas import Described, Device, Health, Limits, Options, RunConfig, Sample, UpsampleConfig
 from omniup.web.segmentation import Segmenter, example, segmentation
 from omniup.web.settings import Settings
-from omniup.web.upsampling import FieldError, order, upsample
+from omniup.web.upsampling import order, upsample
 
 Result = TypeVar("Result")
 
@@ -163,10 +163,8 @@ class Service:
         return await file.read()
 
     def _read(self, config: RunConfig, image: bytes) -> Tensor:
-        try:
+        with field("image"):
             full = read_image(image, max_pixels=self.settings.pixels)
-        except InputError as error:
-            raise FieldError("image", error) from error
         return working_image(full, config.stride, config.size, square=config.shape == "square")
 
     def _run(self, job: Job, config: RunConfig, image: Tensor, device: str) -> bytes:

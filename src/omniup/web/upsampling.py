@@ -22,11 +22,12 @@ from omniup.upsamplers import UpsampleAnything, Upsampler, upsampler
 from omniup.upsamplers.base import check_inputs
 from omniup.upsamplers.voting import likeliest, votes
 from omniup.visualize import Panel, class_colours, heat_map, label_picture, pca_rgb, to_picture
+from omniup.web.fields import FieldError, field
 from omniup.web.jobs import Job
 from omniup.web.pictures import data_url, enlarged, scale
-from omniup.web.run import Stages
 from omniup.web.runs import Kept, Maker, Runs, picture_maker, tensor_maker
 from omniup.web.schemas import MAX_WORK, Scale, UpsampleAnswer, UpsampleConfig
+from omniup.web.stages import Stages
 
 Kind = Literal["labels", "probabilities", "colours", "map", "features"]
 
@@ -75,18 +76,6 @@ class Order:
         return "colours" if channels == 3 and low >= 0 and high <= 255 else "features"
 
 
-class FieldError(InputError):
-    """A field of a request cannot be accepted.
-
-    Attributes:
-        field: its name.
-    """
-
-    def __init__(self, field: str, error: Exception | str) -> None:
-        super().__init__(str(error))
-        self.field = field
-
-
 def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, values: int) -> Order:
     """Read and check what was sent.
 
@@ -105,40 +94,39 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
     except InputError as error:
         named = str(error).partition(" ")[0]  # the library's messages begin with the name of what they refuse
         raise FieldError(f"config.settings.{named}" if named in config.settings else "config", error) from error
-    try:
+    with field("image"):
         guidance = read_image(image, max_pixels=pixels)
-    except InputError as error:
-        raise FieldError("image", error) from error
-    try:
-        palette = read_palette(signal)
-        known = None
-        if config.labels or (config.labels is None and palette is not None):
-            known, places = torch.unique(
-                read_labels(signal, name=config.name, max_bytes=8 * values), return_inverse=True
-            )
-            low = places.float().unsqueeze(1)
-            votes_of_all = len(known) * guidance.shape[2] * guidance.shape[3]
-            if votes_of_all > MAX_VOTES:
-                raise InputError(f"{len(known)} labels times the image's pixels are more than the limit of {MAX_VOTES}")
-        else:
-            low = read_signal(signal, name=config.name, max_bytes=8 * values)
-            if len(low) != 1:
-                raise InputError(f"signal is a batch of {len(low)}: accepted is one")
-            if not float(low.abs().max()) <= LARGEST:
-                raise InputError(f"signal has values up to {float(low.abs().max()):g}: accepted are up to {LARGEST:g}")
+    with field("signal"):
+        low, known, palette = _read_signal(config, signal, 8 * values)
         check_inputs(guidance, low, None)
-    except InputError as error:
-        raise FieldError("signal", error) from error
-    size = guidance.shape[2] * guidance.shape[3]
-    if low.shape[1] * size > values:
-        raise FieldError(
-            "signal", f"{low.shape[1]} channels of {size} pixels are more than the limit of {values} values"
-        )
-    if isinstance(method, UpsampleAnything):
-        work = size * method.cells * method.iterations
-        if work > MAX_WORK:
-            raise FieldError("config", f"pixels x window x iterations is {work:.1e}: accepted is up to {MAX_WORK:.1e}")
+        _check_work(method, guidance.shape[2] * guidance.shape[3], low, known, values)
     return Order(config, method, guidance, low, known, palette)
+
+
+def _read_signal(config: UpsampleConfig, file: bytes, max_bytes: int) -> tuple[Tensor, Tensor | None, list[int] | None]:
+    """Read the signal, the labels that it has and their palette, as `Order` has them."""
+    palette = read_palette(file)
+    if config.labels or (config.labels is None and palette is not None):
+        labels = read_labels(file, name=config.name, max_bytes=max_bytes)
+        known, places = torch.unique(labels, return_inverse=True)
+        return places.float().unsqueeze(1), known, palette
+    signal = read_signal(file, name=config.name, max_bytes=max_bytes)
+    if len(signal) != 1:
+        raise InputError(f"signal is a batch of {len(signal)}: accepted is one")
+    largest = float(signal.abs().max())
+    if largest > LARGEST:
+        raise InputError(f"signal has values up to {largest:g}: accepted are up to {LARGEST:g}")
+    return signal, None, None
+
+
+def _check_work(method: Upsampler, size: int, signal: Tensor, known: Tensor | None, values: int) -> None:
+    """Refuse what would take too long, or too much memory; `size` is the image's, in pixels."""
+    if signal.shape[1] * size > values:
+        raise InputError(f"{signal.shape[1]} channels of {size} pixels are more than the limit of {values} values")
+    if known is not None and len(known) * size > MAX_VOTES:
+        raise InputError(f"{len(known)} labels times {size} pixels are more than the limit of {MAX_VOTES}")
+    if isinstance(method, UpsampleAnything) and (work := size * method.cells * method.iterations) > MAX_WORK:
+        raise FieldError("config", f"pixels x window x iterations is {work:.1e}: accepted is up to {MAX_WORK:.1e}")
 
 
 def upsample(job: Job, order: Order, *, device: str, runs: Runs) -> bytes:
