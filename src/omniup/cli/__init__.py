@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from omniup import __version__
-from omniup.cli import about, kernels
+from omniup.cli import about, kernels, train
 from omniup.cli.errors import guarded
 from omniup.cli.reconstruct import reconstruct
 from omniup.cli.upsample import upsample
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 for command in (upsample, kernels.fit, kernels.render, reconstruct, about.methods, about.encoders, about.info):
     app.command()(command)
+app.add_typer(train.app, name="train")
 
 
 @app.callback(invoke_without_command=True)
