@@ -50,6 +50,7 @@ def mix(
     reach: Tensor | None = None,
     heads: int = 1,
     memory: int = DEFAULT_MEMORY,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Blend low-resolution values with softmax weights, window by window.
 
@@ -64,6 +65,7 @@ def mix(
         heads: into how many equal parts the D coordinates are cut, one after the other. Each part makes weights of its
             own, and their mean is what blends.
         memory: bytes of scratch space beyond inputs, outputs and gradients of inputs; the work is cut to fit.
+        out: [B, C, H, W], where the result goes, in any floating-point type; then nothing is differentiable.
 
     Returns:
         [B, C, H, W] in the type of `value`. Every output lies in the convex hull of its window's values. Differentiable
@@ -82,8 +84,14 @@ def mix(
     _check_size(query, windows)
     kind = precision(query, key, value)
     work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory, kind, heads=heads)
-    out: Tensor = _Mix.apply(query.flatten(2), key.flatten(2), value.flatten(2), work)
-    return out.unflatten(2, windows.size)
+    flat = query.flatten(2), key.flatten(2), value.flatten(2)
+    if out is not None:
+        _check_out(out, (*value.shape[:2], *windows.size))
+        with torch.no_grad():
+            _blend(*flat, work, out.flatten(2))
+        return out
+    mixed: Tensor = _Mix.apply(*flat, work)
+    return mixed.unflatten(2, windows.size)
 
 
 def mix_at(
@@ -216,20 +224,25 @@ def entropy(
     return out.unflatten(2, windows.size)
 
 
+def _blend(query: Tensor, key: Tensor, value: Tensor, work: Work, out: Tensor) -> None:
+    """Write the mix to `out` [B, C, pixels]; the others are flat too."""
+    like = value.new_empty(0, dtype=work.dtype)
+    pairs, shares = Scratch(like), Scratch(like)
+    with exact(query.device):
+        for channels in work.slabs(value.shape[1]):
+            for tile in work.tiles(query, key, channels=channels.stop - channels.start):
+                weights = mean(softmax(pair_products(tile.keys, tile.queries, pairs), shares))  # [B, n, K, P]
+                mixed = tile.values(value[:, channels]) @ weights  # [B, n, C, P]
+                write(out[tile.images, channels], mixed, work.windows, tile.group, tile.places)
+
+
 class _Mix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, work: Work) -> Tensor:
         ctx.save_for_backward(query, key, value)
         ctx.work = work
         out = value.new_empty(*value.shape[:2], query.shape[2])  # [B, C, pixels]
-        like = value.new_empty(0, dtype=work.dtype)
-        pairs, shares = Scratch(like), Scratch(like)
-        with exact(query.device):
-            for channels in work.slabs(value.shape[1]):
-                for tile in work.tiles(query, key, channels=channels.stop - channels.start):
-                    weights = mean(softmax(pair_products(tile.keys, tile.queries, pairs), shares))  # [B, n, K, P]
-                    mixed = tile.values(value[:, channels]) @ weights  # [B, n, C, P]
-                    write(out[tile.images, channels], mixed, work.windows, tile.group, tile.places)
+        _blend(query, key, value, work, out)
         return out
 
     @staticmethod
@@ -271,6 +284,11 @@ class _Mix(torch.autograd.Function):
 def _check_size(query: Tensor, windows: Windows) -> None:
     if query.shape[2:] != windows.size:
         raise ValueError(f"query is {tuple(query.shape)}: its last two sides must be {windows.size}")
+
+
+def _check_out(out: Tensor, shape: tuple[int, ...]) -> None:
+    if out.shape != shape or out.stride(2) != shape[3] * out.stride(3) or not out.is_floating_point():
+        raise ValueError(f"out is {tuple(out.shape)}: accepted is {shape}, floating point, its rows one after the other")
 
 
 def _check_points(query: Tensor, windows: Windows, points: Tensor) -> None:

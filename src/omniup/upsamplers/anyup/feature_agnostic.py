@@ -22,6 +22,9 @@ LAYOUTS: tuple[Layout, ...] = ("published", "paper")
 
 FILTER_SIZE = 5
 
+#: What the responses at a rectangle of cells may take on a CPU: as much as stays in its cache.
+CPU_BYTES = 24 * 2**20
+
 
 class FeatureAgnosticLayer(nn.Module):
     """Features [B, C, h, w] of any C to [B, M, h, w], M the number of filters, each in 0..1 and summing to 1.
@@ -84,6 +87,7 @@ class FeatureAgnosticLayer(nn.Module):
         one = 4 * channels * len(self.basis) * features.itemsize
         if one > memory:
             raise TooLittleMemoryError(f"memory is {memory} bytes: the responses of features at one cell take {one}")
+        memory = max(min(memory, CPU_BYTES), one) if features.device.type == "cpu" else memory
         columns = min(width, memory // one)
         rows = min(height, memory // (one * columns))
         for image, top, left in itertools.product(range(batch), range(0, height, rows), range(0, width, columns)):

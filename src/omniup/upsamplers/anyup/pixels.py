@@ -66,7 +66,8 @@ class Plan:
             raise TooLittleMemoryError(f"memory is {memory} bytes: rows of pixels take {need}")
         pixels = CPU_PIXELS if image.device.type == "cpu" else GPU_PIXELS
         rows = max(1, min(half // row, pixels // width, height))
-        return cls(dtype, keep, rows, min(half // result_row - 2, size[0]), half)
+        band = max(1, min(half // result_row - 2, 4 * pixels // size[1], size[0]))
+        return cls(dtype, keep, rows, band, half)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +90,15 @@ class Pixels:
         image = image.to(plan.dtype, memory_format=torch.channels_last)
         return cls(lambda top, bottom: image[:, :, top:bottom], (image.shape[2], image.shape[3]), plan)
 
-    def through(self, layer: Layer) -> Pixels:
-        """These maps, with one more layer: [1, D, n, W] to [1, E, n, W]."""
-        return dataclasses.replace(self, compute=lambda top, bottom: layer(self.compute(top, bottom)))
+    def through(self, layer: Callable[..., Tensor], *others: Pixels) -> Pixels:
+        """One more layer: it takes these maps, [1, D, n, W], and `others` that are computed from them."""
+
+        # The last result is remembered, so that what several maps are computed from is not computed for each.
+        @functools.lru_cache(maxsize=1)
+        def compute(top: int, bottom: int) -> Tensor:
+            return layer(self.compute(top, bottom), *(other.compute(top, bottom) for other in others))
+
+        return dataclasses.replace(self, compute=compute)
 
     def turned(self, rope: RotaryEmbedding) -> Pixels:
         """These maps, turned by their places."""
@@ -101,45 +108,37 @@ class Pixels:
     def through_encoder(self, encoder: nn.Sequential) -> Pixels:
         """These maps, with a 1×1 convolution and residual blocks."""
         conv, *blocks = encoder
-        pixels = self.through(functools.partial(convolve, conv))
+        pixels = self.through(functools.partial(convolve, conv)).kept()
         for block in blocks:
-            pixels = pixels.through_block(block).kept()
+            pixels = pixels.through_block(block)
         return pixels
 
     def through_block(self, block: ResidualBlock) -> Pixels:
         """These maps, with one more residual block."""
         first_norm, _, first_conv, second_norm, _, second_conv = block.block
         first = self._settle(first_norm)
+        half = self.through(lambda maps: convolve(first_conv, F.silu(first(maps), inplace=True))).kept()
+        second = half._settle(second_norm)
+        whole = self.through(
+            lambda maps, half: convolve(second_conv, F.silu(second(half), inplace=True)).add_(maps), half
+        )
+        return whole.kept(half)
 
-        def half(maps: Tensor) -> Tensor:
-            return convolve(first_conv, F.silu(first(maps), inplace=True))
-
-        second = self.through(half)._settle(second_norm)
-
-        def whole(maps: Tensor) -> Tensor:
-            return convolve(second_conv, F.silu(second(half(maps)), inplace=True)).add_(maps)
-
-        return self.through(whole)
-
-    def kept(self) -> Pixels:
-        """These maps, computed now and once, if the memory allows."""
+    def kept(self, instead_of: Pixels | None = None) -> Pixels:
+        """These maps, computed now and once, if the memory allows; perhaps in the place of others that were kept."""
         if not self.plan.keep:
             return self
-        maps = self.band(0, self.size[0])
+        maps = self.band(0, self.size[0], instead_of and instead_of.compute(0, self.size[0]))
         return dataclasses.replace(self, compute=lambda top, bottom: maps[:, :, top:bottom])
 
-    def band(self, top: int, bottom: int) -> Tensor:
-        """Rows `top` up to `bottom`, however many: [1, D, bottom - top, W]."""
+    def band(self, top: int, bottom: int, whole: Tensor | None = None) -> Tensor:
+        """Rows `top` up to `bottom`, however many: [1, D, bottom - top, W], in a tensor `whole` where it is given."""
         if bottom - top <= self.plan.rows:
             return self.compute(top, bottom)
-        whole: Tensor | None = None
         for start in range(top, bottom, self.plan.rows):
             strip = self.compute(start, min(start + self.plan.rows, bottom))
             if whole is None:
-                shape = (1, strip.shape[1], bottom - top, strip.shape[3])
-                whole = torch.empty(
-                    shape, dtype=strip.dtype, device=strip.device, memory_format=torch.channels_last
-                )
+                whole = strip.new_empty(1, bottom - top, *strip.shape[3:], strip.shape[1]).movedim(3, 1)
             whole[:, :, start - top : start - top + strip.shape[2]] = strip
         assert whole is not None
         return whole

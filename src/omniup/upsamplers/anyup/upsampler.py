@@ -126,16 +126,12 @@ class AnyUp(Network):
                 encoded = self.encode(image)
                 query, key = self.queries(encoded, size), self.keys(encoded, signal.to(image.dtype))
                 return mix(query, key, signal, windows, heads=HEADS, memory=parse_memory(memory))
-            results = [
-                self._bands(*pair, windows, parse_memory(memory))
-                for pair in zip(image.split(1), signal.split(1), strict=True)
-            ]
             if wanted:
-                return torch.cat([torch.cat([band for _, band in bands], dim=2) for bands in results])
+                pairs = zip(image.split(1), signal.split(1), strict=True)
+                return torch.cat([self._upsample(*pair, windows, parse_memory(memory)) for pair in pairs])
             out = signal.new_empty(*signal.shape[:2], *size) if out is None else out
-            for whole, bands in zip(out, results, strict=True):
-                for rows, band in bands:
-                    whole[:, rows] = band[0]
+            for triple in zip(image.split(1), signal.split(1), out.split(1), strict=True):
+                self._upsample(*triple[:2], windows, parse_memory(memory), triple[2])
         return out
 
     @torch.no_grad()
@@ -191,15 +187,20 @@ class AnyUp(Network):
     def _compute_type(self) -> torch.dtype:
         return torch.bfloat16 if self.precision == "bfloat16" else self.rope.freqs.dtype
 
-    def _bands(self, image: Tensor, signal: Tensor, windows: Windows, memory: int) -> Iterator[tuple[slice, Tensor]]:
-        """The result of one image, band by band: which rows, and [1, C, rows, W'] for them."""
+    def _upsample(
+        self, image: Tensor, signal: Tensor, windows: Windows, memory: int, out: Tensor | None = None
+    ) -> Tensor:
+        """The result of one image, made band by band, in `out` where that is given."""
         plan = Plan.of(image, windows.size, memory, self._compute_type)
         pixels, key = self._look(image, signal, plan)
+        bands = []
         for top in range(0, windows.size[0], plan.band):
             bottom = min(top + plan.band, windows.size[0])
             query = self._query_rows(pixels, windows.size, top, bottom)
-            band = windows.band(top, bottom)
-            yield slice(top, bottom), mix(query, key, signal, band, heads=HEADS, memory=plan.mixing)
+            band = None if out is None else out[:, :, top:bottom]
+            part = windows.band(top, bottom)
+            bands.append(mix(query, key, signal, part, heads=HEADS, memory=plan.mixing, out=band))
+        return torch.cat(bands, dim=2) if out is None else out
 
     def _look(self, image: Tensor, signal: Tensor, plan: Plan) -> tuple[Pixels, Tensor]:
         """What the queries are made of, at the image's resolution, and the keys [1, D, h, w], of one image."""
