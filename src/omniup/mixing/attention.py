@@ -288,7 +288,9 @@ def _check_size(query: Tensor, windows: Windows) -> None:
 
 def _check_out(out: Tensor, shape: tuple[int, ...]) -> None:
     if out.shape != shape or out.stride(2) != shape[3] * out.stride(3) or not out.is_floating_point():
-        raise ValueError(f"out is {tuple(out.shape)}: accepted is {shape}, floating point, its rows one after the other")
+        raise ValueError(
+            f"out is {tuple(out.shape)}: accepted is {shape}, floating point, its rows one after the other"
+        )
 
 
 def _check_points(query: Tensor, windows: Windows, points: Tensor) -> None:

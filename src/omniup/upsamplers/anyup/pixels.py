@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +108,8 @@ class Pixels:
 
     def through_encoder(self, encoder: nn.Sequential) -> Pixels:
         """These maps, with a 1×1 convolution and residual blocks."""
-        conv, *blocks = encoder
+        layers: list[Any] = list(encoder)
+        conv, *blocks = layers
         pixels = self.through(functools.partial(convolve, conv)).kept()
         for block in blocks:
             pixels = pixels.through_block(block)
@@ -115,7 +117,8 @@ class Pixels:
 
     def through_block(self, block: ResidualBlock) -> Pixels:
         """These maps, with one more residual block."""
-        first_norm, _, first_conv, second_norm, _, second_conv = block.block
+        layers: list[Any] = list(block.block)
+        first_norm, _, first_conv, second_norm, _, second_conv = layers
         first = self._settle(first_norm)
         half = self.through(lambda maps: convolve(first_conv, F.silu(first(maps), inplace=True))).kept()
         second = half._settle(second_norm)
@@ -128,7 +131,8 @@ class Pixels:
         """These maps, computed now and once, if the memory allows; perhaps in the place of others that were kept."""
         if not self.plan.keep:
             return self
-        maps = self.band(0, self.size[0], instead_of and instead_of.compute(0, self.size[0]))
+        place = None if instead_of is None else instead_of.compute(0, self.size[0])
+        maps = self.band(0, self.size[0], place)
         return dataclasses.replace(self, compute=lambda top, bottom: maps[:, :, top:bottom])
 
     def band(self, top: int, bottom: int, whole: Tensor | None = None) -> Tensor:
@@ -166,9 +170,7 @@ class Pixels:
         mean, square = (
             (values / count).view(grouped).mean(1).repeat_interleave(grouped[1]) for values in (total, squares)
         )
-        mean, variance = (
-            values.to(norm.weight.dtype) for values in (mean, (square - mean.square()).clamp(min=0))
-        )
+        mean, variance = (values.to(norm.weight.dtype) for values in (mean, (square - mean.square()).clamp(min=0)))
         return lambda maps: F.batch_norm(maps, mean, variance, norm.weight, norm.bias, eps=norm.eps)
 
 

@@ -6,10 +6,8 @@ network was trained with, at a cost of pixels × window.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -36,9 +34,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class AnyUp(Network):
     """The upsampler, a `torch.nn.Module` whose state dict has the names of the published checkpoints.
 
-    In evaluation mode, in which `from_pretrained` returns it, the weights are constants: what is computed from the image
-    runs strip by strip within `memory`, and results are differentiable in the signal. In training mode everything is
-    differentiable, and autograd keeps what it needs.
+    In evaluation mode, in which `from_pretrained` returns it, the weights are constants: what is computed from the
+    image runs strip by strip within `memory`, and results are differentiable in the signal. In training mode everything
+    is differentiable, and autograd keeps what it needs.
 
     Args:
         layout: of the feature-agnostic layer: `"published"`, the one the published weights were trained with, or
@@ -102,9 +100,9 @@ class AnyUp(Network):
             signal: [B, C, h, w], of any number of channels.
             size: (H', W') of the result; the queries are averaged over its pixels, so it need not be the image's.
             memory: of working space beyond inputs, weights and result, in bytes or as a text such as `"1GB"`.
-            out: [B, C, H', W'], where the result goes, on any device and of any floating-point type. It is written a few
-                rows at a time, so it may be a file mapped into memory (`torch.from_file`, or `torch.from_numpy` of a
-                `numpy.memmap`). Only where no gradient is wanted.
+            out: [B, C, H', W'], where the result goes, on any device and of any floating-point type. It is written a
+                few rows at a time, so it may be a file mapped into memory (`torch.from_file`, or `torch.from_numpy` of
+                a `numpy.memmap`). Only where no gradient is wanted.
 
         Returns:
             [B, C, H', W'] in the signal's type; or `out`.
@@ -231,5 +229,5 @@ class AnyUp(Network):
     "a network trained on the features of several encoders (AnyUp); downloads its weights once",
     settings={"weights": "multi_backbone", "layout": "published", "precision": "float32"},
 )
-def _pretrained(**settings: str) -> AnyUp:
+def _pretrained(**settings: Any) -> AnyUp:
     return AnyUp.from_pretrained(**settings)
