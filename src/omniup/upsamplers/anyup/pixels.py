@@ -28,8 +28,9 @@ CPU_PIXELS, GPU_PIXELS = 2**13, 2**20
 #: How many maps are there at a time, if they are kept: the encoded image, and a block's input and output.
 KEPT_MAPS = 3
 
-#: How many tensors of the size of what goes through a layer there are at a time.
-TEMPORARIES = 6
+#: How many tensors of the size of what goes through a layer there are at a time; and how many are remembered, if maps
+#: are not kept.
+TEMPORARIES, REMEMBERED = 6, 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +62,11 @@ class Plan:
         maps = KEPT_MAPS * height * width * WIDTH * dtype.itemsize
         keep = maps <= memory * 3 // 4
         half = (memory - maps if keep else memory) // 2
-        row, result_row = (TEMPORARIES * side * WIDTH * image.itemsize for side in (width, size[1]))
-        if max(row, 3 * result_row) > half:
-            need = 2 * max(row, 3 * result_row)
-            raise TooLittleMemoryError(f"memory is {memory} bytes: rows of pixels take {need}")
+        row, result_row = (side * WIDTH * image.itemsize for side in (width, size[1]))
+        row *= TEMPORARIES + (0 if keep else REMEMBERED)
+        result_row *= TEMPORARIES
+        if (need := max(row, 3 * result_row)) > half:
+            raise TooLittleMemoryError(f"memory is {memory} bytes: rows of pixels take {2 * need}")
         pixels = CPU_PIXELS if image.device.type == "cpu" else GPU_PIXELS
         rows = max(1, min(half // row, pixels // width, height))
         band = max(1, min(half // result_row - 2, 4 * pixels // size[1], size[0]))
@@ -94,8 +96,6 @@ class Pixels:
     def through(self, layer: Callable[..., Tensor], *others: Pixels) -> Pixels:
         """One more layer: it takes these maps, [1, D, n, W], and `others` that are computed from them."""
 
-        # The last result is remembered, so that what several maps are computed from is not computed for each.
-        @functools.lru_cache(maxsize=1)
         def compute(top: int, bottom: int) -> Tensor:
             return layer(self.compute(top, bottom), *(other.compute(top, bottom) for other in others))
 
@@ -128,9 +128,12 @@ class Pixels:
         return whole.kept(half)
 
     def kept(self, instead_of: Pixels | None = None) -> Pixels:
-        """These maps, computed now and once, if the memory allows; perhaps in the place of others that were kept."""
+        """These maps, computed now and once if the memory allows, perhaps in the place of others that were kept.
+
+        If it does not, the last rows are remembered, so that two layers that ask for the same share them.
+        """
         if not self.plan.keep:
-            return self
+            return dataclasses.replace(self, compute=functools.lru_cache(maxsize=1)(self.compute))
         place = None if instead_of is None else instead_of.compute(0, self.size[0])
         maps = self.band(0, self.size[0], place)
         return dataclasses.replace(self, compute=lambda top, bottom: maps[:, :, top:bottom])
