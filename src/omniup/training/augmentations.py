@@ -7,9 +7,12 @@ things at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from types import ModuleType
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from omniup.errors import optional_import
@@ -18,14 +21,25 @@ from omniup.training.configuration import Augmentation
 PROBABILITY = 0.3
 """Of each change."""
 
+JPEG_QUALITY = (30, 95)
+
 Transform = Callable[[Tensor], Tensor]
+
+
+def _jpeg(image: Tensor) -> Tensor:
+    """[3, H, W] through a JPEG file of random quality. Pillow's codec, since torchvision's is about to be removed."""
+    quality = int(torch.randint(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1, ()))
+    with BytesIO() as file:
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=quality)
+        return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
+
 
 _MAKE: dict[Augmentation, Callable[[ModuleType], Transform]] = {
     "colour_jitter": lambda v2: v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
     "photometric_distortion": lambda v2: v2.RandomPhotometricDistort(p=1),
     "grayscale": lambda v2: v2.RandomGrayscale(p=1),
     "blur": lambda v2: v2.GaussianBlur(kernel_size=5, sigma=(0.1, 2.0)),
-    "jpeg": lambda v2: v2.JPEG(quality=(30, 95)),
+    "jpeg": lambda _: _jpeg,
     "autocontrast": lambda v2: v2.RandomAutocontrast(p=1),
     "equalise": lambda v2: v2.RandomEqualize(p=1),
     "sharpen": lambda v2: v2.RandomAdjustSharpness(sharpness_factor=2, p=1),

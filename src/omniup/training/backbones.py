@@ -46,8 +46,9 @@ class Backbone:
         if (len(features), *features.shape[2:]) != wanted:
             taken = " × ".join(map(str, image.shape[2:]))
             raise InputError(
-                f"{self.name} gives {_shape(features)} for {len(image)} images of {taken} pixels; accepted: cells of "
-                f"its patch, [{wanted[0]}, C, {wanted[1]}, {wanted[2]}]"
+                f"{self.name} gives {_shape(features)} for {len(image)} images of {taken} pixels; accepted: a cell for "
+                f"each of its patches, [{wanted[0]}, C, {wanted[1]}, {wanted[2]}]. Many convolutional networks need "
+                "sides that are multiples of 32"
             )
         return features.float()
 

@@ -6,7 +6,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 EPS = 1e-6
-"""Keeps the range of a constant vector from being zero."""
+
+FLAT = 0.1
+"""The least range of a target's channels that counts, as a part of the mean over its pixels.
+
+The paper has nothing but `EPS` here. But where a descriptor sees nothing at all (an overexposed sky), its vector is
+constant, and dividing an error by a millionth makes one pixel outweigh all others. Networks are not that blind, and for
+them this changes nothing.
+"""
 
 
 def distance(prediction: Tensor, target: Tensor) -> Tensor:
@@ -24,7 +31,9 @@ def distance(prediction: Tensor, target: Tensor) -> Tensor:
     """
     similarity = F.cosine_similarity(prediction, target, dim=1)  # [B, h, w]
     low, high = target.aminmax(dim=1, keepdim=True)  # [B, 1, h, w] each
-    error = (prediction - target) / (high - low + EPS)  # the two scaled alike; the offset cancels
+    span = high - low
+    span = span.clamp(min=FLAT * span.mean()) + EPS
+    error = (prediction - target) / span  # the two are scaled alike, so that the offset, `low`, cancels
     return (1 - similarity).mean() + error.square().mean()
 
 

@@ -40,5 +40,5 @@ def stop_requests() -> Iterator[StopRequest]:
     try:
         yield request
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for each in SIGNALS:
+            signal.signal(each, before[each])

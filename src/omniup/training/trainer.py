@@ -120,6 +120,9 @@ class _Training:
         self.squares = Squares(sources, configuration.data.image_size, configuration.seed)
         self.augment = Augmentations(configuration.augmentations)
         measured = [build(settings, device) for settings in configuration.measured]
+        for backbone in measured:  # what does not go together should show now, not when it is drawn
+            for side in {configuration.data.image_size, configuration.data.input_size, configuration.data.crop_size}:
+                backbone(torch.zeros(1, 3, side, side, device=device))
         self.backbones = measured[: len(configuration.backbones)]
         self.validation: Validation | None = None
         if configuration.validation and self.accelerator.is_main_process:
