@@ -52,7 +52,7 @@ def test_it_keeps_to_the_memory(network, budget):
 
 
 def test_too_little_memory_is_refused_with_what_it_takes(network):
-    with pytest.raises(InputError, match=r"^memory is 100000 bytes: .* take \d+; accepted is more$"):
+    with pytest.raises(InputError, match=r"^memory is 100000 bytes: a row of pixels takes \d+; accepted is more$"):
         network(IMAGE, SIGNAL, memory=100_000)
 
 

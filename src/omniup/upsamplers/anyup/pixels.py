@@ -59,14 +59,16 @@ class Plan:
             TooLittleMemoryError: a row of pixels exceeds the memory.
         """
         height, width = image.shape[2:]
-        maps = KEPT_MAPS * height * width * WIDTH * dtype.itemsize
-        keep = maps <= memory * 3 // 4
-        half = (memory - maps if keep else memory) // 2
-        row, result_row = (side * WIDTH * image.itemsize for side in (width, size[1]))
-        row *= TEMPORARIES + (0 if keep else REMEMBERED)
-        result_row *= TEMPORARIES
-        if (need := max(row, 3 * result_row)) > half:
-            raise TooLittleMemoryError(f"memory is {memory} bytes: rows of pixels take {2 * need}")
+        kept = KEPT_MAPS * height * width * WIDTH * dtype.itemsize
+        row, result_row = (TEMPORARIES * side * WIDTH * image.itemsize for side in (width, size[1]))
+        least = max(row, 3 * result_row)  # a row of the result needs those above and below
+        keep = 4 * kept <= 3 * memory and memory - kept >= 2 * least
+        if not keep:
+            kept, row = 0, row + REMEMBERED * row // TEMPORARIES
+            least = max(least, row)
+        half = (memory - kept) // 2
+        if half < least:
+            raise TooLittleMemoryError(f"memory is {memory} bytes: a row of pixels takes {2 * least}")
         pixels = CPU_PIXELS if image.device.type == "cpu" else GPU_PIXELS
         rows = max(1, min(half // row, pixels // width, height))
         band = max(1, min(half // result_row - 2, 4 * pixels // size[1], size[0]))
