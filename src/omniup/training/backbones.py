@@ -61,7 +61,8 @@ def build(settings: TimmSettings | LocalSettings | DescriptorSettings, device: t
         MissingPackageError: timm is needed and not installed.
     """
     if isinstance(settings, TimmSettings):
-        encoder = TimmBackbone(settings.model, settings.weights, settings.layer)
+        weights = {"random": False, "published": True}.get(settings.weights, settings.weights)
+        encoder = TimmBackbone(settings.model, weights, settings.layer)
         return Backbone(settings.name, settings.patch, lambda image: encoder(image).features)
     if isinstance(settings, LocalSettings):
         return Backbone(settings.name, settings.patch, _local(settings, device))

@@ -41,6 +41,15 @@ def _existing(path: Path) -> Path:
     return path
 
 
+def _known_or_a_file(name: str, known: tuple[str, ...], info: ValidationInfo) -> str:
+    if name in known:
+        return name
+    path = _beside_the_file(Path(name), info)
+    if not path.exists():
+        raise ValueError(f"is {name!r}; accepted: {', '.join(known)}, or a file that is there")
+    return str(path)
+
+
 def _photographs(source: str, info: ValidationInfo) -> str:
     if not source.startswith(SAMPLE):
         return str(_existing(_beside_the_file(Path(source), info)))
@@ -77,9 +86,6 @@ Augmentation: TypeAlias = Literal[
 ]
 AUGMENTATIONS: tuple[Augmentation, ...] = Augmentation.__args__  # type: ignore[attr-defined]  # of the Literal
 
-MODEL_WEIGHTS = ("paper", "multi_backbone")
-"""The published weights, which are downloaded once."""
-
 
 class Section(BaseModel):
     """A part of the configuration, with these fields and no others."""
@@ -100,21 +106,21 @@ class TimmSettings(Section):
 
     Attributes:
         model: its name, as timm has it.
-        weights: true for those that timm publishes, false for random ones, always the same; or a file.
+        weights: `random`, which are always the same, `published`, which timm downloads once, or a file.
         layer: which block or stage; the last by default.
         patch: the side of what one cell of the features stands for, in pixels.
     """
 
     kind: Literal["timm"]
     model: str
-    weights: bool | str = False
+    weights: str = "random"
     layer: int | None = None
     patch: Patch
 
     @field_validator("weights")
     @classmethod
-    def _a_file(cls, weights: bool | str, info: ValidationInfo) -> bool | str:
-        return weights if isinstance(weights, bool) else str(_existing(_beside_the_file(Path(weights), info)))
+    def _known_or_a_file(cls, weights: str, info: ValidationInfo) -> str:
+        return _known_or_a_file(weights, ("random", "published"), info)
 
     @property
     def name(self) -> str:
@@ -200,7 +206,8 @@ class ModelSettings(Section):
 
     Attributes:
         layout: of the feature-agnostic layer; `published` for the published weights.
-        weights: what to start from: `paper`, `multi_backbone`, or a file; random weights by default.
+        weights: what to start from: `paper` or `multi_backbone`, which are downloaded once, or a file; random weights by
+            default.
     """
 
     layout: Literal["paper", "published"] = "paper"
@@ -209,9 +216,7 @@ class ModelSettings(Section):
     @field_validator("weights")
     @classmethod
     def _known_or_a_file(cls, weights: str | None, info: ValidationInfo) -> str | None:
-        if weights is None or weights in MODEL_WEIGHTS:
-            return weights
-        return str(_existing(_beside_the_file(Path(weights), info)))
+        return weights and _known_or_a_file(weights, ("paper", "multi_backbone"), info)
 
 
 class OptimiserSettings(Section):
@@ -371,6 +376,17 @@ def _change(given: Any, field: str, value: Any) -> None:
         raise InputError(f"{field}: there is no such place in the configuration") from error
 
 
+#: What to say of a field, where pydantic's own words would not fit in.
+_WORDS = {
+    "value_error": "{error}",
+    "missing": "is missing",
+    "model_type": "is {input!r}; accepted: fields",
+    "too_short": "has {actual_length} entries; accepted: at least {min_length}",
+    "too_long": "has {actual_length} entries; accepted: at most {max_length}",
+    "union_tag_not_found": "kind is missing",
+    "union_tag_invalid": "kind is {tag!r}; accepted: {expected_tags}",
+}
+
 #: Behind a backbone's index, pydantic puts its kind.
 _KIND = re.compile(r"(backbones\.\d+)\.\w+(?=\.|$)")
 
@@ -380,12 +396,8 @@ def _refusals(error: ValidationError) -> list[str]:
     lines = []
     for problem in error.errors(include_url=False):
         field = _KIND.sub(r"\1", ".".join(map(str, problem["loc"])))
-        if problem["type"] == "value_error":
-            text = str(problem["ctx"]["error"])
-        elif problem["type"] == "missing":
-            text = "is missing"
-        else:
-            wanted = problem["msg"].removeprefix("Input should be ")
-            text = f"is {problem['input']!r}; accepted: {wanted}"
+        wanted = problem["msg"].removeprefix("Input should be ")
+        words = _WORDS.get(problem["type"], "is {input!r}; accepted: {wanted}")
+        text = words.format(input=problem["input"], wanted=wanted, **problem.get("ctx", {}))
         lines.append(f"{field}: {text}" if field else text)
     return lines

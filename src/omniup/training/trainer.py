@@ -304,12 +304,12 @@ class _Training:
 
 def _accelerator(configuration: Configuration) -> Any:
     accelerate = optional_import("accelerate", extra="train")
-    try:
-        return accelerate.Accelerator(
-            mixed_precision=configuration.precision, gradient_accumulation_steps=configuration.accumulation
-        )
-    except ValueError as error:  # the device has no such precision
-        raise InputError(f"precision is {configuration.precision!r}: {error}") from error
+    accelerator = accelerate.Accelerator(
+        mixed_precision=configuration.precision, gradient_accumulation_steps=configuration.accumulation
+    )
+    if configuration.precision == "fp16" and accelerator.device.type == "cpu":  # where Accelerate takes float32 instead
+        raise InputError("precision is 'fp16', which needs a GPU; accepted: no, bf16")
+    return accelerator
 
 
 def _network(settings: ModelSettings, seed: int) -> AnyUp:
