@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from omniup.errors import optional_import
 from omniup.files import atomic_write
-from omniup.mixing import Windows
+from omniup.mixing import Groups, Windows
 from omniup.mixing.groups import groups
 from omniup.upsamplers.anyup.network import HEADS
 from omniup.upsamplers.anyup.upsampler import MEAN, STD, WINDOW_RATIO, AnyUp
@@ -58,11 +58,10 @@ class FixedSizes(nn.Module):
             pools = (_pooling(side, places) for side, places in zip(image_size, (rows, columns), strict=True))
             for axis, pool in zip(("rows", "columns"), pools, strict=True):
                 self.register_buffer(f"{name}_{axis}", torch.from_numpy(pool).to(weights), persistent=False)
-        self.parts = nn.ModuleList(
-            _Part(*(getattr(group, name) for name in ("pixels", "cells", "window", "log_occurrences")))
-            for group in groups(Windows.relative(size, grid, WINDOW_RATIO), longest=32, most=2**30, like=weights)
-        )
-        order = torch.cat([part.pixels.flatten() for part in self.parts]).argsort()
+        windows = Windows.relative(size, grid, WINDOW_RATIO)
+        found = list(groups(windows, longest=32, most=2**30, like=weights))
+        self.parts = nn.ModuleList(_Part(group) for group in found)
+        order = torch.cat([group.pixels.flatten() for group in found]).argsort()
         self.register_buffer("order", order, persistent=False)
 
     def forward(self, image: Tensor, features: Tensor) -> Tensor:
@@ -93,17 +92,15 @@ class FixedSizes(nn.Module):
 class _Part(nn.Module):
     """Groups of pixels of one shape; see `Groups`."""
 
-    pixels: Tensor
-    cells: Tensor
-    window: Tensor
-    log_occurrences: Tensor
+    pixels: Tensor  # [n, P]
+    cells: Tensor  # [n, K]
+    window: Tensor  # [E, n, P]
+    log_occurrences: Tensor  # [E, n, K]
 
-    def __init__(self, pixels: Tensor, cells: Tensor, window: Tensor, log_occurrences: Tensor) -> None:
+    def __init__(self, group: Groups) -> None:
         super().__init__()
-        self.register_buffer("pixels", pixels, persistent=False)  # [n, P]
-        self.register_buffer("cells", cells, persistent=False)  # [n, K]
-        self.register_buffer("window", window, persistent=False)  # [E, n, P]
-        self.register_buffer("log_occurrences", log_occurrences, persistent=False)  # [E, n, K]
+        for name in ("pixels", "cells", "window", "log_occurrences"):
+            self.register_buffer(name, getattr(group, name), persistent=False)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Flat queries [B, D, pixels], keys [B, D, cells] and values [B, C, cells] to [B, C, n P]."""
