@@ -104,6 +104,31 @@ def test_entropy_counts_every_occurrence_of_a_cell(p):
     torch.testing.assert_close(out, reference.float(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_the_result_may_go_to_a_given_tensor(dtype):
+    p = problem(Layout("relative", (19, 14), (5, 7), (0.2,)), batch=2, dtype=torch.float32)
+    expected = run(p)
+    image = torch.full((2, 2, 25, 14), torch.nan, dtype=dtype)
+    out = image[:, :, 3:22]  # some rows of a larger image
+    p.value.requires_grad_()
+    assert run(p, out=out) is out
+    assert not out.requires_grad
+    torch.testing.assert_close(out.float(), expected, rtol=0, atol=0.02 if dtype == torch.bfloat16 else 0)
+    assert image[:, :, :3].isnan().all()
+    assert image[:, :, 22:].isnan().all()
+
+
+@pytest.mark.parametrize(
+    "out",
+    [torch.empty(1, 2, 6, 7), torch.empty(1, 2, 6, 8, dtype=torch.int32), torch.empty(1, 2, 6, 9)[..., :8]],
+    ids=["size", "type", "rows apart"],
+)
+def test_a_tensor_that_cannot_hold_the_result_is_refused(out):
+    arguments = {"query": torch.zeros(1, 3, 6, 8), "key": torch.zeros(1, 3, 3, 4), "value": torch.zeros(1, 2, 3, 4)}
+    with pytest.raises(ValueError, match=r"^out is .*: accepted is \(1, 2, 6, 8\), floating point"):
+        mix(**arguments, windows=layout().windows, out=out)
+
+
 @given(problems(kinds=("relative",)))
 def test_relative_windows_are_those_of_anyup(p):
     reference = anyup_window_attention(p.query, p.key, p.value, p.layout.settings[0])

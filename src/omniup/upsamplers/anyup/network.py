@@ -10,8 +10,6 @@ image's resolution sees one pixel at a time, apart from the statistics of the gr
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -110,16 +108,16 @@ class CrossAttention(nn.Module):
 
     def queries(self, maps: Tensor) -> Tensor:
         """[B, D, H', W'] to the same, scaled so that the inner product of a head's share is its logit."""
-        return self._project(self.norm_q(maps.movedim(1, -1)), 0) / math.sqrt(WIDTH / HEADS)
+        return self._project(self.norm_q(maps.movedim(1, -1)), 0, scale=(WIDTH // HEADS) ** -0.5)
 
     def keys(self, maps: Tensor) -> Tensor:
         """[B, D, h, w] to the same."""
-        return self._project(self.norm_k(maps.movedim(1, -1)), 1)
+        return self._project(self.norm_k(maps.movedim(1, -1)), 1, scale=1)
 
-    def _project(self, vectors: Tensor, part: int) -> Tensor:
+    def _project(self, vectors: Tensor, part: int, scale: float) -> Tensor:
         """[B, H, W, D] to [B, D, H, W]."""
         weight, bias = (
-            values.chunk(3)[part] for values in (self.attention.in_proj_weight, self.attention.in_proj_bias)
+            scale * values.chunk(3)[part] for values in (self.attention.in_proj_weight, self.attention.in_proj_bias)
         )
         # As a convolution, since torch.nn.functional.linear takes twice the time on a CPU (torch 2.15, AMD).
         return F.conv2d(vectors.movedim(-1, 1), weight[..., None, None], bias)

@@ -43,6 +43,7 @@ class Plan:
         rows: of the image, how many go through a layer at a time.
         band: of the result, how many rows are made at a time.
         mixing: bytes for the mixing engine.
+        spare: maps that were kept and are not needed any more; their memory is used again, as fresh pages cost time.
     """
 
     dtype: torch.dtype
@@ -50,6 +51,7 @@ class Plan:
     rows: int
     band: int
     mixing: int
+    spare: list[Tensor] = dataclasses.field(default_factory=list)
 
     @classmethod
     def of(cls, image: Tensor, size: Size, memory: int, dtype: torch.dtype) -> Plan:
@@ -71,7 +73,7 @@ class Plan:
             raise TooLittleMemoryError(f"memory is {memory} bytes: a row of pixels takes {2 * least}")
         pixels = CPU_PIXELS if image.device.type == "cpu" else GPU_PIXELS
         rows = max(1, min(half // row, pixels // width, height))
-        band = max(1, min(half // result_row - 2, 4 * pixels // size[1], size[0]))
+        band = max(1, min(half // result_row - 2, 2 * pixels // size[1], size[0]))
         return cls(dtype, keep, rows, band, half)
 
 
@@ -83,11 +85,13 @@ class Pixels:
         compute: rows `top` up to `bottom`: [1, D, bottom - top, W].
         size: (H, W).
         plan: how the memory is divided.
+        maps: all of it, if it was kept.
     """
 
     compute: Callable[[int, int], Tensor]
     size: Size
     plan: Plan
+    maps: Tensor | None = None
 
     @classmethod
     def of(cls, image: Tensor, plan: Plan) -> Pixels:
@@ -101,12 +105,12 @@ class Pixels:
         def compute(top: int, bottom: int) -> Tensor:
             return layer(self.compute(top, bottom), *(other.compute(top, bottom) for other in others))
 
-        return dataclasses.replace(self, compute=compute)
+        return Pixels(compute, self.size, self.plan)
 
     def turned(self, rope: RotaryEmbedding) -> Pixels:
         """These maps, turned by their places."""
         height = self.size[0]
-        return dataclasses.replace(self, compute=lambda top, bottom: rope(self.compute(top, bottom), top, height))
+        return Pixels(lambda top, bottom: rope(self.compute(top, bottom), top, height), self.size, self.plan)
 
     def through_encoder(self, encoder: nn.Sequential) -> Pixels:
         """These maps, with a 1×1 convolution and residual blocks."""
@@ -118,7 +122,7 @@ class Pixels:
         return pixels
 
     def through_block(self, block: ResidualBlock) -> Pixels:
-        """These maps, with one more residual block."""
+        """These maps, with one more residual block; they are given up for the result."""
         layers: list[Any] = list(block.block)
         first_norm, _, first_conv, second_norm, _, second_conv = layers
         first = self._settle(first_norm)
@@ -127,23 +131,32 @@ class Pixels:
         whole = self.through(
             lambda maps, half: convolve(second_conv, F.silu(second(half), inplace=True)).add_(maps), half
         )
-        return whole.kept(half)
+        half.give_up()
+        self.give_up()
+        return whole.kept()
 
-    def kept(self, instead_of: Pixels | None = None) -> Pixels:
-        """These maps, computed now and once if the memory allows, perhaps in the place of others that were kept.
+    def kept(self) -> Pixels:
+        """These maps, computed now and once if the memory allows.
 
         If it does not, the last rows are remembered, so that two layers that ask for the same share them.
         """
         if not self.plan.keep:
-            return dataclasses.replace(self, compute=functools.lru_cache(maxsize=1)(self.compute))
-        place = None if instead_of is None else instead_of.compute(0, self.size[0])
-        maps = self.band(0, self.size[0], place)
-        return dataclasses.replace(self, compute=lambda top, bottom: maps[:, :, top:bottom])
+            return Pixels(functools.lru_cache(maxsize=1)(self.compute), self.size, self.plan)
+        maps = self.band(0, self.size[0], self.plan.spare)
+        return Pixels(lambda top, bottom: maps[:, :, top:bottom], self.size, self.plan, maps)
 
-    def band(self, top: int, bottom: int, whole: Tensor | None = None) -> Tensor:
-        """Rows `top` up to `bottom`, however many: [1, D, bottom - top, W], in a tensor `whole` where it is given."""
+    def give_up(self) -> None:
+        """Let the next map that is kept have the memory of this one, even if it is computed from it strip by strip."""
+        if self.maps is not None:
+            self.plan.spare.append(self.maps)
+
+    def band(self, top: int, bottom: int, spare: list[Tensor] | None = None) -> Tensor:
+        """Rows `top` up to `bottom`, however many: [1, D, bottom - top, W], in one of the `spare` tensors if any."""
         if bottom - top <= self.plan.rows:
             return self.compute(top, bottom)
+        if self.maps is not None:
+            return self.maps[:, :, top:bottom]
+        whole = spare.pop() if spare else None
         for start in range(top, bottom, self.plan.rows):
             strip = self.compute(start, min(start + self.plan.rows, bottom))
             if whole is None:

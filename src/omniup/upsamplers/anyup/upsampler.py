@@ -205,9 +205,13 @@ class AnyUp(Network):
         grid = signal.shape[2], signal.shape[3]
         with torch.no_grad():
             pixels = Pixels.of(image, plan)
-            pixels = pixels.through_encoder(self.image_encoder)
-            pixels = pixels.turned(self.rope).kept()
-            image_part = pixels.through_encoder(self.key_encoder).pooled(grid, 0, grid[0])
+            straight = pixels.through_encoder(self.image_encoder)
+            straight.give_up()
+            pixels = straight.turned(self.rope).kept()
+            for_keys = pixels.through_encoder(self.key_encoder)
+            image_part = for_keys.pooled(grid, 0, grid[0])
+            for_keys.give_up()
+            pixels.give_up()
         features = signal.to(image.dtype)
         key = self.join(image_part.to(image.dtype), self.describe(features, plan.mixing))
         with torch.no_grad():
@@ -219,8 +223,9 @@ class AnyUp(Network):
         first, last = max(top - 1, 0), min(bottom + 1, size[0])
         pooled = pixels.pooled(size, first, last)  # with what the 3×3 convolution sees above and below
         above, below = first - top + 1, bottom + 1 - last  # rows beyond the border, which are zeros
-        weight = self.cross_decode.conv2d.weight.to(pooled.dtype)
-        seen = F.conv2d(F.pad(pooled, (0, 0, above, below)), weight, padding=(0, 1))
+        if above or below:
+            pooled = F.pad(pooled, (0, 0, above, below))
+        seen = F.conv2d(pooled, self.cross_decode.conv2d.weight.to(pooled.dtype), padding=(0, 1))
         return self.cross_decode.cross_attn.queries(seen.to(self.rope.freqs.dtype))
 
 
