@@ -49,3 +49,16 @@ def photo_folder(tmp_path_factory):
         labels[:2] = 9  # to be ignored
         Image.fromarray(labels).save(folder / f"{index}.labels.png")
     return folder
+
+
+@pytest.fixture
+def smallest(photo_folder):
+    """The fields of a configuration that takes a hundredth of a second a step."""
+    return {
+        "data": {"images": [str(photo_folder)], "image_size": 32, "input_size": 16, "crop_size": 16, "crops": 1},
+        "backbones": [{"kind": "hog", "patch": 4}, {"kind": "colours", "patch": 2}],
+        "losses": {"self_consistency_size": 8},
+        "checkpoints": {"every": 2, "keep": 9},
+        "steps": 6,
+        "batch": 2,
+    }

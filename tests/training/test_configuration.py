@@ -19,7 +19,12 @@ def refusal(path, changes=None):
 
 def test_the_defaults_are_the_paper_s_recipe():
     wanted = Configuration(data={"images": ["sample:coffee"]}, backbones=[{"kind": "hog", "patch": 14}])
-    assert (wanted.data.image_size, wanted.data.input_size, wanted.data.crop_size, wanted.data.crops) == (448, 224, 224, 4)
+    assert (wanted.data.image_size, wanted.data.input_size, wanted.data.crop_size, wanted.data.crops) == (
+        448,
+        224,
+        224,
+        4,
+    )
     assert (wanted.steps, wanted.batch, wanted.accumulation) == (100_000, 4, 1)
     optimiser = wanted.optimiser
     assert (optimiser.learning_rate, optimiser.betas, optimiser.weight_decay) == (2e-4, (0.9, 0.999), 1e-5)
@@ -29,7 +34,9 @@ def test_the_defaults_are_the_paper_s_recipe():
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_examples_are_accepted(example, shared):
+def test_the_examples_are_accepted(example):
+    if "../../shared" in example.read_text() and not (EXAMPLES / "../../shared").is_dir():
+        pytest.skip("no real data beside the project")
     read_configuration(example)
 
 
@@ -44,7 +51,8 @@ def test_the_examples_are_accepted(example, shared):
         ({"learning_rate": 1}, "there is no field learning_rate; accepted: data, backbones, model, optimiser, "),
         ({"augmentations": ["rotate"]}, "augmentations.0: is 'rotate'; accepted: 'colour_jitter', 'photometric_"),
         ({"backbones.1.patch": 0}, "backbones.1.patch: is 0; accepted: greater than or equal to 1"),
-        ({"backbones.1.cell": 8}, "backbones.1: there is no field cell; accepted: kind, patch"),
+        ({"backbones.1.cell": 8}, "backbones.1: there is no field cell; accepted: patch, held_out, kind"),
+        ({"backbones": [{"kind": "hog", "patch": 8, "held_out": True}]}, "backbones: all are held out; accepted: at "),
         ({"backbones.1.kind": "sift"}, "backbones.1: kind is 'sift'; accepted: 'timm', 'local', "),
         ({"backbones": []}, "backbones: has 0 entries; accepted: at least 1"),
         ({"backbones.1": {"kind": "hog"}}, "backbones.1.patch: is missing"),
@@ -53,13 +61,22 @@ def test_the_examples_are_accepted(example, shared):
         ({"data.crop_size": 256}, "data: crop_size is 256; accepted: up to image_size, 128"),
         ({"backbones.1.patch": 14}, "data.image_size is 128; accepted: multiples of the patch of hog-patch14, 14"),
         ({"backbones.1": {"kind": "colours", "patch": 8}}, "backbones: colours-patch8 occurs twice"),
-        ({"model.weights": "dino"}, "model.weights: is 'dino'; accepted: paper, multi_backbone, or a file that is there"),
-        ({"backbones.0.weights": "no.pth"}, "weights: is 'no.pth'; accepted: random, published, or a file that is there"),
+        (
+            {"model.weights": "dino"},
+            "model.weights: is 'dino'; accepted: paper, multi_backbone, or a file that is there",
+        ),
+        (
+            {"backbones.0.weights": "no.pth"},
+            "weights: is 'no.pth'; accepted: random, published, or a file that is there",
+        ),
         ({"backbones.0.weights": True}, "backbones.0.weights: is True; accepted: a valid string"),
         ({"backbones.1": {"patch": 8}}, "backbones.1: kind is missing"),
         ({"data": None}, "data: is None; accepted: fields"),
         ({"optimiser.betas": [0.5, 0.5, 0.5]}, "optimiser.betas: has 3 entries; accepted: at most 2"),
-        ({"backbones.0": {"kind": "local", "function": "net.py", "patch": 8}}, "function: is 'net.py'; accepted: path.p"),
+        (
+            {"backbones.0": {"kind": "local", "function": "net.py", "patch": 8}},
+            "function: is 'net.py'; accepted: path.p",
+        ),
         ({"backbones.7.patch": 8}, "backbones.7.patch: there is no such place"),
         ({"seed.value": 8}, "seed: is {'value': 8}; accepted: a valid integer"),
     ],

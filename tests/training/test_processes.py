@@ -1,4 +1,4 @@
-"""What only processes of their own can show: being killed, being told to stop, and working together."""
+"""What only processes of their own can show: being killed, and working together."""
 
 import json
 import os
@@ -13,22 +13,15 @@ from safetensors.torch import load_file
 
 from omniup.training import read_configuration, train
 from omniup.training.checkpoints import Checkpoints
+from omniup.training.trainer import _Training
 
 LONG = 1_000_000
 TIMEOUT = 240
 
 
 @pytest.fixture
-def configuration(photo_folder, write):
-    return write(
-        {
-            "data": {"images": [str(photo_folder)], "image_size": 32, "input_size": 16, "crop_size": 16, "crops": 1},
-            "backbones": [{"kind": "hog", "patch": 4}, {"kind": "colours", "patch": 2}],
-            "losses": {"self_consistency_size": 8},
-            "checkpoints": {"every": 3, "keep": 2},
-            "batch": 2,
-        }
-    )
+def configuration(smallest, write):
+    return write(smallest | {"checkpoints": {"every": 3, "keep": 2}})
 
 
 @pytest.fixture
@@ -37,7 +30,7 @@ def start():
     started = []
 
     def run(*arguments, launcher=("-m",)):
-        environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+        environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "ACCELERATE_USE_CPU": "true"}
         command = [sys.executable, *launcher, "omniup", "train", "anyup", *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         started.append(subprocess.Popen(command, env=environment, **pipes))
@@ -81,33 +74,30 @@ def test_a_killed_training_goes_on_to_the_last_bit(configuration, start, tmp_pat
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     assert [step for step, _ in losses(tmp_path / "whole")] == list(range(1, begun + 6))
     whole = load_file(tmp_path / "whole/anyup.safetensors")
-    assert all(torch.equal(weight, whole[name]) for name, weight in load_file(tmp_path / "killed/anyup.safetensors").items())
+    killed_weights = load_file(tmp_path / "killed/anyup.safetensors")
+    assert all(torch.equal(weight, whole[name]) for name, weight in killed_weights.items())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_training_that_is_told_to_stop_leaves_a_checkpoint(number, configuration, start, tmp_path):
-    pytest.importorskip("accelerate")
-    process = start(configuration, "-o", tmp_path / "run", "--set", f"steps={LONG}", "--set", "checkpoints.every=2")
-    wait_for(process, tmp_path / "run", 2)
-    process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=TIMEOUT)
-    assert (process.returncode, stdout) == (130, "")
-    step = Checkpoints(tmp_path / "run/checkpoints").steps()[-1]
-    assert stderr.splitlines()[-2:] == [
-        f"Stopped after step {step}, of which there is a checkpoint; --resume goes on from it.",
-        "omniup: interrupted",
-    ]
-    assert not (tmp_path / "run/anyup.safetensors").exists()
-
-
-def test_two_processes_share_the_work(configuration, start, tmp_path):
-    pytest.importorskip("accelerate")
-    launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
+@pytest.mark.usefixtures("accelerate")
+def test_two_processes_do_what_one_would_with_all_of_their_photographs(configuration, start, tmp_path):
+    launcher = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1")
     launcher += ("--mixed_precision", "no", "--dynamo_backend", "no", "-m")
     process = start(configuration, "-o", tmp_path / "two", "--set", "steps=4", "--json", launcher=launcher)
     stdout, stderr = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, stderr
     outcome = json.loads(stdout)  # one object: only the first process reports
     assert (outcome["step"], outcome["finished"]) == (4, True)
-    assert [step for step, _ in losses(tmp_path / "two")] == [1, 2, 3, 4]
     assert Checkpoints(tmp_path / "two/checkpoints").steps() == [3, 4]
+
+    alone = _Training(read_configuration(configuration), tmp_path / "alone", None)
+    expected = []
+    for step in range(4):
+        loss = 0
+        for process, positions in enumerate(([4 * step, 4 * step + 1], [4 * step + 2, 4 * step + 3])):
+            images = torch.stack([alone.squares[position] for position in positions])
+            loss = loss + alone.objective(**alone._batch(images, step, process))["loss"] / 2
+        loss.backward()
+        alone.optimiser.step()
+        alone.optimiser.zero_grad()
+        expected.append(loss.item())
+    assert [loss for _, loss in losses(tmp_path / "two")] == pytest.approx(expected, rel=1e-4)

@@ -1,4 +1,5 @@
 import math
+import signal
 
 import pytest
 import torch
@@ -9,29 +10,16 @@ from omniup.training import trainer as module
 from omniup.training.checkpoints import Checkpoints
 from omniup.training.configuration import LossSettings
 from omniup.training.objective import Objective
+from omniup.training.stopping import StopRequest, stop_requests
 from omniup.upsamplers.anyup import AnyUp
 
 pytestmark = pytest.mark.usefixtures("accelerate")
 
 
 @pytest.fixture
-def configure(photo_folder):
-    """The smallest configuration that trains: a hundredth of a second a step."""
-
-    def make(**fields):
-        return Configuration(
-            **{
-                "data": {"images": [str(photo_folder)], "image_size": 32, "input_size": 16, "crop_size": 16, "crops": 1},
-                "backbones": [{"kind": "hog", "patch": 4}, {"kind": "colours", "patch": 2}],
-                "losses": {"self_consistency_size": 8},
-                "checkpoints": {"every": 2, "keep": 9},
-                "steps": 6,
-                "batch": 2,
-            }
-            | fields
-        )
-
-    return make
+def configure(smallest):
+    """Make a configuration."""
+    return lambda **fields: Configuration(**(smallest | fields))
 
 
 @pytest.fixture
@@ -104,7 +92,7 @@ def test_gradients_of_accumulated_batches_are_averaged(configure, tmp_path):
         weight.grad = None
     seen = []
     training.optimiser.optimizer.register_step_pre_hook(lambda *_: seen.append(weight.grad.clone()))
-    training._take_step(iter(images), stop=False)
+    training._take_step(iter(images), StopRequest())
     assert torch.allclose(seen[-1], (gradients[0] + gradients[1]) / 2, rtol=1e-4, atol=1e-7)
 
 
@@ -127,10 +115,10 @@ def test_what_tensorboard_shows(configure, losses, tmp_path, photo_folder):
         "images": [str(photo_folder)],
         "count": 2,
         "every": 2,
-        "backbones": [{"kind": "gabor", "patch": 4}],
         "probe": probe,
     }
-    found = losses(configure(steps=3, validation=validation))
+    backbones = [{"kind": kind, "patch": patch} for kind, patch in (("hog", 4), ("colours", 2), ("gabor", 4))]
+    found = losses(configure(steps=3, backbones=backbones, validation=validation))
     events = scalars(tmp_path / "run")
     logged = events.Scalars("training/loss")
     assert [event.step for event in logged] == [1, 2, 3]
@@ -150,6 +138,15 @@ def test_validation_does_not_change_the_training(configure, losses, photo_folder
     assert losses(measured, "measured") == plain
 
 
+def test_what_is_held_out_is_measured_and_not_drawn(configure, tmp_path, photo_folder):
+    backbones = [{"kind": "hog", "patch": 4}, {"kind": "colours", "patch": 4, "held_out": True}]
+    validation = {"images": [str(photo_folder)], "count": 1}
+    training = module._Training(configure(backbones=backbones, validation=validation), tmp_path, None)
+    drawn = {training._batch(training.squares[0][None], number)["features"].shape[1] for number in range(16)}
+    assert drawn == {18}
+    assert "cosine/colours-patch4/anyup" in training.run(lambda _: None).measured
+
+
 def test_a_folder_with_checkpoints_is_refused_or_begun_anew(configure, losses, tmp_path):
     first = losses(configure())
     with pytest.raises(InputError, match="holds a checkpoint after step 6; accepted: to resume it, or"):
@@ -157,6 +154,33 @@ def test_a_folder_with_checkpoints_is_refused_or_begun_anew(configure, losses, t
     assert losses(configure(steps=2), resume=False) == {step: first[step] for step in (1, 2)}
     assert Checkpoints(tmp_path / "run/checkpoints").steps() == [2]
     assert [event.step for event in scalars(tmp_path / "run").Scalars("training/loss")] == [1, 2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_told_to_stop_it_ends_after_the_step_at_hand(number, configure, losses, tmp_path, monkeypatch):
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    whole = losses(configure(), "whole")
+    forward, calls = Objective.forward, []
+
+    def interrupted(*arguments, **batch):
+        calls.append(batch)
+        if len(calls) == 3:
+            signal.raise_signal(number)
+        return forward(*arguments, **batch)
+
+    monkeypatch.setattr(Objective, "forward", interrupted)
+    outcome = train(configure(), tmp_path / "parts")
+    assert (outcome.step, outcome.finished, outcome.weights) == (3, False, None)
+    assert Checkpoints(tmp_path / "parts/checkpoints").steps() == [2, 3]
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert losses(configure(), "parts", resume=True) == {step: whole[step] for step in (4, 5, 6)}
+
+
+def test_told_twice_it_ends_at_once():
+    with pytest.raises(KeyboardInterrupt), stop_requests() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.made
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_nothing_to_resume_is_a_beginning(configure, losses):
@@ -170,7 +194,9 @@ def test_a_finished_training_has_nothing_left_to_do(configure, losses):
 
 def test_another_configuration_does_not_go_on(configure, losses):
     losses(configure(steps=2))
-    with pytest.raises(InputError, match="was made with other optimiser, batch; what may change is steps, validation, "):
+    with pytest.raises(
+        InputError, match="was made with other optimiser, batch; what may change is steps, validation, "
+    ):
         losses(configure(batch=1, optimiser={"learning_rate": 1e-3}), resume=True)
 
 
@@ -204,7 +230,7 @@ def one_precision_after_the_other(accelerate, monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="GPUs have it")
 def test_a_precision_that_the_device_lacks_is_refused(configure, losses):
-    with pytest.raises(InputError, match="^precision is 'fp16', which needs a GPU; accepted: no, bf16$"):
+    with pytest.raises(InputError, match=r"^precision is 'fp16', which needs a GPU; accepted: no, bf16$"):
         losses(configure(precision="fp16"))
 
 
@@ -217,7 +243,7 @@ def test_a_backbone_whose_cells_do_not_fit_is_refused_before_anything_is_written
 def test_a_loss_that_is_not_finite_ends_it(configure, losses, monkeypatch):
     forward = Objective.forward
     monkeypatch.setattr(Objective, "forward", lambda *a, **k: {n: v * math.inf for n, v in forward(*a, **k).items()})
-    with pytest.raises(InputError, match="the loss is inf at step 1; accepted: a lower optimiser.learning_rate"):
+    with pytest.raises(InputError, match=r"the loss is inf at step 1; accepted: a lower optimiser.learning_rate"):
         losses(configure())
 
 

@@ -101,21 +101,31 @@ class Section(BaseModel):
         return given
 
 
-class TimmSettings(Section):
+class _Backbone(Section):
+    """What all backbones have.
+
+    Attributes:
+        patch: the side of what one cell of the features stands for, in pixels.
+        held_out: whether it is only measured on and not trained on, to see what the network generalises to.
+    """
+
+    patch: Patch
+    held_out: bool = False
+
+
+class TimmSettings(_Backbone):
     """A backbone of timm.
 
     Attributes:
         model: its name, as timm has it.
         weights: `random`, which are always the same, `published`, which timm downloads once, or a file.
         layer: which block or stage; the last by default.
-        patch: the side of what one cell of the features stands for, in pixels.
     """
 
     kind: Literal["timm"]
     model: str
     weights: str = "random"
     layer: int | None = None
-    patch: Patch
 
     @field_validator("weights")
     @classmethod
@@ -128,21 +138,19 @@ class TimmSettings(Section):
         return f"{self.model}{'' if self.layer is None else f'-layer{self.layer}'}-patch{self.patch}"
 
 
-class LocalSettings(Section):
+class LocalSettings(_Backbone):
     """A network that a Python file of the user's makes. The file is run, with all that this means.
 
     Attributes:
         function: `path.py:function`, which returns what turns an image [B, 3, H, W] in 0..1 into features.
         weights: a file, which the function is called with; without it, it is called with nothing.
         output: which one, where there are several features.
-        patch: as of the others.
     """
 
     kind: Literal["local"]
     function: str
     weights: InputPath | None = None
     output: Annotated[int, Field(ge=0)] | None = None
-    patch: Patch
 
     @field_validator("function")
     @classmethod
@@ -159,11 +167,10 @@ class LocalSettings(Section):
         return f"{stem}{'' if self.output is None else f'-output{self.output}'}-patch{self.patch}"
 
 
-class DescriptorSettings(Section):
+class DescriptorSettings(_Backbone):
     """A hand-made descriptor: histograms of oriented gradients, a bank of Gabor filters, projected mean colours."""
 
     kind: Literal["hog", "gabor", "colours"]
-    patch: Patch
 
     @property
     def name(self) -> str:
@@ -206,8 +213,7 @@ class ModelSettings(Section):
 
     Attributes:
         layout: of the feature-agnostic layer; `published` for the published weights.
-        weights: what to start from: `paper` or `multi_backbone`, which are downloaded once, or a file; random weights by
-            default.
+        weights: what to start from: `paper` or `multi_backbone`, which are downloaded once, or a file; none by default.
     """
 
     layout: Literal["paper", "published"] = "paper"
@@ -264,14 +270,12 @@ class ValidationSettings(Section):
         every: how many steps lie between two measurements.
         images: photographs that are not trained on.
         count: how many of these are used, in alphabetical order.
-        backbones: to measure on in addition to those that are trained on.
         probe: segmentation by a linear probe.
     """
 
     every: Steps = 1000
     images: Annotated[tuple[Photographs, ...], Field(min_length=1)]
     count: Count = 8
-    backbones: tuple[BackboneSettings, ...] = ()
     probe: ProbeSettings | None = None
 
 
@@ -287,7 +291,7 @@ class Configuration(Section):
 
     Attributes:
         data: photographs.
-        backbones: frozen networks and descriptors, one of which is drawn for every batch.
+        backbones: frozen networks and descriptors; for every batch, one that is not held out is drawn.
         model: the network.
         optimiser: of the network's weights.
         losses: beside the distance from the targets.
@@ -317,18 +321,15 @@ class Configuration(Section):
     checkpoints: CheckpointSettings = CheckpointSettings()
     output: OutputPath | None = None
 
-    @property
-    def measured(self) -> tuple[TimmSettings | LocalSettings | DescriptorSettings, ...]:
-        """All backbones: those that are trained on, and those for validation only."""
-        return self.backbones + (self.validation.backbones if self.validation else ())
-
     @model_validator(mode="after")
     def _fits(self) -> Configuration:
-        """Each backbone has a name of its own, and its patches fill every square."""
-        names = [backbone.name for backbone in self.measured]
+        """There is something to train on, each backbone has a name of its own, and its patches fill every square."""
+        if all(backbone.held_out for backbone in self.backbones):
+            raise ValueError("backbones: all are held out; accepted: at least one that is trained on")
+        names = [backbone.name for backbone in self.backbones]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"backbones: {', '.join(sorted(twice))} occurs twice")
-        for backbone in self.measured:
+        for backbone in self.backbones:
             for name in ("image_size", "input_size", "crop_size"):
                 if (side := getattr(self.data, name)) % backbone.patch:
                     raise ValueError(

@@ -22,6 +22,7 @@ from torch import Tensor
 from omniup import __version__
 from omniup.errors import InputError, optional_import
 from omniup.files import write_tensors
+from omniup.files.refusals import Subject, printable
 from omniup.training.augmentations import Augmentations
 from omniup.training.backbones import Backbone, build
 from omniup.training.checkpoints import WEIGHTS, Checkpoint, Checkpoints
@@ -29,7 +30,7 @@ from omniup.training.configuration import Configuration, ModelSettings
 from omniup.training.objective import Objective
 from omniup.training.photographs import Positions, Squares, batches, photographs
 from omniup.training.randomness import draw, seeded
-from omniup.training.stopping import stop_requests
+from omniup.training.stopping import StopRequest, stop_requests
 from omniup.training.validation import Validation
 from omniup.training.views import cut
 from omniup.upsamplers.anyup import AnyUp
@@ -119,14 +120,14 @@ class _Training:
         sources = photographs(configuration.data.images)
         self.squares = Squares(sources, configuration.data.image_size, configuration.seed)
         self.augment = Augmentations(configuration.augmentations)
-        measured = [build(settings, device) for settings in configuration.measured]
-        for backbone in measured:  # what does not go together should show now, not when it is drawn
+        backbones = {settings: build(settings, device) for settings in configuration.backbones}
+        for backbone in backbones.values():  # what does not go together should show now, not when it is drawn
             for side in {configuration.data.image_size, configuration.data.input_size, configuration.data.crop_size}:
                 backbone(torch.zeros(1, 3, side, side, device=device))
-        self.backbones = measured[: len(configuration.backbones)]
+        self.backbones = [backbone for settings, backbone in backbones.items() if not settings.held_out]
         self.validation: Validation | None = None
         if configuration.validation and self.accelerator.is_main_process:
-            self.validation = Validation(configuration.validation, configuration.data, measured, device)
+            self.validation = Validation(configuration.validation, configuration.data, list(backbones.values()), device)
 
         self.network = _network(configuration.model, configuration.seed)
         if start is not None:
@@ -162,7 +163,7 @@ class _Training:
             )
             stopped = False
             while self.step < configuration.steps and not stopped:
-                losses, stopped = self._take_step(images, stop.made)
+                losses, stopped = self._take_step(images, stop)
                 is_last = self.step == configuration.steps
                 measured = self._measure(is_last)
                 if self.accelerator.is_main_process:
@@ -196,24 +197,26 @@ class _Training:
         self.accelerator.wait_for_everyone()  # each has looked for checkpoints before one removes them
         if not self.accelerator.is_main_process:
             return
-        events = self.folder / "tensorboard"
-        if start is None:
-            self.checkpoints.clear()
-            for path in (*events.glob("events.out.*"), self.folder / WEIGHTS):
-                path.unlink(missing_ok=True)
-        self.checkpoints.sweep()
         tensorboard = optional_import("torch.utils.tensorboard", extra="train")
-        # what an interrupted training has recorded after its checkpoint is recorded again
-        self.events = tensorboard.SummaryWriter(str(events), purge_step=self.step + 1 if start else None)
+        events = self.folder / "tensorboard"
+        with Subject(printable(self.folder), "a folder that can be made or written to").attempt("written"):
+            events.mkdir(parents=True, exist_ok=True)
+            if start is None:
+                self.checkpoints.clear()
+                for path in (*events.glob("events.out.*"), self.folder / WEIGHTS):
+                    path.unlink(missing_ok=True)
+            self.checkpoints.sweep()
+            # what an interrupted training has recorded after its checkpoint is recorded again
+            self.events = tensorboard.SummaryWriter(str(events), purge_step=self.step + 1 if start else None)
         self.events.add_text("configuration", f"```\n{self.configuration.model_dump_json(indent=2)}\n```", self.step)
 
-    def _take_step(self, images: Iterator[Tensor], stop: bool) -> tuple[dict[str, float], bool]:
+    def _take_step(self, images: Iterator[Tensor], stop: StopRequest) -> tuple[dict[str, float], bool]:
         """Change the weights once: the losses, and whether any process has been asked to stop."""
-        accumulation = self.configuration.accumulation
+        accumulation, process = self.configuration.accumulation, self.accelerator.process_index
         total: dict[str, Tensor] = {}
         for index in range(accumulation):
             with self.accelerator.accumulate(self.objective):
-                losses = self.objective(**self._batch(next(images), self.step * accumulation + index))
+                losses = self.objective(**self._batch(next(images), self.step * accumulation + index, process))
                 self.accelerator.backward(losses["loss"])
                 self.optimiser.step()
                 self.optimiser.zero_grad()
@@ -221,7 +224,7 @@ class _Training:
                 total[name] = total.get(name, 0) + loss.detach() / accumulation
         self.step += 1
         names = list(total)
-        flag = torch.tensor(float(stop), device=self.accelerator.device)
+        flag = torch.tensor(float(stop.made), device=self.accelerator.device)
         means = self.accelerator.reduce(torch.stack([*total.values(), flag]), "mean").tolist()
         found = dict(zip(names, means[:-1], strict=True))
         if not math.isfinite(found["loss"]):
@@ -231,16 +234,16 @@ class _Training:
             )
         return found, means[-1] > 0
 
-    def _batch(self, images: Tensor, number: int) -> dict[str, Any]:
-        """Make what the objective wants of photographs [B, 3, S, S], for the batch of this number."""
+    def _batch(self, images: Tensor, number: int, process: int = 0) -> dict[str, Any]:
+        """Make what the objective wants of photographs [B, 3, S, S], for the batch of this number in a process."""
         configuration, device = self.configuration, self.accelerator.device
         random = draw(configuration.seed, "backbone", number)
         backbone: Backbone = self.backbones[random.integers(len(self.backbones))]  # the same in all processes
-        mine = (number, self.accelerator.process_index)
-        views = cut(images, backbone.patch, configuration.data, draw(configuration.seed, "crops", *mine))
+        crops = draw(configuration.seed, "crops", number, process)
+        views = cut(images, backbone.patch, configuration.data, crops)
         changed = None
         if configuration.losses.self_consistency:
-            with seeded(configuration.seed, "augmentations", *mine):
+            with seeded(configuration.seed, "augmentations", number, process):
                 changed = self.augment(views.guidance).to(device)
         guidance = views.guidance.to(device)
         return {
@@ -297,7 +300,7 @@ class _Training:
         return {
             "layout": self.configuration.model.layout,
             "steps": str(self.step),
-            "backbones": json.dumps([settings.name for settings in self.configuration.backbones]),
+            "backbones": json.dumps([backbone.name for backbone in self.backbones]),
             "omniup": __version__,
         }
 
