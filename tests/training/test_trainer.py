@@ -149,7 +149,7 @@ def test_what_is_held_out_is_measured_and_not_drawn(configure, tmp_path, photo_f
 
 def test_a_folder_with_checkpoints_is_refused_or_begun_anew(configure, losses, tmp_path):
     first = losses(configure())
-    with pytest.raises(InputError, match="holds a checkpoint after step 6; accepted: to resume it, or"):
+    with pytest.raises(InputError, match="holds a checkpoint after step 6; accepted: to resume it, to begin"):
         losses(configure())
     assert losses(configure(steps=2), resume=False) == {step: first[step] for step in (1, 2)}
     assert Checkpoints(tmp_path / "run/checkpoints").steps() == [2]
@@ -195,7 +195,7 @@ def test_a_finished_training_has_nothing_left_to_do(configure, losses):
 def test_another_configuration_does_not_go_on(configure, losses):
     losses(configure(steps=2))
     with pytest.raises(
-        InputError, match="was made with other optimiser, batch; what may change is steps, validation, "
+        InputError, match="was written with other optimiser, batch; what may change is steps, validation, "
     ):
         losses(configure(batch=1, optimiser={"learning_rate": 1e-3}), resume=True)
 

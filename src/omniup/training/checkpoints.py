@@ -21,8 +21,12 @@ from torch import Tensor
 from omniup.errors import InputError
 from omniup.files import atomic_write, read_tensors, write_tensors
 from omniup.files.refusals import reason
+from omniup.training.configuration import Configuration
 
 WEIGHTS, OPTIMISER, FACTS = "anyup.safetensors", "optimiser.pt", "training.json"
+
+#: What may change between a checkpoint and the training that goes on from it.
+FREE = ("steps", "validation", "checkpoints", "output")
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,3 +131,34 @@ class Checkpoints:
             hidden = self._hidden()
             place.rename(hidden)
             shutil.rmtree(hidden)
+
+
+def starting_point(checkpoints: Checkpoints, configuration: Configuration, resume: bool | None) -> Checkpoint | None:
+    """Find the checkpoint that a training goes on from.
+
+    Args:
+        checkpoints: what is there.
+        configuration: of the training.
+        resume: go on from the last one if there is one; or begin anew; None means that there must be none.
+
+    Returns:
+        The last checkpoint, or None for a beginning.
+
+    Raises:
+        InputError: there are checkpoints and nothing is said about them, or the last is damaged or of another training.
+    """
+    steps = checkpoints.steps()
+    if resume is False or not steps:
+        return None
+    if resume is None:
+        raise InputError(
+            f"{checkpoints.folder}: holds a checkpoint after step {steps[-1]}; accepted: to resume it, to begin from "
+            "scratch, or another folder"
+        )
+    last = checkpoints.read(steps[-1])
+    now = configuration.model_dump(mode="json")
+    if changed := [name for name in now if name not in FREE and now[name] != last.configuration.get(name)]:
+        raise InputError(
+            f"{checkpoints.folder}: was written with other {', '.join(changed)}; what may change is {', '.join(FREE)}"
+        )
+    return last

@@ -25,7 +25,7 @@ from omniup.files import write_tensors
 from omniup.files.refusals import Subject, printable
 from omniup.training.augmentations import Augmentations
 from omniup.training.backbones import Backbone, build
-from omniup.training.checkpoints import WEIGHTS, Checkpoint, Checkpoints
+from omniup.training.checkpoints import WEIGHTS, Checkpoint, Checkpoints, starting_point
 from omniup.training.configuration import Configuration, ModelSettings
 from omniup.training.objective import Objective
 from omniup.training.photographs import Positions, Squares, batches, photographs
@@ -36,9 +36,6 @@ from omniup.training.views import cut
 from omniup.upsamplers.anyup import AnyUp
 
 logger = logging.getLogger(__name__)
-
-#: What may change between a checkpoint and the training that goes on from it.
-FREE = ("steps", "validation", "checkpoints", "output")
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,7 @@ class _Training:
     def __init__(self, configuration: Configuration, folder: Path, resume: bool | None) -> None:
         self.configuration, self.folder = configuration, folder
         self.checkpoints = Checkpoints(folder / "checkpoints", configuration.checkpoints.keep)
-        start = self._start(resume)
+        start = starting_point(self.checkpoints, configuration, resume)
         self.accelerator = _accelerator(configuration)
         device: torch.device = self.accelerator.device
 
@@ -156,11 +153,8 @@ class _Training:
         first, last = (step * configuration.accumulation for step in (self.step, configuration.steps))
         process, processes = self.accelerator.process_index, self.accelerator.num_processes
         with stop_requests() as stop:
-            images = batches(
-                self.squares,
-                Positions(first, last, configuration.batch, process, processes),
-                configuration.data.workers,
-            )
+            positions = Positions(first, last, configuration.batch, process, processes)
+            images = batches(self.squares, positions, configuration.data.workers)
             stopped = False
             while self.step < configuration.steps and not stopped:
                 losses, stopped = self._take_step(images, stop)
@@ -172,25 +166,6 @@ class _Training:
                 if stopped or is_last or self.step % configuration.checkpoints.every == 0:
                     self._save()
         return self._finish(measured)
-
-    def _start(self, resume: bool | None) -> Checkpoint | None:
-        """Find the checkpoint to go on from."""
-        steps = self.checkpoints.steps()
-        if resume is False or not steps:
-            return None
-        if resume is None:
-            raise InputError(
-                f"{self.folder}: holds a checkpoint after step {steps[-1]}; accepted: to resume it, or to begin from "
-                "scratch, or another folder"
-            )
-        start = self.checkpoints.read(steps[-1])
-        now = self.configuration.model_dump(mode="json")
-        if changed := [name for name in now if name not in FREE and now[name] != start.configuration.get(name)]:
-            raise InputError(
-                f"{self.folder}: its checkpoint was made with other {', '.join(changed)}; what may change is "
-                f"{', '.join(FREE)}"
-            )
-        return start
 
     def _prepare_folder(self, start: Checkpoint | None) -> None:
         """Make room for what will be written, now that nothing is left that can be refused."""
@@ -223,16 +198,15 @@ class _Training:
             for name, loss in losses.items():
                 total[name] = total.get(name, 0) + loss.detach() / accumulation
         self.step += 1
-        names = list(total)
         flag = torch.tensor(float(stop.made), device=self.accelerator.device)
-        means = self.accelerator.reduce(torch.stack([*total.values(), flag]), "mean").tolist()
-        found = dict(zip(names, means[:-1], strict=True))
+        *means, stopped = self.accelerator.reduce(torch.stack([*total.values(), flag]), "mean").tolist()
+        found = dict(zip(total, means, strict=True))
         if not math.isfinite(found["loss"]):
             raise InputError(
                 f"the loss is {found['loss']} at step {self.step}; accepted: a lower optimiser.learning_rate, or "
                 "another precision"
             )
-        return found, means[-1] > 0
+        return found, stopped > 0
 
     def _batch(self, images: Tensor, number: int, process: int = 0) -> dict[str, Any]:
         """Make what the objective wants of photographs [B, 3, S, S], for the batch of this number in a process."""
