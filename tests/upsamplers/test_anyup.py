@@ -139,6 +139,17 @@ def test_attention_is_that_of_the_description():
     torch.testing.assert_close(weights, expected[points[:, 0], points[:, 1]], rtol=0, atol=1e-9)
 
 
+def test_no_points_have_no_attention(network):
+    assert network.attention(IMAGE, SIGNAL, torch.empty(0, 2, dtype=torch.long)).shape == (1, 0, 3, 4)
+
+
+def test_in_training_the_result_may_go_to_a_tensor_too(network):
+    out = torch.empty(1, 4, 24, 32)
+    with torch.no_grad():
+        assert network.train()(IMAGE, SIGNAL, out=out) is out
+    torch.testing.assert_close(out, network.eval()(IMAGE, SIGNAL), rtol=0, atol=1e-5)
+
+
 def test_points_outside_are_refused(network):
     with pytest.raises(InputError, match=r"^points: some lie outside"):
         network.attention(IMAGE, SIGNAL, torch.tensor([[0, 0], [24, 0]]))

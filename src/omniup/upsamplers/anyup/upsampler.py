@@ -100,9 +100,9 @@ class AnyUp(Network):
             signal: [B, C, h, w], of any number of channels.
             size: (H', W') of the result; the queries are averaged over its pixels, so it need not be the image's.
             memory: of working space beyond inputs, weights and result, in bytes or as a text such as `"1GB"`.
-            out: [B, C, H', W'], where the result goes, on any device and of any floating-point type. It is written a
-                few rows at a time, so it may be a file mapped into memory (`torch.from_file`, or `torch.from_numpy` of
-                a `numpy.memmap`). Only where no gradient is wanted.
+            out: [B, C, H', W'], where the result goes, on the signal's device and of any floating-point type. It is
+                written a few rows at a time, so it may be a file mapped into memory (`torch.from_file`, or
+                `torch.from_numpy` of a `numpy.memmap`). Only where no gradient is wanted.
 
         Returns:
             [B, C, H', W'] in the signal's type; or `out`.
@@ -114,20 +114,23 @@ class AnyUp(Network):
         image, size = self._accept(image, signal, size)
         windows = Windows.relative(size, (signal.shape[2], signal.shape[3]), WINDOW_RATIO)
         wanted = torch.is_grad_enabled() and (self.training or signal.requires_grad)
-        if out is not None and (wanted or out.shape != (*signal.shape[:2], *size) or not out.is_floating_point()):
+        shape = (*signal.shape[:2], *size)
+        if out is not None and (
+            wanted or out.shape != shape or not out.is_floating_point() or out.device != signal.device
+        ):
             raise InputError(
-                f"out is {list(out.shape)} of {out.dtype}: accepted is {[*signal.shape[:2], *size]}, floating point, "
-                "where no gradient is wanted"
+                f"out is {list(out.shape)} of {out.dtype} on {out.device}: accepted is {list(shape)}, floating point, "
+                f"on {signal.device}, where no gradient is wanted"
             )
         with enough_memory(), torch.set_grad_enabled(wanted):
             if self.training:
                 encoded = self.encode(image)
                 query, key = self.queries(encoded, size), self.keys(encoded, signal.to(image.dtype))
-                return mix(query, key, signal, windows, heads=HEADS, memory=parse_memory(memory))
+                return mix(query, key, signal, windows, heads=HEADS, memory=parse_memory(memory), out=out)
             if wanted:
                 pairs = zip(image.split(1), signal.split(1), strict=True)
                 return torch.cat([self._upsample(*pair, windows, parse_memory(memory)) for pair in pairs])
-            out = signal.new_empty(*signal.shape[:2], *size) if out is None else out
+            out = signal.new_empty(shape) if out is None else out
             for triple in zip(image.split(1), signal.split(1), out.split(1), strict=True):
                 self._upsample(*triple[:2], windows, parse_memory(memory), triple[2])
         return out
@@ -166,7 +169,8 @@ class AnyUp(Network):
                 plan = Plan.of(one, size, parse_memory(memory), self._compute_type)
                 pixels, key = self._look(one, features, plan)
                 rows, which = places[:, 0].unique(return_inverse=True)
-                query = torch.cat([self._query_rows(pixels, size, y, y + 1) for y in rows.tolist()], dim=2)
+                each = rows.tolist() or [0]  # one row, where there are no points
+                query = torch.cat([self._query_rows(pixels, size, y, y + 1) for y in each], dim=2)
                 query = query[:, :, which, places[:, 1]]  # [1, D, N]
                 maps.append(weights_at(query, key, windows, places[None], heads=HEADS, memory=plan.mixing))
         return torch.cat(maps)
