@@ -14,9 +14,10 @@ from omniup._version import __version__
 from omniup.errors import InputError, MissingPackageError
 
 if TYPE_CHECKING:
-    from omniup.upsamplers import GaussianKernels, Progress, UpsampleAnything, Upsampler, methods, upsample
+    from omniup.upsamplers import AnyUp, GaussianKernels, Progress, UpsampleAnything, Upsampler, methods, upsample
 
 __all__ = [
+    "AnyUp",
     "GaussianKernels",
     "InputError",
     "MissingPackageError",

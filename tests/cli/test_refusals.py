@@ -71,7 +71,7 @@ def test_signals(refusal, photo, features, folder):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (("--method", "magic"), "method is 'magic': accepted are bicubic, bilinear"),
+        (("--method", "magic"), "method is 'magic': accepted are anyup, bicubic"),
         (("--preset", "best"), "settings of bilinear: there is no preset; it takes none"),
         (("--method", "upsample_anything", "--preset", "best"), "preset is 'best': accepted are"),
         (("--method", "upsample_anything", "--iters", "-1"), "Invalid value for '--iters'"),

@@ -9,13 +9,15 @@ from safetensors.torch import load_file
 
 import omniup as library
 from omniup.files import read_image, read_signal, sample_image
+from support.anyup import random_anyup
 
 
 @pytest.mark.parametrize("method", library.methods())
 def test_every_method(omniup, photo, features, method):
-    fast = ("--iters", 2) if method == "upsample_anything" else ()
-    assert omniup("upsample", photo, features, "-o", "out.npy", "--method", method, *fast).status == 0
-    settings = {"iterations": 2} if fast else {}
+    torch.save(random_anyup().state_dict(), "weights.pth")
+    settings = {"upsample_anything": {"iterations": 2}, "anyup": {"weights": "weights.pth"}}.get(method, {})
+    given = [argument for name, value in settings.items() for argument in ("--set", f"{name}={value}")]
+    assert omniup("upsample", photo, features, "-o", "out.npy", "--method", method, *given).status == 0
     expected = library.upsample(read_image(photo), read_signal(features), method=method, **settings)
     assert torch.equal(torch.from_numpy(np.load("out.npy")), expected)
 

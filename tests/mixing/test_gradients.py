@@ -27,6 +27,16 @@ def test_gradients_of_mix_are_those_of_finite_differences(layout, batch):
     assert torch.autograd.gradcheck(lambda *tensors: mix(*tensors, windows), leaves(p.query, p.key, p.value))
 
 
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+@pytest.mark.parametrize("heads", [2, 3])
+def test_gradients_of_several_heads_are_those_of_finite_differences(layout, heads):
+    p = problem(layout, depth=6)
+    windows = layout.windows
+    assert torch.autograd.gradcheck(
+        lambda *tensors: mix(*tensors, windows, heads=heads), leaves(p.query, p.key, p.value)
+    )
+
+
 def test_gradients_with_a_radius_for_each_cell_are_those_of_finite_differences():
     p = problem(LAYOUTS[2], batch=2, depth=2, reach=True)
     windows = p.layout.windows

@@ -104,6 +104,17 @@ def test_mix_at_keeps_to_the_memory(budget, reach):
 
 
 @pytest.mark.parametrize(("layout", "budget"), CASES)
+def test_several_heads_keep_to_the_memory(layout, budget):
+    p = make(layout)
+    windows = layout.windows
+    inputs = [tensor.requires_grad_() for tensor in (p.query, p.key, p.value)]
+    out = mix(*inputs, windows, heads=4, memory=budget)
+    assert peak_bytes(lambda: mix(*inputs, windows, heads=4, memory=budget), *inputs) <= budget
+    dout = torch.ones_like(out)
+    assert peak_bytes(lambda: torch.autograd.grad(out, inputs, dout), *inputs, out, dout) <= budget
+
+
+@pytest.mark.parametrize(("layout", "budget"), CASES)
 def test_many_channels_keep_to_the_memory(layout, budget):
     p = make(layout, channels=500, batch=1)
     windows = layout.windows

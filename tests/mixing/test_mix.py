@@ -1,9 +1,11 @@
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omniup.mixing import Windows, entropy, mix, mix_at
+from omniup.mixing import Windows, entropy, mix, mix_at, weights_at
 from oracles.attention import anyup_window_attention, dense_entropy, dense_mix
 from support.cases import Layout, pixel_index, problem, problems
 
@@ -56,6 +58,42 @@ def test_mix_at_equals_mix_there(p, data):
     torch.testing.assert_close(out, full, rtol=0, atol=1e-12)
 
 
+def of_several_heads(p, heads, seed=0):
+    """The problem with as many shares of query and key as there are heads."""
+    shares = [problem(p.layout, batch=len(p.query), depth=p.query.shape[1], seed=seed + n) for n in range(heads)]
+    query, key = (torch.cat([getattr(share, name) for share in shares], dim=1) for name in ("query", "key"))
+    return dataclasses.replace(p, query=query, key=key)
+
+
+@given(problems() | problems(reach=True), st.integers(1, 4))
+def test_heads_mix_with_the_mean_of_their_weights(p, heads):
+    p = of_several_heads(p, heads)
+    shares = zip(p.query.chunk(heads, 1), p.key.chunk(heads, 1), strict=True)
+    alone = [expected(dataclasses.replace(p, query=query, key=key)) for query, key in shares]
+    torch.testing.assert_close(run(p, heads=heads), torch.stack(alone).mean(0), rtol=0, atol=1e-10)
+
+
+@given(problems() | problems(reach=True), st.integers(1, 3), st.data())
+def test_weights_at_points_are_those_that_mix(p, heads, data):
+    (H, W), batch = p.layout.size, len(p.query)
+    p = of_several_heads(p, heads)
+    drawn = data.draw(st.lists(st.tuples(st.integers(0, H - 1), st.integers(0, W - 1)), max_size=9))
+    points = torch.tensor(drawn, dtype=torch.long).view(1, -1, 2).expand(batch, -1, -1)
+    query = p.query.flatten(2).gather(2, pixel_index(points, W).unsqueeze(1).expand(-1, p.query.shape[1], -1))
+    options = {"windows": p.layout.windows, "points": points, "reach": p.reach, "heads": heads}
+    weights = weights_at(query, p.key, **options)
+    assert weights.shape == (batch, len(drawn), *p.layout.grid)
+    torch.testing.assert_close(weights.sum((2, 3)), torch.ones(batch, len(drawn)).double(), rtol=0, atol=1e-12)
+    outside = (
+        (p.counts == 0)
+        .expand(batch, -1, -1)
+        .gather(1, pixel_index(points, W).unsqueeze(2).expand(-1, -1, p.key[0, 0].numel()))
+    )
+    assert (weights.flatten(2)[outside] < 1e-30).all()
+    mixed = torch.einsum("bnyx,bcyx->bcn", weights, p.value)
+    torch.testing.assert_close(mixed, mix_at(query, p.key, p.value, **options), rtol=0, atol=1e-12)
+
+
 @given(problems() | problems(reach=True))
 def test_entropy_counts_every_occurrence_of_a_cell(p):
     out = entropy(p.query, p.key, p.layout.windows, reach=p.reach)
@@ -64,6 +102,31 @@ def test_entropy_counts_every_occurrence_of_a_cell(p):
     single = p.to(torch.float32)
     out = entropy(single.query, single.key, p.layout.windows, reach=single.reach)
     torch.testing.assert_close(out, reference.float(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_the_result_may_go_to_a_given_tensor(dtype):
+    p = problem(Layout("relative", (19, 14), (5, 7), (0.2,)), batch=2, dtype=torch.float32)
+    expected = run(p)
+    image = torch.full((2, 2, 25, 14), torch.nan, dtype=dtype)
+    out = image[:, :, 3:22]  # some rows of a larger image
+    p.value.requires_grad_()
+    assert run(p, out=out) is out
+    assert not out.requires_grad
+    torch.testing.assert_close(out.float(), expected, rtol=0, atol=0.02 if dtype == torch.bfloat16 else 0)
+    assert image[:, :, :3].isnan().all()
+    assert image[:, :, 22:].isnan().all()
+
+
+@pytest.mark.parametrize(
+    "out",
+    [torch.empty(1, 2, 6, 7), torch.empty(1, 2, 6, 8, dtype=torch.int32), torch.empty(1, 2, 6, 9)[..., :8]],
+    ids=["size", "type", "rows apart"],
+)
+def test_a_tensor_that_cannot_hold_the_result_is_refused(out):
+    arguments = {"query": torch.zeros(1, 3, 6, 8), "key": torch.zeros(1, 3, 3, 4), "value": torch.zeros(1, 2, 3, 4)}
+    with pytest.raises(ValueError, match=r"^out is .*: accepted is \(1, 2, 6, 8\), floating point"):
+        mix(**arguments, windows=layout().windows, out=out)
 
 
 @given(problems(kinds=("relative",)))
@@ -128,6 +191,13 @@ def test_shapes_that_disagree_are_refused(changes, message):
     arguments = {"query": torch.zeros(1, 3, 6, 8), "key": torch.zeros(1, 3, 3, 4), "value": torch.zeros(1, 2, 3, 4)}
     with pytest.raises(ValueError, match=message):
         mix(**{**arguments, **changes}, windows=layout().windows)
+
+
+@pytest.mark.parametrize("heads", [0, -1, 2, 6])
+def test_heads_that_do_not_divide_the_coordinates_are_refused(heads):
+    arguments = {"query": torch.zeros(1, 3, 6, 8), "key": torch.zeros(1, 3, 3, 4), "value": torch.zeros(1, 2, 3, 4)}
+    with pytest.raises(ValueError, match=rf"^heads is {heads}: accepted are numbers that divide the 3 coordinates"):
+        mix(**arguments, windows=layout().windows, heads=heads)
 
 
 def test_a_reach_is_for_discs():

@@ -13,28 +13,38 @@ from torch.nn import functional as F
 import omniup
 from omniup import InputError
 from omniup.upsamplers import GuidedFilter, JointBilateral, UpsampleAnything, as_guidance, parse_memory, upsampler
+from support.anyup import random_anyup
 from support.kernels import random_signal, smooth_image
 
-METHODS = ["bicubic", "bilinear", "guided_filter", "joint_bilateral", "nearest", "upsample_anything"]
+METHODS = ["anyup", "bicubic", "bilinear", "guided_filter", "joint_bilateral", "nearest", "upsample_anything"]
 IMAGE = smooth_image((24, 32), dtype=torch.float32)
 SIGNAL = random_signal((3, 4), dtype=torch.float32)
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A file of weights for AnyUp."""
+    path = tmp_path_factory.mktemp("weights") / "anyup.pth"
+    torch.save(random_anyup().state_dict(), path)
+    return str(path)
+
+
 @pytest.fixture(params=METHODS)
-def method(request):
+def method(request, weights):
     """The name of a method and settings that make it quick."""
-    return {"method": request.param} | ({"iterations": 2} if request.param == "upsample_anything" else {})
+    settings = {"upsample_anything": {"iterations": 2}, "anyup": {"weights": weights}}
+    return {"method": request.param} | settings.get(request.param, {})
 
 
-def test_every_method_is_registered_with_one_line_and_its_settings():
+def test_every_method_is_registered_with_one_line_and_its_settings(weights):
     registered = omniup.methods()
     assert sorted(registered) == METHODS
     for name, method in registered.items():
         assert method.name == name
         assert method.summary
         assert "\n" not in method.summary
-        assert isinstance(method.build(), type(upsampler(name)))
-        upsampler(name, **method.settings)
+        settings = {**method.settings, "weights": weights} if name == "anyup" else method.settings
+        assert type(upsampler(name, **settings)) is type(method.build(**settings))
     registered.clear()
     assert omniup.methods()
 
@@ -97,6 +107,8 @@ def test_results_are_of_the_signals_type(method, dtype):
 def test_another_size_is_that_of_the_image_resized(method, size):
     out = omniup.upsample(IMAGE, SIGNAL, size=size, **method)
     assert out.shape == (1, 4, *size)
+    if method["method"] == "anyup":
+        return  # it looks at the image as it is, and averages its queries
     resized = F.interpolate(IMAGE, tuple(size), mode="bilinear", antialias=True, align_corners=False)
     torch.testing.assert_close(out, omniup.upsample(resized, SIGNAL, **method), rtol=0, atol=1e-5)
 
@@ -139,7 +151,8 @@ def test_views_are_accepted(method):
 
 def test_the_memory_changes_nothing(method):
     expected = omniup.upsample(IMAGE, SIGNAL, **method)
-    for memory in ("100KB", 2**20, "0.5 MiB", "1GB"):
+    least = "1.1MB" if method["method"] == "anyup" else "100KB"
+    for memory in (least, 2**21, "1.5 MiB", "1GB"):
         torch.testing.assert_close(omniup.upsample(IMAGE, SIGNAL, memory=memory, **method), expected, rtol=0, atol=1e-5)
 
 
@@ -217,10 +230,10 @@ omniup.upsample(image, signal, method="joint_bilateral")
     assert ran.returncode == 0, ran.stderr
 
 
-@pytest.mark.parametrize("name", ["joint_bilateral", "upsample_anything"])
-def test_too_little_memory_is_the_callers_mistake(name):
+@pytest.mark.parametrize("method", ["anyup", "joint_bilateral", "upsample_anything"], indirect=True)
+def test_too_little_memory_is_the_callers_mistake(method):
     with pytest.raises(InputError, match=r"^memory is 100 bytes"):
-        omniup.upsample(IMAGE, SIGNAL, method=name, memory=100)
+        omniup.upsample(IMAGE, SIGNAL, memory=100, **method)
 
 
 def test_an_unknown_method_is_refused_with_the_list():

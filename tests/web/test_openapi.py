@@ -93,7 +93,7 @@ def run_settings():
 def upsample_settings():
     return st.one_of(
         st.fixed_dictionaries(
-            {"method": st.sampled_from(sorted(set(omniup.methods()) - {"upsample_anything"}))},
+            {"method": st.sampled_from(sorted(set(omniup.methods()) - {"upsample_anything", "anyup"}))},
             optional={"labels": st.none() | st.booleans(), "settings": st.just({"radius": 1})},
         ),
         st.fixed_dictionaries({"settings": st.fixed_dictionaries({"iterations": st.integers(0, 3) | st.just(-1)})}),

@@ -25,6 +25,7 @@ HEIGHT, WIDTH, GRID = 48, 64, (6, 8)
 IMAGE = noise(HEIGHT, WIDTH)
 QUICK = {"method": "upsample_anything", "settings": {"iterations": 2}}
 VALUES = 2**20
+METHODS = sorted(omniup.methods().keys() - {"anyup"})  # whose weights would be fetched
 
 
 def numbers(*shape, seed=0):
@@ -54,8 +55,25 @@ def expected(signal, method="upsample_anything", **settings):
     return omniup.upsample(image_tensor(IMAGE), torch.from_numpy(signal), method=method, **settings)
 
 
+def test_published_weights_bring_a_signal_up(client, image, shared, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/anyup_paper.pth").symlink_to((shared / "weights/anyup_paper.pth").resolve())
+    signal = numbers(5)
+    answer = upsample(client, image, npy(signal), method="anyup", settings={"weights": "paper"})
+    result = array(client, answer, "result.npy")
+    torch.testing.assert_close(result, expected(signal[None], "anyup", weights="paper"), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("weights", ["/etc/passwd", "weights.pth", "file:///etc/passwd", ["paper"], None])
+def test_weights_from_elsewhere_are_refused(client, image, weights):
+    answer = post_upsample(client, image, npy(numbers(2)), method="anyup", settings={"weights": weights})
+    assert fields(answer) == {"config.settings.weights"}
+    assert "accepted are paper, multi_backbone" in answer.text
+
+
 @pytest.mark.parametrize("channels", [1, 2, 5])
-@pytest.mark.parametrize("method", sorted(omniup.methods()))
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_what_the_library_gives(client, image, method, channels):
     signal = numbers(channels)
     settings = QUICK["settings"] if method == "upsample_anything" else {}
@@ -155,7 +173,7 @@ def labels_of(palette):
     return image
 
 
-@pytest.mark.parametrize("method", sorted(omniup.methods()))
+@pytest.mark.parametrize("method", METHODS)
 def test_labels_are_never_mixed_into_new_ones(client, image, method):
     colours = [(37 * index) % 256 for index in range(768)]
     settings = QUICK["settings"] if method == "upsample_anything" else {}
@@ -367,7 +385,7 @@ PLAUSIBLE = {
 @st.composite
 def requests(draw):
     """A method and settings of it: mostly such as it might have, now and then anything."""
-    method = draw(st.sampled_from([*omniup.methods(), *3 * ["upsample_anything"]]))
+    method = draw(st.sampled_from([*METHODS, *3 * ["upsample_anything"]]))
     known = omniup.methods()[method].settings
     settings = {}
     for name in draw(st.lists(st.sampled_from(sorted(known)), max_size=6, unique=True)) if known else ():

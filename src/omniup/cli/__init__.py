@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from omniup import __version__
-from omniup.cli import about, kernels
+from omniup.cli import about, kernels, train
 from omniup.cli.errors import guarded
 from omniup.cli.reconstruct import reconstruct
 from omniup.cli.serve import serve
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 for command in (upsample, kernels.fit, kernels.render, reconstruct, serve, about.methods, about.encoders, about.info):
     app.command()(command)
+app.add_typer(train.app, name="train")
 
 
 @app.callback(invoke_without_command=True)

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from omniup.encoders.base import Encoding, register
 from omniup.encoders.preparation import check_request, nearest_cells, normalise, to_grid
-from omniup.encoders.weights import read_state_dict, seeded, summary
+from omniup.encoders.weights import seeded
 from omniup.errors import InputError, optional_import
+from omniup.files.weights import read_state_dict, summary
 
 _SETTINGS, _PREPROCESSING, _WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 _ACCEPTED = f"a folder with {_SETTINGS} and {_WEIGHTS}, as `save_pretrained` writes it"

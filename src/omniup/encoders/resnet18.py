@@ -15,15 +15,9 @@ from torch import Tensor, nn
 
 from omniup.encoders.base import Encoding, register
 from omniup.encoders.preparation import check_request, normalise, to_grid
-from omniup.encoders.weights import (
-    SEED,
-    WeightsUnavailableError,
-    published_state_dict,
-    read_state_dict,
-    seeded,
-    summary,
-)
+from omniup.encoders.weights import SEED, seeded
 from omniup.errors import InputError, optional_import
+from omniup.files.weights import WeightsUnavailableError, published_state_dict, read_state_dict, summary
 
 # of ImageNet, as torchvision's weights were trained with
 _MEAN = (0.485, 0.456, 0.406)

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from omniup.encoders.base import Encoding, register
 from omniup.encoders.preparation import check_request, nearest_cells, normalise, to_grid
-from omniup.encoders.weights import SEED, read_state_dict, seeded, summary
+from omniup.encoders.weights import SEED, seeded
 from omniup.errors import InputError, optional_import
+from omniup.files.weights import read_state_dict, summary
 
 # timm's classes whose networks end without a norm of their own, and that refuse to be asked for it
 _WITHOUT_FINAL_NORM = ("Hiera", "HieraDet")

@@ -1,6 +1,6 @@
 """The ground floor: tensors in, tensors out. Every method of the house mixes with this one engine."""
 
-from omniup.mixing.attention import entropy, mix, mix_at
+from omniup.mixing.attention import entropy, mix, mix_at, weights_at
 from omniup.mixing.groups import Groups
 from omniup.mixing.tiles import DEFAULT_MEMORY, DotProduct, Embedding, TooLittleMemoryError
 from omniup.mixing.windows import Windows
@@ -15,4 +15,5 @@ __all__ = [
     "entropy",
     "mix",
     "mix_at",
+    "weights_at",
 ]

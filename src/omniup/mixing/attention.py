@@ -8,7 +8,8 @@ backward pass makes them anew, and what is of their size there is in closed form
 
     dlogit = w ⊙ (dw - Σ_q w dw),    dw(p, q) = ⟨dout(p), value(q)⟩
 
-so nothing of the size pixels × candidates outlives its group, forward or backward.
+so nothing of the size pixels × candidates outlives its group, forward or backward. Where there are several heads, each
+has its share of query and key and a softmax of its own, and w is the mean of their weights.
 
 Logits are computed in full float32, or in float64 where the input is: the terms of a Gaussian's exponent cancel, and a
 reduced format (TF32, bfloat16, autocast) would leave noise. Vectors lie channels first, [.., D, P] and [.., D, K]:
@@ -31,6 +32,7 @@ from omniup.mixing.tiles import (
     Scratch,
     Work,
     exact,
+    mean,
     pair_products,
     precision,
     softmax,
@@ -46,7 +48,9 @@ def mix(
     *,
     embed: Embedding | None = None,
     reach: Tensor | None = None,
+    heads: int = 1,
     memory: int = DEFAULT_MEMORY,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Blend low-resolution values with softmax weights, window by window.
 
@@ -58,7 +62,10 @@ def mix(
         embed: how logits come from `query` and `key`; by default their inner product.
         reach: [B, 1, h, w], for discs: a radius for each cell, in cells, brought to the pixels bilinearly. A pixel
             draws from where dy² + dx² <= radius², but not beyond `windows.radius`. Not differentiable.
+        heads: into how many equal parts the D coordinates are cut, one after the other. Each part makes weights of its
+            own, and their mean is what blends.
         memory: bytes of scratch space beyond inputs, outputs and gradients of inputs; the work is cut to fit.
+        out: [B, C, H, W], where the result goes, in any floating-point type; then nothing is differentiable.
 
     Returns:
         [B, C, H, W] in the type of `value`. Every output lies in the convex hull of its window's values. Differentiable
@@ -73,11 +80,18 @@ def mix(
         >>> mix(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 2, 2), torch.ones(1, 5, 2, 2), windows).shape
         torch.Size([1, 5, 8, 8])
     """
-    _check(query, key, value, windows, embed, reach)
+    _check(query, key, value, windows, embed, reach, heads)
     _check_size(query, windows)
-    work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory, precision(query, key, value))
-    out: Tensor = _Mix.apply(query.flatten(2), key.flatten(2), value.flatten(2), work)
-    return out.unflatten(2, windows.size)
+    kind = precision(query, key, value)
+    work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory, kind, heads=heads)
+    flat = query.flatten(2), key.flatten(2), value.flatten(2)
+    if out is not None:
+        _check_out(out, (*value.shape[:2], *windows.size))
+        with torch.no_grad():
+            _blend(*flat, work, out.flatten(2))
+        return out
+    mixed: Tensor = _Mix.apply(*flat, work)
+    return mixed.unflatten(2, windows.size)
 
 
 def mix_at(
@@ -89,6 +103,7 @@ def mix_at(
     *,
     embed: Embedding | None = None,
     reach: Tensor | None = None,
+    heads: int = 1,
     memory: int = DEFAULT_MEMORY,
 ) -> Tensor:
     """`mix` at chosen pixels only, at the cost of those.
@@ -101,6 +116,7 @@ def mix_at(
         points: [B, N, 2], whole numbers: (y, x) of pixels of the output.
         embed: as in `mix`.
         reach: as in `mix`.
+        heads: as in `mix`.
         memory: as in `mix`.
 
     Returns:
@@ -109,15 +125,56 @@ def mix_at(
     Raises:
         ValueError: as `mix`; or a point lies outside the output.
     """
-    _check(query, key, value, windows, embed, reach)
-    if points.shape != (query.shape[0], query.shape[2], 2):
-        raise ValueError(f"points is {tuple(points.shape)}: query {tuple(query.shape)} asks for [B, N, 2]")
-    outside = ((points < 0) | (points >= points.new_tensor(windows.size))).any(-1)
-    if outside.any():
-        raise ValueError(f"points: {int(outside.sum())} of {outside.numel()} lie outside the output, {windows.size}")
-    work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory, precision(query, key, value), points)
+    _check(query, key, value, windows, embed, reach, heads)
+    _check_points(query, windows, points)
+    kind = precision(query, key, value)
+    work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory, kind, points, heads)
     out: Tensor = _Mix.apply(query, key.flatten(2), value.flatten(2), work)
     return out
+
+
+def weights_at(
+    query: Tensor,
+    key: Tensor,
+    windows: Windows,
+    points: Tensor,
+    *,
+    embed: Embedding | None = None,
+    reach: Tensor | None = None,
+    heads: int = 1,
+    memory: int = DEFAULT_MEMORY,
+) -> Tensor:
+    """The weights themselves, at chosen pixels.
+
+    Args:
+        query: [B, D, N], one vector per point.
+        key: [B, D, h, w].
+        windows: which cells each output pixel may draw from.
+        points: [B, N, 2], as in `mix_at`.
+        embed: as in `mix`.
+        reach: as in `mix`.
+        heads: as in `mix`.
+        memory: as in `mix`.
+
+    Returns:
+        [B, N, h, w], float32 or float64, each summing to 1; zero outside a pixel's window. Not differentiable.
+
+    Raises:
+        ValueError: as `mix_at`.
+    """
+    _check(query, key, key, windows, embed, reach, heads)
+    _check_points(query, windows, points)
+    kind = precision(query, key)
+    work = Work(windows, embed or DotProduct(query.shape[1]), reach, memory, kind, points, heads)
+    query, key = query.detach(), key.detach().flatten(2)
+    out = query.new_zeros(len(query), query.shape[2], key.shape[2], dtype=kind)  # [B, N, cells]
+    pairs, shares = Scratch(out), Scratch(out)
+    with torch.no_grad(), exact(query.device):
+        for tile in work.tiles(query, key, channels=1):
+            weights = mean(softmax(pair_products(tile.keys, tile.queries, pairs), shares))[..., 0]  # [B, n, K]
+            rows = out[tile.images, tile.places[0, 0] : tile.places[-1, 0] + 1]  # [B, n, cells]
+            rows.scatter_add_(2, tile.group.cells.expand(weights.shape), weights)
+    return out.unflatten(2, windows.grid)
 
 
 def entropy(
@@ -157,14 +214,26 @@ def entropy(
     with torch.no_grad(), exact(query.device):
         for tile in work.tiles(query, key, channels=1):
             # The logits hold log m of a candidate that occurs m times, and its weight is that of all m together.
-            logits = pair_products(tile.keys, tile.queries, pairs)  # [B, n, K, P]
-            total = logits.logsumexp(2)  # [B, n, P]
-            weights = softmax(logits, shares)  # [B, n, K, P]
+            logits = pair_products(tile.keys, tile.queries, pairs)  # [B, n, 1, K, P]
+            total = logits.logsumexp(3)  # [B, n, 1, P]
+            weights = softmax(logits, shares)  # [B, n, 1, K, P]
             # Without log m:
-            plain = pair_products(tile.keys[:, :, : tile.width], tile.queries[:, :, : tile.width], pairs)
-            values = total - (weights * plain).sum(2)  # [B, n, P] = -Σ w log(w / m)
-            write(out[tile.images], values.unsqueeze(2), windows, tile.group, tile.places)
+            plain = pair_products(tile.keys[..., : tile.width, :], tile.queries[..., : tile.width, :], pairs)
+            values = total - (weights * plain).sum(3)  # [B, n, 1, P] = -Σ w log(w / m)
+            write(out[tile.images], values, windows, tile.group, tile.places)
     return out.unflatten(2, windows.size)
+
+
+def _blend(query: Tensor, key: Tensor, value: Tensor, work: Work, out: Tensor) -> None:
+    """Write the mix to `out` [B, C, pixels]; the others are flat too."""
+    like = value.new_empty(0, dtype=work.dtype)
+    pairs, shares = Scratch(like), Scratch(like)
+    with exact(query.device):
+        for channels in work.slabs(value.shape[1]):
+            for tile in work.tiles(query, key, channels=channels.stop - channels.start):
+                weights = mean(softmax(pair_products(tile.keys, tile.queries, pairs), shares))  # [B, n, K, P]
+                mixed = tile.values(value[:, channels]) @ weights  # [B, n, C, P]
+                write(out[tile.images, channels], mixed, work.windows, tile.group, tile.places)
 
 
 class _Mix(torch.autograd.Function):
@@ -173,14 +242,7 @@ class _Mix(torch.autograd.Function):
         ctx.save_for_backward(query, key, value)
         ctx.work = work
         out = value.new_empty(*value.shape[:2], query.shape[2])  # [B, C, pixels]
-        like = value.new_empty(0, dtype=work.dtype)
-        pairs, shares = Scratch(like), Scratch(like)
-        with exact(query.device):
-            for channels in work.slabs(value.shape[1]):
-                for tile in work.tiles(query, key, channels=channels.stop - channels.start):
-                    weights = softmax(pair_products(tile.keys, tile.queries, pairs), shares)  # [B, n, K, P]
-                    mixed = tile.values(value[:, channels]) @ weights  # [B, n, C, P]
-                    write(out[tile.images, channels], mixed, work.windows, tile.group, tile.places)
+        _blend(query, key, value, work, out)
         return out
 
     @staticmethod
@@ -197,21 +259,22 @@ class _Mix(torch.autograd.Function):
         with exact(query.device):
             for channels in work.slabs(value.shape[1]):
                 for tile in work.tiles(query, key, channels=channels.stop - channels.start):
-                    queries, keys = tile.queries[:, :, : tile.width], tile.keys[:, :, : tile.width]
-                    weights = softmax(pair_products(tile.keys, tile.queries, pairs), shares)  # [B, n, K, P]
+                    queries, keys = tile.queries[..., : tile.width, :], tile.keys[..., : tile.width, :]
+                    weights = softmax(pair_products(tile.keys, tile.queries, pairs), shares)  # [B, n, heads, K, P]
                     g = read(dout[tile.images, channels], work.windows, tile.group, tile.places)  # [B, n, C, P]
                     g = g.to(work.dtype)
                     if dvalue is not None:
-                        dvalues = (g @ weights.mT).transpose(1, 2)  # [B, C, n, K]
+                        dvalues = (g @ mean(weights).mT).transpose(1, 2)  # [B, C, n, K]
                         scatter_add(dvalue[tile.images, channels], tile.group.cells, dvalues)
                     if dquery is not None or dkey is not None:
                         dweights = pair_products(tile.values(value[:, channels]), g, pairs)  # [B, n, K, P]
-                        dlogits = weights * (dweights - (weights * dweights).sum(2, keepdim=True))
+                        dweights = dweights.div_(work.heads).unsqueeze(2)  # of each head: [B, n, 1, K, P]
+                        dlogits = weights * (dweights - (weights * dweights).sum(3, keepdim=True))
                         if dquery is not None:
-                            dqueries = (keys @ dlogits).transpose(1, 2)  # [B, D, n, P]
+                            dqueries = (keys @ dlogits).flatten(2, 3).transpose(1, 2)  # [B, D, n, P]
                             scatter_add(dquery[tile.images], tile.places, dqueries)
                         if dkey is not None:
-                            dkeys = (queries @ dlogits.mT).transpose(1, 2)  # [B, D, n, K]
+                            dkeys = (queries @ dlogits.mT).flatten(2, 3).transpose(1, 2)  # [B, D, n, K]
                             dcells = work.embed.key_gradient(dkeys, tile.group, tile.images)  # [B, G, n, K]
                             scatter_add(dkey[tile.images], tile.group.cells, dcells)
         gradients = zip((dquery, dkey, dvalue), (query, key, value), strict=True)
@@ -223,8 +286,29 @@ def _check_size(query: Tensor, windows: Windows) -> None:
         raise ValueError(f"query is {tuple(query.shape)}: its last two sides must be {windows.size}")
 
 
+def _check_out(out: Tensor, shape: tuple[int, ...]) -> None:
+    if out.shape != shape or out.stride(2) != shape[3] * out.stride(3) or not out.is_floating_point():
+        raise ValueError(
+            f"out is {tuple(out.shape)}: accepted is {shape}, floating point, its rows one after the other"
+        )
+
+
+def _check_points(query: Tensor, windows: Windows, points: Tensor) -> None:
+    if points.shape != (query.shape[0], query.shape[2], 2):
+        raise ValueError(f"points is {tuple(points.shape)}: query {tuple(query.shape)} asks for [B, N, 2]")
+    outside = ((points < 0) | (points >= points.new_tensor(windows.size))).any(-1)
+    if outside.any():
+        raise ValueError(f"points: {int(outside.sum())} of {outside.numel()} lie outside the output, {windows.size}")
+
+
 def _check(
-    query: Tensor, key: Tensor, value: Tensor, windows: Windows, embed: Embedding | None, reach: Tensor | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    windows: Windows,
+    embed: Embedding | None,
+    reach: Tensor | None,
+    heads: int = 1,
 ) -> None:
     for name, maps in (("key", key), ("value", value)):
         if maps.ndim != 4 or maps.shape[2:] != windows.grid or len(maps) != len(query):
@@ -235,3 +319,5 @@ def _check(
         raise ValueError("query requires a gradient: with an embedding only key and value are differentiable")
     if embed is None and query.shape[1] != key.shape[1]:
         raise ValueError(f"query has {query.shape[1]} channels and key {key.shape[1]}: accepted are equal numbers")
+    if heads < 1 or (embed.width if embed else query.shape[1]) % heads:
+        raise ValueError(f"heads is {heads}: accepted are numbers that divide the {query.shape[1]} coordinates")

@@ -1,4 +1,12 @@
-"""The units of work: groups of pixels that share their candidates, cut to size and laid out as index tensors."""
+"""The units of work: groups of pixels that share their candidates, cut to size and laid out as index tensors.
+
+Where the windows of a group's pixels differ, its candidates are the union of all, and a pixel's own window says how
+often each of them occurs in it, perhaps never. There are few different windows in a group, so this is a short sum,
+
+    log(how often candidate k occurs for pixel p) = Σ_e window[e, p] log_occurrences[e, k],
+
+whose terms are more coordinates of query and key: the product that makes the logits sees to it (`tiles.py`).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omniup.mixing.windows import Integers, Windows
+from omniup.mixing.windows import NEVER, Axis, Integers, Windows
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,7 +29,9 @@ class Groups:
     Attributes:
         pixels: [n, P], flat indices into the output.
         cells: [n, K], flat indices into the grid. Shorter lists are filled up with cells that occur 0 times.
-        log_occurrences: [1, n, K], logarithm of how often each cell occurs in the window.
+        window: [E, n, P], 1 for the window that is a pixel's own, else 0; one of the rows and one of the columns, where
+            the pixels' windows differ.
+        log_occurrences: [E, n, K], logarithm of how often each cell occurs in each window.
         count: [n], the length of each list.
         kinds: ([n], [n]), which of the windows' lists it is.
         middle: [n], flat index of the cell in the middle.
@@ -33,6 +43,7 @@ class Groups:
 
     pixels: Tensor
     cells: Tensor
+    window: Tensor
     log_occurrences: Tensor
     count: Integers
     kinds: tuple[Integers, Integers]
@@ -154,6 +165,12 @@ def _lay_out(
     cell_y = rows.first[row_run][:, None] + lists.dy[kinds][:, k]  # [n, K]
     cell_x = columns.first[column_run][:, None] + lists.dx[kinds][:, k]  # [n, K]
     mid_y, mid_x = rows.middle[row_run][:, None], columns.middle[column_run][:, None]  # [n, 1]
+    window, log = np.ones((1, *y.shape)), lists.log_occurrences[kinds][None, :, k]  # [1, n, P], [1, n, K]
+    if rows.has_unions or columns.has_unions:
+        row_window, row_log = _own_intervals(rows, y, cell_y)
+        column_window, column_log = _own_intervals(columns, x, cell_x)
+        window = np.concatenate([row_window, column_window])
+        log = np.concatenate([row_log + log, column_log])
 
     def index(y: Integers, x: Integers, width: int) -> Tensor:
         return torch.from_numpy(y * width + x).to(like.device)
@@ -164,11 +181,33 @@ def _lay_out(
     return Groups(
         pixels=index(y, x, windows.size[1]),
         cells=index(cell_y, cell_x, windows.grid[1]),
-        log_occurrences=real(lists.log_occurrences[kinds][None, :, k]),
+        window=real(window),
+        log_occurrences=real(log),
         count=count,
         kinds=kinds,
         middle=index(mid_y, mid_x, windows.grid[1])[:, 0],
-        pixel_offset=real(np.stack([y + 0.5 - (mid_y + 0.5) * rows.stride, x + 0.5 - (mid_x + 0.5) * columns.stride])),
+        pixel_offset=real(
+            np.stack(
+                [
+                    place + axis.origin + 0.5 - (middle + 0.5) * axis.stride
+                    for axis, place, middle in ((rows, y, mid_y), (columns, x, mid_x))
+                ]
+            )
+        ),
         cell_offset=real(np.stack([(cell_y - mid_y) * rows.stride, (cell_x - mid_x) * columns.stride])),
         slab=slab,
     )
+
+
+def _own_intervals(axis: Axis, pixels: Integers, cells: Integers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Which cells each pixel of a group draws from along one axis: [n, P] and [n, K] to [E, n, P] and [E, n, K].
+
+    Returns:
+        1 for the interval that is a pixel's own, else 0; and the logarithm of 1 for the cells in it, of 0 for others.
+    """
+    starts = pixels.min(1, keepdims=True)
+    which = axis.interval[pixels] - axis.interval[starts]  # [n, P], 0 for the first of a group
+    e = np.arange(which.max() + 1)[:, None, None]
+    last = axis.interval[pixels.max(1, keepdims=True)]
+    low, high = (bound[axis.example[np.minimum(axis.interval[starts] + e, last)]] for bound in (axis.low, axis.high))
+    return (which == e).astype(np.float64), np.where((low <= cells) & (cells < high), 0.0, NEVER)

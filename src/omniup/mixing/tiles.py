@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.mixing.groups import Groups, gather, groups, groups_at, interpolate
+from omniup.mixing.groups import Groups, gather, groups, groups_at, interpolate, read
 from omniup.mixing.windows import Integers, Windows
 
 DEFAULT_MEMORY = 512 * 2**20
@@ -84,9 +84,9 @@ class Tile:
         images: which images of the batch.
         group: which pixels and cells.
         places: [n, P], where the queries of those pixels lie among all queries, and their outputs among the outputs.
-        queries: [B, n, D + E, P].
-        keys: [B, n, D + E, K]; the last E coordinates carry the logarithm of how often a cell occurs.
-        width: D.
+        queries: [B, n, heads, D / heads + E, P].
+        keys: [B, n, heads, D / heads + E, K]; the last E coordinates carry the logarithm of how often a cell occurs.
+        width: D / heads.
     """
 
     images: slice
@@ -111,6 +111,7 @@ class Work:
     memory: int
     dtype: torch.dtype
     points: Tensor | None = None
+    heads: int = 1
 
     def tiles(self, query: Tensor, key: Tensor, *, channels: int) -> Iterator[Tile]:
         """Cut the work into tiles that fit the memory.
@@ -122,16 +123,21 @@ class Work:
         """
         like = query.new_empty(0, dtype=self.dtype)
         for images, group, places in self._groups(query, key, channels, like):
-            pixels = gather(query[images], places).to(like.dtype)  # [B, F, n, P]
+            pixels = read(query[images], self.windows, group, places).transpose(1, 2).to(like.dtype)  # [B, F, n, P]
             cells = gather(key[images], group.cells).to(like.dtype)  # [B, G, n, K]
             if self.reach is None or not may_be_smaller(self.reach[images], self.windows, group).any():
                 one_hot, log = occurrences(group)
             else:
                 radius = radii(self.reach[images], self.windows, group.pixels)  # [B, 1, n, P]
                 one_hot, log = occurrences_by_radius(self.windows, group.kinds, radius, cells.shape[3], like)
-            queries = stack(self.embed.query(pixels, group, images), one_hot)
-            keys = stack(self.embed.key(cells, group, images), log)
-            yield Tile(images, group, places, queries, keys, self.embed.width)
+            queries, keys = (
+                stack(vectors.unflatten(1, (self.heads, -1)), more.unsqueeze(1))
+                for vectors, more in (
+                    (self.embed.query(pixels, group, images), one_hot),
+                    (self.embed.key(cells, group, images), log),
+                )
+            )
+            yield Tile(images, group, places, queries, keys, self.embed.width // self.heads)
 
     def slabs(self, channels: int) -> list[slice]:
         """Cut the channels of the values so that those of one window take a quarter of the memory at most."""
@@ -148,6 +154,7 @@ class Work:
             like=like,
             longest=32 if self.points is None else 1,
             by_radius=self.reach is not None,
+            heads=self.heads,
         )
         if self.points is not None:
             for image, points in enumerate(self.points):
@@ -164,7 +171,15 @@ class Work:
 
 
 def tile_size(
-    windows: Windows, *, numbers: int, memory: int, like: Tensor, longest: int, by_radius: bool, shares: int = 1
+    windows: Windows,
+    *,
+    numbers: int,
+    memory: int,
+    like: Tensor,
+    longest: int,
+    by_radius: bool,
+    heads: int = 1,
+    shares: int = 1,
 ) -> tuple[int, int]:
     """How much fits the memory, and for speed the cache.
 
@@ -175,6 +190,7 @@ def tile_size(
         like: gives the device and the floating-point type.
         longest: no group should be higher or wider than so many pixels.
         by_radius: whether windows of several radii may meet in a group.
+        heads: how many weights there are for every pixel and candidate.
         shares: into how many equal parts the memory is divided, of which this may have one.
 
     Returns:
@@ -184,12 +200,13 @@ def tile_size(
         TooLittleMemoryError: one pixel's window exceeds the memory.
     """
     k, pairs = windows.most_candidates, CPU_PAIRS if like.device.type == "cpu" else GPU_PAIRS
-    numbers += 12 + (3 * len(windows.squared_radii) if by_radius else 0)
+    intervals = windows.rows.most_intervals + windows.columns.most_intervals
+    numbers += 12 + 3 * heads * (len(windows.squared_radii) if by_radius else intervals - 1)
     while True:
         p = windows.most_pixels(longest)
-        need = shares * ((p + k) * numbers + 5 * p * k) * like.itemsize
+        need = shares * ((p + k) * numbers + 5 * heads * p * k) * like.itemsize
         if need <= memory:
-            return longest, max(1, min(memory // need, pairs // (p * k)))
+            return longest, max(1, min(memory // need, pairs // (heads * p * k)))
         if longest == 1:
             raise TooLittleMemoryError(f"memory is {memory} bytes: the window of one pixel takes {need}")
         longest //= 2
@@ -212,9 +229,9 @@ def occurrences(group: Groups) -> tuple[Tensor, Tensor]:
     """What adds log m to the logits of a candidate that occurs m times in a window, as one more coordinate.
 
     Returns:
-        For the queries [1, 1, n, P], ones; for the keys [1, 1, n, K], log m.
+        For the queries [1, E, n, P], ones and zeros; for the keys [1, E, n, K], log m.
     """
-    return group.pixel_offset.new_ones(1, 1, *group.pixels.shape), group.log_occurrences[None]
+    return group.window[None], group.log_occurrences[None]
 
 
 def occurrences_by_radius(
@@ -261,32 +278,38 @@ class Scratch:
 
 
 def pair_products(cells: Tensor, pixels: Tensor, scratch: Scratch) -> Tensor:
-    """Inner products of every candidate with every pixel of a group: [B, n, D, K] and [B, n, D, P] to [B, n, K, P].
+    """Inner products of every candidate with every pixel of a group: [.., D, K] and [.., D, P] to [.., K, P].
 
     Of the two ways to lay them out in memory, that in which a softmax over the candidates is quicker.
     """
-    (b, n, _, k), p = cells.shape, pixels.shape[3]
-    cells, pixels = cells.flatten(0, 1), pixels.flatten(0, 1)
+    (*lead, _, k), p = cells.shape, pixels.shape[-1]
+    cells, pixels = cells.flatten(0, -3), pixels.flatten(0, -3)
     if k < MANY_CANDIDATES:
-        return torch.bmm(cells.mT, pixels, out=scratch.take(b * n, k, p)).unflatten(0, (b, n))
-    return torch.bmm(pixels.mT, cells, out=scratch.take(b * n, p, k)).unflatten(0, (b, n)).mT
+        return torch.bmm(cells.mT, pixels, out=scratch.take(len(cells), k, p)).unflatten(0, lead)
+    return torch.bmm(pixels.mT, cells, out=scratch.take(len(cells), p, k)).unflatten(0, lead).mT
 
 
 def softmax(logits: Tensor, scratch: Scratch) -> Tensor:
-    """Weights over the candidates, of logits [B, n, K, P] from `pair_products`, which are overwritten."""
-    if logits.shape[2] < MANY_CANDIDATES:
-        return torch.softmax(logits, 2, out=scratch.take(*logits.shape))
-    logits = logits.mT  # [B, n, P, K]
+    """Weights over the candidates, of logits [.., K, P] from `pair_products`, which are overwritten."""
+    if logits.shape[-2] < MANY_CANDIDATES:
+        return torch.softmax(logits, -2, out=scratch.take(*logits.shape))
+    logits = logits.mT  # [.., P, K]
     # A wide window holds cells of far colours, and exp(-90) to exp(-103) lie below the normal range of float32, where
     # a processor takes many times longer. At exp(-80) nobody sees them either.
-    floor = logits.amax(3, keepdim=True).sub_(80)
+    floor = logits.amax(-1, keepdim=True).sub_(80)
     torch.maximum(logits, floor, out=logits)
-    return torch.softmax(logits, 3, out=scratch.take(*logits.shape)).mT
+    return torch.softmax(logits, -1, out=scratch.take(*logits.shape)).mT
+
+
+def mean(weights: Tensor) -> Tensor:
+    """The mean over the heads: [B, n, heads, K, P] to [B, n, K, P]."""
+    return weights.mean(2) if weights.shape[2] > 1 else weights.squeeze(2)
 
 
 def stack(vectors: Tensor, more: Tensor) -> Tensor:
-    """Append coordinates: [B, D, n, m] and [B or 1, E, n, m] to [B, n, D + E, m]."""
-    return torch.cat([vectors, more.expand(len(vectors), -1, -1, -1)], dim=1).transpose(1, 2)
+    """Append coordinates: [B, .., D, n, m] and [B or 1, .., E, n, m] to [B, n, .., D + E, m]."""
+    vectors, more = vectors.movedim(-2, 1), more.movedim(-2, 1)
+    return torch.cat([vectors, more.expand(*vectors.shape[:-2], -1, -1)], dim=-2)
 
 
 def precision(*inputs: Tensor) -> torch.dtype:

@@ -5,6 +5,9 @@ share their interval, so the pixels fall into *runs*; a run of rows times a run 
 common list of cells. The weights of a group are one small dense matrix, and nothing is gathered pixel by pixel.
 Everything here is worked out in integers, so any ratio of sizes is exact.
 
+The intervals of relative windows change every few pixels, and not regularly. There the runs are of one length, a run's
+interval is the union of its pixels' own, and each pixel leaves out what is not in its own (`groups.py`).
+
 A window that reaches over the border of the grid is clamped to it, and a border cell counts as often as it then occurs
 (spec, section 4.3; the authors' code likewise). A list holds such a cell once, with the logarithm of its count, which
 is added to its logit: on a 16×16 grid with radius 8 that saves 38 % of the work.
@@ -28,6 +31,9 @@ MAX_RADIUS = 16
 #: Shorter pieces of pixels make products too small to be quick.
 SHORTEST_PIECE = 7
 
+#: The lengths that runs of different intervals may have; in between, as many pixels as a cell has.
+SHORTEST_UNION, LONGEST_UNION = 8, 32
+
 Integers = NDArray[np.int64]
 
 
@@ -36,53 +42,70 @@ class Axis:
     """The intervals that pixels draw from along one axis.
 
     Attributes:
+        low: [pixels], the first cell of each pixel's own interval; may lie outside the grid.
+        high: [pixels], one past its last cell.
+        cells: how many there are.
+        stride: pixels per cell.
+        origin: where these pixels begin among those of the whole axis.
         starts: [runs], the first pixel of each run.
         lengths: [runs], how many pixels it has.
         middle: [runs], the cell in the middle of its interval, clamped.
         first: [runs], its first candidate, clamped.
         kind: [runs], which of the memberships is its own.
         membership: [kinds, k, t], true where place t of an interval, clamped, is the candidate first + k.
-        stride: pixels per cell.
     """
 
+    low: Integers
+    high: Integers
+    cells: int
+    stride: float
+    origin: int
     starts: Integers
     lengths: Integers
     middle: Integers
     first: Integers
     kind: Integers
     membership: NDArray[np.bool_]
-    stride: float
 
     @classmethod
-    def of(cls, low: Integers, high: Integers, cells: int) -> Axis:
+    def of(
+        cls, low: Integers, high: Integers, cells: int, stride: float, origin: int = 0, run: int | None = None
+    ) -> Axis:
         """Find the runs.
 
         Args:
-            low: [pixels], the first cell of each pixel's interval; may lie outside the grid.
-            high: [pixels], one past its last cell.
-            cells: how many there are.
+            low: as the attribute.
+            high: as the attribute.
+            cells: as the attribute.
+            stride: as the attribute.
+            origin: as the attribute.
+            run: how long runs shall be, whose intervals are the unions of their pixels' own, which then must lie in the
+                grid. None for runs of pixels that share one interval.
         """
-        stride = len(low) / cells
-        starts = np.concatenate([[0], np.flatnonzero(np.diff(low) | np.diff(high)) + 1])
-        lengths = np.diff(starts, append=len(low))
-        low, high = low[starts], high[starts]
+        changes = np.diff(low) | np.diff(high) if run is None else np.arange(1, len(low)) % run == 0
+        starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
+        first, end = np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)  # [runs]
         shape = np.stack(
-            [low.clip(max=0), high - low, (high - cells).clip(min=0)], axis=1
+            [first.clip(max=0), end - first, (end - cells).clip(min=0)], axis=1
         )  # all a membership depends on
         _, examples, kind = np.unique(shape, axis=0, return_index=True, return_inverse=True)
 
-        place = np.arange((high - low).max())
-        cell = low[examples, None] + place  # [kinds, t]
-        candidate = cell.clip(0, cells - 1) - low[examples, None].clip(0, cells - 1)
-        member = (candidate[:, None] == place[:, None]) & (cell < high[examples, None])[:, None]  # [kinds, k, t]
+        place = np.arange((end - first).max())
+        cell = first[examples, None] + place  # [kinds, t]
+        candidate = cell.clip(0, cells - 1) - first[examples, None].clip(0, cells - 1)
+        member = (candidate[:, None] == place[:, None]) & (cell < end[examples, None])[:, None]  # [kinds, k, t]
         return cls(
+            low=low,
+            high=high,
+            cells=cells,
+            stride=stride,
+            origin=origin,
             starts=starts,
-            lengths=lengths,
-            middle=((low + high - 1) // 2).clip(0, cells - 1),
-            first=low.clip(0, cells - 1),
+            lengths=np.diff(starts, append=len(low)),
+            middle=((first + end - 1) // 2).clip(0, cells - 1),
+            first=first.clip(0, cells - 1),
             kind=kind.reshape(-1),
             membership=member[:, member.any(axis=(0, 2))],
-            stride=stride,
         )
 
     @classmethod
@@ -90,7 +113,7 @@ class Axis:
         """Intervals of 2 radius + 1 cells around floor(u) or round(u), u = (pixel + 0.5) · cells / pixels - 0.5."""
         twice = (2 * np.arange(pixels) + 1) * cells  # 2 · pixels · (u + 0.5)
         middle = {"floor": (twice - pixels) // (2 * pixels), "nearest": twice // (2 * pixels)}[centre]
-        return cls.of(middle - radius, middle + radius + 1, cells)
+        return cls.of(middle - radius, middle + radius + 1, cells, pixels / cells)
 
     @classmethod
     def relative(cls, pixels: int, cells: int, ratio: float) -> Axis:
@@ -99,7 +122,32 @@ class Axis:
         r = (np.arange(pixels, dtype=np.float32) + np.float32(0.5)) / np.float32(pixels)
         low = np.floor((r - np.float32(ratio)).clip(0, 1) * np.float32(cells)).astype(np.int64)
         high = np.ceil((r + np.float32(ratio)).clip(0, 1) * np.float32(cells)).astype(np.int64)
-        return cls.of(low, high, cells)
+        return cls.of(low, high, cells, pixels / cells, run=_even(pixels, pixels / cells))
+
+    def part(self, start: int, stop: int) -> Axis:
+        """The intervals of pixels `start` up to `stop` alone."""
+        run = _even(stop - start, self.stride) if self.has_unions else None
+        return Axis.of(self.low[start:stop], self.high[start:stop], self.cells, self.stride, self.origin + start, run)
+
+    @functools.cached_property
+    def interval(self) -> Integers:
+        """[pixels], their own intervals, numbered from the first pixel to the last."""
+        return np.concatenate([[0], np.cumsum((np.diff(self.low) | np.diff(self.high)) != 0)])
+
+    @functools.cached_property
+    def example(self) -> Integers:
+        """[intervals], the first pixel that has it."""
+        return np.unique(self.interval, return_index=True)[1]
+
+    @functools.cached_property
+    def most_intervals(self) -> int:
+        """How many different intervals the pixels of one run have, at most."""
+        return int((self.interval[self.starts + self.lengths - 1] - self.interval[self.starts]).max()) + 1
+
+    @property
+    def has_unions(self) -> bool:
+        """Whether there are runs of pixels whose own intervals differ."""
+        return self.most_intervals > 1
 
     @functools.cached_property
     def run_of(self) -> Integers:
@@ -188,7 +236,7 @@ class Windows:
         """
         _check(size, grid, radius)
         rows, columns = (Axis.clamped(*sides, radius, centre) for sides in zip(size, grid, strict=True))
-        return cls(size, grid, rows, columns, np.ones((2 * radius + 1, 2 * radius + 1), bool))
+        return cls(size, grid, rows, columns, _all(rows, columns))
 
     @classmethod
     def disc(cls, size: tuple[int, int], grid: tuple[int, int], radius: int) -> Windows:
@@ -220,7 +268,13 @@ class Windows:
         if not 0 < ratio <= 1:
             raise ValueError(f"ratio is {ratio}: accepted is above 0 and up to 1")
         rows, columns = (Axis.relative(*sides, ratio) for sides in zip(size, grid, strict=True))
-        return cls(size, grid, rows, columns, np.ones((rows.membership.shape[2], columns.membership.shape[2]), bool))
+        return cls(size, grid, rows, columns, _all(rows, columns))
+
+    def band(self, top: int, bottom: int) -> Windows:
+        """The windows of rows `top` up to `bottom` of the output alone."""
+        rows = self.rows.part(top, bottom)
+        shape = _all(rows, self.columns) if self.radius is None else self.shape
+        return dataclasses.replace(self, size=(bottom - top, self.size[1]), rows=rows, shape=shape)
 
     @functools.cached_property
     def lists(self) -> Lists:
@@ -270,6 +324,17 @@ class Windows:
     def most_candidates(self) -> int:
         """The length of the longest list of cells."""
         return int(self.lists.count.max())
+
+
+def _all(rows: Axis, columns: Axis) -> NDArray[np.bool_]:
+    """Every place of an interval of rows times an interval of columns."""
+    return np.ones((rows.membership.shape[2], columns.membership.shape[2]), bool)
+
+
+def _even(pixels: int, stride: float) -> int:
+    """A length for runs of different intervals: about a cell's, so that their union is little more than one."""
+    pieces = -(-pixels // min(max(round(stride), SHORTEST_UNION), LONGEST_UNION))
+    return -(-pixels // pieces)  # as even as can be
 
 
 def _squared_distance(radius: int) -> Integers:

@@ -1,5 +1,6 @@
 """The methods: one file each, all behind the `Upsampler` protocol."""
 
+from omniup.upsamplers.anyup import AnyUp
 from omniup.upsamplers.base import Method, Upsampler, as_guidance, methods, parse_memory, upsample, upsampler
 from omniup.upsamplers.gaussian_kernels import GaussianKernels, History, Window
 from omniup.upsamplers.guided_filter import GuidedFilter
@@ -9,6 +10,7 @@ from omniup.upsamplers.upsample_anything import PRESETS, Progress, UpsampleAnyth
 
 __all__ = [
     "PRESETS",
+    "AnyUp",
     "Bicubic",
     "Bilinear",
     "GaussianKernels",

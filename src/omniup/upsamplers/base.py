@@ -271,6 +271,31 @@ def check_inputs(image: ImageLike, signal: Tensor, size: Size | None) -> tuple[T
     return guidance, size
 
 
+def check_points(points: Tensor, batch: int, size: Size) -> Tensor:
+    """Check chosen pixels.
+
+    Args:
+        points: [B, N, 2] or [N, 2], whole numbers, (y, x).
+        batch: B.
+        size: (H, W), what they must lie in.
+
+    Returns:
+        [B, N, 2].
+
+    Raises:
+        InputError: another type or shape, or some lie outside.
+    """
+    if not isinstance(points, Tensor) or points.is_floating_point() or points.ndim not in (2, 3):
+        raise InputError("points: accepted are whole numbers, a tensor [B, N, 2] or [N, 2]")
+    points = points.long()
+    points = points.expand(batch, -1, -1) if points.ndim == 2 else points
+    if len(points) != batch or points.shape[2] != 2:
+        raise InputError(f"points has the shape {list(points.shape)}: accepted is [{batch}, N, 2]")
+    if ((points < 0) | (points >= points.new_tensor(size))).any():
+        raise InputError(f"points: some lie outside the image of {size[0]} × {size[1]}")
+    return points
+
+
 def resize(guidance: Tensor, size: Size) -> Tensor:
     """Bring guidance [B, G, H, W] to the size of the result: bilinear, smoothed first where it shrinks."""
     if guidance.shape[2:] == size:

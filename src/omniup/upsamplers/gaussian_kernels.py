@@ -28,7 +28,7 @@ from omniup.files import read_tensors, write_tensors
 from omniup.mixing import DEFAULT_MEMORY, Groups, Windows, entropy, mix, mix_at
 from omniup.mixing.groups import gather
 from omniup.mixing.windows import MAX_RADIUS
-from omniup.upsamplers.base import Size, check_number, check_signal, enough_memory, parse_memory
+from omniup.upsamplers.base import Size, check_number, check_points, check_signal, enough_memory, parse_memory
 
 #: Widths that settings may ask for: outside, float32 has no number for some logit.
 SIGMA_RANGE = 0.01, 1e4
@@ -177,7 +177,7 @@ class GaussianKernels:
             InputError: as `render`; or points of another shape, or outside the image.
         """
         signal, batch = self._accept(signal)
-        points = self._accept_points(points)
+        points = check_points(points, len(self.guidance), self.size).to(self.guidance.device)
         query = self.guidance[
             torch.arange(len(points), device=points.device)[:, None], :, points[..., 0], points[..., 1]
         ]
@@ -293,18 +293,6 @@ class GaussianKernels:
         if batch != images and images != 1:
             raise InputError(f"signal is a batch of {batch}: these kernels accept a batch of {images}")
         return signal.reshape(images, -1, *self.grid), batch
-
-    def _accept_points(self, points: Tensor) -> Tensor:
-        images = len(self.guidance)
-        if not isinstance(points, Tensor) or points.is_floating_point() or points.ndim not in (2, 3):
-            raise InputError("points: accepted are whole numbers, a tensor [B, N, 2] or [N, 2]")
-        points = points.long().to(self.guidance.device)
-        points = points.expand(images, -1, -1) if points.ndim == 2 else points
-        if len(points) != images or points.shape[2] != 2:
-            raise InputError(f"points has the shape {list(points.shape)}: accepted is [{images}, N, 2]")
-        if ((points < 0) | (points >= points.new_tensor(self.size))).any():
-            raise InputError(f"points: some lie outside the image of {self.size[0]} × {self.size[1]}")
-        return points
 
 
 _PARAMETERS = ("sigma_x", "sigma_y", "theta", "sigma_r")

@@ -19,6 +19,7 @@ from omniup.errors import InputError
 from omniup.files import read_image, read_labels, read_palette, read_signal
 from omniup.mixing import DEFAULT_MEMORY
 from omniup.upsamplers import UpsampleAnything, Upsampler, upsampler
+from omniup.upsamplers.anyup.weights import PUBLISHED
 from omniup.upsamplers.base import check_inputs
 from omniup.upsamplers.voting import likeliest, votes
 from omniup.visualize import Panel, class_colours, heat_map, label_picture, pca_rgb, to_picture
@@ -89,6 +90,8 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
     Raises:
         FieldError: something cannot be accepted.
     """
+    if config.settings.get("weights", "multi_backbone") not in [*PUBLISHED]:  # the library would take a path or a URL
+        raise FieldError("config.settings.weights", f"weights: accepted are {', '.join(PUBLISHED)}")
     try:
         method = upsampler(config.method, **config.settings)
     except InputError as error:

@@ -7,7 +7,7 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from omniup.encoders.weights import WeightsUnavailableError, published_state_dict
+from omniup.files.weights import WeightsUnavailableError, published_state_dict
 
 STATE = {"bias": torch.arange(3.0)}
 

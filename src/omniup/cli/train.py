@@ -1,0 +1,133 @@
+"""`omniup train`: networks from a configuration, in one process or in those that `accelerate launch` starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from omniup.cli import options
+from omniup.cli.about import listing
+from omniup.cli.report import Report
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from omniup.training import Progress
+
+logger = logging.getLogger(__name__)
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def train() -> None:
+    """Train a network."""
+
+
+@app.command()
+def anyup(
+    configuration: Annotated[
+        str,
+        typer.Argument(metavar="CONFIG", show_default=False, help="A YAML file: what to train on what, and how."),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            show_default=False,
+            help="The folder for checkpoints, TensorBoard's events and the weights; by default the configuration's.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--from-scratch",
+            show_default=False,
+            help="Go on from the last checkpoint in DIR if there is one, or remove what is there and begin anew. "
+            "Without either, a DIR with checkpoints is refused.",
+        ),
+    ] = None,
+    changes: Annotated[
+        list[options.Setting] | None,
+        typer.Option(
+            "--set",
+            parser=options.Setting.parse,
+            metavar="PATH=VALUE",
+            help="A value instead of the file's, e.g. optimiser.learning_rate=1e-4; may be repeated.",
+        ),
+    ] = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train AnyUp to bring up the features of any backbone; see docs/training.md.
+
+    On several GPUs: accelerate launch -m omniup train anyup CONFIG -o DIR
+    """
+    report = Report(as_json, quiet, verbose)
+
+    from omniup.errors import optional_import
+    from omniup.training import read_configuration
+    from omniup.training import train as run
+
+    wanted = read_configuration(configuration, dict(changes or []))
+    accelerate = optional_import("accelerate", extra="train")
+    with _shown(report) as show:
+        outcome = run(wanted, output, resume=resume, progress=show)
+
+    if accelerate.PartialState().is_main_process:
+        facts = dataclasses.asdict(outcome) | {"weights": outcome.weights and str(outcome.weights)}
+        report.result(facts, _table(outcome.measured) if outcome.measured else None)
+        if outcome.finished:
+            report.note(f"{outcome.weights}: the weights after {outcome.step} steps")
+        else:
+            report.note(f"Stopped after step {outcome.step}, of which there is a checkpoint; --resume goes on from it.")
+    if not outcome.finished:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _shown(report: Report) -> Iterator[Callable[[Progress], None]]:
+    """Show how far a training has come, and how long it will take, on a terminal."""
+    from tqdm import tqdm
+
+    silent = report.quiet or report.verbose or not sys.stderr.isatty()
+    with ExitStack() as stack:
+        bars: list[tqdm[NoReturn]] = []
+
+        def show(progress: Progress) -> None:
+            if not bars:  # only now is it known where a resumed training goes on
+                made = tqdm(desc="train", initial=progress.step - 1, total=progress.steps, leave=False, disable=silent)
+                bars.append(stack.enter_context(made))
+            bars[0].set_postfix(loss=f"{progress.losses['loss']:.4f}", refresh=False)
+            bars[0].update()
+            logger.info("step %d: %s", progress.step, _line(progress.losses))
+            if progress.measured and not report.quiet:
+                tqdm.write(f"step {progress.step}: {_line(progress.measured)}", file=sys.stderr)
+
+        yield show
+
+
+def _line(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+
+
+def _table(measured: dict[str, float]) -> Table:
+    """Lay out what validation found: a row for each backbone and measure, a column for each method."""
+    rows: dict[tuple[str, str], dict[str, float]] = {}
+    for name, value in measured.items():
+        measure, backbone, method = name.split("/")
+        rows.setdefault((backbone, measure), {})[method] = value
+    methods = list(next(iter(rows.values())))
+    table = listing("backbone", "measure", *methods)
+    for (backbone, measure), values in sorted(rows.items()):
+        table.add_row(backbone, measure, *(f"{values[method]:.4f}" for method in methods))
+    return table

@@ -1,0 +1,119 @@
+"""Network weights from a file or from torch.hub's cache. They are data: nothing is ever unpickled as code."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import textwrap
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from omniup.errors import InputError
+from omniup.files.atomic import atomic_write
+from omniup.files.tensors import read_tensors
+
+_ACCEPTED = "a state dict, that is tensors by name, as .safetensors or written by torch.save"
+
+_TIMEOUT = 10.0  # seconds without an answer after which a server counts as out of reach
+
+_CHUNK = 2**18
+
+
+class WeightsUnavailableError(Exception):
+    """Published weights are neither in the cache nor to be had from the network; the message says why."""
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dict from a local file.
+
+    Args:
+        path: a .safetensors file, or what `torch.save(model.state_dict(), path)` wrote.
+
+    Returns:
+        Tensors by name, on the CPU; at least one.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds anything but tensors by name.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        state, _ = read_tensors(path)
+    else:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # damaged bytes raise OSError, EOFError, KeyError, RuntimeError, UnpicklingError …
+            raise InputError(f"{path}: cannot be read ({summary(error)}); accepted: {_ACCEPTED}") from error
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        held = f"a dict of {', '.join(map(str, state))}" if state and isinstance(state, dict) else type(state).__name__
+        raise InputError(f"{path}: holds {summary(held)}; accepted: {_ACCEPTED}")
+    return state
+
+
+def cached_path(url: str) -> Path:
+    """Where torch.hub's cache has, or would have, the file of a URL."""
+    return Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+
+
+def fetch(url: str, checksum: str | None = None) -> Path:
+    """Get a published file from torch.hub's cache, or else from the network in a single attempt, with progress.
+
+    Unlike `torch.hub.load_state_dict_from_url`, this checks the cached file too, so that one that was cut short is
+    fetched again instead of failing at every run, and it does not wait for a server that is silent.
+
+    Args:
+        url: of the file.
+        checksum: its SHA-256, or the beginning of it; by default what its name says, as in `resnet18-f37072fd.pth`, if
+            it says any.
+
+    Returns:
+        The file in the cache.
+
+    Raises:
+        WeightsUnavailableError: the file is not in the cache, or damaged there, and cannot be fetched or kept.
+    """
+    cached = cached_path(url)
+    if checksum is None:
+        named = re.search(r"-([0-9a-f]{8,64})\.\w+$", cached.name)
+        checksum = named[1] if named else ""
+    try:
+        if not (cached.is_file() and hashlib.sha256(cached.read_bytes()).hexdigest().startswith(checksum)):
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, atomic_write(cached) as file:
+                digest, size = hashlib.sha256(), int(response.headers.get("Content-Length") or 0)
+                with tqdm(total=size or None, desc=cached.name, unit="B", unit_scale=True, disable=None) as progress:
+                    while chunk := response.read(_CHUNK):
+                        digest.update(chunk)
+                        file.write(chunk)
+                        progress.update(len(chunk))
+                if not digest.hexdigest().startswith(checksum):
+                    raise WeightsUnavailableError(f"what {url} gives does not have the checksum {checksum}")
+    except (OSError, HTTPException, InputError, ValueError) as error:  # the last two from atomic_write and for no URL
+        raise WeightsUnavailableError(f"{url}: {summary(error)}") from error
+    return cached
+
+
+def published_state_dict(url: str) -> dict[str, Tensor]:
+    """Get published weights; see `fetch`.
+
+    Args:
+        url: of a file named like `resnet18-f37072fd.pth`, with the beginning of its SHA-256.
+
+    Returns:
+        Tensors by name, on the CPU.
+
+    Raises:
+        WeightsUnavailableError: as `fetch`.
+    """
+    return read_state_dict(fetch(url))
+
+
+def summary(problem: object) -> str:
+    """Put what an exception or a text says into one line of readable length."""
+    strerror = problem.strerror if isinstance(problem, OSError) else None  # without the file's name
+    text = strerror or str(problem) or type(problem).__name__
+    return textwrap.shorten(text, 300, placeholder=" …")

@@ -1,0 +1,104 @@
+"""The frozen backbones whose features are learned to be brought up: timm's, the user's own, hand-made descriptors."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from omniup.encoders import TimmBackbone
+from omniup.errors import InputError
+from omniup.training import descriptors
+from omniup.training.configuration import DescriptorSettings, LocalSettings, TimmSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """Features of images.
+
+    Attributes:
+        name: what reports call it.
+        patch: the side of what a cell stands for, in pixels.
+        encode: [B, 3, H, W] in 0..1 to [B, C, H/patch, W/patch].
+    """
+
+    name: str
+    patch: int
+    encode: Callable[[Tensor], Tensor]
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor) -> Tensor:
+        """Compute features [B, C, H/patch, W/patch] of images [B, 3, H, W] in 0..1, on their device, in float32.
+
+        Raises:
+            InputError: what it gives are not such features.
+        """
+        features = self.encode(image)
+        wanted = (len(image), image.shape[2] // self.patch, image.shape[3] // self.patch)
+        if not isinstance(features, Tensor) or features.ndim != 4:
+            raise InputError(f"{self.name} gives {_shape(features)}; accepted: features [B, C, h, w]")
+        if (len(features), *features.shape[2:]) != wanted:
+            taken = " × ".join(map(str, image.shape[2:]))
+            raise InputError(
+                f"{self.name} gives {_shape(features)} for {len(image)} images of {taken} pixels; accepted: a cell for "
+                f"each of its patches, [{wanted[0]}, C, {wanted[1]}, {wanted[2]}]. Many convolutional networks need "
+                "sides that are multiples of 32"
+            )
+        return features.float()
+
+
+def build(settings: TimmSettings | LocalSettings | DescriptorSettings, device: torch.device) -> Backbone:
+    """Load or make a backbone.
+
+    Raises:
+        InputError: its network or weights cannot be had.
+        MissingPackageError: timm is needed and not installed.
+    """
+    if isinstance(settings, TimmSettings):
+        weights = {"random": False, "published": True}.get(settings.weights, settings.weights)
+        encoder = TimmBackbone(settings.model, weights, settings.layer)
+        return Backbone(settings.name, settings.patch, lambda image: encoder(image).features)
+    if isinstance(settings, LocalSettings):
+        return Backbone(settings.name, settings.patch, _local(settings, device))
+    describe = getattr(descriptors, settings.kind)
+    return Backbone(settings.name, settings.patch, partial(describe, cell=settings.patch))
+
+
+def _local(settings: LocalSettings, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Run the user's file and call its function."""
+    path, _, name = settings.function.rpartition(":")
+    try:
+        specification = importlib.util.spec_from_file_location(f"omniup_local_{Path(path).stem}", path)
+        assert specification is not None and specification.loader is not None  # as for any file that ends in .py
+        module = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(module)
+        make = getattr(module, name)
+        network: Any = make() if settings.weights is None else make(settings.weights)
+    except Exception as error:  # whatever the user's code raises
+        raise InputError(f"{settings.function}: {type(error).__name__}: {error}") from error
+    if isinstance(network, nn.Module):
+        network = network.to(device).eval().requires_grad_(False)
+    if not callable(network):
+        raise InputError(f"{settings.function} returns a {type(network).__name__}; accepted: what can be called")
+    return partial(_pick, network, settings)
+
+
+def _pick(network: Callable[[Tensor], Any], settings: LocalSettings, image: Tensor) -> Tensor:
+    found = network(image)
+    if settings.output is None:
+        return found
+    if not isinstance(found, (tuple, list)) or settings.output >= len(found):
+        raise InputError(f"output: is {settings.output}; {settings.name} gives {_shape(found)}")
+    return found[settings.output]
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return f"{len(value)} of them"
+    return str(list(value.shape)) if isinstance(value, Tensor) else f"a {type(value).__name__}"

@@ -1,0 +1,164 @@
+"""Checkpoints: folders that appear whole, the newest few of which are kept.
+
+A checkpoint is written to a hidden folder beside its place, reaches the disk, and takes its name in one step. One that
+is no longer needed takes a hidden name before it is removed. So whatever bears a checkpoint's name is complete, at
+whichever moment the process was killed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from omniup.errors import InputError
+from omniup.files import atomic_write, read_tensors, write_tensors
+from omniup.files.refusals import reason
+from omniup.training.configuration import Configuration
+
+WEIGHTS, OPTIMISER, FACTS = "anyup.safetensors", "optimiser.pt", "training.json"
+
+#: What may change between a checkpoint and the training that goes on from it.
+FREE = ("steps", "validation", "checkpoints", "output")
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The state of a training between two steps. Random states are not in it: there are none (`randomness.py`).
+
+    Attributes:
+        step: how many steps have been taken, which is all the state that the sampler has.
+        weights: of the network, by name.
+        optimiser: the state of the optimiser, and of the loss scaler where there is one.
+        configuration: of the training.
+    """
+
+    step: int
+    weights: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    configuration: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one training.
+
+    Attributes:
+        folder: where they lie.
+        keep: how many.
+    """
+
+    folder: Path
+    keep: int = 3
+
+    def steps(self) -> list[int]:
+        """After how many steps those that are there were written, in ascending order."""
+        names = (place.name for place in self.folder.glob("step-*"))
+        return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"step-(\d+)", name)))
+
+    def write(self, checkpoint: Checkpoint, metadata: dict[str, str]) -> Path:
+        """Write a checkpoint, and remove those that are too many.
+
+        Args:
+            checkpoint: to write.
+            metadata: what the file of weights says about them.
+
+        Returns:
+            Its folder.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        place = self._place(checkpoint.step)
+        hidden = self._hidden()
+        try:
+            hidden.mkdir(parents=True)
+            write_tensors(hidden / WEIGHTS, checkpoint.weights, metadata)
+            with atomic_write(hidden / OPTIMISER) as file:
+                torch.save(checkpoint.optimiser, file)
+            with atomic_write(hidden / FACTS) as file:
+                facts = {"step": checkpoint.step, "configuration": checkpoint.configuration}
+                file.write(json.dumps(facts, indent=2).encode())
+            self._remove(place)  # of a training that was taken up again from before it
+            hidden.replace(place)
+        except OSError as error:
+            raise InputError(f"{place}: cannot be written ({reason(error)})") from error
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+        for step in self.steps()[: -self.keep]:
+            self._remove(self._place(step))
+        return place
+
+    def read(self, step: int) -> Checkpoint:
+        """Read the checkpoint after a number of steps.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        place = self._place(step)
+        weights, _ = read_tensors(place / WEIGHTS)
+        try:
+            optimiser = torch.load(place / OPTIMISER, map_location="cpu", weights_only=True)
+            facts = json.loads((place / FACTS).read_text())
+            return Checkpoint(int(facts["step"]), weights, optimiser, facts["configuration"])
+        except Exception as error:  # torch.load lets through what pickle, zipfile and its own readers raise
+            raise InputError(f"{place}: cannot be read ({reason(error)}); accepted: a whole checkpoint") from error
+
+    def clear(self) -> None:
+        """Remove them all, and what killed processes have left."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what killed processes have left."""
+        for left in self.folder.glob(".omniup-*.part"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def _place(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
+
+    def _hidden(self) -> Path:
+        return self.folder / f".omniup-{secrets.token_hex(8)}.part"
+
+    def _remove(self, place: Path) -> None:
+        if place.exists():
+            hidden = self._hidden()
+            place.rename(hidden)
+            shutil.rmtree(hidden)
+
+
+def starting_point(checkpoints: Checkpoints, configuration: Configuration, resume: bool | None) -> Checkpoint | None:
+    """Find the checkpoint that a training goes on from.
+
+    Args:
+        checkpoints: what is there.
+        configuration: of the training.
+        resume: go on from the last one if there is one; or begin anew; None means that there must be none.
+
+    Returns:
+        The last checkpoint, or None for a beginning.
+
+    Raises:
+        InputError: there are checkpoints and nothing is said about them, or the last is damaged or of another training.
+    """
+    steps = checkpoints.steps()
+    if resume is False or not steps:
+        return None
+    if resume is None:
+        raise InputError(
+            f"{checkpoints.folder}: holds a checkpoint after step {steps[-1]}; accepted: to resume it, to begin from "
+            "scratch, or another folder"
+        )
+    last = checkpoints.read(steps[-1])
+    now = configuration.model_dump(mode="json")
+    if changed := [name for name in now if name not in FREE and now[name] != last.configuration.get(name)]:
+        raise InputError(
+            f"{checkpoints.folder}: was written with other {', '.join(changed)}; what may change is {', '.join(FREE)}"
+        )
+    return last

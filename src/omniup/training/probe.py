@@ -1,0 +1,115 @@
+"""Segmentation by a linear probe, to see whether an upsampler keeps the meaning of features, and puts it right.
+
+The probe is fitted once, to the low-resolution features of a backbone, and then applied to what upsamplers make of
+them (feature-space preservation; arXiv 2510.12764, section 4). It is ridge regression to the shares of the labels in
+each cell, which has a closed form: nothing to tune, nothing drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from omniup.errors import InputError
+from omniup.files import read_labels
+from omniup.training.photographs import central_square, photographs, read_photograph, reduce
+
+RIDGE = 1e-2
+"""Of the mean variance of the features."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Photographs with label maps.
+
+    Attributes:
+        images: [N, 3, S, S] in 0..1.
+        labels: [N, S, S], whole numbers; -1 for what counts for nothing.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+
+def read_labelled(folder: Path, count: int, side: int, ignore: int | None) -> Labelled:
+    """Read the central squares of photographs, with the label maps that lie beside them.
+
+    Args:
+        folder: of `NAME.jpg` (or another suffix) with `NAME.labels.png`.
+        count: how many, in alphabetical order.
+        side: of the squares, in pixels.
+        ignore: the label that counts for nothing.
+
+    Raises:
+        InputError: a photograph has no label map, or one of another size.
+    """
+    images, maps = [], []
+    for source in photographs([str(folder)])[:count]:
+        image = read_photograph(source)
+        path = Path(source).with_suffix(".labels.png")
+        labels = read_labels(path)[None]  # [1, 1, H, W]
+        if labels.shape[2:] != image.shape[2:]:
+            raise InputError(f"{path}: is {list(labels.shape[2:])}; accepted: the photograph's {list(image.shape[2:])}")
+        images.append(reduce(central_square(image), side))
+        maps.append(F.interpolate(central_square(labels).float(), (side, side), mode="nearest-exact")[0].long())
+    labels = torch.cat(maps)  # [N, S, S]
+    return Labelled(torch.cat(images), labels if ignore is None else labels.where(labels != ignore, -1))
+
+
+@dataclass(frozen=True, eq=False)
+class LinearProbe:
+    """A linear map from features to scores of labels.
+
+    Attributes:
+        weight: [labels, C].
+        bias: [labels].
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    @classmethod
+    def fit(cls, features: Tensor, labels: Tensor) -> LinearProbe:
+        """Fit it to cells and the shares of the labels in them.
+
+        Args:
+            features: [N, C, h, w].
+            labels: [N, H, W], -1 for what counts for nothing; sides that h and w divide.
+        """
+        count = int(labels.max()) + 1
+        shares = F.one_hot(labels.clamp(min=0), count).movedim(3, 1) * (labels >= 0).unsqueeze(1)  # [N, L, H, W]
+        shares = F.adaptive_avg_pool2d(shares.float(), (features.shape[2], features.shape[3]))
+        x, y = (maps.movedim(1, 3).flatten(0, 2).double() for maps in (features, shares))  # [cells, C], [cells, L]
+        weight = y.sum(1, keepdim=True)  # how much of a cell counts: [cells, 1]
+        total = weight.sum()
+        mean_x, mean_y = (weight * x).sum(0) / total, y.sum(0) / total
+        centred = x - mean_x
+        covariance = (weight * centred).T @ centred / total  # [C, C]
+        ridge = RIDGE * covariance.diagonal().mean() + torch.finfo(x.dtype).tiny
+        covariance.diagonal().add_(ridge)
+        solution = torch.linalg.solve(covariance, centred.T @ (y - weight * mean_y) / total)  # [C, L]
+        return cls(solution.T.float(), (mean_y - mean_x @ solution).float())
+
+    def predict(self, features: Tensor) -> Tensor:
+        """The likeliest label of each vector: [N, C, H, W] to [N, H, W]."""
+        return F.conv2d(features, self.weight[..., None, None].to(features), self.bias.to(features)).argmax(1)
+
+
+def mean_iou(prediction: Tensor, labels: Tensor) -> float:
+    """Mean intersection over union of the labels that occur, in 0..1.
+
+    Args:
+        prediction: whole numbers, of any shape.
+        labels: of the same shape; -1 for what counts for nothing.
+    """
+    counted = labels >= 0
+    prediction, labels = prediction[counted], labels[counted]
+    count = int(max(prediction.max(), labels.max())) + 1
+    confusion = torch.bincount(labels * count + prediction, minlength=count**2).view(count, count).double()
+    hits, occurs = confusion.diagonal(), confusion.sum(1) > 0
+    union = confusion.sum(0) + confusion.sum(1) - hits
+    return float((hits[occurs] / union[occurs]).mean())

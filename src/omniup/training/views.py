@@ -1,0 +1,81 @@
+"""What is cut out of a square photograph: the guidance, reduced, and local crops that lie on the cells of a backbone.
+
+The backbone sees the guidance and gives features [s/p, s/p], p its patch. The upsampler brings these to [S/p, S/p], S
+the side of the photograph: the grid that the backbone would have on the photograph itself. That is never computed.
+Instead the backbone sees crops of it, [c/p, c/p], and their features are the targets for that part of the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from omniup.training.configuration import DataSettings
+from omniup.training.photographs import reduce
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Of a batch of photographs.
+
+    Attributes:
+        guidance: [B, 3, s, s].
+        crops: [B, K, 3, c, c].
+        corners: [B, K, 2], whole numbers: row and column of each crop's first cell among the S/p × S/p.
+        cells: c/p, of a crop's side.
+        size: (S/p, S/p).
+    """
+
+    guidance: Tensor
+    crops: Tensor
+    corners: Tensor
+    cells: int
+    size: tuple[int, int]
+
+
+def cut(images: Tensor, patch: int, settings: DataSettings, random: np.random.Generator) -> Views:
+    """Cut views out of photographs, the crops at random cells.
+
+    Args:
+        images: [B, 3, S, S].
+        patch: the side of a cell, in pixels, which divides all sides.
+        settings: the sides.
+        random: what draws the corners.
+    """
+    side, crop = settings.image_size // patch, settings.crop_size // patch
+    corners = random.integers(side - crop, size=(len(images), settings.crops, 2), endpoint=True)
+    crops = [
+        image[:, patch * row : patch * (row + crop), patch * column : patch * (column + crop)]
+        for image, places in zip(images, corners.tolist(), strict=True)
+        for row, column in places
+    ]
+    return Views(
+        guidance=reduce(images, settings.input_size),
+        crops=torch.stack(crops).unflatten(0, corners.shape[:2]),
+        corners=torch.from_numpy(corners),
+        cells=crop,
+        size=(side, side),
+    )
+
+
+def regions(maps: Tensor, corners: Tensor, cells: int) -> Tensor:
+    """Cut the crops' parts out of maps.
+
+    Args:
+        maps: [B, C, H, W].
+        corners: [B, K, 2], of `Views`.
+        cells: the side of each part.
+
+    Returns:
+        [B·K, C, cells, cells].
+    """
+    return torch.stack(
+        [
+            one[:, row : row + cells, column : column + cells]
+            for one, places in zip(maps, corners.tolist(), strict=True)
+            for row, column in places
+        ]
+    )

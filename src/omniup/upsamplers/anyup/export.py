@@ -1,0 +1,172 @@
+"""AnyUp for fixed sizes: one graph of plain tensor operations, for ONNX and for `torch.compile`.
+
+The sizes of the image, the features and the result decide which pixels draw from which cells, so with fixed sizes all
+of that is constant: what the mixing engine works out tile by tile is here a handful of index tensors.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from omniup.errors import optional_import
+from omniup.files import atomic_write
+from omniup.mixing import Groups, Windows
+from omniup.mixing.groups import groups
+from omniup.upsamplers.anyup.network import HEADS
+from omniup.upsamplers.anyup.upsampler import MEAN, STD, WINDOW_RATIO, AnyUp
+from omniup.upsamplers.base import Size, check_size
+
+
+class FixedSizes(nn.Module):
+    """AnyUp for one size of image, of features and of result, without checks and without a bound on its memory.
+
+    Args:
+        anyup: whose weights it shares.
+        image_size: (H, W).
+        grid: (h, w), of the features.
+        size: (H', W') of the result; by default the image's.
+
+    Raises:
+        InputError: the result would be smaller than the grid.
+
+    Example:
+        >>> import torch
+        >>> fixed = FixedSizes(AnyUp().eval(), (32, 48), (4, 6))
+        >>> fixed(torch.rand(1, 3, 32, 48), torch.randn(1, 20, 4, 6)).shape
+        torch.Size([1, 20, 32, 48])
+    """
+
+    mean: Tensor
+    std: Tensor
+    order: Tensor
+
+    def __init__(self, anyup: AnyUp, image_size: Size, grid: Size, size: Size | None = None) -> None:
+        size = size or image_size
+        check_size(size, grid)
+        super().__init__()
+        self.anyup, self.size = anyup, size
+        weights = anyup.rope.freqs
+        for name, values in (("mean", MEAN), ("std", STD)):
+            self.register_buffer(name, weights.new_tensor(values).view(3, 1, 1), persistent=False)
+        for name, (rows, columns) in {"query": size, "key": grid}.items():
+            pools = (_pooling(side, places) for side, places in zip(image_size, (rows, columns), strict=True))
+            for axis, pool in zip(("rows", "columns"), pools, strict=True):
+                self.register_buffer(f"{name}_{axis}", torch.from_numpy(pool).to(weights), persistent=False)
+        windows = Windows.relative(size, grid, WINDOW_RATIO)
+        found = list(groups(windows, longest=32, most=2**30, like=weights))
+        self.parts = nn.ModuleList(_Part(group) for group in found)
+        order = torch.cat([group.pixels.flatten() for group in found]).argsort()
+        self.register_buffer("order", order, persistent=False)
+
+    def forward(self, image: Tensor, features: Tensor) -> Tensor:
+        """Upsample.
+
+        Args:
+            image: [B, 3, H, W], floating point in 0..1.
+            features: [B, C, h, w].
+
+        Returns:
+            [B, C, H', W'].
+        """
+        network, decoder = self.anyup, self.anyup.cross_decode
+        encoded = network.encode((image - self.mean) / self.std)
+        pooled = self._pool(network.query_encoder(encoded), "query")
+        query = decoder.cross_attn.queries(decoder.conv2d(pooled)).flatten(2)
+        image_part = self._pool(network.key_encoder(encoded), "key")
+        key = network.join(image_part, network.describe(features)).flatten(2)
+        mixed = torch.cat([part(query, key, features.flatten(2)) for part in self.parts], dim=2)  # [B, C, pixels]
+        return mixed[:, :, self.order].unflatten(2, self.size)
+
+    def _pool(self, maps: Tensor, name: str) -> Tensor:
+        """Adaptive average pooling, as two products; ONNX knows it only where the sides divide."""
+        rows, columns = (getattr(self, f"{name}_{axis}") for axis in ("rows", "columns"))
+        return maps if maps.shape[2:] == (len(rows), len(columns)) else rows @ maps @ columns.mT
+
+
+class _Part(nn.Module):
+    """Groups of pixels of one shape; see `Groups`."""
+
+    pixels: Tensor  # [n, P]
+    cells: Tensor  # [n, K]
+    window: Tensor  # [E, n, P]
+    log_occurrences: Tensor  # [E, n, K]
+
+    def __init__(self, group: Groups) -> None:
+        super().__init__()
+        for name in ("pixels", "cells", "window", "log_occurrences"):
+            self.register_buffer(name, getattr(group, name), persistent=False)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Flat queries [B, D, pixels], keys [B, D, cells] and values [B, C, cells] to [B, C, n P]."""
+        query, key, value = query[:, :, self.pixels], key[:, :, self.cells], value[:, :, self.cells]
+        query, key = (vectors.unflatten(1, (HEADS, -1)).transpose(2, 3) for vectors in (query, key))
+        allowed = self.window.permute(1, 2, 0) @ self.log_occurrences.transpose(0, 1)  # [n, P, K]
+        logits = query.mT @ key + allowed  # [B, heads, n, P, K]
+        weights = logits.softmax(-1).mean(1)  # [B, n, P, K]
+        mixed = value.transpose(1, 2) @ weights.mT  # [B, n, C, P]
+        return mixed.transpose(1, 2).flatten(2)
+
+
+def export_onnx(
+    anyup: AnyUp, path: str | Path, image_size: Size, channels: int, grid: Size, size: Size | None = None
+) -> float:
+    """Write AnyUp for fixed sizes to an ONNX file, and check the file against torch in onnxruntime.
+
+    The graph takes `image` [1, 3, H, W] in 0..1 and `features` [1, C, h, w], both float32, and gives `upsampled`
+    [1, C, H', W'].
+
+    Args:
+        anyup: the network.
+        path: the file to write.
+        image_size: (H, W).
+        channels: C.
+        grid: (h, w).
+        size: (H', W'); by default the image's.
+
+    Returns:
+        The largest difference between what onnxruntime and torch compute, on random inputs.
+
+    Raises:
+        InputError: the sizes cannot be, or the file cannot be written.
+        MissingPackageError: onnx, onnxscript or onnxruntime is not installed.
+    """
+    onnxruntime = optional_import("onnxruntime", extra="onnx")
+    optional_import("onnxscript", extra="onnx")
+    fixed = FixedSizes(anyup, image_size, grid, size).eval()
+    generator = torch.Generator().manual_seed(0)
+    inputs = {
+        "image": torch.rand(1, 3, *image_size, generator=generator),
+        "features": torch.randn(1, channels, *grid, generator=generator),
+    }
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter, about itself
+        program = torch.onnx.export(
+            fixed,
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=["upsampled"],
+            dynamo=True,
+            verbose=False,
+        )
+        expected = fixed(**inputs)
+    assert program is not None
+    model = program.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+    with atomic_write(path) as file:
+        file.write(model)
+    return float((torch.from_numpy(found) - expected).abs().max())
+
+
+def _pooling(side: int, places: int) -> NDArray[np.float64]:
+    """Adaptive average pooling along an axis, as a matrix: [places, side]."""
+    start = np.arange(places)[:, None] * side // places
+    stop = -(-(np.arange(places)[:, None] + 1) * side // places)
+    pixel = np.arange(side)
+    return ((start <= pixel) & (pixel < stop)) / (stop - start)

@@ -1,0 +1,100 @@
+"""The feature-agnostic layer: features of any number of channels to maps of one number (arXiv 2510.12764, section 3).
+
+Every channel is convolved on its own with the same filters; a softmax over the filters and a mean over the channels
+tell which structures the features have at a place, whichever channels carry them. The responses, channels × filters at
+every cell, are the largest tensor of the network, so they are made for a rectangle of cells at a time.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from omniup.mixing import DEFAULT_MEMORY, TooLittleMemoryError
+
+Layout = Literal["published", "paper"]
+LAYOUTS: tuple[Layout, ...] = ("published", "paper")
+
+FILTER_SIZE = 5
+
+#: What the responses at a rectangle of cells may take on a CPU: as much as stays in its cache.
+CPU_BYTES = 24 * 2**20
+
+
+class FeatureAgnosticLayer(nn.Module):
+    """Features [B, C, h, w] of any C to [B, M, h, w], M the number of filters, each in 0..1 and summing to 1.
+
+    Two layouts of the responses r[channel, filter] of a cell:
+
+    `"paper"`: the formula of the paper, softmax over the filters of each channel, mean over the channels:
+
+        out[m] = mean over channels of softmax over filters of r[channel, ·], at m
+
+    `"published"`: what the published weights were trained with. The responses, flat as n = channel · M + filter, are
+    regrouped as (a, b) = (n // C, n mod C); the softmax runs over a, the mean over b, and a is the channel of the
+    result. For C = M this is softmax over the *channels*, mean over the filters; for other C it mixes both.
+
+    Args:
+        filters: M.
+        layout: which of the two.
+    """
+
+    def __init__(self, filters: int, layout: Layout) -> None:
+        super().__init__()
+        self.layout = layout
+        self.basis = nn.Parameter(torch.empty(filters, 1, FILTER_SIZE, FILTER_SIZE))
+        nn.init.kaiming_uniform_(self.basis, a=5**0.5)
+
+    def forward(self, features: Tensor, memory: int = DEFAULT_MEMORY) -> Tensor:
+        """Describe features.
+
+        Args:
+            features: [B, C, h, w].
+            memory: bytes of scratch space; with gradients, what autograd keeps comes on top.
+
+        Returns:
+            [B, M, h, w].
+
+        Raises:
+            TooLittleMemoryError: the responses at one cell exceed `memory`.
+        """
+        height, width = features.shape[2:]
+        border = FILTER_SIZE // 2
+        padded = F.pad(features, [border] * 4)  # [B, C, h + 4, w + 4]
+        taps = _taps(height, features).unsqueeze(1) * _taps(width, features)  # [h, w]
+        out = features.new_empty(len(features), len(self.basis), height, width)
+        for image, top, left, rows, columns in self._rectangles(features, memory):
+            around = padded[image, :, top : top + rows + 2 * border, left : left + columns + 2 * border]
+            responses = F.conv2d(around.unsqueeze(1), self.basis)  # [C, M, rows, columns]
+            responses = responses / taps[top : top + rows, left : left + columns]
+            if self.layout == "published":
+                responses = responses.flatten(0, 1).unflatten(0, (len(self.basis), -1))  # [M, C, rows, columns]
+                described = responses.softmax(0).mean(1)
+            else:
+                described = responses.softmax(1).mean(0)
+            out[image, :, top : top + rows, left : left + columns] = described
+        return out
+
+    def _rectangles(self, features: Tensor, memory: int) -> Iterator[tuple[int, int, int, int, int]]:
+        """Cut the cells so that the responses at each rectangle fit: image, top, left, rows and columns of each."""
+        batch, channels, height, width = features.shape
+        # The responses, their quotients and softmax, and as much for what a convolution lays out for itself.
+        one = 4 * channels * len(self.basis) * features.itemsize
+        if one > memory:
+            raise TooLittleMemoryError(f"memory is {memory} bytes: the responses of features at one cell take {one}")
+        memory = max(min(memory, CPU_BYTES), one) if features.device.type == "cpu" else memory
+        columns = min(width, memory // one)
+        rows = min(height, memory // (one * columns))
+        for image, top, left in itertools.product(range(batch), range(0, height, rows), range(0, width, columns)):
+            yield image, top, left, min(rows, height - top), min(columns, width - left)
+
+
+def _taps(side: int, like: Tensor) -> Tensor:
+    """How many of a filter's taps along an axis lie on the map, at each of its places: [side]."""
+    place, border = torch.arange(side, device=like.device), FILTER_SIZE // 2
+    return (place.clamp(max=border) + (side - 1 - place).clamp(max=border) + 1).to(like.dtype)

@@ -1,0 +1,178 @@
+"""AnyUp's network (arXiv 2510.12764): what it makes of an image and of features, short of the mixing.
+
+Queries come from the image alone. Keys come from the image, averaged over each cell, and from what the feature-agnostic
+layer says of the features. The values are the features as they are: the network only learns where to look.
+
+The submodules bear the names of the published checkpoints, which load strictly. Everything that is computed at the
+image's resolution sees one pixel at a time, apart from the statistics of the group norms and one 3×3 convolution;
+`pixels.py` makes use of that.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from omniup.mixing import DEFAULT_MEMORY
+from omniup.upsamplers.anyup.feature_agnostic import FeatureAgnosticLayer, Layout
+from omniup.upsamplers.base import Size
+
+WIDTH = 128
+HEADS = 4
+NORM_GROUPS = 8
+
+
+class ResidualBlock(nn.Module):
+    """What is added to each pixel: twice a norm, SiLU and a 1×1 convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Sequential(
+            nn.GroupNorm(NORM_GROUPS, WIDTH),
+            nn.SiLU(),
+            nn.Conv2d(WIDTH, WIDTH, 1, bias=False),
+            nn.GroupNorm(NORM_GROUPS, WIDTH),
+            nn.SiLU(),
+            nn.Conv2d(WIDTH, WIDTH, 1, bias=False),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """[B, D, H, W] to the same."""
+        return maps + self.block(maps)
+
+
+def encoder(first: nn.Module) -> nn.Sequential:
+    """A layer that brings its input to the network's width, and two residual blocks."""
+    return nn.Sequential(first, ResidualBlock(), ResidualBlock())
+
+
+class ReflectingConv2d(nn.Conv2d):
+    """A 3×3 convolution that continues its input by reflection; where there is but one row or column, by that."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """[B, C, h, w] to [B, D, h, w]."""
+        rows, columns = ("reflect" if side > 1 else "replicate" for side in maps.shape[2:])
+        return super().forward(F.pad(F.pad(maps, (0, 0, 1, 1), rows), (1, 1, 0, 0), columns))
+
+
+class RotaryEmbedding(nn.Module):
+    """Turns each pixel's vector by angles that grow with its place in the image, so that products know of distances.
+
+    The place (y, x) runs from 0 to 1 along either side, ends included; coordinates i and i + D/2 make a pair, each
+    with an angle of its own: y · freqs[0] + x · freqs[1].
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.freqs = nn.Parameter(torch.randn(2, WIDTH))
+
+    def forward(self, maps: Tensor, top: int = 0, height: int | None = None) -> Tensor:
+        """Turn the vectors of [B, D, n, W], which are the rows from `top` on of an image of `height` rows."""
+        rows, width = maps.shape[2:]
+        y, x = (
+            torch.linspace(0, 1, side, device=maps.device, dtype=self.freqs.dtype).unsqueeze(1) * freqs
+            for side, freqs in zip((height or rows, width), self.freqs, strict=True)
+        )  # [H, D], [W, D]
+        y = y[top : top + rows].unsqueeze(1)  # [n, 1, D]
+        # The addition theorems: sines of sides are few, sines of pixels many.
+        cos = y.cos() * x.cos() - y.sin() * x.sin()  # [n, W, D]
+        sin = y.sin() * x.cos() + y.cos() * x.sin()
+        cos, sin = (factor.permute(2, 0, 1).to(maps.dtype) for factor in (cos, sin))  # [D, n, W]
+        one, other = maps.chunk(2, dim=1)
+        return maps * cos + torch.cat([-other, one], dim=1) * sin
+
+
+class HeadProjections(nn.Module):
+    """The weights of `torch.nn.MultiheadAttention`, by its names, of which only the query's and the key's matter.
+
+    The published checkpoints hold those of the value and of the output too, though nothing was ever made with them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * WIDTH, WIDTH))  # of query, key and value
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * WIDTH))
+        self.out_proj = nn.Linear(WIDTH, WIDTH).requires_grad_(False)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+
+
+class CrossAttention(nn.Module):
+    """From pixels and cells to the queries and keys of all heads, one head's after the other's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm_q = nn.RMSNorm(WIDTH)
+        self.norm_k = nn.RMSNorm(WIDTH)
+        self.attention = HeadProjections()
+
+    def queries(self, maps: Tensor) -> Tensor:
+        """[B, D, H', W'] to the same, scaled so that the inner product of a head's share is its logit."""
+        return self._project(self.norm_q, maps, 0, scale=(WIDTH // HEADS) ** -0.5)
+
+    def keys(self, maps: Tensor) -> Tensor:
+        """[B, D, h, w] to the same."""
+        return self._project(self.norm_k, maps, 1, scale=1)
+
+    def _project(self, norm: nn.RMSNorm, maps: Tensor, part: int, scale: float) -> Tensor:
+        """Normalise maps [B, D, H, W] and project them, to the same shape."""
+        vectors = norm(maps.movedim(1, -1).to(norm.weight.dtype))  # [B, H, W, D]; bfloat16 has too large an epsilon
+        weight, bias = (
+            scale * values.chunk(3)[part] for values in (self.attention.in_proj_weight, self.attention.in_proj_bias)
+        )
+        # As a convolution, since torch.nn.functional.linear takes twice the time on a CPU (torch 2.15, AMD).
+        return F.conv2d(vectors.movedim(-1, 1), weight[..., None, None], bias)
+
+
+class CrossDecoder(nn.Module):
+    """A look at each query's neighbours, before it becomes the heads' queries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cross_attn = CrossAttention()
+        self.conv2d = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)
+
+
+class Network(nn.Module):
+    """The whole of it.
+
+    Args:
+        layout: of the feature-agnostic layer; `"published"` for the published weights.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.image_encoder = encoder(nn.Conv2d(3, WIDTH, 1, bias=False))
+        self.key_encoder = encoder(nn.Conv2d(WIDTH, WIDTH, 1, bias=False))
+        self.query_encoder = encoder(nn.Conv2d(WIDTH, WIDTH, 1, bias=False))
+        self.aggregation = encoder(ReflectingConv2d(2 * WIDTH, WIDTH, 3, bias=False))
+        self.key_features_encoder = encoder(FeatureAgnosticLayer(WIDTH, layout))
+        self.cross_decode = CrossDecoder()
+        self.rope = RotaryEmbedding()
+
+    def encode(self, image: Tensor) -> Tensor:
+        """An image [B, 3, H, W], normalised as ImageNet's are, to what queries and keys come from, [B, D, H, W]."""
+        # With channels last, convolutions are several times faster on a CPU.
+        return self.rope(self.image_encoder(image.contiguous(memory_format=torch.channels_last)))
+
+    def queries(self, encoded: Tensor, size: Size) -> Tensor:
+        """An encoded image [B, D, H, W] to the queries of all heads at some size, [B, D, H', W']."""
+        pooled = F.adaptive_avg_pool2d(self.query_encoder(encoded), size)
+        return self.cross_decode.cross_attn.queries(self.cross_decode.conv2d(pooled))
+
+    def keys(self, encoded: Tensor, features: Tensor) -> Tensor:
+        """An encoded image [B, D, H, W] and features [B, C, h, w] to the keys of all heads, [B, D, h, w]."""
+        pooled = F.adaptive_avg_pool2d(self.key_encoder(encoded), (features.shape[2], features.shape[3]))
+        return self.join(pooled, self.describe(features))
+
+    def describe(self, features: Tensor, memory: int = DEFAULT_MEMORY) -> Tensor:
+        """Features [B, C, h, w] to the features' part of the keys, [B, D, h, w]."""
+        agnostic, *blocks = self.key_features_encoder
+        described = agnostic(F.normalize(features, dim=1), memory)
+        for block in blocks:
+            described = block(described)
+        return described
+
+    def join(self, image_part: Tensor, features_part: Tensor) -> Tensor:
+        """The two parts of the keys, each [B, D, h, w], to the keys of all heads, likewise."""
+        return self.cross_decode.cross_attn.keys(self.aggregation(torch.cat([image_part, features_part], dim=1)))

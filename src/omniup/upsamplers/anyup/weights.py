@@ -1,0 +1,81 @@
+"""The published weights of AnyUp (CC-BY-4.0), and any others that fit the network."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from omniup.errors import InputError
+from omniup.files import read_tensors
+from omniup.files.weights import WeightsUnavailableError, cached_path, fetch, read_state_dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A checkpoint of the authors.
+
+    Attributes:
+        url: where it is.
+        sha256: of the file.
+    """
+
+    url: str
+    sha256: str
+
+
+_RELEASES = "https://github.com/wimmerth/anyup/releases/download"
+
+#: Trained on the features of DINOv2 ViT-S/14; and of DINOv2-S, with and without registers, CLIP-B, SigLIP2-B and ViT-B.
+PUBLISHED = {
+    "paper": Published(
+        f"{_RELEASES}/checkpoint/anyup_paper.pth",
+        "9d035c0f27114a6f32bdd3d8ed93b6cd39dad4b8f8bf94e69fddbfbf022901b2",
+    ),
+    "multi_backbone": Published(
+        f"{_RELEASES}/checkpoint_v2/anyup_multi_backbone.pth",
+        "b6cc407da8986c7e5c9098e61f7531767a9aca8fff20a1bc6c99d488e61aac59",
+    ),
+}
+
+
+def read(weights: str | Path) -> tuple[dict[str, Tensor], Any]:
+    """Read weights.
+
+    Args:
+        weights: a name in `PUBLISHED`, a .pth or .safetensors file, or the URL of one.
+
+    Returns:
+        Tensors by name; and the layout of the feature-agnostic layer that the file tells, None if it tells none.
+
+    Raises:
+        InputError: they cannot be had or read.
+    """
+    path = _path(weights)
+    layout = read_tensors(path)[1].get("layout") if path.suffix == ".safetensors" else None
+    return read_state_dict(path), layout
+
+
+def _path(weights: str | Path) -> Path:
+    """Where the file is; a published one, or one with a URL, is fetched."""
+    if not isinstance(weights, (str, Path)):
+        raise InputError(f"weights is {weights!r}: accepted are {_ACCEPTED}")
+    published = PUBLISHED.get(str(weights))
+    if published is None and not re.match(r"(https?|file)://", str(weights)):
+        if not Path(weights).is_file():
+            raise InputError(f"weights is {str(weights)!r}, and there is no such file: accepted are {_ACCEPTED}")
+        return Path(weights)
+    url, checksum = (published.url, published.sha256) if published else (str(weights), None)
+    try:
+        return fetch(url, checksum)
+    except WeightsUnavailableError as error:
+        raise InputError(
+            f"weights {weights!r} cannot be had ({error}): download {url} elsewhere and put it at {cached_path(url)}, "
+            "or give the file as `weights`"
+        ) from error
+
+
+_ACCEPTED = f"{', '.join(PUBLISHED)}, a .pth or .safetensors file, or the URL of one"

@@ -1,0 +1,264 @@
+import math
+import signal
+
+import pytest
+import torch
+
+from omniup.errors import InputError
+from omniup.training import Configuration, train
+from omniup.training import trainer as module
+from omniup.training.checkpoints import Checkpoints
+from omniup.training.configuration import LossSettings
+from omniup.training.objective import Objective
+from omniup.training.stopping import StopRequest, stop_requests
+from omniup.upsamplers.anyup import AnyUp
+
+pytestmark = pytest.mark.usefixtures("accelerate")
+
+
+@pytest.fixture
+def configure(smallest):
+    """Make a configuration."""
+    return lambda **fields: Configuration(**(smallest | fields))
+
+
+@pytest.fixture
+def losses(tmp_path):
+    """Train, and give the losses of each step."""
+
+    def run(configuration, folder="run", **settings):
+        found = {}
+        train(configuration, tmp_path / folder, progress=lambda p: found.update({p.step: p.losses}), **settings)
+        return found
+
+    return run
+
+
+def scalars(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return events
+
+
+def test_equal_trainings_are_equal_to_the_last_bit(configure, losses):
+    first = losses(configure(), "first")
+    assert list(first) == [1, 2, 3, 4, 5, 6]
+    assert losses(configure(), "second") == first
+    assert losses(configure(seed=1), "third") != first
+
+
+def test_parts_of_the_loss_add_up(configure, losses):
+    for parts in losses(configure(steps=2)).values():
+        consistency = parts["self_consistency"] + parts["input_consistency"]
+        assert parts["loss"] == pytest.approx(parts["distance"] + 0.1 * consistency)
+
+
+def test_a_weight_of_zero_leaves_a_loss_out(configure, losses):
+    found = losses(configure(steps=1, losses={"self_consistency": 0, "input_consistency": 0}))
+    assert found[1].keys() == {"distance", "loss"}
+
+
+def test_a_training_goes_on_exactly(configure, losses, tmp_path):
+    whole = losses(configure(), "whole")
+    before = losses(configure(steps=4), "parts")
+    after = losses(configure(), "parts", resume=True)
+    assert list(after) == [5, 6]
+    assert before | after == whole
+    first, second = (
+        AnyUp.from_pretrained(tmp_path / name / "anyup.safetensors", layout="paper").state_dict()
+        for name in ("whole", "parts")
+    )
+    assert all(torch.equal(weight, second[name]) for name, weight in first.items())
+
+
+def test_accumulated_batches_make_one_step(configure, losses, tmp_path):
+    found = losses(configure(steps=2, batch=1, accumulation=3))
+    assert list(found) == [1, 2]
+    state = Checkpoints(tmp_path / "run/checkpoints").read(2).optimiser["optimiser"]["state"]
+    assert {int(weight["step"]) for weight in state.values()} == {2}
+
+
+def test_gradients_of_accumulated_batches_are_averaged(configure, tmp_path):
+    configuration = configure(batch=1, accumulation=2)
+    training = module._Training(configuration, tmp_path, None)
+    weight = training.network.image_encoder[0].weight
+    gradients = []
+    images = [training.squares[position][None] for position in (0, 1)]
+    for number, image in enumerate(images):
+        training.objective(**training._batch(image, number))["loss"].backward()
+        gradients.append(weight.grad.clone())
+        weight.grad = None
+    seen = []
+    training.optimiser.optimizer.register_step_pre_hook(lambda *_: seen.append(weight.grad.clone()))
+    training._take_step(iter(images), StopRequest())
+    assert torch.allclose(seen[-1], (gradients[0] + gradients[1]) / 2, rtol=1e-4, atol=1e-7)
+
+
+def test_the_loss_comes_down(configure, losses):
+    found = losses(
+        configure(
+            steps=60,
+            backbones=[{"kind": "colours", "patch": 2}],
+            optimiser={"learning_rate": 2e-3},
+            losses={"self_consistency": 0},
+        )
+    )
+    means = [sum(found[step]["loss"] for step in steps) / 20 for steps in (range(1, 21), range(41, 61))]
+    assert means[1] < 0.8 * means[0]
+
+
+def test_what_tensorboard_shows(configure, losses, tmp_path, photo_folder):
+    probe = {"train": str(photo_folder), "test": str(photo_folder), "ignore": 9}
+    validation = {
+        "images": [str(photo_folder)],
+        "count": 2,
+        "every": 2,
+        "probe": probe,
+    }
+    backbones = [{"kind": kind, "patch": patch} for kind, patch in (("hog", 4), ("colours", 2), ("gabor", 4))]
+    found = losses(configure(steps=3, backbones=backbones, validation=validation))
+    events = scalars(tmp_path / "run")
+    logged = events.Scalars("training/loss")
+    assert [event.step for event in logged] == [1, 2, 3]
+    assert [event.value for event in logged] == pytest.approx([parts["loss"] for parts in found.values()])
+    for name in ("hog-patch4", "colours-patch2", "gabor-patch4"):
+        assert [event.step for event in events.Images(f"panels/{name}")] == [2, 3]
+        for method in ("anyup", "bilinear"):
+            assert all(-1 <= event.value <= 1 for event in events.Scalars(f"cosine/{name}/{method}"))
+            assert all(0 <= event.value <= 1 for event in events.Scalars(f"iou/{name}/{method}"))
+    bright = events.Scalars("iou/colours-patch2/bilinear")[-1].value
+    assert bright > 0.8  # labels that colours tell
+
+
+def test_validation_does_not_change_the_training(configure, losses, photo_folder):
+    plain = losses(configure(steps=4), "plain")
+    measured = configure(steps=4, validation={"images": [str(photo_folder)], "count": 1, "every": 1})
+    assert losses(measured, "measured") == plain
+
+
+def test_what_is_held_out_is_measured_and_not_drawn(configure, tmp_path, photo_folder):
+    backbones = [{"kind": "hog", "patch": 4}, {"kind": "colours", "patch": 4, "held_out": True}]
+    validation = {"images": [str(photo_folder)], "count": 1}
+    training = module._Training(configure(backbones=backbones, validation=validation), tmp_path, None)
+    drawn = {training._batch(training.squares[0][None], number)["features"].shape[1] for number in range(16)}
+    assert drawn == {18}
+    assert "cosine/colours-patch4/anyup" in training.run(lambda _: None).measured
+
+
+def test_a_folder_with_checkpoints_is_refused_or_begun_anew(configure, losses, tmp_path):
+    first = losses(configure())
+    with pytest.raises(InputError, match="holds a checkpoint after step 6; accepted: to resume it, to begin"):
+        losses(configure())
+    assert losses(configure(steps=2), resume=False) == {step: first[step] for step in (1, 2)}
+    assert Checkpoints(tmp_path / "run/checkpoints").steps() == [2]
+    assert [event.step for event in scalars(tmp_path / "run").Scalars("training/loss")] == [1, 2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_told_to_stop_it_ends_after_the_step_at_hand(number, configure, losses, tmp_path, monkeypatch):
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    whole = losses(configure(), "whole")
+    forward, calls = Objective.forward, []
+
+    def interrupted(*arguments, **batch):
+        calls.append(batch)
+        if len(calls) == 3:
+            signal.raise_signal(number)
+        return forward(*arguments, **batch)
+
+    monkeypatch.setattr(Objective, "forward", interrupted)
+    outcome = train(configure(), tmp_path / "parts")
+    assert (outcome.step, outcome.finished, outcome.weights) == (3, False, None)
+    assert Checkpoints(tmp_path / "parts/checkpoints").steps() == [2, 3]
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert losses(configure(), "parts", resume=True) == {step: whole[step] for step in (4, 5, 6)}
+
+
+def test_told_twice_it_ends_at_once():
+    with pytest.raises(KeyboardInterrupt), stop_requests() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.made
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_nothing_to_resume_is_a_beginning(configure, losses):
+    assert list(losses(configure(steps=1), resume=True)) == [1]
+
+
+def test_a_finished_training_has_nothing_left_to_do(configure, losses):
+    losses(configure(steps=2))
+    assert losses(configure(steps=2), resume=True) == {}
+
+
+def test_another_configuration_does_not_go_on(configure, losses):
+    losses(configure(steps=2))
+    with pytest.raises(
+        InputError, match="was written with other optimiser, batch; what may change is steps, validation, "
+    ):
+        losses(configure(batch=1, optimiser={"learning_rate": 1e-3}), resume=True)
+
+
+def test_weights_to_begin_with(configure, losses, tmp_path):
+    losses(configure(steps=2), "first")
+    begin = {"weights": str(tmp_path / "first/anyup.safetensors")}
+    training = module._Training(configure(model=begin), tmp_path / "second", None)
+    trained = AnyUp.from_pretrained(begin["weights"], layout="paper").state_dict()
+    assert all(torch.equal(weight, trained[name]) for name, weight in training.network.state_dict().items())
+    assert training.network.training
+    assert training.network.image_encoder[0].weight.requires_grad
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # of torch.rms_norm, under autocast
+def test_mixed_precision(configure, losses):
+    full, mixed = losses(configure(steps=1), "full"), losses(configure(steps=1, precision="bf16"), "mixed")
+    assert mixed[1]["loss"] == pytest.approx(full[1]["loss"], rel=0.05)
+    assert mixed[1]["loss"] != full[1]["loss"]
+
+
+@pytest.fixture(autouse=True)
+def one_precision_after_the_other(accelerate, monkeypatch):
+    make = module._accelerator
+
+    def fresh(configuration):
+        accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+        return make(configuration)
+
+    monkeypatch.setattr(module, "_accelerator", fresh)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="GPUs have it")
+def test_a_precision_that_the_device_lacks_is_refused(configure, losses):
+    with pytest.raises(InputError, match=r"^precision is 'fp16', which needs a GPU; accepted: no, bf16$"):
+        losses(configure(precision="fp16"))
+
+
+def test_a_backbone_whose_cells_do_not_fit_is_refused_before_anything_is_written(configure, losses, tmp_path):
+    with pytest.raises(InputError, match=r"test_resnet-patch4 gives .*; accepted: a cell for each of its patches"):
+        losses(configure(backbones=[{"kind": "timm", "model": "test_resnet", "patch": 4}]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_ends_it(configure, losses, monkeypatch):
+    forward = Objective.forward
+    monkeypatch.setattr(Objective, "forward", lambda *a, **k: {n: v * math.inf for n, v in forward(*a, **k).items()})
+    with pytest.raises(InputError, match=r"the loss is inf at step 1; accepted: a lower optimiser.learning_rate"):
+        losses(configure())
+
+
+def test_self_consistency_compares_with_the_clean_guidance():
+    network = AnyUp(layout="paper").train()
+    guidance, features = torch.rand(1, 3, 16, 16), torch.randn(1, 6, 4, 4)
+    batch = {
+        "guidance": guidance,
+        "features": features,
+        "targets": torch.randn(1, 6, 4, 4),
+        "corners": torch.tensor([[[2, 1]]]),
+        "size": (8, 8),
+    }
+    for side in (None, 8, 10):
+        objective = Objective(network, LossSettings(self_consistency_size=side))
+        assert objective(**batch, changed=guidance)["self_consistency"].item() == pytest.approx(0, abs=1e-5)
+        assert objective(**batch, changed=1 - guidance)["self_consistency"] > 1e-5
+    assert "self_consistency" not in objective(**batch, changed=None)

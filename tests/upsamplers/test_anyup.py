@@ -1,0 +1,178 @@
+"""AnyUp with random weights, against its description and against what must hold of any weights."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from omniup import AnyUp, InputError
+from oracles.anyup import anyup, attention, queries_and_keys
+from support.anyup import random_anyup
+from support.kernels import random_signal, smooth_image
+from support.scratch import peak_bytes
+
+IMAGE, SIGNAL = smooth_image((24, 32), dtype=torch.float32), random_signal((3, 4), dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return random_anyup()
+
+
+sides = st.integers(1, 12)
+
+
+@settings(max_examples=12)
+@given(st.tuples(sides, sides), st.tuples(sides, sides), st.data(), st.sampled_from(["published", "paper"]))
+def test_it_is_the_network_of_its_description(image_size, size, data, layout):
+    grid = tuple(data.draw(st.integers(1, side)) for side in size)
+    image, signal = smooth_image(image_size, batch=2), random_signal(grid, channels=data.draw(sides), batch=2)
+    network = random_anyup(seed=data.draw(st.integers(0, 99)), dtype=torch.float64, layout=layout)
+    state = network.state_dict()
+    expected = torch.stack([anyup(state, *pair, size, layout) for pair in zip(image, signal, strict=True)])
+    torch.testing.assert_close(network(image, signal, size), expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(network(image, signal, size, memory="1MB"), expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(network.train()(image, signal, size), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(24, 32), (12, 20), (40, 33)])
+@pytest.mark.parametrize("memory", ["2MB", "4MB", "1GB"])
+def test_results_do_not_depend_on_the_memory(network, size, memory):
+    image, signal = smooth_image((40, 33), batch=2, dtype=torch.float32), random_signal((5, 4), batch=2).float()
+    expected = network.train()(image, signal, size).detach()
+    torch.testing.assert_close(network.eval()(image, signal, size, memory=memory), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("budget", [8_000_000, 20_000_000, 60_000_000])
+def test_it_keeps_to_the_memory(network, budget):
+    image, signal = smooth_image((160, 120), dtype=torch.float32), random_signal((10, 8), channels=96).float()
+    weights = list(network.parameters())
+    assert peak_bytes(lambda: network(image, signal, memory=budget), image, signal, *weights) <= budget
+
+
+def test_too_little_memory_is_refused_with_what_it_takes(network):
+    with pytest.raises(InputError, match=r"^memory is 100000 bytes: a row of pixels takes \d+; accepted is more$"):
+        network(IMAGE, SIGNAL, memory=100_000)
+
+
+def test_bfloat16_is_close(network):
+    reduced = AnyUp(precision="bfloat16").eval()
+    reduced.load_state_dict(network.state_dict())
+    image, signal = smooth_image((64, 48), dtype=torch.float32), random_signal((8, 6), channels=24).float()
+    expected = network(image, signal)
+    for memory in ("2MB", "1GB"):
+        out = reduced(image, signal, memory=memory)
+        assert out.dtype == torch.float32
+        assert F.cosine_similarity(out, expected, dim=1).min() > 0.99
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_result_may_go_to_a_tensor_of_any_kind(network, dtype, tmp_path):
+    expected = network(IMAGE, SIGNAL)
+    mapped = torch.from_file(str(tmp_path / "result"), shared=True, size=expected.numel(), dtype=dtype)
+    out = mapped.view(expected.shape)
+    assert network(IMAGE, SIGNAL, out=out, memory="1MB") is out
+    torch.testing.assert_close(out.float(), expected, rtol=0, atol=0.02)
+    again = torch.from_file(str(tmp_path / "result"), size=expected.numel(), dtype=dtype)
+    assert torch.equal(again.view(expected.shape), out)
+
+
+@pytest.mark.parametrize(
+    "out",
+    [torch.empty(1, 4, 24, 31), torch.empty(4, 24, 32), torch.empty(1, 4, 24, 32, dtype=torch.long)],
+    ids=lambda out: str(tuple(out.shape)),
+)
+def test_a_tensor_that_cannot_hold_the_result_is_refused(network, out):
+    with pytest.raises(InputError, match=r"^out is .*: accepted is \[1, 4, 24, 32\], floating point"):
+        network(IMAGE, SIGNAL, out=out)
+
+
+def test_a_tensor_for_the_result_and_gradients_exclude_each_other(network):
+    with pytest.raises(InputError, match=r"^out .* where no gradient is wanted"):
+        network(IMAGE, SIGNAL.clone().requires_grad_(), out=torch.empty(1, 4, 24, 32))
+
+
+def test_gradients_in_the_signal_are_those_of_training():
+    network = random_anyup(dtype=torch.float64)
+    image, signal = smooth_image((10, 8), batch=2), random_signal((3, 2), channels=3, batch=2)
+    gradients = []
+    for mode in (True, False):
+        leaf = signal.clone().requires_grad_()
+        network.train(mode)(image, leaf, memory="1MB").square().sum().backward()
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-10)
+
+
+def test_gradients_in_the_weights_are_those_of_finite_differences():
+    network = random_anyup(dtype=torch.float64).train()
+    image, signal = smooth_image((5, 4)), random_signal((2, 2), channels=2)
+    names = ["rope.freqs", "key_features_encoder.0.basis", "image_encoder.1.block.3.bias"]
+    leaves = [network.get_parameter(name).requires_grad_() for name in names]
+    torch.manual_seed(0)
+    assert torch.autograd.gradcheck(lambda *_: network(image, signal), leaves, fast_mode=True)
+
+
+def test_in_evaluation_it_leaves_no_gradients_behind(network):
+    out = AnyUp().eval()(IMAGE, SIGNAL)
+    assert out.grad_fn is None
+    assert network(IMAGE, SIGNAL).grad_fn is None
+
+
+@pytest.mark.parametrize("size", [None, (20, 15)])
+def test_attention_is_the_weights_that_mix(network, size):
+    image, signal = smooth_image((24, 32), batch=2, dtype=torch.float32), random_signal((3, 4), batch=2).float()
+    points = torch.tensor([[0, 0], [19, 14], [7, 14], [7, 3]])
+    weights = network.attention(image, signal, points, size)
+    assert weights.shape == (2, 4, 3, 4)
+    torch.testing.assert_close(weights.sum((2, 3)), torch.ones(2, 4))
+    mixed = torch.einsum("bnij,bcij->bcn", weights, signal)
+    there = network(image, signal, size)[:, :, points[:, 0], points[:, 1]]
+    torch.testing.assert_close(mixed, there, rtol=0, atol=1e-5)
+
+
+def test_attention_is_that_of_the_description():
+    network, image, signal = random_anyup(dtype=torch.float64), smooth_image((9, 7)), random_signal((6, 5))
+    expected = attention(*queries_and_keys(network.state_dict(), image[0], signal[0], (9, 7)))
+    points = torch.tensor([[0, 0], [8, 6], [4, 2]])
+    weights = network.attention(image, signal, points)[0]
+    torch.testing.assert_close(weights, expected[points[:, 0], points[:, 1]], rtol=0, atol=1e-9)
+
+
+def test_no_points_have_no_attention(network):
+    assert network.attention(IMAGE, SIGNAL, torch.empty(0, 2, dtype=torch.long)).shape == (1, 0, 3, 4)
+
+
+def test_in_training_the_result_may_go_to_a_tensor_too(network):
+    out = torch.empty(1, 4, 24, 32)
+    with torch.no_grad():
+        assert network.train()(IMAGE, SIGNAL, out=out) is out
+    torch.testing.assert_close(out, network.eval()(IMAGE, SIGNAL), rtol=0, atol=1e-5)
+
+
+def test_points_outside_are_refused(network):
+    with pytest.raises(InputError, match=r"^points: some lie outside"):
+        network.attention(IMAGE, SIGNAL, torch.tensor([[0, 0], [24, 0]]))
+
+
+def test_grey_is_a_colour(network):
+    grey = IMAGE.mean(1, keepdim=True)
+    torch.testing.assert_close(network(grey, SIGNAL), network(grey.expand(-1, 3, -1, -1), SIGNAL))
+
+
+def test_other_images_are_refused(network):
+    with pytest.raises(InputError, match=r"^image has 4 channels: AnyUp accepts three \(RGB\) or one \(grey\)"):
+        network(torch.rand(1, 4, 24, 32), SIGNAL)
+
+
+@pytest.mark.parametrize("setting", ["layout", "precision"])
+def test_settings_are_refused_by_name(setting):
+    with pytest.raises(InputError, match=rf"^{setting} is 'best': accepted are \w+ and \w+$"):
+        AnyUp(**{setting: "best"})
+
+
+def test_results_lie_within_the_signal(network):
+    out = network(IMAGE, SIGNAL)
+    low, high = SIGNAL.amin((2, 3), keepdim=True), SIGNAL.amax((2, 3), keepdim=True)
+    assert (out >= low - 1e-5).all()
+    assert (out <= high + 1e-5).all()
