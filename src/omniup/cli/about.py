@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 #: Optional packages that something here uses, and the extra of ours that brings them.
-OPTIONAL = {"timm": "features", "torchvision": "features"}
+OPTIONAL = {
+    "timm": "features",
+    "torchvision": "features",
+    "transformers": "features",
+    "onnx": "onnx",
+    "accelerate": "train",
+    "fastapi": "web",
+}
 
 
 def methods(as_json: options.AsJson = False) -> None:
