@@ -16,6 +16,7 @@ import typer
 
 from omniup import __version__
 from omniup.cli import about, kernels
+from omniup.cli.degrade import degrade
 from omniup.cli.errors import guarded
 from omniup.cli.reconstruct import reconstruct
 from omniup.cli.serve import serve
@@ -26,7 +27,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
-for command in (upsample, kernels.fit, kernels.render, reconstruct, serve, about.methods, about.encoders, about.info):
+for command in (
+    *(upsample, kernels.fit, kernels.render, reconstruct, degrade, serve),
+    *(about.methods, about.encoders, about.info),
+):
     app.command()(command)
 
 

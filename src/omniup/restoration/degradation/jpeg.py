@@ -1,0 +1,30 @@
+"""JPEG compression of a batch on its device, each image at a quality of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from omniup.errors import optional_import
+
+
+def compress(images: Tensor, qualities: Sequence[int]) -> Tensor:
+    """Encode images as JPEG and decode them again, with kornia's differentiable codec (Reich et al., WACV 2024).
+
+    Args:
+        images: [B, 3, H, W]; what lies outside of 0..1 is cut off.
+        qualities: B of them, 1 to 100, on the scale of libjpeg.
+
+    Returns:
+        [B, 3, H, W] in 0..1.
+
+    Raises:
+        MissingPackageError: kornia is not installed.
+    """
+    codec = optional_import("kornia.enhance", extra="restore").jpeg_codec_differentiable
+    quality = torch.tensor(
+        qualities, dtype=images.dtype
+    )  # on the CPU: its range is checked, for which a GPU would wait
+    return codec(images.clamp(0, 1), quality).clamp(0, 1)
