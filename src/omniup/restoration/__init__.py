@@ -9,11 +9,17 @@ from omniup.restoration.colour import (
     wavelet_decomposition,
     wavelet_reconstruction,
 )
+from omniup.restoration.enhancer import Enhancer
+from omniup.restoration.networks import Networks, Recipe, load_networks
 from omniup.restoration.tiling import gaussian_weights, tile_windows, tiled
 
 __all__ = [
+    "Enhancer",
+    "Networks",
+    "Recipe",
     "adaptive_instance_normalisation",
     "gaussian_weights",
+    "load_networks",
     "tile_windows",
     "tiled",
     "wavelet_decomposition",
