@@ -62,8 +62,8 @@ def degrade(
     """Degrade pictures as HYPIR's training does: two rounds of blur, resize, noise and JPEG.
 
     Writes the sharp pictures to OUT/gt and the degraded ones, of the same size and name, to OUT/lq, in folders like
-    those they come from; sheet.png with some of them; record.jsonl with what happened to each; degradation.yaml with the
-    numbers. A picture comes out the same whatever else is in its folder.
+    those they come from; sheet.png with some of them; record.jsonl with what happened to each;
+    degradation.yaml with the numbers. A picture comes out the same whatever else is in its folder.
 
     For example: omniup degrade photos pairs --seed 1
     """
@@ -175,7 +175,7 @@ def _read(source: str, longest: int | None) -> Tensor:
     if longest is None or max(height, width) <= longest:
         return image
     size = [max(1, round(side * longest / max(height, width))) for side in (height, width)]
-    return F.interpolate(image, size, mode="bilinear", antialias=True)
+    return F.interpolate(image, size, mode="bilinear", antialias=True).clamp(0, 1)  # rounding may pass white
 
 
 def _generator(seed: int, name: PurePath) -> torch.Generator:

@@ -72,7 +72,13 @@ def degrade(images: Tensor, settings: Degradation, generator: torch.Generator) -
 
 @torch.no_grad()
 def apply(images: Tensor, settings: Degradation, draws: Draws) -> Pair:
-    """Degrade a batch of images in the way that was drawn; see `degrade`."""
+    """Degrade a batch of images in the way that was drawn, by `draw` from the same settings; see `degrade`.
+
+    Raises:
+        InputError: the draws are for another number of images.
+    """
+    if len(draws.images) != len(images):
+        raise InputError(f"draws are for {len(draws.images)} images; accepted are those for {len(images)}")
     dtype = images.dtype
     images = images.to(torch.promote_types(dtype, torch.float32))  # half the precision is not enough for 256 levels
     target = sharpen(images, settings.sharpening)
@@ -81,16 +87,16 @@ def apply(images: Tensor, settings: Degradation, draws: Draws) -> Pair:
     first = [image.first for image in draws.images]
     second = [image.second for image in draws.images]
 
-    lq = _filter(target, [each.blur for each in first], settings.first.blur.size)
+    lq = filter_images(target, [each.blur for each in first], settings.first.blur.size)
     lq = add_noise(resize(lq, full, batch.first), [each.noise for each in first])
     lq = compress(lq, [each.quality for each in first])
 
-    lq = _filter(lq, [each.blur for each in second], settings.second.blur.size)
+    lq = filter_images(lq, [each.blur for each in second], settings.second.blur.size)
     lq = add_noise(resize(lq, full, batch.second), [each.noise for each in second])
     qualities = [each.quality for each in second]
     if not batch.jpeg_after:
         lq = compress(lq, qualities)
-    lq = _filter(resize(lq, full, batch.last), [each.low_pass for each in draws.images], settings.last.size)
+    lq = filter_images(resize(lq, full, batch.last), [each.low_pass for each in draws.images], settings.last.size)
     if batch.jpeg_after:
         lq = compress(lq, qualities)
 
@@ -98,7 +104,7 @@ def apply(images: Tensor, settings: Degradation, draws: Draws) -> Pair:
     return Pair(_levels(lq).to(dtype), _levels(target).to(dtype), draws)
 
 
-def _filter(images: Tensor, kernels: list[Kernel], sizes: tuple[int, int]) -> Tensor:
+def filter_images(images: Tensor, kernels: list[Kernel], sizes: tuple[int, int]) -> Tensor:
     """Filter each image with its kernel, all on a grid of the largest size there may be, whichever were drawn."""
     return filter_each(images, make_kernels(kernels, sizes[1]).to(images))
 
