@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,13 @@ def test_an_interrupt_leaves_whole_pairs_and_their_record(omniup, photos, monkey
         "record.jsonl",
         "degradation.yaml",
     }
+
+
+def test_without_kornia_nothing_is_left_behind(refusal, photos, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kornia", None)
+    monkeypatch.delitem(sys.modules, "kornia.enhance", raising=False)
+    assert 'pip install "omniup[restore]"' in refusal("degrade", "photos", "out")
+    assert not Path("out").exists()
 
 
 def test_refusals(refusal, photos):

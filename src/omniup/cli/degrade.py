@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from omniup.restoration.degradation import Draws, Pair
+    from omniup.restoration.degradation import Degradation, Draws, Pair
     from omniup.visualize import Panel
 
 PAIRS_SHOWN = 8
@@ -61,18 +61,19 @@ def degrade(
 ) -> None:
     """Degrade pictures as HYPIR's training does: two rounds of blur, resize, noise and JPEG.
 
-    Writes the sharp pictures to OUT/gt and the degraded ones, of the same size and name, to OUT/lq, in folders like
-    those they come from; sheet.png with some of them; record.jsonl with what happened to each;
-    degradation.yaml with the numbers. A picture comes out the same whatever else is in its folder.
+    Writes the sharp pictures to OUT/gt and the degraded ones to OUT/lq, in folders like those they come from.
+
+    Adds sheet.png with some of them, record.jsonl with what happened to each, and degradation.yaml with the numbers.
+
+    A picture comes out the same whatever else is in its folder.
 
     For example: omniup degrade photos pairs --seed 1
     """
     report = Report(as_json, quiet, verbose)
 
-    import yaml
     from tqdm import tqdm
 
-    from omniup.files import atomic_write, write_image
+    from omniup.files import write_image
     from omniup.restoration.degradation import Degradation
     from omniup.restoration.degradation import degrade as compute
     from omniup.visualize import sheet
@@ -85,10 +86,6 @@ def degrade(
     panels: list[Panel] = []
     failures: dict[str, str] = {}
     with output_folder(output) as folder, report.stage("degrade"):
-        with atomic_write(folder / "degradation.yaml") as file:
-            file.write(
-                yaml.safe_dump(settings.model_dump(mode="json"), default_flow_style=None, sort_keys=False).encode()
-            )
         try:
             for source, name in tqdm(pictures.items(), desc="degrade", leave=False, disable=silent):
                 try:
@@ -103,8 +100,8 @@ def degrade(
                 if len(records) <= PAIRS_SHOWN:
                     panels += _contact(name, pair)
         finally:  # an interrupt, too, leaves the record of what has been written
-            with atomic_write(folder / "record.jsonl") as file:
-                file.writelines(json.dumps(record).encode() + b"\n" for record in records)
+            if records:
+                _write_record(folder, settings, records)
         if panels:
             write_image(folder / "sheet.png", sheet(panels, title=f"{output}: seed {seed}"))
 
@@ -196,6 +193,19 @@ def _write(folder: Path, name: PurePath, pair: Pair) -> None:
         with Subject(printable(path.parent), "a folder that can be made").attempt("written"):
             path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, to_picture(image))
+
+
+def _write_record(folder: Path, settings: Degradation, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write the numbers, as `--config` takes them, and a line of JSON a picture."""
+    import yaml
+
+    from omniup.files import atomic_write
+
+    numbers = yaml.safe_dump(settings.model_dump(mode="json"), default_flow_style=None, sort_keys=False)
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    for name, text in {"degradation.yaml": numbers, "record.jsonl": lines}.items():
+        with atomic_write(folder / name) as file:
+            file.write(text.encode())
 
 
 def _contact(name: PurePath, pair: Pair) -> list[Panel]:

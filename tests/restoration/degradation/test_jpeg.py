@@ -32,7 +32,6 @@ def test_it_comes_close_to_real_jpeg(photo, quality, likeness):
     image = image_tensor(photo)
     ours, real = compress(image, [quality]), pillows(photo, quality)
     assert psnr(ours, real) > likeness
-    # kornia rounds softly, so that gradients pass: what real JPEG drops is still there by traces
     assert 0 <= psnr(ours, image) - psnr(real, image) < 1
 
 

@@ -20,6 +20,9 @@ ResizeMode: TypeAlias = Literal["area", "bilinear", "bicubic"]
 MAX_FILE_BYTES = 2**20
 """The largest configuration file that is read."""
 
+MAX_PROBLEMS = 8
+"""How many fields a refusal names."""
+
 
 def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] > bounds[1]:
@@ -223,9 +226,11 @@ class Degradation(_Model):
         try:
             return cls.model_validate({} if content is None else content)
         except ValidationError as error:
-            raise subject.refusal(", ".join(map(_problem, error.errors()))) from error
+            raise subject.refusal(", ".join(map(_problem, error.errors()[:MAX_PROBLEMS]))) from error
 
 
 def _problem(error: ErrorDetails) -> str:
     field = ".".join(map(str, error["loc"])) or "the file"
-    return f"{field}: {'there is no such field' if error['type'] == 'extra_forbidden' else error['msg']}"
+    if error["type"] == "extra_forbidden":
+        return f"{field}: there is no such field"
+    return f"{field}: {error['msg'].removeprefix('Value error, ')}"

@@ -13,6 +13,9 @@ from omniup.errors import optional_import
 def compress(images: Tensor, qualities: Sequence[int]) -> Tensor:
     """Encode images as JPEG and decode them again, with kornia's differentiable codec (Reich et al., WACV 2024).
 
+    It rounds softly, so that gradients pass: of a coefficient's distance r from a whole number r³ stays. The result is
+    therefore 0.2 to 0.8 dB closer to the image than that of libjpeg, and 36 to 46 dB from the latter.
+
     Args:
         images: [B, 3, H, W]; what lies outside of 0..1 is cut off.
         qualities: B of them, 1 to 100, on the scale of libjpeg.

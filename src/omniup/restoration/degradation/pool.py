@@ -1,7 +1,7 @@
 """The pair pool: batches whose images were not degraded together.
 
 The images of one batch share its sizes. Training takes its batches from a pool of many, so that they differ in this too
-(Real-ESRGAN, arXiv 2107.10833, section 4.1).
+(Real-ESRGAN, arXiv 2107.10833, training details).
 """
 
 from __future__ import annotations
