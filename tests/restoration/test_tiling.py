@@ -86,6 +86,17 @@ def test_where_the_receptive_field_allows_tiles_change_nothing():
     assert difference.max() < 0.01 * whole.std()
 
 
+def test_no_seam_where_tiles_disagree():
+    """As tiles of a network do whose norms see a whole tile: one comes out brighter than its neighbour, by 51 of 255."""
+    offsets = itertools.cycle([0.1, -0.1])
+    made = tiled(lambda tile: tile + next(offsets), size=512, stride=384, batch=1)(torch.full((1, 1, 1, 1280), 0.5))
+    steps = made.diff(dim=3).abs().flatten()  # [W - 1]
+    assert made.amax() - made.amin() == pytest.approx(0.2)
+    for border in (384, 512, 768, 896):
+        assert steps[border - 1] < 0.1 / 255
+    assert steps.max() < 2 / 255
+
+
 def test_a_single_tile_is_the_function():
     image = torch.rand(1, 3, 20, 30)
     assert torch.equal(tiled(_twice_as_large, size=32, stride=16, scale=2)(image), _twice_as_large(image))

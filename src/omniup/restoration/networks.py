@@ -205,8 +205,10 @@ def _new(kind: Any, folder: Path) -> Any:
 
 def _read(kind: Any, folder: Path) -> Any:
     """Read a network of a folder, all of it and nothing else."""
+    # transformers says what does not fit in its report only if it may ignore it; diffusers, which may not, raises
+    settings = {} if hasattr(kind, "load_config") else {"ignore_mismatched_sizes": True}
     try:
-        network, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        network, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True, **settings)
     except Exception as error:  # damaged files raise OSError, ValueError, UnpicklingError, RuntimeError …
         raise InputError(f"model: {folder} cannot be read as {kind.__name__} ({_summary(error)})") from error
     for key, problem in {"missing_keys": "lacks", "mismatched_keys": "has in another shape"}.items():
