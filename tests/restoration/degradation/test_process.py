@@ -85,6 +85,13 @@ def test_the_batch_does_not_matter(photos, pair, count):
     assert torch.equal(degrade(elsewhere, Degradation(), seeded()).lq[:count], fewer.lq)
 
 
+@pytest.mark.parametrize("seed", [0, 2])
+def test_nor_does_it_where_images_are_large(seed):
+    photo = image_tensor(sample_image("astronaut"))
+    among = degrade(photo.expand(4, -1, -1, -1), Degradation(), seeded(seed)).lq
+    assert torch.equal(among[:1], degrade(photo, Degradation(), seeded(seed)).lq)
+
+
 def test_types(photos, pair):
     double = degrade(photos.double(), Degradation(), seeded())
     assert double.lq.dtype == double.target.dtype == torch.float64

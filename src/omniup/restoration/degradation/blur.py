@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+EASY = 16
+"""Fourier transforms are quick at multiples of this many pixels; at a prime number they are not."""
 
 
 def filter_each(images: Tensor, kernels: Tensor) -> Tensor:
@@ -12,16 +14,17 @@ def filter_each(images: Tensor, kernels: Tensor) -> Tensor:
 
     Args:
         images: [B, C, H, W] of any size: a margin wider than the image is reflected more than once.
-        kernels: [B, 1, kh, kw], kh and kw odd; not turned over, so this is a correlation.
+        kernels: [B or 1, 1, kh, kw], kh and kw odd; not turned over, so this is a correlation.
 
     Returns:
         [B, C, H, W].
     """
-    batch, channels = images.shape[:2]
+    height, width = images.shape[2:]
     padded = _reflected(images, kernels.shape[2] // 2, kernels.shape[3] // 2)
-    # As channels of one image with as many groups: on a CPU ten times faster than image after image.
-    each = kernels.repeat_interleave(channels, dim=0)  # [B C, 1, kh, kw]
-    return F.conv2d(padded.flatten(0, 1)[None], each, groups=batch * channels)[0].unflatten(0, (batch, channels))
+    # As a product of spectra: as quick for a kernel of 51 pixels as for one of 7, and for one image as for a batch.
+    period = [-(-side // EASY) * EASY for side in padded.shape[2:]]
+    product = torch.fft.rfft2(padded, period) * torch.fft.rfft2(kernels, period).conj()
+    return torch.fft.irfft2(product, period)[:, :, :height, :width]
 
 
 def _reflected(images: Tensor, rows: int, columns: int) -> Tensor:

@@ -48,7 +48,7 @@ class PairPool:
         Raises:
             InputError: the batch is larger than the pool, or its images are of another size than those before.
         """
-        batch = torch.stack([lq, target], dim=1).mul(255).round().byte()  # [B, 2, 3, H, W]
+        batch = torch.stack([lq, target], dim=1).mul_(255).round_().byte()  # [B, 2, 3, H, W]
         if len(batch) > self.size:
             raise InputError(f"pool_size is {self.size}: accepted are sizes from that of a batch on, {len(batch)}")
         if self._pairs is None:
@@ -63,11 +63,10 @@ class PairPool:
 
         # The published pool is shuffled as a whole and its first pairs leave: the same odds, for more copying.
         places = torch.randperm(len(self), generator=self.generator)[: len(batch)]
-        leaving = self._pairs[places.to(batch.device)].to(lq) / 255  # [B, 2, 3, H, W]
-        self._pairs[places.to(batch.device)] = batch
+        leaving = self._pairs.index_select(0, places.to(batch.device)).to(lq).div_(255)  # [B, 2, 3, H, W]
         left = [self._prompts[place] for place in places]
-        for place, prompt in zip(places, prompts, strict=True):
-            self._prompts[place] = prompt
+        for place, pair, prompt in zip(places.tolist(), batch, prompts, strict=True):
+            self._pairs[place], self._prompts[place] = pair, prompt
         return leaving[:, 0], leaving[:, 1], left
 
     def state_dict(self) -> dict[str, Any]:

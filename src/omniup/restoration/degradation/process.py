@@ -43,8 +43,8 @@ def degrade(images: Tensor, settings: Degradation, generator: torch.Generator) -
     Args:
         images: [B, 3, H, W] floating point in 0..1, on any device.
         settings: the ranges and probabilities.
-        generator: on the CPU; from the same state follow the same results on the same device, and those of the first
-            images do not depend on how many there are.
+        generator: on the CPU; from the same state follow the same results on the same device. Those of the first
+            images do not depend on how many there are, but for rounding on a GPU.
 
     Returns:
         The pair, in the images' type, of 256 levels, so that an 8-bit picture holds it exactly.
