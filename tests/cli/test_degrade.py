@@ -155,7 +155,7 @@ def test_without_kornia_nothing_is_left_behind(refusal, photos, monkeypatch):
     assert not Path("out").exists()
 
 
-def test_refusals(refusal, photos):
+def test_refusals(omniup, refusal, photos):
     Path("empty").mkdir()
     Path("bad.yaml").write_text("first: {nose: 1}")
     Path("photos/a.bmp").write_bytes(Path("photos/a.png").read_bytes())
@@ -168,6 +168,7 @@ def test_refusals(refusal, photos):
     assert "'--seed'" in refusal("degrade", "photos", "out", "--seed", -1)
     assert "'--size'" in refusal("degrade", "photos", "out", "--size", 0)
     assert "'--device'" in refusal("degrade", "photos", "out", "--device", "abacus")
+    assert "1 of 1 pictures could not be read" in omniup("degrade", "sample:", "out").stderr
     assert "Missing argument" in refusal("degrade", "photos")
     assert not Path("out").exists()
 

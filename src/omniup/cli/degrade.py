@@ -85,32 +85,33 @@ def degrade(
     records: list[dict[str, Any]] = []
     panels: list[Panel] = []
     failures: dict[str, str] = {}
-    with output_folder(output) as folder, report.stage("degrade"):
+    with output_folder(output) as folder:
         try:
-            for source, name in tqdm(pictures.items(), desc="degrade", leave=False, disable=silent):
-                try:
-                    image = _read(source, size).to(where)
-                except InputError as error:
-                    failures[source] = str(error)
-                    continue
-                pair = compute(image, settings, _generator(seed, name))
-                _write(folder, name, pair)
-                (draws,) = pair.draws.record()
-                records.append({"picture": source, "name": str(name), "size": list(image.shape[2:])} | draws)
-                if len(records) <= PAIRS_SHOWN:
-                    panels += _contact(name, pair)
+            with report.stage("degrade"):
+                for source, name in tqdm(pictures.items(), desc="degrade", leave=False, disable=silent):
+                    try:
+                        image = _read(source, size).to(where)
+                    except InputError as error:
+                        failures[source] = str(error)
+                        continue
+                    pair = compute(image, settings, _generator(seed, name))
+                    _write(folder, name, pair)
+                    (draws,) = pair.draws.record()
+                    records.append({"picture": source, "name": str(name), "size": list(image.shape[2:])} | draws)
+                    if len(records) <= PAIRS_SHOWN:
+                        panels += _contact(name, pair)
         finally:  # an interrupt, too, leaves the record of what has been written
             if records:
                 _write_record(folder, settings, records)
         if panels:
             write_image(folder / "sheet.png", sheet(panels, title=f"{output}: seed {seed}"))
 
-    report.note(f"{output}: {len(records)} of {len(pictures)} pictures ({report.times})")
-    facts = {"output": output, "seed": seed, "pairs": len(records), "failures": failures, "device": where.type}
-    report.result(facts | {"seconds": report.seconds})
-    if failures:
-        print(*failures.values(), sep="\n", file=sys.stderr)
-        raise InputError(f"{len(failures)} of {len(pictures)} pictures could not be read: those above")
+        report.note(f"{output}: {len(records)} of {len(pictures)} pictures ({report.times})")
+        facts = {"output": output, "seed": seed, "pairs": len(records), "failures": failures, "device": where.type}
+        report.result(facts | {"seconds": report.seconds})
+        if failures:
+            print(*failures.values(), sep="\n", file=sys.stderr)
+            raise InputError(f"{len(failures)} of {len(pictures)} pictures could not be read: those above")
 
 
 def find_pictures(inputs: Sequence[str], *, results: str) -> dict[str, PurePath]:
@@ -151,13 +152,13 @@ def _below(argument: str, results: Path) -> Iterator[tuple[str, PurePath]]:
 
     folder = Path(argument)
     if argument.startswith(SAMPLE):
-        yield argument, PurePath(argument.removeprefix(SAMPLE))
+        yield argument, PurePath(argument.removeprefix(SAMPLE) or argument)
     elif not folder.is_dir():
         yield argument, PurePath(folder.name)
     else:
         suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in suffixes and results not in path.resolve().parents:
+            if path.suffix.lower() in suffixes and path.is_file() and results not in path.resolve().parents:
                 yield str(path), path.relative_to(folder)
 
 

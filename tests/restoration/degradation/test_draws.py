@@ -168,6 +168,14 @@ def test_other_numbers():
     assert all(batch.jpeg_after for batch in batches)
 
 
+@pytest.mark.parametrize("direction", ["up", "down", "keep"])
+def test_a_range_of_nothing_but_one_keeps_the_size(direction):
+    resize = {"up": 0.0, "down": 0.0, "keep": 0.0} | {direction: 1.0, "factor": [1.0, 1.0]}
+    assert {batch.first.factor for batch in batches_of(Degradation.model_validate({"first": {"resize": resize}}))} == {
+        1
+    }
+
+
 def test_a_seed_decides_and_more_images_change_nothing():
     draws = [
         draw(Degradation(), count, torch.Generator().manual_seed(seed)) for count, seed in ((5, 0), (2, 0), (5, 1))

@@ -109,6 +109,8 @@ def test_refusals():
         pool().exchange(*batch(0, 13))
     exchanging = pool()
     exchanging.exchange(*batch(0, 4))
+    with pytest.raises(InputError, match="prompts are 3: accepted is one for each of 4 images"):
+        exchanging.exchange(*batch(0, 4)[:2], ["a", "b", "c"])
     with pytest.raises(InputError, match="images are 5 x 6 pixels: accepted are those of the batches before, 2 x 3"):
         exchanging.exchange(*batch(0, 4, size=(5, 6)))
     with pytest.raises(InputError, match="pool_size is 3: accepted are sizes from 4 on"):

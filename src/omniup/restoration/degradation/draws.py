@@ -107,8 +107,8 @@ def _draw_stage(settings: FirstStage | SecondStage, random: Random) -> StageDraw
 
 def _draw_resize(settings: ResizeSettings, around: float, random: Random) -> Resize:
     low, high = settings.factor
-    directions = {(low, 1.0): settings.down, (1.0, high): settings.up, (1.0, 1.0): settings.keep}
-    (bounds,) = random.choices(list(directions), list(directions.values()))
+    directions = (low, 1.0), (1.0, high), (1.0, 1.0)
+    (bounds,) = random.choices(directions, (settings.down, settings.up, settings.keep))
     return Resize(around * random.uniform(*bounds), random.choice(settings.modes))
 
 

@@ -46,8 +46,11 @@ class PairPool:
             lq and target [B, 3, H, W] and their B prompts.
 
         Raises:
-            InputError: the batch is larger than the pool, or its images are of another size than those before.
+            InputError: the batch is larger than the pool, its images are of another size than those before, or there
+                are not as many prompts.
         """
+        if len(prompts) != len(lq):
+            raise InputError(f"prompts are {len(prompts)}: accepted is one for each of {len(lq)} images")
         batch = torch.stack([lq, target], dim=1).mul_(255).round_().byte()  # [B, 2, 3, H, W]
         if len(batch) > self.size:
             raise InputError(f"pool_size is {self.size}: accepted are sizes from that of a batch on, {len(batch)}")
@@ -62,10 +65,10 @@ class PairPool:
             return lq, target, list(prompts)
 
         # The published pool is shuffled as a whole and its first pairs leave: the same odds, for more copying.
-        places = torch.randperm(len(self), generator=self.generator)[: len(batch)]
-        leaving = self._pairs.index_select(0, places.to(batch.device)).to(lq).div_(255)  # [B, 2, 3, H, W]
+        places = torch.randperm(len(self), generator=self.generator)[: len(batch)].tolist()
+        leaving = torch.stack([self._pairs[place] for place in places]).to(lq).div_(255)  # [B, 2, 3, H, W]
         left = [self._prompts[place] for place in places]
-        for place, pair, prompt in zip(places.tolist(), batch, prompts, strict=True):
+        for place, pair, prompt in zip(places, batch, prompts, strict=True):
             self._pairs[place], self._prompts[place] = pair, prompt
         return leaving[:, 0], leaving[:, 1], left
 
