@@ -112,7 +112,7 @@ def test_no_pickle_is_executed(unet, tensors, tmp_path, monkeypatch):
         load_lora(unet, "lora.pth")
     assert not (tmp_path / "executed").exists()
     (tmp_path / "lora.pth").write_bytes(b"not weights")
-    with pytest.raises(InputError, match="^lora.pth: cannot be read"):
+    with pytest.raises(InputError, match=r"^lora\.pth: cannot be read"):
         load_lora(unet, "lora.pth")
     torch.save([1, 2], "lora.pth")
     with pytest.raises(InputError, match="holds a list, not only tensors"):

@@ -14,7 +14,7 @@ huggingface_hub = pytest.importorskip("huggingface_hub")
 pytest.importorskip("diffusers")
 
 from omniup import InputError, restoration  # noqa: E402
-from omniup.restoration import Recipe, load_networks  # noqa: E402
+from omniup.restoration import Recipe, load_networks, locate  # noqa: E402
 from omniup.restoration.lora import add_lora, lora_tensors  # noqa: E402
 
 BASE = "stabilityai/stable-diffusion-2-1-base"
@@ -45,10 +45,16 @@ def cache(monkeypatch, tmp_path):
     return tmp_path / "hub"
 
 
+def load(*arguments, **settings):
+    return load_networks(locate(*arguments, **settings))
+
+
 def refusal(*arguments, **settings):
     with pytest.raises(InputError) as refused:
-        load_networks(*arguments, **settings)
-    return str(refused.value)
+        load(*arguments, **settings)
+    said = str(refused.value)
+    assert "\n" not in said
+    return said
 
 
 def keep_in_cache(cache, repository, folder):
@@ -61,10 +67,9 @@ def keep_in_cache(cache, repository, folder):
 
 def test_the_tiny_model_is_the_same_every_time(enhancer):
     before = torch.get_rng_state()
-    again = load_networks("tiny")
+    again = load("tiny")
     assert torch.equal(torch.get_rng_state(), before)
-    assert again.are_random
-    assert again.weights == "random (seed 0)"
+    assert not again.files.have_weights
     for part in ("unet", "vae", "text_encoder"):
         ours, theirs = getattr(again, part).state_dict(), getattr(enhancer.networks, part).state_dict()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -79,8 +84,8 @@ def test_every_byte_has_a_token(enhancer):
 
 
 def test_a_folder_is_read(saved, enhancer):
-    networks = load_networks(saved)
-    assert not networks.are_random
+    networks = load(saved)
+    assert networks.files.have_weights
     assert networks.recipe == Recipe(patch=128, lora_rank=None)
     weight, expected = networks.unet.conv_in.weight, enhancer.networks.unet.conv_in.weight
     assert torch.equal(weight, expected)
@@ -89,16 +94,16 @@ def test_a_folder_is_read(saved, enhancer):
 @pytest.mark.parametrize("name", ["HYPIR_sd2.pth", "HYPIR_sd2.safetensors"])
 def test_the_adapter_in_a_folder_is_merged(folder, enhancer, name):
     (folder / "hypir.json").write_text('{"patch": 128, "lora_rank": 4}')
-    unet = load_networks("tiny").unet
+    unet = load("tiny").unet
     add_lora(unet, 4)
     tensors = {name: torch.full_like(tensor, 0.1) for name, tensor in lora_tensors(unet).items()}
     (torch.save if name.endswith(".pth") else save_file)(tensors, folder / name)
-    merged = load_networks(folder)
-    assert name in merged.weights
+    merged = load(folder)
+    assert merged.files.lora == folder / name
     before, after = enhancer.networks.unet.conv_out.weight, merged.unet.conv_out.weight
     torch.testing.assert_close(after, before + 4 * 0.1 * 0.1)
     of_our_own = (folder / name).rename(folder.parent / f"own_{name}")
-    assert torch.equal(load_networks(folder, weights=of_our_own).unet.conv_out.weight, after)
+    assert torch.equal(load(folder, weights=of_our_own).unet.conv_out.weight, after)
 
 
 def test_missing_files_are_named(folder):
@@ -122,7 +127,6 @@ def test_partial_and_wrong_weights_are_named(folder):
             assert str(folder / part) in said
             assert problem in said
             assert lost in said
-            assert "\n" not in said
         path.write_bytes(path.read_bytes()[:5000])
         assert "cannot be read as" in refusal(folder)
         save_file(whole, path, {"format": "pt"})
@@ -148,9 +152,9 @@ def test_networks_that_do_not_fit_together(folder):
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(settings | {"num_train_timesteps": 100}))
     assert "a timestep beyond the scheduler's 100" in refusal(folder)
     shutil.rmtree(folder / "text_encoder")
-    other = load_networks("tiny").text_encoder.config
+    other = load("tiny").text_encoder.config
     other.hidden_size = 16
-    type(load_networks("tiny").text_encoder)(other).save_pretrained(folder / "text_encoder")
+    type(load("tiny").text_encoder)(other).save_pretrained(folder / "text_encoder")
     assert "the U-Net's width of texts, and the text encoder's, are 32 and 16" in refusal(folder)
 
 
@@ -161,6 +165,13 @@ def test_networks_that_do_not_fit_together(folder):
 def test_recipes(folder, content, problem):
     (folder / "hypir.json").write_text(content)
     assert f"{folder / 'hypir.json'}: {problem}" in refusal(folder)
+
+
+def test_a_fingerprint_changes_with_the_files(folder):
+    before = locate(folder).fingerprint()
+    assert locate(folder).fingerprint() == before
+    (folder / "hypir.json").write_text('{"patch": 64, "lora_rank": null}')
+    assert locate(folder).fingerprint() != before
 
 
 def test_a_whole_u_net_takes_no_adapter(saved):
@@ -177,7 +188,7 @@ def test_what_is_not_there_is_named_with_repository_file_and_folder(cache):
 
 def test_networks_in_the_cache_and_no_adapter(cache, folder):
     keep_in_cache(cache, BASE, folder)
-    assert load_networks().weights == BASE
+    assert load().files.name == BASE
     (cache / "models--stabilityai--stable-diffusion-2-1-base/snapshots/commit/hypir.json").unlink()
     said = refusal()
     assert said.startswith(f"HYPIR_sd2.pth of lxq007/HYPIR is not in {cache}, and HF_HUB_OFFLINE")
@@ -194,4 +205,3 @@ def test_a_hub_that_cannot_be_reached_is_given_up_within_seconds(cache, monkeypa
     said = refusal()
     assert time.monotonic() - began < 8
     assert f"{address} does not give it" in said
-    assert "\n" not in said

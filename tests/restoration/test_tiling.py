@@ -17,9 +17,9 @@ def _literal(function, image, size, stride, scale):
     weighed = torch.zeros_like(shown[0, 0])
     for top, bottom, left, right in tile_windows(height, width, size=size, stride=stride).tolist():
         made = function(image[:, :, top:bottom, left:right])
-        place = slice(top * scale, bottom * scale), slice(left * scale, right * scale)
+        place = ..., slice(top * scale, bottom * scale), slice(left * scale, right * scale)
         weights = gaussian_weights(*made.shape[2:])
-        shown[:, :, *place] += made.double() * weights
+        shown[place] += made.double() * weights
         weighed[place] += weights
     return shown / weighed
 
@@ -87,7 +87,7 @@ def test_where_the_receptive_field_allows_tiles_change_nothing():
 
 
 def test_no_seam_where_tiles_disagree():
-    """As tiles of a network do whose norms see a whole tile: one comes out brighter than its neighbour, by 51 of 255."""
+    """As tiles of a network do whose norms see a whole tile: one is brighter than the next, by 51 of 255."""
     offsets = itertools.cycle([0.1, -0.1])
     made = tiled(lambda tile: tile + next(offsets), size=512, stride=384, batch=1)(torch.full((1, 1, 1, 1280), 0.5))
     steps = made.diff(dim=3).abs().flatten()  # [W - 1]
@@ -106,7 +106,7 @@ def test_smaller_results():
     image = torch.rand(1, 3, 48, 80)
     made = tiled(lambda tiles: F.avg_pool2d(tiles, 8), size=32, stride=16, scale=1 / 8)(image)
     torch.testing.assert_close(made, F.avg_pool2d(image, 8))
-    with pytest.raises(InputError, match="scale: at 1/8 the tiles .* do not come to whole pixels"):
+    with pytest.raises(InputError, match=r"scale: at 1/8 the tiles .* do not come to whole pixels"):
         tiled(lambda tiles: F.avg_pool2d(tiles, 8), size=32, stride=16, scale=1 / 8)(torch.rand(1, 3, 50, 80))
 
 

@@ -19,6 +19,7 @@ from omniup.cli import about, kernels
 from omniup.cli.degrade import degrade
 from omniup.cli.errors import guarded
 from omniup.cli.reconstruct import reconstruct
+from omniup.cli.restore import restore
 from omniup.cli.serve import serve
 from omniup.cli.upsample import upsample
 
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 for command in (
-    *(upsample, kernels.fit, kernels.render, reconstruct, degrade, serve),
+    *(upsample, kernels.fit, kernels.render, reconstruct, degrade, restore, serve),
     *(about.methods, about.encoders, about.info),
 ):
     app.command()(command)

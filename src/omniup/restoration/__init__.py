@@ -10,16 +10,19 @@ from omniup.restoration.colour import (
     wavelet_reconstruction,
 )
 from omniup.restoration.enhancer import Enhancer
-from omniup.restoration.networks import Networks, Recipe, load_networks
+from omniup.restoration.model_files import ModelFiles, Recipe, locate
+from omniup.restoration.networks import Networks, load_networks
 from omniup.restoration.tiling import gaussian_weights, tile_windows, tiled
 
 __all__ = [
     "Enhancer",
+    "ModelFiles",
     "Networks",
     "Recipe",
     "adaptive_instance_normalisation",
     "gaussian_weights",
     "load_networks",
+    "locate",
     "tile_windows",
     "tiled",
     "wavelet_decomposition",

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,18 +24,17 @@ from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.restoration.colour import COLOURS
-from omniup.restoration.networks import PUBLISHED, Networks, load_networks
+from omniup.restoration.model_files import PUBLISHED, locate
+from omniup.restoration.networks import Networks, load_networks
 from omniup.restoration.plan import Plan, free_memory, plan_tiles
 from omniup.restoration.tiling import tiled
 from omniup.upsamplers import parse_memory
-
-Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
-"""The numbers to compute with: `auto` is bf16 on GPUs that have it, fp16 on other GPUs, and fp32 on CPUs."""
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Is told how many tiles are done, and of how many; may raise to stop the work."""
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""The numbers that networks can compute with; `auto` is bf16 on GPUs that have it, fp16 on others, fp32 on CPUs."""
 
 MAX_PIXELS = 2**28
 """The largest result that is made, in pixels."""
@@ -47,13 +46,28 @@ _MAPS = 5
 """How many maps of the VAE's widest layer at full resolution there are at a time: see `_bytes_per_cell`."""
 
 
+def choose_precision(precision: str, device: torch.device) -> str:
+    """Settle what `auto` means on a device: `fp32`, `bf16` or `fp16`.
+
+    Raises:
+        InputError: there is no such precision.
+    """
+    if precision == "auto":
+        if device.type == "cuda":
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return "fp16" if device.type == "mps" else "fp32"
+    if precision not in PRECISIONS:
+        raise InputError(f"precision: is {precision!r}; accepted: auto, {', '.join(PRECISIONS)}")
+    return precision
+
+
 class Enhancer:
     """Restores pictures with one set of networks.
 
     Args:
         networks: what to restore with. They are taken over, moved and converted.
         device: where to compute.
-        precision: the numbers to compute with. What is not a network's is computed in float32.
+        precision: one of `PRECISIONS`, or `auto`. What is not a network's is computed in float32.
 
     Raises:
         InputError: there is no such precision.
@@ -66,11 +80,9 @@ class Enhancer:
         torch.Size([1, 3, 60, 80])
     """
 
-    def __init__(
-        self, networks: Networks, *, device: torch.device | str = "cpu", precision: Precision = "auto"
-    ) -> None:
+    def __init__(self, networks: Networks, *, device: torch.device | str = "cpu", precision: str = "auto") -> None:
         self.device = torch.device(device)
-        self.precision = _precision(precision, self.device)
+        self.precision = choose_precision(precision, self.device)
         self.networks = networks
         networks.to(self.device, PRECISIONS[self.precision])
         self._texts: dict[str, Tensor] = {}
@@ -83,7 +95,7 @@ class Enhancer:
         weights: str | Path | None = None,
         offline: bool = False,
         device: torch.device | str = "cpu",
-        precision: Precision = "auto",
+        precision: str = "auto",
     ) -> Enhancer:
         """Load a model's networks and make an enhancer of them.
 
@@ -93,13 +105,13 @@ class Enhancer:
                 `tiny`.
             offline: take files that are on this machine only, as the environment variable HF_HUB_OFFLINE does.
             device: where to compute.
-            precision: the numbers to compute with.
+            precision: one of `PRECISIONS`, or `auto`.
 
         Raises:
             InputError: files are missing, damaged or do not fit; says which, and how they are to be had.
             MissingPackageError: diffusers, transformers or peft is not installed.
         """
-        return cls(load_networks(model, weights=weights, offline=offline), device=device, precision=precision)
+        return cls(load_networks(locate(model, weights=weights, offline=offline)), device=device, precision=precision)
 
     @torch.no_grad()
     def __call__(
@@ -156,6 +168,15 @@ class Enhancer:
         restored = restore(cells)[:, :, : worked_on.shape[2], : worked_on.shape[3]]  # [B, 3, H″, W″] in -1..1
         restored = _resize((restored + 1) / 2, size)  # [B, 3, H', W'] in 0..1
         return COLOURS[colour](restored, enlarged).clamp(0, 1)
+
+    def check(self, *, tile: int | None = None, memory: int | str | None = None) -> None:
+        """Refuse what no picture can be restored with, before the first.
+
+        Raises:
+            InputError: the tile is too small, or the memory does not suffice for the smallest one.
+        """
+        side = self.networks.recipe.patch // self.networks.cell
+        self.plan(side, side, tile=tile, memory=memory)
 
     def plan(
         self, height: int, width: int, *, tile: int | None = None, memory: int | str | None = None, pictures: int = 1
@@ -256,16 +277,6 @@ class Enhancer:
         widths = self.networks.vae.config.block_out_channels
         itemsize = PRECISIONS[self.precision].itemsize
         return widths[min(1, len(widths) - 1)] * _MAPS * itemsize * self.networks.cell**2
-
-
-def _precision(precision: str, device: torch.device) -> str:
-    if precision == "auto":
-        if device.type == "cuda":
-            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-        return "fp16" if device.type == "mps" else "fp32"
-    if precision not in PRECISIONS:
-        raise InputError(f"precision: is {precision!r}; accepted: auto, {', '.join(PRECISIONS)}")
-    return precision
 
 
 def _check_image(image: Tensor) -> None:
