@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from omniup import InputError
 from omniup.restoration import Enhancer, tile_windows, wavelet_reconstruction
+from support.scratch import peak_bytes
 
 
 def _literal(enhancer, image, *, prompt="", seed=0):
@@ -156,3 +157,20 @@ def test_refused_pictures(enhancer):
     }.items():
         with pytest.raises(InputError, match=problem):
             enhancer(image)
+
+
+def test_tiles_keep_to_the_memory(enhancer):
+    """Which is reckoned by the decoder's last block; this is what tensors really take while a batch is computed."""
+    networks = enhancer.networks
+    weights = [
+        tensor
+        for network in (networks.unet, networks.vae, networks.text_encoder)
+        for tensor in (*network.parameters(), *network.buffers())
+    ]
+    text = enhancer._text("")
+    for batch, height, width in ((1, 64, 64), (3, 32, 40)):
+        cells = torch.randn(batch, 3 * networks.cell**2 + networks.latent_channels, height, width)
+        with torch.no_grad():
+            taken = peak_bytes(lambda cells=cells: enhancer._restore(cells, text), cells, text, *weights)
+        reckoned = enhancer._bytes_per_cell() * batch * height * width
+        assert 0.5 * reckoned < taken < reckoned

@@ -69,7 +69,7 @@ def restore(
     caption_model: Annotated[
         str, typer.Option(metavar="NAME", help="Which model of that endpoint.", rich_help_panel=_PROMPT)
     ] = "gpt-4o-mini",
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the noise in the latents.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Of the noise in the latents.")] = 0,
     colour: Annotated[
         str,
         typer.Option(

@@ -112,8 +112,10 @@ def _new(kind: Any, folder: Path) -> Any:
 
 def _read(kind: Any, folder: Path) -> Any:
     """Read a network of a folder, all of it and nothing else."""
-    # transformers says what does not fit in its report only if it may ignore it; diffusers, which may not, raises
-    settings = {} if hasattr(kind, "load_config") else {"ignore_mismatched_sizes": True}
+    settings: dict[str, Any] = {}
+    if not hasattr(kind, "load_config"):  # transformers'
+        settings["ignore_mismatched_sizes"] = True  # so as to report them here; diffusers raises and names them
+        settings["attn_implementation"] = "sdpa"  # whatever the folder says, which may name a repository with code
     try:
         network, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True, **settings)
     except Exception as error:  # damaged files raise OSError, ValueError, UnpicklingError, RuntimeError …

@@ -116,8 +116,9 @@ def tiled(
         count, _, height, width = image.shape
         rows, columns = _grid(height, width, size=size, stride=stride)
         made_rows, made_columns = _scaled(rows, factor), _scaled(columns, factor)
-        down = _shares(made_rows, _gaussian_down).to(image.device)  # [R, h']
-        across = _shares(made_columns, _gaussian_across).to(image.device)  # [K, w']
+        exact = torch.promote_types(image.dtype, torch.float32)  # shares are small numbers, and many of them are summed
+        down = _shares(made_rows, _gaussian_down).to(exact).to(image.device)  # [R, h']
+        across = _shares(made_columns, _gaussian_across).to(exact).to(image.device)  # [K, w']
         places = list(itertools.product(range(len(rows)), range(len(columns))))
         result: Tensor | None = None
         for first in range(0, len(places), batch):
@@ -125,12 +126,11 @@ def tiled(
             tiles = torch.cat([image[:, :, slice(*rows[r]), slice(*columns[c])] for r, c in some])  # [n·B, C, h, w]
             made = function(tiles)  # [n·B, C', h', w']
             _check_made(made, tiles, expected=(down.shape[1], across.shape[1]), scale=scale)
-            if result is None:  # in float32 at least: shares are small numbers, and many of them are summed
-                exact = torch.promote_types(made.dtype, torch.float32)
+            if result is None:
                 sides = made_rows[-1][1], made_columns[-1][1]
                 result = made.new_zeros((count, made.shape[1], *sides), dtype=exact)
             for (r, c), tile in zip(some, made.unflatten(0, (len(some), count)), strict=True):  # [B, C', h', w']
-                share = (down[r, :, None] * across[c]).to(result.dtype)  # [h', w']
+                share = down[r, :, None] * across[c]  # [h', w']
                 result[:, :, slice(*made_rows[r]), slice(*made_columns[c])] += tile * share
             if progress is not None:
                 progress(first + len(some), len(places))
