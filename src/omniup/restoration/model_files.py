@@ -27,6 +27,7 @@ RECIPE = "hypir.json"
 _LORA_REPOSITORY = "lxq007/HYPIR"
 _LORA_FILES = ("HYPIR_sd2.safetensors", "HYPIR_sd2.pth")
 
+_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _WEIGHTS = {
     "unet": ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"),
     "vae": ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"),
@@ -80,13 +81,15 @@ class ModelFiles:
 
     def fingerprint(self) -> str:
         """A text that changes with the files: small ones by their content, large ones by size and time."""
+        found = [self.folder / RECIPE, *(path for part in _PARTS for path in sorted((self.folder / part).glob("*")))]
+        if self.lora is not None:
+            found.append(self.lora)
         digest = hashlib.sha256()
-        for path in sorted(self.folder.rglob("*")) + ([self.lora] if self.lora else []):
-            if path.is_file():
-                status = path.stat()
-                is_small = status.st_size < 2**20
-                known = path.read_bytes() if is_small else f"{status.st_size} {status.st_mtime_ns}".encode()
-                digest.update(path.name.encode() + known)
+        for path in filter(Path.is_file, found):
+            status = path.stat()
+            is_small = status.st_size < 2**20
+            known = path.read_bytes() if is_small else f"{status.st_size} {status.st_mtime_ns}".encode()
+            digest.update(f"{path.parent.name}/{path.name}".encode() + known)
         return digest.hexdigest()
 
 
