@@ -254,8 +254,10 @@ class Enhancer:
     def _text(self, prompt: str) -> Tensor:
         """What the U-Net is told of a prompt: [1, T, D]; the last one is kept, as many pictures share it."""
         if prompt not in self._texts:
-            tokens = self.networks.tokenizer(prompt, padding="max_length", truncation=True, return_tensors="pt")
-            encoded = self.networks.text_encoder(tokens.input_ids.to(self.device))[0]
+            tokenizer, encoder = self.networks.tokenizer, self.networks.text_encoder
+            length = encoder.config.max_position_embeddings
+            tokens = tokenizer(prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+            encoded = encoder(tokens.input_ids.to(self.device))[0]
             self._texts = {prompt: encoded}
         return self._texts[prompt]
 

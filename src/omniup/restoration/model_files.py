@@ -38,6 +38,7 @@ _FILES = (
     *(f"{part}/{names[0]}" for part, names in _WEIGHTS.items()),
     "tokenizer/vocab.json",
     "tokenizer/merges.txt",
+    "tokenizer/tokenizer_config.json",
     "scheduler/scheduler_config.json",
 )
 _EXTRA = ("tokenizer/*.json", RECIPE, *_LORA_FILES)
