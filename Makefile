@@ -18,7 +18,7 @@ setup: .venv/ready
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	@$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
-		--constraint constraints.txt --build-constraint constraints.txt --editable ".[features,onnx,train,web,dev]"
+		--constraint constraints.txt --build-constraint constraints.txt --editable ".[all,dev]"
 	@touch $@
 
 run: setup

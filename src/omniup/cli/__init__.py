@@ -16,8 +16,10 @@ import typer
 
 from omniup import __version__
 from omniup.cli import about, kernels, train
+from omniup.cli.degrade import degrade
 from omniup.cli.errors import guarded
 from omniup.cli.reconstruct import reconstruct
+from omniup.cli.restore import restore
 from omniup.cli.serve import serve
 from omniup.cli.upsample import upsample
 
@@ -26,7 +28,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
-for command in (upsample, kernels.fit, kernels.render, reconstruct, serve, about.methods, about.encoders, about.info):
+for command in (
+    *(upsample, kernels.fit, kernels.render, reconstruct, degrade, restore, serve),
+    *(about.methods, about.encoders, about.info),
+):
     app.command()(command)
 app.add_typer(train.app, name="train")
 

@@ -1,0 +1,137 @@
+"""Many pictures in one run: failures do not stop it, what is done is left alone, and an interrupt loses nothing.
+
+What cannot be written is another matter: the next result could not be written either, so it ends the run.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from omniup.cli.inputs import SAMPLE, read_guidance
+from omniup.cli.report import Report
+from omniup.errors import InputError, is_out_of_memory
+from omniup.restoration.results import digest, is_done, write_result
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from omniup.restoration.prompts import Prompts
+
+logger = logging.getLogger(__name__)
+
+
+class Batch:
+    """Pictures to restore.
+
+    Args:
+        pictures: their places in their folder, by what they are called by.
+        targets: where their results go, likewise.
+        prompts: what is said about them.
+        settings: with which everything is restored; kept in each result.
+        report: is told how far it has come.
+
+    Attributes:
+        restored: the results written.
+        failures: what was wrong with pictures, by what they are called by.
+        todo: what is to be restored still, with the settings to be kept in the result.
+    """
+
+    def __init__(
+        self,
+        pictures: Mapping[str, PurePath],
+        targets: Mapping[str, Path],
+        prompts: Prompts,
+        settings: Mapping[str, Any],
+        report: Report,
+    ) -> None:
+        self._pictures, self._targets, self._prompts, self._report = pictures, targets, prompts, report
+        self.restored: list[str] = []
+        self.failures: dict[str, str] = {}
+        self.todo: dict[str, dict[str, Any]] = {}
+        for source, place in pictures.items():
+            with self._noting(source):
+                wanted = {**settings, "source": _identity(source), "prompt": prompts.record(place)}
+                if not is_done(targets[source], wanted):
+                    self.todo[source] = wanted
+        self.skipped = len(pictures) - len(self.todo) - len(self.failures)
+
+    def run(self, enhance: Callable[..., Tensor]) -> None:
+        """Restore what is to be done.
+
+        Args:
+            enhance: takes a picture, `prompt=` and `progress=`.
+
+        Raises:
+            InputError: a result cannot be written.
+        """
+        with _progress(self._report, len(self.todo)) as tell:
+            for count, (source, wanted) in enumerate(self.todo.items()):
+                made = None
+                with self._noting(source):
+                    image = read_guidance(source)
+                    text = self._prompts.text(self._pictures[source], image)
+                    made = enhance(image, prompt=text, progress=partial(tell, count, source))
+                if made is not None:
+                    write_result(self._targets[source], made, wanted)
+                    self.restored.append(str(self._targets[source]))
+
+    @contextmanager
+    def told_at_the_end(self) -> Iterator[None]:
+        """List what has failed, however the end comes, and say that an interrupt loses nothing.
+
+        Raises:
+            InputError: anything has failed.
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._report.note(
+                f"{len(self.restored)} restored before the interrupt; the same command goes on from there"
+            )
+            raise
+        finally:
+            for said in self.failures.values():
+                print(said, file=sys.stderr)
+        if self.failures:
+            counts = f"{len(self.failures)} of {len(self._pictures)}"
+            raise InputError(f"{counts} pictures could not be restored: those above")
+
+    @contextmanager
+    def _noting(self, source: str) -> Iterator[None]:
+        try:
+            yield
+        except InputError as error:
+            said = str(error)
+            self.failures[source] = said if said.startswith(source) else f"{source}: {said}"
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self.failures[source] = f"{source}: out of memory: a smaller --memory or --tile needs less"
+
+
+def _identity(source: str) -> str:
+    """What tells a picture from another that had the same name."""
+    return source if source.startswith(SAMPLE) else digest(source)
+
+
+@contextmanager
+def _progress(report: Report, total: int) -> Iterator[Callable[[int, str, int, int], None]]:
+    """Show how far the pictures have come, in parts of pictures, and how long the rest will take."""
+    from tqdm import tqdm
+
+    silent = report.quiet or report.verbose or not sys.stderr.isatty()
+    bar_format = "{desc} {percentage:3.0f}%|{bar}| {n:.1f} of {total} [{elapsed}, {remaining} left]"
+    with tqdm(desc="restore", total=total, leave=False, disable=silent, bar_format=bar_format) as bar:
+
+        def tell(count: int, source: str, tiles: int, of: int) -> None:
+            logger.info("%s: tile %d of %d", source, tiles, of)
+            bar.n = count + tiles / of
+            bar.refresh()
+
+        yield tell

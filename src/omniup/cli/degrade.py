@@ -1,0 +1,229 @@
+"""`omniup degrade`: pairs of sharp and degraded pictures, to train restorers on and to measure them with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from omniup.cli import options
+from omniup.cli.outputs import output_folder
+from omniup.cli.report import Report
+from omniup.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from omniup.restoration.degradation import Degradation, Draws, Pair
+    from omniup.visualize import Panel
+
+PAIRS_SHOWN = 8
+CROP = 256
+"""How many pairs the contact sheet shows, and how much of each, in pixels."""
+
+
+def degrade(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN...",
+            show_default=False,
+            help="Pictures, folders of pictures with what is below them, or one of the photographs that come along, "
+            "such as sample:coffee.",
+        ),
+    ],
+    output: Annotated[
+        str, typer.Argument(metavar="OUT", show_default=False, help="The folder for pairs, contact sheet and record.")
+    ],
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Decides, with a picture's name, what happens to it.")
+    ] = 0,
+    config: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.yaml", help="Other numbers than the published ones; see examples/degradation.yaml."),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Longest side, in pixels, that larger pictures are brought down to first."
+        ),
+    ] = None,
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Degrade pictures as HYPIR's training does: two rounds of blur, resize, noise and JPEG.
+
+    Writes the sharp pictures to OUT/gt and the degraded ones to OUT/lq, in folders like those they come from.
+
+    Adds sheet.png with some of them, record.jsonl with what happened to each, and degradation.yaml with the numbers.
+
+    A picture comes out the same whatever else is in its folder.
+
+    For example: omniup degrade photos pairs --seed 1
+    """
+    report = Report(as_json, quiet, verbose)
+
+    from tqdm import tqdm
+
+    from omniup.files import write_image
+    from omniup.restoration.degradation import Degradation
+    from omniup.restoration.degradation import degrade as compute
+    from omniup.visualize import sheet
+
+    where = options.pick_device(device)
+    settings = Degradation.read(config) if config else Degradation()
+    pictures = find_pictures(inputs, results=output)
+    silent = quiet or verbose or not sys.stderr.isatty()
+    records: list[dict[str, Any]] = []
+    panels: list[Panel] = []
+    failures: dict[str, str] = {}
+    with output_folder(output) as folder:
+        try:
+            with report.stage("degrade"):
+                for source, name in tqdm(pictures.items(), desc="degrade", leave=False, disable=silent):
+                    try:
+                        image = _read(source, size).to(where)
+                    except InputError as error:
+                        failures[source] = str(error)
+                        continue
+                    pair = compute(image, settings, _generator(seed, name))
+                    _write(folder, name, pair)
+                    (draws,) = pair.draws.record()
+                    records.append({"picture": source, "name": str(name), "size": list(image.shape[2:])} | draws)
+                    if len(records) <= PAIRS_SHOWN:
+                        panels += _contact(name, pair)
+        finally:  # an interrupt, too, leaves the record of what has been written
+            if records:
+                _write_record(folder, settings, records)
+        if panels:
+            write_image(folder / "sheet.png", sheet(panels, title=f"{output}: seed {seed}"))
+
+        report.note(f"{output}: {len(records)} of {len(pictures)} pictures ({report.times})")
+        facts = {"output": output, "seed": seed, "pairs": len(records), "failures": failures, "device": where.type}
+        report.result(facts | {"seconds": report.seconds})
+        if failures:
+            print(*failures.values(), sep="\n", file=sys.stderr)
+            raise InputError(f"{len(failures)} of {len(pictures)} pictures could not be read: those above")
+
+
+def find_pictures(inputs: Sequence[str], *, results: str) -> dict[str, PurePath]:
+    """Find the pictures that arguments mean.
+
+    Args:
+        inputs: pictures, folders, samples.
+        results: the folder for results; should it be in one of the inputs, nothing is taken from there.
+
+    Returns:
+        For each picture, as `inputs.read_guidance` takes it, the name of its results: its path below the folder that
+        was given, ending in .png.
+
+    Raises:
+        InputError: there are no pictures, or two would get the same name.
+    """
+    from omniup.files.images import ACCEPTED
+    from omniup.files.refusals import printable
+
+    found: dict[str, PurePath] = {}
+    owners: dict[PurePath, str] = {}
+    for argument in inputs:
+        for source, path in _below(argument, Path(results).resolve()):
+            name = found[source] = path.with_suffix(".png")
+            if (owner := owners.setdefault(name, source)) != source:
+                raise InputError(f"{printable(source)} and {printable(owner)} would both become {name}")
+    if not found:
+        raise InputError(f"{printable(', '.join(inputs))}: there are no pictures; accepted are {ACCEPTED}")
+    return found
+
+
+def _below(argument: str, results: Path) -> Iterator[tuple[str, PurePath]]:
+    """Give a picture and its file name, or the pictures below a folder and their paths from there."""
+    from PIL import Image
+
+    from omniup.cli.inputs import SAMPLE
+    from omniup.files.images import FORMATS
+
+    folder = Path(argument)
+    if argument.startswith(SAMPLE):
+        yield argument, PurePath(argument.removeprefix(SAMPLE) or argument)
+    elif not folder.is_dir():
+        yield argument, PurePath(folder.name)
+    else:
+        suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() in suffixes and path.is_file() and results not in path.resolve().parents:
+                yield str(path), path.relative_to(folder)
+
+
+def _read(source: str, longest: int | None) -> Tensor:
+    """Read a picture, [1, 3, H, W], and bring it down where a side is longer than wanted."""
+    from torch.nn import functional as F
+
+    from omniup.cli.inputs import read_guidance
+
+    image = read_guidance(source)
+    height, width = image.shape[2:]
+    if longest is None or max(height, width) <= longest:
+        return image
+    size = [max(1, round(side * longest / max(height, width))) for side in (height, width)]
+    return F.interpolate(image, size, mode="bilinear", antialias=True).clamp(0, 1)  # rounding may pass white
+
+
+def _generator(seed: int, name: PurePath) -> torch.Generator:
+    """What a picture's draws come from: its own, so that they do not depend on which others there are."""
+    import torch
+
+    digest = hashlib.sha256(f"{seed} {name.as_posix()}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
+
+
+def _write(folder: Path, name: PurePath, pair: Pair) -> None:
+    from omniup.files import write_image
+    from omniup.files.refusals import Subject, printable
+    from omniup.visualize import to_picture
+
+    for kind, image in {"gt": pair.target, "lq": pair.lq}.items():
+        path = folder / kind / name
+        with Subject(printable(path.parent), "a folder that can be made").attempt("written"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, to_picture(image))
+
+
+def _write_record(folder: Path, settings: Degradation, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write the numbers, as `--config` takes them, and a line of JSON a picture."""
+    import yaml
+
+    from omniup.files import atomic_write
+
+    numbers = yaml.safe_dump(settings.model_dump(mode="json"), default_flow_style=None, sort_keys=False)
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    for name, text in {"degradation.yaml": numbers, "record.jsonl": lines}.items():
+        with atomic_write(folder / name) as file:
+            file.write(text.encode())
+
+
+def _contact(name: PurePath, pair: Pair) -> list[Panel]:
+    """Show the middle of a pair, at full size: smaller, it would hide what was done to it."""
+    from omniup.visualize import Panel
+
+    height, width = pair.lq.shape[2:]
+    side = min(CROP, height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    target, lq = (image[:, :, top : top + side, left : left + side] for image in (pair.target, pair.lq))
+    return [Panel(str(name.with_suffix("")), target), Panel(_in_words(pair.draws), lq)]
+
+
+def _in_words(draws: Draws) -> str:
+    """Say in short what happened to the one image of a batch."""
+    batch, (image,) = draws.batch, draws.images
+    return ", then ".join(
+        f"x {resize.factor:.2f}, {stage.noise.kind} {stage.noise.strength:.1f}, JPEG {stage.quality}"
+        for resize, stage in ((batch.first, image.first), (batch.second, image.second))
+    )

@@ -1,0 +1,206 @@
+"""`omniup restore`: degraded pictures in, restored ones out, whole folders at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from omniup.cli import options
+from omniup.cli.degrade import find_pictures
+from omniup.cli.outputs import output_folder
+from omniup.cli.report import Report
+from omniup.errors import InputError
+
+if TYPE_CHECKING:
+    from omniup.restoration.prompts import Prompts
+
+_PROMPT = "What is said about pictures"
+_MODEL = "What restores"
+_TILES = "How to compute"
+
+
+def restore(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN...",
+            show_default=False,
+            help="Pictures, folders of pictures with what is below them, or one of the photographs that come along, "
+            "such as sample:coffee.",
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="The folder for results, as PNG; or, for one picture, a .png file."
+        ),
+    ],
+    scale: Annotated[
+        float | None, typer.Option(min=0.1, metavar="N", help="How much larger the results are; by default 4.")
+    ] = None,
+    longest_side: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Instead of --scale: of the results, in pixels.")
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="What all pictures show; by default nothing is said.", rich_help_panel=_PROMPT
+        ),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="A folder like that of the pictures, with a .txt for each.", rich_help_panel=_PROMPT
+        ),
+    ] = None,
+    caption: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Ask a model for a caption of each picture: a chat endpoint in OpenAI's style, such as "
+            "http://localhost:8000/v1. Its key is read from the environment variable OMNIUP_CAPTION_KEY.",
+            rich_help_panel=_PROMPT,
+        ),
+    ] = None,
+    caption_model: Annotated[
+        str, typer.Option(metavar="NAME", help="Which model of that endpoint.", rich_help_panel=_PROMPT)
+    ] = "gpt-4o-mini",
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Of the noise in the latents.")] = 0,
+    colour: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Where the results' colours come from: wavelet or adain, the picture; none, the model."
+        ),
+    ] = "wavelet",
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="REPOSITORY|DIR|tiny",
+            help="The networks: of the Hugging Face hub; a folder in diffusers' layout; or the tiny ones that come "
+            "along, which have not learnt anything.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = "stabilityai/stable-diffusion-2-1-base",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="The U-Net's LoRA; by default HYPIR_sd2.safetensors or .pth in the folder, or of lxq007/HYPIR.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Never look for networks on the network.", rich_help_panel=_MODEL)
+    ] = False,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Longest side of a tile, in pixels; by default what the memory allows.",
+            rich_help_panel=_TILES,
+        ),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AMOUNT",
+            help="What tiles may take beyond the networks, such as 4GB; by default half of what is free.",
+            rich_help_panel=_TILES,
+        ),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, fp32, bf16 or fp16.", rich_help_panel=_TILES)
+    ] = "auto",
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Restore pictures that are small, old or compressed, with HYPIR: it draws what may have been there.
+
+    Folders of results are like those of the pictures. What is done already, with the same settings, is left as it is.
+
+    For example: omniup restore holiday -o restored --scale 2 --prompt "a photograph"
+    """
+    report = Report(as_json, quiet, verbose)
+    if scale is not None and longest_side is not None:
+        raise InputError("--scale and --longest-side exclude each other")
+
+    from omniup.cli.batch import Batch
+    from omniup.restoration import Enhancer, load_networks, locate
+    from omniup.restoration.colour import COLOURS
+    from omniup.restoration.enhancer import choose_precision
+
+    where = options.pick_device(device)
+    precision = choose_precision(precision, where)
+    if colour not in COLOURS:
+        raise InputError(f"--colour is {colour!r}: accepted are {', '.join(COLOURS)}")
+    said = _prompts(prompt, prompts, caption, caption_model)
+    pictures = find_pictures(inputs, results=output)
+    folder, targets = _targets(pictures, output)
+    files = locate(model, weights=weights, offline=offline)
+    size: dict[str, Any] = {"scale": scale or 4} if longest_side is None else {"longest_side": longest_side}
+    settings = size | {"seed": seed, "colour": colour, "tile": tile, "memory": memory}
+    kept = settings | {"precision": precision, "model": model, "files": files.fingerprint()}
+    batch = Batch(pictures, targets, said, kept, report)
+    with output_folder(str(folder)), batch.told_at_the_end():
+        if batch.todo:
+            with report.stage("load"):
+                enhancer = Enhancer(load_networks(files), device=where, precision=precision)
+                enhancer.check(tile=tile, memory=memory)
+            if not files.have_weights:
+                report.note(f"{model} has random weights, since nobody has trained it: what it draws means nothing")
+            with report.stage("restore"):
+                batch.run(partial(enhancer, **settings))
+        done = f", {batch.skipped} done already" if batch.skipped else ""
+        times = f" ({report.times})" if batch.todo else ""
+        report.note(f"{output}: {len(batch.restored)} restored{done}{times}")
+        facts = {
+            "output": output,
+            "restored": batch.restored,
+            "skipped": batch.skipped,
+            "failures": batch.failures,
+            "random": not files.have_weights,
+            "device": where.type,
+            "seconds": report.seconds,
+        }
+        report.result(facts | kept)
+
+
+def _prompts(prompt: str | None, prompts: str | None, caption: str | None, caption_model: str) -> Prompts:
+    """Choose where prompts come from."""
+    from omniup.restoration.captions import Captioner
+    from omniup.restoration.prompts import Captions, MirroredPrompts, SamePrompt
+
+    if [prompt, prompts, caption].count(None) < 2:
+        raise InputError("--prompt, --prompts and --caption exclude each other")
+    if prompts is not None:
+        return MirroredPrompts(Path(prompts))
+    if caption is not None:
+        return Captions(Captioner(caption, caption_model))
+    return SamePrompt(prompt or "")
+
+
+def _targets(pictures: Mapping[str, PurePath], output: str) -> tuple[Path, dict[str, Path]]:
+    """Settle where results go: the folder, and in it a file for each picture.
+
+    Raises:
+        InputError: several pictures would go into one file, or a result over one of the pictures.
+    """
+    path = Path(output)
+    if path.suffix.lower() != ".png" or path.is_dir():
+        folder, targets = path, {source: path / place for source, place in pictures.items()}
+    elif len(pictures) == 1:
+        folder, targets = path.parent, dict.fromkeys(pictures, path)
+    else:
+        raise InputError(f"{output}: {len(pictures)} pictures need a folder, not a .png file")
+    originals = {Path(source).resolve() for source in pictures}
+    for target in targets.values():
+        if target.resolve() in originals:
+            raise InputError(f"{target}: a result would overwrite a picture that is to be restored")
+    return folder, targets

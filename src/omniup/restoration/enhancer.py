@@ -1,0 +1,309 @@
+"""HYPIR (arXiv 2507.20590): a picture restored by one pass through a diffusion model, without sampling.
+
+    latent z      what the VAE encodes the enlarged picture to, a sample of its posterior
+    noise ε       what the U-Net, told a fixed timestep and a prompt, takes for noise in z
+    z₀            z without it, by one step of the scheduler
+    result        what the VAE decodes z₀ to, in the colours of the enlarged picture
+
+Large pictures are cut into tiles once, and each tile goes through all of it, several at a time. The authors cut them
+three times, for encoder, U-Net and decoder, which computes every overlap three times over and must make it wide, since
+what is blended is not yet a picture. All that belongs to a tile lies in one tensor: the pixels of every latent cell,
+and the noise that its posterior is sampled with, which is drawn for the picture as a whole. So tiles agree on it, and
+results do not depend on how many are computed at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from omniup.errors import InputError
+from omniup.restoration.colour import COLOURS
+from omniup.restoration.model_files import PUBLISHED, locate
+from omniup.restoration.networks import Networks, load_networks
+from omniup.restoration.plan import Plan, free_memory, plan_tiles
+from omniup.restoration.tiling import tiled
+from omniup.upsamplers import parse_memory
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Is told how many tiles are done, and of how many; may raise to stop the work."""
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""The numbers that networks can compute with; `auto` is bf16 on GPUs that have it, fp16 on others, fp32 on CPUs."""
+
+MAX_PIXELS = 2**28
+"""The largest result that is made, in pixels."""
+
+_OVERLAP = 1 / 4  # of neighbouring tiles, in patches
+_SMALLEST, _LARGEST = 1 / 2, 2  # sides of tiles, in patches: beyond them the network sees what it was not trained on
+
+_MAPS = 5
+"""How many maps of the VAE's widest layer at full resolution there are at a time: see `_bytes_per_cell`."""
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """Settle what `auto` means on a device: `fp32`, `bf16` or `fp16`.
+
+    Raises:
+        InputError: there is no such precision.
+    """
+    if precision == "auto":
+        if device.type == "cuda":
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return "fp16" if device.type == "mps" else "fp32"
+    if precision not in PRECISIONS:
+        raise InputError(f"precision: is {precision!r}; accepted: auto, {', '.join(PRECISIONS)}")
+    return precision
+
+
+class Enhancer:
+    """Restores pictures with one set of networks.
+
+    Args:
+        networks: what to restore with. They are taken over, moved and converted.
+        device: where to compute.
+        precision: one of `PRECISIONS`, or `auto`. What is not a network's is computed in float32.
+
+    Raises:
+        InputError: there is no such precision.
+
+    Example:
+        >>> import torch
+        >>> from omniup.restoration import Enhancer
+        >>> enhancer = Enhancer.from_pretrained("tiny")
+        >>> enhancer(torch.rand(1, 3, 30, 40), scale=2).shape
+        torch.Size([1, 3, 60, 80])
+    """
+
+    def __init__(self, networks: Networks, *, device: torch.device | str = "cpu", precision: str = "auto") -> None:
+        self.device = torch.device(device)
+        self.precision = choose_precision(precision, self.device)
+        self.networks = networks
+        networks.to(self.device, PRECISIONS[self.precision])
+        self._texts: dict[str, Tensor] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path = PUBLISHED,
+        *,
+        weights: str | Path | None = None,
+        offline: bool = False,
+        device: torch.device | str = "cpu",
+        precision: str = "auto",
+    ) -> Enhancer:
+        """Load a model's networks and make an enhancer of them.
+
+        Args:
+            model: `tiny`; a folder in diffusers' layout; or a repository of the Hugging Face hub.
+            weights: a LoRA file for the U-Net. By default the one in the folder, else the published one; none for
+                `tiny`.
+            offline: take files that are on this machine only, as the environment variable HF_HUB_OFFLINE does.
+            device: where to compute.
+            precision: one of `PRECISIONS`, or `auto`.
+
+        Raises:
+            InputError: files are missing, damaged or do not fit; says which, and how they are to be had.
+            MissingPackageError: diffusers, transformers or peft is not installed.
+        """
+        return cls(load_networks(locate(model, weights=weights, offline=offline)), device=device, precision=precision)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Tensor,
+        *,
+        scale: float = 4,
+        longest_side: int | None = None,
+        prompt: str = "",
+        seed: int = 0,
+        colour: str = "wavelet",
+        tile: int | None = None,
+        memory: int | str | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Restore a picture.
+
+        Args:
+            image: [B, 3, H, W], floating point in 0..1.
+            scale: how much larger the result is.
+            longest_side: of the result, in pixels; stands in for `scale`.
+            prompt: what the picture shows; what its tokenizer cannot take in, some 75 tokens, is left out.
+            seed: of the noise with which the latents are sampled, which is the same for all pictures of a batch.
+            colour: `wavelet`, `adain` or `none`.
+            tile: the longest side that a tile may have, in pixels. By default what the memory allows, and at most
+                twice the sides of the pictures that the networks were trained on.
+            memory: what the tiles may take, beyond networks, picture and result: bytes, or a text such as `"4GB"`. By
+                default half of what is free on the device.
+            progress: is told of the tiles that are done.
+
+        Returns:
+            [B, 3, H', W'] float32 in 0..1, on the enhancer's device.
+
+        Raises:
+            InputError: an argument cannot be accepted, or the memory does not suffice for the smallest tile.
+        """
+        _check_image(image)
+        if colour not in COLOURS:
+            raise InputError(f"colour: is {colour!r}; accepted: {', '.join(COLOURS)}")
+        size = _result_size(image, scale, longest_side)
+        enlarged = _resize(image.to(self.device, torch.float32), size).clamp(0, 1)  # [B, 3, H', W']
+        worked_on = _resize(enlarged, self._working_size(size))  # [B, 3, H″, W″]
+        cells = self._cells(worked_on, seed)  # [B, 3·f² + L, h, w]
+        plan = self.plan(*cells.shape[2:], tile=tile, memory=memory, pictures=len(image))
+        text = self._text(prompt)  # [1, T, D]
+        restore = tiled(
+            lambda tiles: self._restore(tiles, text),
+            size=plan.size,
+            stride=plan.stride,
+            scale=self.networks.cell,
+            batch=plan.batch,
+            progress=progress,
+        )
+        restored = restore(cells)[:, :, : worked_on.shape[2], : worked_on.shape[3]]  # [B, 3, H″, W″] in -1..1
+        restored = _resize((restored + 1) / 2, size)  # [B, 3, H', W'] in 0..1
+        return COLOURS[colour](restored, enlarged).clamp(0, 1)
+
+    def check(self, *, tile: int | None = None, memory: int | str | None = None) -> None:
+        """Refuse what no picture can be restored with, before the first.
+
+        Raises:
+            InputError: the tile is too small, or the memory does not suffice for the smallest one.
+        """
+        side = self.networks.recipe.patch // self.networks.cell
+        self.plan(side, side, tile=tile, memory=memory)
+
+    def plan(
+        self, height: int, width: int, *, tile: int | None = None, memory: int | str | None = None, pictures: int = 1
+    ) -> Plan:
+        """Lay out the tiles of a picture.
+
+        Args:
+            height: of the picture that the networks see, in cells of the latents.
+            width: likewise.
+            tile: as for a call.
+            memory: as for a call.
+            pictures: how many there are at a time.
+
+        Raises:
+            InputError: the tile is too small, or the memory does not suffice for the smallest one.
+        """
+        cell, patch = self.networks.cell, self.networks.recipe.patch
+        smallest, largest, overlap = (round(patch * part / cell) for part in (_SMALLEST, _LARGEST, _OVERLAP))
+        if tile is not None:
+            if tile < smallest * cell:
+                raise InputError(f"tile: is {tile}; accepted: {smallest * cell} pixels or more")
+            largest = tile // cell
+        available = free_memory(self.device) if memory is None else parse_memory(memory)
+        needed = self._bytes_per_cell() * pictures
+        most = available // needed
+        if most < (least := min(smallest, height) * min(smallest, width)):
+            raise InputError(
+                f"memory: is {available / 2**20:.0f} MB; accepted: {least * needed / 2**20:.0f} MB or more, "
+                f"for a tile of {smallest * cell} × {smallest * cell} pixels in {self.precision}"
+            )
+        return plan_tiles(height, width, overlap=overlap, smallest=smallest, largest=largest, most=most)
+
+    def _restore(self, cells: Tensor, text: Tensor) -> Tensor:
+        """Take a batch of tiles through encoder, U-Net and decoder.
+
+        Args:
+            cells: [n, 3·f² + L, h, w], pixels in -1..1 and noise.
+            text: [1, T, D].
+
+        Returns:
+            [n, 3, f·h, f·w] float32 in -1..1, more or less.
+        """
+        networks, recipe = self.networks, self.networks.recipe
+        vae, scaling = networks.vae, networks.vae.config.scaling_factor
+        cells = cells.to(networks.dtype)
+        pixels, noise = cells[:, : -networks.latent_channels], cells[:, -networks.latent_channels :]
+        posterior = vae.encode(F.pixel_shuffle(pixels, networks.cell)).latent_dist
+        latent = (posterior.mean + posterior.std * noise) * scaling  # [n, L, h, w]
+        told = text.expand(len(cells), -1, -1)  # [n, T, D]
+        predicted = networks.unet(latent, recipe.model_t, encoder_hidden_states=told).sample  # [n, L, h, w]
+        # The step also draws the noise of a sampler's next step, which is of no use here: not from the caller's state.
+        step = networks.scheduler.step(
+            predicted.float(), recipe.coeff_t, latent.float(), generator=torch.Generator().manual_seed(0)
+        )
+        clean = step.pred_original_sample.to(networks.dtype) / scaling  # [n, L, h, w]
+        return vae.decode(clean).sample.float()
+
+    def _cells(self, image: Tensor, seed: int) -> Tensor:
+        """Lay out what belongs to each cell of the latents: its pixels in -1..1, then its noise.
+
+        Pictures are padded at the right and at the bottom with zeros, which are grey, to whole cells.
+
+        Returns:
+            [B, 3·f² + L, h, w] for the VAE's factor f and latents of L numbers.
+        """
+        cell = self.networks.cell
+        down, across = (-side % cell for side in image.shape[2:])
+        padded = F.pad(image * 2 - 1, (0, across, 0, down))  # [B, 3, f·h, f·w]
+        pixels = F.pixel_unshuffle(padded, cell)  # [B, 3·f², h, w]
+        # Drawn on the CPU, where the same seed gives the same numbers for every device.
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randn((1, self.networks.latent_channels, *pixels.shape[2:]), generator=generator)
+        return torch.cat([pixels, drawn.to(pixels).expand(len(pixels), -1, -1, -1)], dim=1)
+
+    def _text(self, prompt: str) -> Tensor:
+        """What the U-Net is told of a prompt: [1, T, D]; the last one is kept, as many pictures share it."""
+        if prompt not in self._texts:
+            tokenizer, encoder = self.networks.tokenizer, self.networks.text_encoder
+            length = encoder.config.max_position_embeddings
+            tokens = tokenizer(prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+            encoded = encoder(tokens.input_ids.to(self.device))[0]
+            self._texts = {prompt: encoded}
+        return self._texts[prompt]
+
+    def _working_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size at which the networks see a picture: its short side is no smaller than in training."""
+        shorter, patch = min(size), self.networks.recipe.patch
+        if shorter >= patch:
+            return size
+        height, width = (max(patch, round(side * patch / shorter)) for side in size)
+        return height, width
+
+    def _bytes_per_cell(self) -> int:
+        """How much memory a tile takes per cell.
+
+        The decoder's last block is the widest by far: at full resolution it holds its input, as wide as the layer
+        below, several times over: as it is, normalised, activated, and laid out for the convolution.
+        `benchmarks/restoration.py` measures it.
+        """
+        widths = self.networks.vae.config.block_out_channels
+        itemsize = PRECISIONS[self.precision].itemsize
+        return widths[min(1, len(widths) - 1)] * _MAPS * itemsize * self.networks.cell**2
+
+
+def _check_image(image: Tensor) -> None:
+    if image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0 or not image.is_floating_point():
+        held = f"{image.dtype} of the shape {list(image.shape)}"
+        raise InputError(f"image: is {held}; accepted: floating point [B, 3, H, W]")
+    low, high = (bound.item() for bound in image.aminmax())
+    if not (low >= 0 and high <= 1):  # not the other way round: a NaN fails every comparison
+        raise InputError(f"image: its values run from {low:g} to {high:g}; accepted: 0 to 1")
+
+
+def _result_size(image: Tensor, scale: float, longest_side: int | None) -> tuple[int, int]:
+    name, wanted = ("scale", scale) if longest_side is None else ("longest_side", longest_side)
+    if not wanted > 0:
+        raise InputError(f"{name}: is {wanted}; accepted: above 0")
+    factor = scale if longest_side is None else longest_side / max(image.shape[2:])
+    height, width = (max(1, round(side * factor)) for side in image.shape[2:])
+    if height * width > MAX_PIXELS:
+        raise InputError(f"{name}: makes {height} × {width} pixels; accepted: {MAX_PIXELS} in all")
+    return height, width
+
+
+def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize bicubically, averaging where it shrinks."""
+    if image.shape[2:] == size:
+        return image
+    shrinks = image.shape[2] > size[0] or image.shape[3] > size[1]
+    return F.interpolate(image, size=size, mode="bicubic", align_corners=False, antialias=shrinks)

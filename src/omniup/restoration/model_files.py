@@ -1,0 +1,155 @@
+"""Which files make a model, and where they are.
+
+A model is a folder in diffusers' layout, `unet/`, `vae/`, `text_encoder/`, `tokenizer/` and `scheduler/`, with a LoRA
+file beside them unless the U-Net has been trained as a whole; `hypir.json` says what is peculiar to a model, and a
+folder without it is taken for the published one. `tiny` is such a folder that comes with the package, without weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from omniup.errors import InputError
+from omniup.restoration.hub import find
+
+PUBLISHED = "stabilityai/stable-diffusion-2-1-base"
+"""The repository of the published model's networks."""
+
+TINY = "tiny"
+"""The name of the model that comes with the package: as good as nothing, until it has been trained."""
+
+RECIPE = "hypir.json"
+
+_LORA_REPOSITORY = "lxq007/HYPIR"
+_LORA_FILES = ("HYPIR_sd2.safetensors", "HYPIR_sd2.pth")
+
+_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+_WEIGHTS = {
+    "unet": ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"),
+    "vae": ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"),
+    "text_encoder": ("model.safetensors", "pytorch_model.bin"),
+}
+_FILES = (
+    *(f"{part}/config.json" for part in _WEIGHTS),
+    *(f"{part}/{names[0]}" for part, names in _WEIGHTS.items()),
+    "tokenizer/vocab.json",
+    "tokenizer/merges.txt",
+    "tokenizer/tokenizer_config.json",
+    "scheduler/scheduler_config.json",
+)
+_EXTRA = ("tokenizer/*.json", RECIPE, *_LORA_FILES)
+
+
+class Recipe(BaseModel):
+    """What a restorer must know about its networks beyond their own settings; the defaults are the published ones.
+
+    Attributes:
+        model_t: the timestep that the U-Net is told.
+        coeff_t: the timestep at which the scheduler takes its one step.
+        lora_rank: of the adapter; None for a U-Net that has been trained as a whole.
+        patch: the sides of the pictures it was trained on, in pixels.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model_t: int = Field(200, ge=0)
+    coeff_t: int = Field(200, ge=0)
+    lora_rank: int | None = Field(256, ge=1)
+    patch: int = Field(512, ge=32)
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model, before anything of it is loaded.
+
+    Attributes:
+        name: what it was asked for by.
+        folder: in diffusers' layout.
+        recipe: how its networks are to be used.
+        lora: the file with the U-Net's adapter; None if there is none.
+        have_weights: False for networks that are still to be trained, which begin at random.
+    """
+
+    name: str
+    folder: Path
+    recipe: Recipe
+    lora: Path | None
+    have_weights: bool
+
+    def fingerprint(self) -> str:
+        """A text that changes with the files: small ones by their content, large ones by size and time."""
+        found = [self.folder / RECIPE, *(path for part in _PARTS for path in sorted((self.folder / part).glob("*")))]
+        if self.lora is not None:
+            found.append(self.lora)
+        digest = hashlib.sha256()
+        for path in filter(Path.is_file, found):
+            status = path.stat()
+            is_small = status.st_size < 2**20
+            known = path.read_bytes() if is_small else f"{status.st_size} {status.st_mtime_ns}".encode()
+            digest.update(f"{path.parent.name}/{path.name}".encode() + known)
+        return digest.hexdigest()
+
+
+def locate(model: str | Path = PUBLISHED, *, weights: str | Path | None = None, offline: bool = False) -> ModelFiles:
+    """Find the files of a model; fetch them where they are not on this machine.
+
+    Args:
+        model: `tiny`; a folder in diffusers' layout; or a repository of the Hugging Face hub.
+        weights: a LoRA file for the U-Net. By default the one in the folder, else the published one; none for `tiny`.
+        offline: take files that are on this machine only, as the environment variable HF_HUB_OFFLINE does.
+
+    Raises:
+        InputError: files are missing; says which, and how they are to be had.
+        MissingPackageError: huggingface_hub is not installed.
+    """
+    is_tiny = model == TINY
+    folder = Path(__file__).with_name(TINY) if is_tiny else _folder(model, offline=offline)
+    recipe = _recipe(folder)
+    if weights is not None and recipe.lora_rank is None:
+        raise InputError(f"weights: is {weights}, and the U-Net of {model} takes no LoRA")
+    if weights is not None and not Path(weights).is_file():
+        raise InputError(f"weights: there is no file {weights}; accepted: LoRA tensors, as .safetensors or .pth")
+    lora = None if weights is None else Path(weights)
+    if lora is None and recipe.lora_rank is not None and not is_tiny:
+        lora = _published_lora(folder, offline=offline)
+    return ModelFiles(str(model), folder, recipe, lora, have_weights=not is_tiny)
+
+
+def _folder(model: str | Path, *, offline: bool) -> Path:
+    """Find the folder with a model's files: the caller's own, or the hub's."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return find(str(model), _FILES, extra=_EXTRA, offline=offline)
+    needed: list[tuple[str, ...]] = [(name,) for name in _FILES if name.endswith("config.json")]
+    needed += [tuple(f"{part}/{name}" for name in names) for part, names in _WEIGHTS.items()]
+    needed += [("tokenizer/vocab.json", "tokenizer/tokenizer.json")]
+    if missing := [names[0] for names in needed if not any((folder / name).is_file() for name in names)]:
+        raise InputError(f"model: the folder {folder} has no {', '.join(missing)}; accepted: diffusers' layout")
+    return folder
+
+
+def _recipe(folder: Path) -> Recipe:
+    path = folder / RECIPE
+    if not path.is_file():
+        return Recipe()
+    try:
+        return Recipe.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "all of it"
+        raise InputError(f"{path}: {place}: {first['msg']}; accepted: {', '.join(Recipe.model_fields)}") from error
+
+
+def _published_lora(folder: Path, *, offline: bool) -> Path:
+    """Find the adapter: in the model's folder, where it may be as safetensors, or else on the hub."""
+    for name in _LORA_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    try:
+        return find(_LORA_REPOSITORY, _LORA_FILES[-1:], offline=offline) / _LORA_FILES[-1]
+    except InputError as error:
+        raise InputError(f"{error}; or lay it into {folder}, or name it as `weights`") from error

@@ -1,0 +1,172 @@
+"""The networks of a restorer: U-Net, variational autoencoder (VAE), text encoder, and what belongs to them.
+
+A model's folder is data and nothing more: settings are JSON, weights are safetensors, or else pickles of which only
+tensors are read; no code of a repository runs.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from omniup.errors import InputError, optional_import
+from omniup.restoration.lora import add_lora, load_lora, merge_lora
+from omniup.restoration.model_files import RECIPE, ModelFiles, Recipe
+
+SEED = 0
+"""Of random weights, where there are no others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """What restores pictures.
+
+    Attributes:
+        unet: diffusers' UNet2DConditionModel.
+        vae: diffusers' AutoencoderKL.
+        text_encoder: transformers' CLIPTextModel.
+        tokenizer: transformers' CLIPTokenizer.
+        scheduler: diffusers' DDPMScheduler.
+        files: what they were loaded from.
+    """
+
+    unet: Any
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    scheduler: Any
+    files: ModelFiles
+
+    @property
+    def recipe(self) -> Recipe:
+        """How they are to be used."""
+        return self.files.recipe
+
+    @property
+    def cell(self) -> int:
+        """How many pixels a latent's cell is wide."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def latent_channels(self) -> int:
+        """How many numbers a latent's cell has."""
+        return self.vae.config.latent_channels
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The numbers that the networks compute with."""
+        return self.unet.dtype
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move the networks to a device, and convert them."""
+        with _quiet(optional_import("diffusers", extra="restore")):
+            for network in (self.unet, self.vae, self.text_encoder):
+                network.to(device, dtype)
+
+
+def load_networks(files: ModelFiles) -> Networks:
+    """Build the networks of a model on the CPU, with its adapter merged into the U-Net.
+
+    Raises:
+        InputError: files are damaged or do not fit; says which.
+        MissingPackageError: diffusers, transformers or peft is not installed.
+    """
+    diffusers = optional_import("diffusers", extra="restore")
+    transformers = optional_import("transformers", extra="restore")
+    folder = files.folder
+    make = _read if files.have_weights else _new
+    with _quiet(diffusers, transformers), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(SEED)  # torch.manual_seed would reseed the GPUs as well
+        networks = Networks(
+            unet=make(diffusers.UNet2DConditionModel, folder / "unet"),
+            vae=make(diffusers.AutoencoderKL, folder / "vae"),
+            text_encoder=make(transformers.CLIPTextModel, folder / "text_encoder"),
+            tokenizer=_without_weights(transformers.CLIPTokenizer, folder / "tokenizer"),
+            scheduler=_without_weights(diffusers.DDPMScheduler, folder / "scheduler"),
+            files=files,
+        )
+    _check_fit(networks)
+    if files.lora is not None:
+        assert files.recipe.lora_rank is not None  # or `locate` would have found none
+        add_lora(networks.unet, files.recipe.lora_rank)
+        load_lora(networks.unet, files.lora)
+        merge_lora(networks.unet)
+    for network in (networks.unet, networks.vae, networks.text_encoder):
+        network.eval().requires_grad_(False)
+    return networks
+
+
+def _new(kind: Any, folder: Path) -> Any:
+    """Build a network of a folder that has settings and no weights."""
+    if hasattr(kind, "load_config"):  # diffusers'
+        return kind.from_config(kind.load_config(folder, local_files_only=True))
+    return kind(kind.config_class.from_pretrained(folder, local_files_only=True))  # transformers'
+
+
+def _read(kind: Any, folder: Path) -> Any:
+    """Read a network of a folder, all of it and nothing else."""
+    settings: dict[str, Any] = {}
+    if not hasattr(kind, "load_config"):  # transformers'
+        settings["ignore_mismatched_sizes"] = True  # so as to report them here; diffusers raises and names them
+        settings["attn_implementation"] = "sdpa"  # whatever the folder says, which may name a repository with code
+    try:
+        network, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True, **settings)
+    except Exception as error:  # damaged files raise OSError, ValueError, UnpicklingError, RuntimeError …
+        raise InputError(f"model: {folder} cannot be read as {kind.__name__} ({_summary(error)})") from error
+    for key, problem in {"missing_keys": "lacks", "mismatched_keys": "has in another shape"}.items():
+        if names := sorted(map(str, report[key])):
+            raise InputError(f"model: {folder} {problem} {len(names)} tensors: {_summary(', '.join(names))}")
+    return network
+
+
+def _without_weights(kind: Any, folder: Path) -> Any:
+    """Read what is settings only."""
+    try:
+        return kind.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # as above
+        raise InputError(f"model: {folder} cannot be read as {kind.__name__} ({_summary(error)})") from error
+
+
+def _check_fit(networks: Networks) -> None:
+    """Refuse networks that were not made for each other."""
+    unet, steps = networks.unet.config, networks.scheduler.config.num_train_timesteps
+    pairs = {
+        "the U-Net's channels, and the VAE's": (unet.in_channels, networks.latent_channels),
+        "the U-Net's width of texts, and the text encoder's": (
+            unet.cross_attention_dim,
+            networks.text_encoder.config.hidden_size,
+        ),
+    }
+    for what, (one, other) in pairs.items():
+        if one != other:
+            raise InputError(f"model: {networks.files.folder} does not fit together: {what}, are {one} and {other}")
+    if max(networks.recipe.model_t, networks.recipe.coeff_t) >= steps:
+        raise InputError(f"model: {networks.files.folder / RECIPE} has a timestep beyond the scheduler's {steps}")
+
+
+@contextmanager
+def _quiet(*libraries: ModuleType) -> Iterator[None]:
+    """Keep progress bars, and warnings about what is checked here anyway, off the terminal."""
+    logs = [library.utils.logging for library in libraries]
+    before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
+    for log in logs:
+        log.set_verbosity(log.CRITICAL)
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log, verbosity, bar in before:
+            log.set_verbosity(verbosity)
+            if bar:
+                log.enable_progress_bar()
+
+
+def _summary(problem: object) -> str:
+    return textwrap.shorten(str(problem) or type(problem).__name__, 200, placeholder=" …")

@@ -1,0 +1,88 @@
+"""What is said about a picture before it is restored: the same of all, what a text file says, or a model's caption."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Protocol
+
+from torch import Tensor
+
+from omniup.errors import InputError
+from omniup.files.refusals import Subject, printable
+from omniup.restoration.captions import Captioner
+
+_LONGEST = 2**16  # bytes of a prompt: the text encoder takes in a few hundred
+
+
+class Prompts(Protocol):
+    """Where prompts come from; pictures are known by their places, the paths below the folder they are in."""
+
+    def record(self, place: PurePath) -> str:
+        """What stands for a picture's prompt among the settings of its result, which is made anew when this changes.
+
+        Raises:
+            InputError: there is no prompt.
+        """
+
+    def text(self, place: PurePath, image: Tensor) -> str:
+        """The prompt of a picture, [1, 3, H, W] in 0..1.
+
+        Raises:
+            InputError: there is no prompt.
+        """
+
+
+@dataclass(frozen=True)
+class SamePrompt:
+    """One prompt for all pictures; it may be empty."""
+
+    prompt: str
+
+    def record(self, place: PurePath) -> str:
+        """The prompt."""
+        return self.prompt
+
+    def text(self, place: PurePath, image: Tensor) -> str:
+        """The prompt."""
+        return self.prompt
+
+
+@dataclass(frozen=True)
+class MirroredPrompts:
+    """A tree of .txt files like that of the pictures: `street/night.jpg` has `street/night.txt`."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if not self.folder.is_dir():
+            raise InputError(f"{printable(self.folder)}: there is no such folder of prompts")
+
+    def record(self, place: PurePath) -> str:
+        """The prompt."""
+        path = self.folder / place.with_suffix(".txt")
+        subject = Subject(printable(path), f"a text in UTF-8 of at most {_LONGEST} bytes, the prompt of the picture")
+        with subject.attempt("read"), path.open("rb") as file:
+            content = file.read(_LONGEST + 1)
+            if len(content) > _LONGEST:
+                raise subject.refusal("is longer")
+            return " ".join(content.decode("utf-8-sig").split())
+
+    def text(self, place: PurePath, image: Tensor) -> str:
+        """The prompt."""
+        return self.record(place)
+
+
+@dataclass(frozen=True)
+class Captions:
+    """A caption for each picture, made by a model elsewhere."""
+
+    captioner: Captioner
+
+    def record(self, place: PurePath) -> str:
+        """Who makes the caption, so that nobody is asked again for what is done."""
+        return str(self.captioner)
+
+    def text(self, place: PurePath, image: Tensor) -> str:
+        """The caption."""
+        return self.captioner(image)

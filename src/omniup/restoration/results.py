@@ -1,0 +1,73 @@
+"""How a result tells what made it: its settings are a text in the PNG itself.
+
+So a run that is repeated finds out what is done already, after an interrupt as well as after a change of settings, and
+no list beside the pictures can disagree with them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from omniup.errors import InputError
+from omniup.files import MAX_PIXELS, atomic_write
+from omniup.files.images import open_image
+from omniup.files.refusals import Subject, printable
+from omniup.files.sources import open_source
+
+_KEY = "omniup restore"  # of the text in a PNG
+
+
+def digest(source: str) -> str:
+    """What identifies a picture: the SHA-256 of its file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with open_source(source, noun="image", accepted="a picture") as (stream, subject), subject.attempt("read"):
+        return hashlib.sha256(stream.read()).hexdigest()
+
+
+def write_result(path: Path, image: Tensor, settings: Mapping[str, Any]) -> None:
+    """Write a result with its settings, atomically; folders are made as needed.
+
+    Args:
+        path: ends in .png.
+        image: [1, 3, H, W] in 0..1.
+        settings: what made it, in what JSON can say.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    levels = (image[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()  # [H, W, 3]
+    text = PngInfo()
+    text.add_itxt(_KEY, _as_text(settings))
+    subject = Subject(printable(path), "a file name in a folder that can be made and written to")
+    with subject.attempt("written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        Image.fromarray(np.ascontiguousarray(levels)).save(file, format="PNG", pnginfo=text)
+
+
+def is_done(path: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a file is a result of exactly these settings."""
+    if not path.is_file():
+        return False
+    try:
+        with open_source(path, noun="result", accepted="a PNG") as (stream, subject):
+            held = open_image(stream, subject, max_pixels=MAX_PIXELS).info.get(_KEY)  # the pixels are not decoded
+    except InputError:
+        return False
+    return held == _as_text(settings)
+
+
+def _as_text(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True, ensure_ascii=False)

@@ -1,0 +1,198 @@
+"""`omniup restore` with the tiny model, whose weights are random: everything but what it draws."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from support.captions import serving
+
+huggingface_hub = pytest.importorskip("huggingface_hub")
+pytest.importorskip("diffusers")
+
+TINY = ("--model", "tiny", "--scale", "1")
+
+
+@pytest.fixture
+def pictures(folder):
+    """Three pictures in a tree, one of them broken, and prompts beside it."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 30, 40, 3), dtype=np.uint8)
+    (folder / "in" / "streets").mkdir(parents=True)
+    Image.fromarray(pixels[0]).save("in/cat.png")
+    Image.fromarray(pixels[1]).save("in/streets/night.jpg")
+    Path("in/streets/broken.png").write_bytes(Path("in/cat.png").read_bytes()[:500])
+    shutil.copytree("in", "prompts", ignore=shutil.ignore_patterns("*.png", "*.jpg"))
+    for name in ("cat", "streets/night", "streets/broken"):
+        Path(f"prompts/{name}.txt").write_text(f"a picture of {name}\n")
+    return folder
+
+
+def _tree(path):
+    return {str(found.relative_to(path)) for found in Path(path).rglob("*") if found.is_file()}
+
+
+def _size(path):
+    with Image.open(path) as image:
+        image.load()
+        return image.size
+
+
+def _facts(outcome):
+    return json.loads(outcome.stdout)
+
+
+def test_a_sample(omniup, folder):
+    outcome = omniup("restore", "sample:coffee", "-o", "out.png", "--model", "tiny", "--longest-side", 96)
+    assert outcome.status == 0, outcome
+    assert "tiny has random weights" in outcome.stderr
+    assert "out.png: 1 restored (load" in outcome.stderr
+    assert _size("out.png") == (96, 64)
+    assert _tree(".") == {"out.png"}
+
+
+def test_a_folder_with_a_broken_picture_is_resumed(omniup, pictures):
+    command = ("restore", "in", "-o", "out", "--prompts", "prompts", *TINY)
+    outcome = omniup(*command, "--json", "--quiet")
+    assert outcome.status == 2
+    listed, said = outcome.stderr.splitlines()
+    assert listed.startswith("in/streets/broken.png: cannot be read")
+    assert said == "omniup: 1 of 3 pictures could not be restored: those above"
+    facts = _facts(outcome)
+    assert facts["restored"] == ["out/cat.png", "out/streets/night.png"]
+    assert list(facts["failures"]) == ["in/streets/broken.png"]
+    assert facts["random"]
+    assert _tree("out") == {"cat.png", "streets/night.png"}
+    assert _size("out/streets/night.png") == (40, 30)
+
+    written = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.png")}
+    assert _facts(omniup(*command, "--json"))["restored"] == []
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+
+    shutil.copy("in/cat.png", "in/streets/broken.png")
+    Path("prompts/cat.txt").write_text("a dog")
+    outcome = omniup(*command, "--json")
+    assert outcome.status == 0
+    assert _facts(outcome)["restored"] == ["out/cat.png", "out/streets/broken.png"]
+    assert _facts(outcome)["skipped"] == 1
+
+
+def test_another_setting_and_another_picture_are_done_anew(omniup, photo):
+    def restored(*options):
+        outcome = omniup("restore", photo, "-o", "out.png", *TINY, "--json", *options)
+        assert outcome.status == 0, outcome
+        return _facts(outcome)["restored"] == ["out.png"]
+
+    assert restored()
+    assert not restored()
+    for options in (
+        ("--seed", 1),
+        ("--colour", "none"),
+        ("--tile", 64),
+        ("--prompt", "noise"),
+        ("--precision", "bf16"),
+    ):
+        assert restored(*options)
+        assert not restored(*options)
+    assert restored()
+    Image.new("RGB", (20, 30)).save(photo)
+    assert restored()
+    Path("out.png").write_bytes(Path("out.png").read_bytes()[:20])
+    assert restored()
+
+
+def test_a_picture_without_a_prompt_is_listed(omniup, pictures):
+    Path("prompts/cat.txt").unlink()
+    shutil.rmtree("in/streets")
+    outcome = omniup("restore", "in", "-o", "out", "--prompts", "prompts", *TINY)
+    assert outcome.status == 2
+    assert "prompts/cat.txt: cannot be read (No such file or directory)" in outcome.stderr
+    assert not Path("out").exists()
+
+
+def test_captions(omniup, photo, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("OMNIUP_CAPTION_KEY", "sk-very-secret")
+    with serving("a photograph of noise") as server:
+        command = ("restore", photo, "-o", "out.png", *TINY, "--caption", server.url, "--verbose")
+        outcome = omniup(*command)
+        assert outcome.status == 0, outcome
+        assert len(server.requests) == 1
+        assert "done already" in omniup(*command).stderr
+        assert len(server.requests) == 1
+    assert "sk-very-secret" not in outcome.stderr
+    assert b"sk-very-secret" not in Path("out.png").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_loses_nothing(omniup, folder):
+    Path("in").mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(np.zeros((30, 30, 3), np.uint8)).save(f"in/{name}.png")
+    command = ("restore", "in", "-o", "out", "--model", "tiny", "--longest-side", "256", "--tile", "64")
+    endless = [sys.executable, "-m", "omniup", *command, "--verbose"]
+    with subprocess.Popen(endless, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if line.startswith("in/b.png: tile"):
+                process.send_signal(signal.SIGINT)
+                break
+        *_, note, last = process.communicate()[1].splitlines()
+    assert (process.returncode, last) == (130, "omniup: interrupted")
+    assert note == "1 restored before the interrupt; the same command goes on from there"
+    assert _tree("out") == {"a.png"}
+    assert _size("out/a.png") == (256, 256)
+    assert _facts(omniup(*command, "--json"))["restored"] == ["out/b.png"]
+
+
+def test_a_full_disk(refusal, photo, monkeypatch):
+    def fsync(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    said = refusal("restore", photo, "-o", "out", *TINY, "--quiet")
+    assert said.startswith("out/photo.png: cannot be written (No space left on device)")
+    assert _tree(".") == {photo}
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--scale", "2", "--longest-side", "90"), "--scale and --longest-side exclude each other"),
+        (("--scale", "0"), "Invalid value for '--scale'"),
+        (("--prompt", "a", "--prompts", "."), "--prompt, --prompts and --caption exclude each other"),
+        (("--prompts", "nowhere"), "nowhere: there is no such folder of prompts"),
+        (("--caption", "nowhere"), "caption: accepted is http://HOST/v1"),
+        (("--colour", "blue"), "--colour is 'blue': accepted are wavelet, adain, none"),
+        (("--precision", "fp8"), "precision: is 'fp8'; accepted: auto, fp32, bf16, fp16"),
+        (("--tile", "10"), "tile: is 10; accepted: 64 pixels or more"),
+        (("--memory", "1KB"), "memory: is 0 MB; accepted:"),
+        (("--weights", "lora.pth"), "weights: there is no file lora.pth"),
+        (("--model", "nowhere at all"), "there is no folder 'nowhere at all'"),
+    ],
+)
+def test_refusals(refusal, photo, options, problem):
+    assert problem in refusal("restore", photo, "-o", "out", "--model", "tiny", "--quiet", *options)
+    assert _tree(".") == {photo}
+
+
+def test_refused_outputs(refusal, pictures):
+    assert "3 pictures need a folder" in refusal("restore", "in", "-o", "out.png", *TINY)
+    assert "would overwrite a picture" in refusal("restore", "in/cat.png", "-o", "in", *TINY)
+
+
+def test_missing_weights_are_told_at_once(refusal, photo, folder, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    began = time.monotonic()
+    said = refusal("restore", photo, "-o", "out")
+    assert time.monotonic() - began < 5
+    assert f"unet/config.json of stabilityai/stable-diffusion-2-1-base is not in {folder / 'hub'}" in said
+    assert not Path("out").exists()
