@@ -1,6 +1,6 @@
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command does, before torch is imported
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as the command does, before torch is imported
 
 from pathlib import Path
 

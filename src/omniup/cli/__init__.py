@@ -54,8 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: without the program's name; by default those of the process.
     """
-    # Threads that wait are to sleep: where something else is busy too, those that spin make a fit a hundred times
-    # slower. OpenMP asks for this once, when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # How often a thread of OpenMP looks for work before it sleeps. By default it is so often that a fit takes ten to a
+    # hundred times as long where something else keeps the cores busy; asked for once, when torch is imported.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     command = typer.main.get_command(app)
     sys.exit(guarded(partial(command.main, args=arguments, prog_name="omniup", standalone_mode=False)))
