@@ -15,6 +15,7 @@ from omniup.encoders import Mask2Former, encode, encoders
 from omniup.encoders import mask2former as room
 from omniup.encoders.preparation import normalise
 from omniup.errors import InputError
+from omniup.files import hub as hub_room
 from support.mask2former import CLASSES, small_network
 
 REPOSITORY = "facebook/mask2former-swin-tiny-ade-semantic"
@@ -254,27 +255,29 @@ def test_a_repository_is_fetched_without_its_pickles(hub, folder, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "model_info", lambda repository, timeout: asked.append((repository, timeout)))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     assert Mask2Former().weights == f"Hugging Face {REPOSITORY}"
-    files = ["config.json", "preprocessor_config.json", "model.safetensors"]
-    assert asked == [(REPOSITORY, room._TIMEOUT), (REPOSITORY, files)]
+    files = ["config.json", "model.safetensors", "preprocessor_config.json"]
+    assert asked == [(REPOSITORY, hub_room._TIMEOUT), (REPOSITORY, files)]
 
 
 @pytest.mark.parametrize("kept", [(), ("config.json",), ("model.safetensors",)], ids=str)
 def test_a_repository_that_is_not_wholly_in_the_cache_is_refused_offline(hub, folder, kept):
     keep_in_cache(hub, folder, *kept)
     said = refusal(offline=True)
-    assert said.startswith(f"model: {REPOSITORY} is neither a folder nor in the hub's cache")
+    missing = "model.safetensors" if "config.json" in kept else "config.json"
+    assert said.startswith(f"model: {missing} of {REPOSITORY} is not in ")
+    assert f", and `offline` forbids to fetch it; where there is a network: hf download {REPOSITORY} {missing}" in said
     assert "`model` also takes a folder with config.json and model.safetensors" in said
 
 
 @pytest.mark.usefixtures("unreachable")
 def test_the_hub_s_own_switch_counts_too():
-    assert "offline mode is enabled" in refusal("some/repository")
+    assert ", and HF_HUB_OFFLINE forbids to fetch it; " in refusal("some/repository")
 
 
 @pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize("silent", [False, True], ids=["refusing", "silent"])
 def test_a_hub_that_cannot_be_reached_is_given_up_within_seconds(silent, monkeypatch):
-    monkeypatch.setattr(room, "_TIMEOUT", 0.5)
+    monkeypatch.setattr(hub_room, "_TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
@@ -284,7 +287,8 @@ def test_a_hub_that_cannot_be_reached_is_given_up_within_seconds(silent, monkeyp
         start = time.monotonic()
         said = refusal()
     assert time.monotonic() - start < 5
-    assert said.startswith(f"model: {REPOSITORY} is neither a folder nor in the hub's cache, and {address} does not")
+    assert said.startswith(f"model: config.json of {REPOSITORY} is not in ")
+    assert f", and {address} does not give it (" in said
 
 
 def test_a_folder_without_weights_is_refused(copy):
@@ -323,7 +327,9 @@ def test_code_that_the_settings_name_is_not_run(copy):
 
 @pytest.mark.parametrize("missing", ["/nowhere/at/all", "./nowhere", "a/b/c", "-"])
 def test_a_missing_folder_is_refused(missing):
-    assert refusal(missing).startswith(f"model: there is no folder '{missing}'; accepted: a folder with config.json")
+    said = refusal(missing)
+    assert said.startswith(f"model: there is no folder '{missing}', and no repository is called so; `model` also takes")
+    assert "a folder with config.json and model.safetensors" in said
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,9 @@ def test_a_whole_u_net_takes_no_adapter(saved):
 
 def test_what_is_not_there_is_named_with_repository_file_and_folder(cache):
     said = refusal()
-    assert said.startswith(f"unet/config.json of {BASE} is not in {cache}, and HF_HUB_OFFLINE forbids to fetch it")
+    assert said.startswith(
+        f"model: unet/config.json of {BASE} is not in {cache}, and HF_HUB_OFFLINE forbids to fetch it"
+    )
     assert f"hf download {BASE} unet/config.json" in said
     assert "`offline` forbids" in refusal(offline=True)
     assert "there is no folder 'no such folder'" in refusal("no such folder")

@@ -2,7 +2,7 @@
 
 The weights come from a local folder, from the cache of the Hugging Face hub, or else from the hub itself. A folder is
 data and nothing more: settings are JSON, weights are safetensors, read by our own reader, and transformers is handed
-both; so nothing is unpickled, no code of a repository runs, and only `_folder` ever asks the network for anything.
+both; so nothing is unpickled, no code of a repository runs, and only `files/hub.py` ever asks the network for anything.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from omniup.encoders.base import Encoding, register
 from omniup.encoders.preparation import check_request, nearest_cells, normalise, to_grid
 from omniup.encoders.weights import seeded
 from omniup.errors import InputError, optional_import
+from omniup.files.hub import find
 from omniup.files.weights import read_state_dict, summary
 
 _SETTINGS, _PREPROCESSING, _WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
@@ -30,8 +31,6 @@ _ACCEPTED = f"a folder with {_SETTINGS} and {_WEIGHTS}, as `save_pretrained` wri
 _STRIDE = 32  # of Swin's last stage
 _RESOLUTIONS = (32, 2048)
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation
-
-_TIMEOUT = 3.0  # seconds without an answer after which the hub counts as out of reach
 
 
 @register("mask2former", "class probabilities from Mask2Former, trained on the 150 classes of ADE20K (transformers)")
@@ -127,26 +126,13 @@ def _class_probabilities(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
 
 
 def _folder(model: str, offline: bool) -> Path:
-    """Find the folder with a model's files: the caller's own, the one in the hub's cache, or a new one there."""
+    """Find the folder with a model's files: the caller's own, or the hub's."""
     if Path(model).is_dir():
         return Path(model)
-    hub = optional_import("huggingface_hub", extra="features")
     try:
-        cached = hub.try_to_load_from_cache(model, _WEIGHTS)  # a path, or something else where it has none
-    except ValueError as error:  # it could not be the name of a repository
-        raise InputError(f"model: there is no folder {model!r}; accepted: {_ACCEPTED}, or a hub's USER/NAME") from error
-    if isinstance(cached, str) and Path(cached).with_name(_SETTINGS).is_file():
-        return Path(cached).parent
-    absent = f"model: {model} is neither a folder nor in the hub's cache"
-    if offline:
-        raise InputError(f"{absent}, and `offline` forbids to fetch it; `model` also takes {_ACCEPTED}")
-    try:
-        # One request before anything is downloaded, since that tries each file six times over 23 seconds.
-        hub.model_info(model, timeout=_TIMEOUT)
-        return Path(hub.snapshot_download(model, allow_patterns=[_SETTINGS, _PREPROCESSING, _WEIGHTS]))
-    except Exception as error:  # huggingface_hub lets through what httpx or requests raise
-        reason = f"{hub.constants.ENDPOINT} does not give it ({summary(error)})"
-        raise InputError(f"{absent}, and {reason}; `model` also takes {_ACCEPTED}") from error
+        return find(model, [_SETTINGS, _WEIGHTS], more=[_PREPROCESSING], offline=offline)
+    except InputError as error:
+        raise InputError(f"model: {error}; `model` also takes {_ACCEPTED}") from error
 
 
 def _load(transformers: ModuleType, folder: Path) -> Any:

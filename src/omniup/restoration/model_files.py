@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from omniup.errors import InputError
-from omniup.restoration.hub import find
+from omniup.files.hub import find
 
 PUBLISHED = "stabilityai/stable-diffusion-2-1-base"
 """The repository of the published model's networks."""
@@ -123,7 +123,10 @@ def _folder(model: str | Path, *, offline: bool) -> Path:
     """Find the folder with a model's files: the caller's own, or the hub's."""
     folder = Path(model)
     if not folder.is_dir():
-        return find(str(model), _FILES, extra=_EXTRA, offline=offline)
+        try:
+            return find(str(model), _FILES, more=_EXTRA, offline=offline)
+        except InputError as error:
+            raise InputError(f"model: {error}; `model` also takes tiny and folders in diffusers' layout") from error
     needed: list[tuple[str, ...]] = [(name,) for name in _FILES if name.endswith("config.json")]
     needed += [tuple(f"{part}/{name}" for name in names) for part, names in _WEIGHTS.items()]
     needed += [("tokenizer/vocab.json", "tokenizer/tokenizer.json")]

@@ -1,4 +1,4 @@
-"""Where the files of published models are: a local folder, the cache of the Hugging Face hub, or the hub itself.
+"""Where the files of published models are: in the cache of the Hugging Face hub, or on the hub itself.
 
 Only this file ever asks the network for a model. What is missing is named with its repository and the folder where it
 was looked for, so that it can be fetched elsewhere and brought along.
@@ -6,23 +6,23 @@ was looked for, so that it can be fetched elsewhere and brought along.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 from omniup.errors import InputError, optional_import
+from omniup.files.weights import summary
 
 _TIMEOUT = 3.0  # seconds without an answer after which the hub counts as out of reach
 
 
-def find(repository: str, files: Sequence[str], *, extra: Sequence[str] = (), offline: bool = False) -> Path:
+def find(repository: str, files: Sequence[str], *, more: Sequence[str] = (), offline: bool = False) -> Path:
     """Find the folder with some files of a repository: in the hub's cache, or made there.
 
     Args:
         repository: USER/NAME.
         files: what must be there, by paths within the repository.
-        extra: what is fetched as well where the repository has it.
+        more: what is fetched as well where the repository has it.
         offline: look in the cache only, as the environment variable HF_HUB_OFFLINE asks for too.
 
     Returns:
@@ -31,7 +31,7 @@ def find(repository: str, files: Sequence[str], *, extra: Sequence[str] = (), of
     Raises:
         InputError: they are not in the cache and cannot be fetched; the message says what is missing, and why.
     """
-    hub = optional_import("huggingface_hub", extra="restore")
+    hub = optional_import("huggingface_hub", extra="features")
     missing = [name for name in files if _cached(hub, repository, name) is None]
     if not missing:
         path = _cached(hub, repository, files[0])
@@ -45,16 +45,15 @@ def find(repository: str, files: Sequence[str], *, extra: Sequence[str] = (), of
     try:
         # One request before anything is downloaded, since that tries each file six times over 23 seconds.
         hub.model_info(repository, timeout=_TIMEOUT)
-        return Path(hub.snapshot_download(repository, allow_patterns=[*files, *extra]))
+        return Path(hub.snapshot_download(repository, allow_patterns=[*files, *more]))
     except Exception as error:  # huggingface_hub lets through what httpx or requests raise
-        reason = textwrap.shorten(str(error) or type(error).__name__, 200, placeholder=" …")
-        raise InputError(f"{absent}, and {hub.constants.ENDPOINT} does not give it ({reason}); {fetch}") from error
+        refused = f"{hub.constants.ENDPOINT} does not give it ({summary(error)})"
+        raise InputError(f"{absent}, and {refused}; {fetch}") from error
 
 
 def _cached(hub: ModuleType, repository: str, name: str) -> Path | None:
     try:
         found = hub.try_to_load_from_cache(repository, name)  # a path, or something else where it has none
     except ValueError as error:  # it could not be the name of a repository
-        accepted = "tiny, a folder in diffusers' layout, a hub's USER/NAME"
-        raise InputError(f"model: there is no folder {repository!r}; accepted: {accepted}") from error
+        raise InputError(f"there is no folder {repository!r}, and no repository is called so") from error
     return Path(found) if isinstance(found, str) else None
