@@ -33,7 +33,7 @@ def test_the_defaults_are_the_paper_s_recipe():
     assert len(AUGMENTATIONS) == 11
 
 
-@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("anyup_*.yaml")), ids=lambda path: path.stem)
 def test_the_examples_are_accepted(example):
     if "../../shared" in example.read_text() and not (EXAMPLES / "../../shared").is_dir():
         pytest.skip("no real data beside the project")
