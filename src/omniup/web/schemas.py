@@ -13,7 +13,9 @@ MAX_CHANNELS = 128
 MAX_WORK = 2**34
 """Pairs of pixel and cell that a fit may visit in all its steps: some minutes on a laptop."""
 
-SIMILARITY_MAPS = ("bilinear", "fixed", "gsjbu")
+FeatureMap = Literal["bilinear", "fixed", "gsjbu"]
+"""How features were brought up."""
+DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 
 DataUrl = Annotated[str, Field(description="A PNG: `data:image/png;base64,...`, or its URL where files are returned.")]
 Pixel = Annotated[int, Field(ge=0, lt=4096)]
@@ -52,7 +54,7 @@ class RunConfig(_Model):
         Literal["projection", "resnet18_layer2"], BeforeValidator(lambda name: "projection" if name == "fake" else name)
     ] = Field("projection", description='What makes the features. "fake", the specification\'s name, is projection.')
     channels: int = Field(32, ge=1, le=MAX_CHANNELS, description="Of the projection's features.")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto is the fastest that there is.")
+    device: DeviceChoice = Field("auto", description="auto is the fastest that there is.")
     segmentation: bool = Field(False, description="Run Mask2Former, and bring its class probabilities up.")
     seg_resolution: int = Field(256, ge=64, le=512, description="The longer side that Mask2Former sees, in pixels.")
     return_files: bool = Field(False, description="Answer with URLs in place of data URLs, for large pictures.")
@@ -114,7 +116,7 @@ class Metrics(Scores):
     """Of the fitted kernels, as the specification has it; and of every method."""
 
     methods: dict[Literal["bilinear", "bicubic", "fixed", "gsjbu"], Scores]
-    features: dict[Literal["bilinear", "fixed", "gsjbu"], FeatureScores]
+    features: dict[FeatureMap, FeatureScores]
     gain_db: float = Field(description="PSNR of the fitted kernels less that of the fixed ones.")
 
 
@@ -211,7 +213,7 @@ class SimilarityRequest(_Model):
     run_id: UUID = Field(description="Of a run that is kept.")
     x: Pixel = Field(description="From the left, in pixels of W.")
     y: Pixel = Field(description="From the top, in pixels of H.")
-    map: Literal["bilinear", "fixed", "gsjbu"] = Field("gsjbu", description="Whose features are compared.")
+    map: FeatureMap = Field("gsjbu", description="Whose features are compared.")
 
 
 class SimilarityAnswer(_Model):
@@ -220,7 +222,7 @@ class SimilarityAnswer(_Model):
     image: DataUrl
     x: int
     y: int
-    map: Literal["bilinear", "fixed", "gsjbu"]
+    map: FeatureMap
     scale: Scale
     milliseconds: float
 
@@ -241,7 +243,7 @@ class UpsampleConfig(_Model):
     )
     name: str | None = Field(None, max_length=200, description="Which array of an .npz file.")
     run_id: UUID | None = Field(None, description="As for a run.")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="As for a run.")
+    device: DeviceChoice = Field("auto", description="As for a run.")
 
 
 class UpsampleAnswer(_Model):
