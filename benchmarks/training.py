@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from measure import device_argument, in_turns, photograph, ratio, show
-from omniup.training.configuration import LossSettings
-from omniup.training.objective import Objective
+from omniup.training.anyup.configuration import LossSettings
+from omniup.training.anyup.objective import Objective
 from omniup.upsamplers.anyup import AnyUp
 
 INPUT_SIZES = (128, 224)

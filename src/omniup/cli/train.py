@@ -18,7 +18,7 @@ from omniup.cli.report import Report
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from omniup.training import Progress
+    from omniup.training.anyup import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +75,8 @@ def anyup(
     report = Report(as_json, quiet, verbose)
 
     from omniup.errors import optional_import
-    from omniup.training import read_configuration
-    from omniup.training import train as run
+    from omniup.training.anyup import read_configuration
+    from omniup.training.anyup import train as run
 
     wanted = read_configuration(configuration, dict(changes or []))
     accelerate = optional_import("accelerate", extra="train")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from omniup.encoders import TimmBackbone
 from omniup.errors import InputError
 from omniup.training import descriptors
-from omniup.training.configuration import DescriptorSettings, LocalSettings, TimmSettings
+from omniup.training.anyup.configuration import DescriptorSettings, LocalSettings, TimmSettings
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from omniup.errors import InputError
-from omniup.training import Configuration, train
-from omniup.training import trainer as module
+from omniup.training import loop
+from omniup.training.anyup import Configuration, train
+from omniup.training.anyup import trainer as module
+from omniup.training.anyup.configuration import LossSettings
+from omniup.training.anyup.objective import Objective
 from omniup.training.checkpoints import Checkpoints
-from omniup.training.configuration import LossSettings
-from omniup.training.objective import Objective
 from omniup.training.stopping import StopRequest, stop_requests
 from omniup.upsamplers.anyup import AnyUp
 
@@ -76,7 +77,7 @@ def test_a_training_goes_on_exactly(configure, losses, tmp_path):
 def test_accumulated_batches_make_one_step(configure, losses, tmp_path):
     found = losses(configure(steps=2, batch=1, accumulation=3))
     assert list(found) == [1, 2]
-    state = Checkpoints(tmp_path / "run/checkpoints").read(2).optimiser["optimiser"]["state"]
+    state = Checkpoints(tmp_path / "run/checkpoints").read(2).state["optimiser"]["state"]
     assert {int(weight["step"]) for weight in state.values()} == {2}
 
 
@@ -195,7 +196,7 @@ def test_a_finished_training_has_nothing_left_to_do(configure, losses):
 def test_another_configuration_does_not_go_on(configure, losses):
     losses(configure(steps=2))
     with pytest.raises(
-        InputError, match="was written with other optimiser, batch; what may change is steps, validation, "
+        InputError, match="was written with other batch, optimiser; what may change is steps, validation, "
     ):
         losses(configure(batch=1, optimiser={"learning_rate": 1e-3}), resume=True)
 
@@ -219,13 +220,13 @@ def test_mixed_precision(configure, losses):
 
 @pytest.fixture(autouse=True)
 def one_precision_after_the_other(accelerate, monkeypatch):
-    make = module._accelerator
+    make = loop.make_accelerator
 
     def fresh(configuration):
         accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
         return make(configuration)
 
-    monkeypatch.setattr(module, "_accelerator", fresh)
+    monkeypatch.setattr(loop, "make_accelerator", fresh)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="GPUs have it")

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.training.backbones import Backbone
-from omniup.training.configuration import DataSettings, ValidationSettings
+from omniup.training.anyup.backbones import Backbone
+from omniup.training.anyup.configuration import DataSettings, ValidationSettings
 from omniup.training.photographs import measured_squares, reduce
 from omniup.training.probe import Labelled, LinearProbe, mean_iou, read_labelled
 from omniup.upsamplers.anyup import AnyUp

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from omniup.training import read_configuration, train
+from omniup.training.anyup import read_configuration, train
+from omniup.training.anyup.trainer import _Training
 from omniup.training.checkpoints import Checkpoints
-from omniup.training.trainer import _Training
 
 LONG = 1_000_000
 TIMEOUT = 240
