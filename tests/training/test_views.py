@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from omniup.training import descriptors
+from omniup.encoders import descriptors
 from omniup.training.configuration import DataSettings
 from omniup.training.views import cut, regions
 
