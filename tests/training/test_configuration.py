@@ -59,7 +59,7 @@ def test_the_examples_are_accepted(example):
         ({"data.images": ["nowhere"]}, "data.images.0: there is no /"),
         ({"data.images": ["sample:tea"]}, "data.images.0: there is no sample:tea; accepted: sample:coffee, "),
         ({"data.crop_size": 256}, "data: crop_size is 256; accepted: up to image_size, 128"),
-        ({"model.window_ratio": 0}, "model.window_ratio: is 0; accepted: at least 0.001"),
+        ({"model.window_ratio": 0}, "model.window_ratio: is 0; accepted: greater than or equal to 0.001"),
         ({"backbones.1.patch": 14}, "data.image_size is 128; accepted: multiples of the patch of hog-patch14, 14"),
         ({"backbones.1": {"kind": "colours", "patch": 8}}, "backbones: colours-patch8 occurs twice"),
         (
