@@ -1,5 +1,7 @@
 """AnyUp with random weights, against its description and against what must hold of any weights."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,16 +23,23 @@ def network():
 
 
 sides = st.integers(1, 12)
+variants = st.fixed_dictionaries(
+    {
+        "layout": st.sampled_from(["published", "paper"]),
+        "window_ratio": st.sampled_from([0.1, 0.02, 0.3, 1]),
+        "feature_path": st.booleans(),
+    }
+)
 
 
-@settings(max_examples=12)
-@given(st.tuples(sides, sides), st.tuples(sides, sides), st.data(), st.sampled_from(["published", "paper"]))
-def test_it_is_the_network_of_its_description(image_size, size, data, layout):
+@settings(max_examples=16)
+@given(st.tuples(sides, sides), st.tuples(sides, sides), st.data(), variants)
+def test_it_is_the_network_of_its_description(image_size, size, data, variant):
     grid = tuple(data.draw(st.integers(1, side)) for side in size)
     image, signal = smooth_image(image_size, batch=2), random_signal(grid, channels=data.draw(sides), batch=2)
-    network = random_anyup(seed=data.draw(st.integers(0, 99)), dtype=torch.float64, layout=layout)
+    network = random_anyup(seed=data.draw(st.integers(0, 99)), dtype=torch.float64, **variant)
     state = network.state_dict()
-    expected = torch.stack([anyup(state, *pair, size, layout) for pair in zip(image, signal, strict=True)])
+    expected = torch.stack([anyup(state, *pair, size, **variant) for pair in zip(image, signal, strict=True)])
     torch.testing.assert_close(network(image, signal, size), expected, rtol=0, atol=1e-9)
     torch.testing.assert_close(network(image, signal, size, memory="1MB"), expected, rtol=0, atol=1e-9)
     torch.testing.assert_close(network.train()(image, signal, size), expected, rtol=0, atol=1e-9)
@@ -131,12 +140,26 @@ def test_attention_is_the_weights_that_mix(network, size):
     torch.testing.assert_close(mixed, there, rtol=0, atol=1e-5)
 
 
-def test_attention_is_that_of_the_description():
-    network, image, signal = random_anyup(dtype=torch.float64), smooth_image((9, 7)), random_signal((6, 5))
-    expected = attention(*queries_and_keys(network.state_dict(), image[0], signal[0], (9, 7)))
+@pytest.mark.parametrize("ratio", [0.1, 0.3, 1])
+def test_attention_is_that_of_the_description(ratio):
+    network = random_anyup(dtype=torch.float64, window_ratio=ratio)
+    image, signal = smooth_image((9, 7)), random_signal((6, 5))
+    expected = attention(*queries_and_keys(network.state_dict(), image[0], signal[0], (9, 7)), ratio=ratio)
     points = torch.tensor([[0, 0], [8, 6], [4, 2]])
     weights = network.attention(image, signal, points)[0]
     torch.testing.assert_close(weights, expected[points[:, 0], points[:, 1]], rtol=0, atol=1e-9)
+
+
+def test_with_a_ratio_of_one_every_pixel_draws_from_everywhere():
+    weights = random_anyup(window_ratio=1).attention(IMAGE, SIGNAL, torch.tensor([[0, 0], [23, 31]]))
+    assert (weights > 0).all()
+
+
+def test_without_their_path_the_features_do_not_decide_where_to_look():
+    network, points = random_anyup(feature_path=False), torch.tensor([[0, 0], [12, 15]])
+    weights = network.attention(IMAGE, SIGNAL, points)
+    assert torch.equal(network.attention(IMAGE, random_signal((3, 4), channels=9).float(), points), weights)
+    assert not torch.equal(network.attention(1 - IMAGE, SIGNAL, points), weights)
 
 
 def test_no_points_have_no_attention(network):
@@ -169,6 +192,17 @@ def test_other_images_are_refused(network):
 def test_settings_are_refused_by_name(setting):
     with pytest.raises(InputError, match=rf"^{setting} is 'best': accepted are \w+ and \w+$"):
         AnyUp(**{setting: "best"})
+
+
+@pytest.mark.parametrize("ratio", [0, -0.1, 1.5, math.nan, "wide", True])
+def test_a_window_that_cannot_be_is_refused(ratio):
+    with pytest.raises(InputError, match=r"^window_ratio is .*: accepted are numbers from 0.001 to 1$"):
+        AnyUp(window_ratio=ratio)
+
+
+def test_a_switch_is_on_or_off():
+    with pytest.raises(InputError, match=r"^feature_path is 1: accepted are true and false$"):
+        AnyUp(feature_path=1)
 
 
 def test_results_lie_within_the_signal(network):

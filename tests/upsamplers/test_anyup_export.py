@@ -22,6 +22,14 @@ def test_fixed_sizes_change_nothing(network, image_size, grid, size):
     torch.testing.assert_close(fixed(image, features), network(image, features, size), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("variant", [{"window_ratio": 0.3}, {"window_ratio": 1}, {"feature_path": False}], ids=str)
+def test_fixed_sizes_have_the_network_s_settings(variant):
+    network, (image_size, grid, size) = random_anyup(**variant), SIZES[1]
+    image, features = smooth_image(image_size, dtype=torch.float32), random_signal(grid, channels=7).float()
+    fixed = FixedSizes(network, image_size, grid, size)
+    torch.testing.assert_close(fixed(image, features), network(image, features, size), rtol=0, atol=1e-5)
+
+
 def test_it_shares_the_weights_and_adds_none(network):
     fixed = FixedSizes(network, (32, 48), (4, 6))
     assert {id(parameter) for parameter in fixed.parameters()} == {id(parameter) for parameter in network.parameters()}

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from omniup import AnyUp, InputError
+from omniup.files import write_tensors
 from omniup.upsamplers.anyup import weights as room
 from support.anyup import random_anyup
 
@@ -60,6 +61,30 @@ def test_the_layout_is_what_a_file_tells(state, tmp_path, metadata, layout):
     save_file(state, tmp_path / "weights.safetensors", metadata)
     network = AnyUp.from_pretrained(tmp_path / "weights.safetensors")
     assert network.key_features_encoder[0].layout == layout
+
+
+@pytest.mark.parametrize(
+    "settings", [{"layout": "paper", "window_ratio": 1, "feature_path": False}, {"window_ratio": 0.05}, {}], ids=str
+)
+def test_a_file_tells_the_settings_of_its_network(tmp_path, settings):
+    network = random_anyup(**settings)
+    write_tensors(tmp_path / "weights.safetensors", network.state_dict(), network.told())
+    image, signal = torch.rand(1, 3, 12, 16), torch.randn(1, 5, 3, 4)
+    again = AnyUp.from_pretrained(tmp_path / "weights.safetensors")
+    assert torch.equal(again(image, signal), network(image, signal))
+    assert again.told() == network.told()
+    asked = AnyUp.from_pretrained(tmp_path / "weights.safetensors", window_ratio=0.2, feature_path=True)
+    assert (asked.window_ratio, asked.feature_path) == (0.2, True)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [({"window_ratio": "wide"}, "window_ratio is 'wide'"), ({"feature_path": "1"}, "feature_path is 1")],
+)
+def test_a_file_that_tells_nonsense_is_refused(state, tmp_path, metadata, said):
+    save_file(state, tmp_path / "weights.safetensors", metadata)
+    with pytest.raises(InputError, match=rf"^{said}: accepted are "):
+        AnyUp.from_pretrained(tmp_path / "weights.safetensors")
 
 
 def test_the_state_dict_is_the_published_one(state):

@@ -59,6 +59,7 @@ def test_the_examples_are_accepted(example):
         ({"data.images": ["nowhere"]}, "data.images.0: there is no /"),
         ({"data.images": ["sample:tea"]}, "data.images.0: there is no sample:tea; accepted: sample:coffee, "),
         ({"data.crop_size": 256}, "data: crop_size is 256; accepted: up to image_size, 128"),
+        ({"model.window_ratio": 0}, "model.window_ratio: is 0; accepted: greater than or equal to 0.001"),
         ({"backbones.1.patch": 14}, "data.image_size is 128; accepted: multiples of the patch of hog-patch14, 14"),
         ({"backbones.1": {"kind": "colours", "patch": 8}}, "backbones: colours-patch8 occurs twice"),
         (
@@ -88,6 +89,10 @@ def test_what_is_wrong_is_named_with_what_is_accepted(changes, said, tiny, write
             read_configuration(path, changes)
     else:
         assert said in refusal(path, changes)
+
+
+def test_without_crops_their_size_does_not_matter(tiny, write):
+    assert read_configuration(write(tiny), {"data.crops": 0, "data.crop_size": 999}).data.crops == 0
 
 
 def test_every_mistake_has_a_line_of_its_own(tiny, write):

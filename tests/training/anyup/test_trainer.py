@@ -201,6 +201,18 @@ def test_another_configuration_does_not_go_on(configure, losses):
         losses(configure(batch=1, optimiser={"learning_rate": 1e-3}), resume=True)
 
 
+def test_without_crops_the_whole_is_compared(configure, losses, photo_folder):
+    data = {"images": [str(photo_folder)], "image_size": 32, "input_size": 16, "crops": 0}
+    found = losses(configure(steps=2, data=data))
+    assert all(math.isfinite(parts["loss"]) for parts in found.values())
+
+
+def test_weights_tell_how_their_network_is_made(configure, losses, tmp_path):
+    losses(configure(steps=1, model={"window_ratio": 0.25, "feature_path": False}))
+    trained = AnyUp.from_pretrained(tmp_path / "run/anyup.safetensors")
+    assert (trained.layout, trained.window_ratio, trained.feature_path) == ("paper", 0.25, False)
+
+
 def test_weights_to_begin_with(configure, losses, tmp_path):
     losses(configure(steps=2), "first")
     begin = {"weights": str(tmp_path / "first/anyup.safetensors")}

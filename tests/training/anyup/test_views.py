@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from omniup.training import descriptors
+from omniup.encoders import descriptors
 from omniup.training.anyup.configuration import DataSettings
 from omniup.training.anyup.views import cut, regions
 
@@ -37,6 +37,15 @@ def test_all_places_are_drawn():
     views = cut(torch.rand(1, 3, 32, 32), 8, settings(32, 16, 16, 64), np.random.default_rng(0))
     places = {tuple(corner) for corner in views.corners[0].tolist()}
     assert places == {(row, column) for row in range(3) for column in range(3)}
+
+
+def test_without_crops_the_photograph_is_the_guidance_and_the_target():
+    images = torch.rand(2, 3, 32, 32)
+    views = cut(images, 8, settings(32, 16, 224, 0), np.random.default_rng(0))
+    assert torch.equal(views.guidance, images)
+    assert torch.equal(views.crops[:, 0], images)
+    assert views.reduced.shape == (2, 3, 16, 16)
+    assert (views.corners.tolist(), views.cells, views.size) == ([[[0, 0]], [[0, 0]]], 4, (4, 4))
 
 
 def test_one_crop_may_be_the_whole():

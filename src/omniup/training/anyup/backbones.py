@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from omniup.encoders import TimmBackbone
+from omniup.encoders import TimmBackbone, descriptors
 from omniup.errors import InputError
-from omniup.training import descriptors
 from omniup.training.anyup.configuration import DescriptorSettings, LocalSettings, TimmSettings
 
 

@@ -131,7 +131,8 @@ class DataSettings(Section):
         image_size: of the square that is taken from a photograph.
         input_size: of the guidance, to which the square is reduced, and which the low-resolution features are of.
         crop_size: of the local crops of the square, whose features are the targets.
-        crops: how many of them there are to an image.
+        crops: how many of them there are to an image; 0 for none: then the square itself is the guidance, and its
+            features as a whole are the target (the strategy of JAFAR, arXiv 2506.11136).
         workers: processes that decode photographs; 0 does it in between.
     """
 
@@ -139,14 +140,20 @@ class DataSettings(Section):
     image_size: Side = 448
     input_size: Side = 224
     crop_size: Side = 224
-    crops: Annotated[int, Field(ge=1, le=64)] = 4
+    crops: Annotated[int, Field(ge=0, le=64)] = 4
     workers: Workers = 0
+
+    @property
+    def sides(self) -> dict[str, int]:
+        """Of what backbones see, by the names of the fields."""
+        sides = {"image_size": self.image_size, "input_size": self.input_size}
+        return sides | ({"crop_size": self.crop_size} if self.crops else {})
 
     @model_validator(mode="after")
     def _within(self) -> DataSettings:
-        for name in ("input_size", "crop_size"):
-            if getattr(self, name) > self.image_size:
-                raise ValueError(f"{name} is {getattr(self, name)}; accepted: up to image_size, {self.image_size}")
+        for name, side in self.sides.items():
+            if side > self.image_size:
+                raise ValueError(f"{name} is {side}; accepted: up to image_size, {self.image_size}")
         return self
 
 
@@ -155,10 +162,14 @@ class ModelSettings(Section):
 
     Attributes:
         layout: of the feature-agnostic layer; `published` for the published weights.
+        window_ratio: how far a pixel may look to either side, as a part of the image's; 1 for everywhere.
+        feature_path: whether the features have a say in where pixels look, or the image alone.
         weights: what to start from: `paper` or `multi_backbone`, which are downloaded once, or a file; none by default.
     """
 
     layout: Literal["paper", "published"] = "paper"
+    window_ratio: Annotated[float, Field(ge=0.001, le=1)] = 0.1
+    feature_path: bool = True
     weights: str | None = None
 
     @field_validator("weights")
@@ -243,8 +254,8 @@ class Configuration(TrainingSettings):
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"backbones: {', '.join(sorted(twice))} occurs twice")
         for backbone in self.backbones:
-            for name in ("image_size", "input_size", "crop_size"):
-                if (side := getattr(self.data, name)) % backbone.patch:
+            for name, side in self.data.sides.items():
+                if side % backbone.patch:
                     raise ValueError(
                         f"data.{name} is {side}; accepted: multiples of the patch of {backbone.name}, {backbone.patch}"
                     )

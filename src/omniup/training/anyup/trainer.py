@@ -68,7 +68,7 @@ class _Training(Training[Configuration]):
         self.augment = Augmentations(configuration.augmentations)
         backbones = {settings: build(settings, device) for settings in configuration.backbones}
         for backbone in backbones.values():  # what does not go together should show now, not when it is drawn
-            for side in {configuration.data.image_size, configuration.data.input_size, configuration.data.crop_size}:
+            for side in set(configuration.data.sides.values()):
                 backbone(torch.zeros(1, 3, side, side, device=device))
         self.backbones = [backbone for settings, backbone in backbones.items() if not settings.held_out]
         self.validation: Validation | None = None
@@ -122,7 +122,7 @@ class _Training(Training[Configuration]):
         return {
             "guidance": guidance,
             "changed": changed,
-            "features": backbone(guidance),
+            "features": backbone(views.reduced.to(device)),
             "targets": backbone(views.crops.flatten(0, 1).to(device)),
             "corners": views.corners,
             "size": views.size,
@@ -144,7 +144,7 @@ class _Training(Training[Configuration]):
 
     def _metadata(self) -> dict[str, str]:
         return {
-            "layout": self.configuration.model.layout,
+            **self.network.told(),
             "steps": str(self.step),
             "backbones": json.dumps([backbone.name for backbone in self.backbones]),
             "omniup": __version__,
@@ -154,7 +154,7 @@ class _Training(Training[Configuration]):
 def _network(settings: ModelSettings, seed: int) -> AnyUp:
     """The network that the training starts from, in training mode."""
     with seeded(seed, "weights"):
-        network = AnyUp(layout=settings.layout)
+        network = AnyUp(layout=settings.layout, window_ratio=settings.window_ratio, feature_path=settings.feature_path)
     if settings.weights is not None:
         network.load_state_dict(AnyUp.from_pretrained(settings.weights, layout=settings.layout).state_dict())
     return network.train()

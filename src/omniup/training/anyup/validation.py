@@ -14,10 +14,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from omniup.evaluation.probes import LinearProbe, mean_iou
 from omniup.training.anyup.backbones import Backbone
 from omniup.training.anyup.configuration import DataSettings, ValidationSettings
+from omniup.training.labelled import Labelled, read_labelled
 from omniup.training.photographs import measured_squares, reduce
-from omniup.training.probe import Labelled, LinearProbe, mean_iou, read_labelled
 from omniup.upsamplers.anyup import AnyUp
 from omniup.visualize import Panel, pca_rgb, sheet
 

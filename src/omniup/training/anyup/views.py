@@ -3,6 +3,8 @@
 The backbone sees the guidance and gives features [s/p, s/p], p its patch. The upsampler brings these to [S/p, S/p], S
 the side of the photograph: the grid that the backbone would have on the photograph itself. That is never computed.
 Instead the backbone sees crops of it, [c/p, c/p], and their features are the targets for that part of the result.
+
+Without crops, the photograph is the guidance, and what the backbone gives for all of it is the target.
 """
 
 from __future__ import annotations
@@ -22,14 +24,16 @@ class Views:
     """Of a batch of photographs.
 
     Attributes:
-        guidance: [B, 3, s, s].
-        crops: [B, K, 3, c, c].
+        guidance: [B, 3, s, s]; without crops [B, 3, S, S].
+        reduced: [B, 3, s, s], what the low-resolution features are of.
+        crops: [B, K, 3, c, c]; of no crops there is one, c = S.
         corners: [B, K, 2], whole numbers: row and column of each crop's first cell among the S/p × S/p.
         cells: c/p, of a crop's side.
         size: (S/p, S/p).
     """
 
     guidance: Tensor
+    reduced: Tensor
     crops: Tensor
     corners: Tensor
     cells: int
@@ -45,15 +49,18 @@ def cut(images: Tensor, patch: int, settings: DataSettings, random: np.random.Ge
         settings: the sides.
         random: what draws the corners.
     """
-    side, crop = settings.image_size // patch, settings.crop_size // patch
-    corners = random.integers(side - crop, size=(len(images), settings.crops, 2), endpoint=True)
+    side = settings.image_size // patch
+    crop = settings.crop_size // patch if settings.crops else side
+    corners = random.integers(side - crop, size=(len(images), settings.crops or 1, 2), endpoint=True)
     crops = [
         image[:, patch * row : patch * (row + crop), patch * column : patch * (column + crop)]
         for image, places in zip(images, corners.tolist(), strict=True)
         for row, column in places
     ]
+    reduced = reduce(images, settings.input_size)
     return Views(
-        guidance=reduce(images, settings.input_size),
+        guidance=reduced if settings.crops else images,
+        reduced=reduced,
         crops=torch.stack(crops).unflatten(0, corners.shape[:2]),
         corners=torch.from_numpy(corners),
         cells=crop,

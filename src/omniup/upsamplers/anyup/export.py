@@ -19,7 +19,7 @@ from omniup.files import atomic_write
 from omniup.mixing import Groups, Windows
 from omniup.mixing.groups import groups
 from omniup.upsamplers.anyup.network import HEADS
-from omniup.upsamplers.anyup.upsampler import MEAN, STD, WINDOW_RATIO, AnyUp
+from omniup.upsamplers.anyup.upsampler import MEAN, STD, AnyUp
 from omniup.upsamplers.base import Size, check_size
 
 
@@ -58,7 +58,7 @@ class FixedSizes(nn.Module):
             pools = (_pooling(side, places) for side, places in zip(image_size, (rows, columns), strict=True))
             for axis, pool in zip(("rows", "columns"), pools, strict=True):
                 self.register_buffer(f"{name}_{axis}", torch.from_numpy(pool).to(weights), persistent=False)
-        windows = Windows.relative(size, grid, WINDOW_RATIO)
+        windows = Windows.relative(size, grid, anyup.window_ratio)
         found = list(groups(windows, longest=32, most=2**30, like=weights))
         self.parts = nn.ModuleList(_Part(group) for group in found)
         order = torch.cat([group.pixels.flatten() for group in found]).argsort()

@@ -138,10 +138,13 @@ class Network(nn.Module):
 
     Args:
         layout: of the feature-agnostic layer; `"published"` for the published weights.
+        feature_path: whether keys know of the features; otherwise they are those of features that are zero everywhere,
+            and the image alone decides what is mixed.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, feature_path: bool = True) -> None:
         super().__init__()
+        self.feature_path = feature_path
         self.image_encoder = encoder(nn.Conv2d(3, WIDTH, 1, bias=False))
         self.key_encoder = encoder(nn.Conv2d(WIDTH, WIDTH, 1, bias=False))
         self.query_encoder = encoder(nn.Conv2d(WIDTH, WIDTH, 1, bias=False))
@@ -167,6 +170,8 @@ class Network(nn.Module):
 
     def describe(self, features: Tensor, memory: int = DEFAULT_MEMORY) -> Tensor:
         """Features [B, C, h, w] to the features' part of the keys, [B, D, h, w]."""
+        if not self.feature_path:
+            features = features.new_zeros(len(features), 1, *features.shape[2:])
         agnostic, *blocks = self.key_features_encoder
         described = agnostic(F.normalize(features, dim=1), memory)
         for block in blocks:

@@ -19,13 +19,22 @@ from omniup.mixing import DEFAULT_MEMORY, Windows, mix, weights_at
 from omniup.upsamplers.anyup.feature_agnostic import LAYOUTS, Layout
 from omniup.upsamplers.anyup.network import HEADS, Network
 from omniup.upsamplers.anyup.pixels import Pixels, Plan
-from omniup.upsamplers.anyup.weights import read
-from omniup.upsamplers.base import ImageLike, Size, check_inputs, check_points, enough_memory, parse_memory, register
+from omniup.upsamplers.anyup.weights import read, told
+from omniup.upsamplers.base import (
+    ImageLike,
+    Size,
+    check_inputs,
+    check_number,
+    check_points,
+    enough_memory,
+    parse_memory,
+    register,
+)
 
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
-#: Of the image's side, to either side of a pixel.
+#: Of the image's side, to either side of a pixel: what the published weights were trained with.
 WINDOW_RATIO = 0.1
 
 #: As the network was trained: of ImageNet.
@@ -44,9 +53,12 @@ class AnyUp(Network):
             `"paper"`, the formula of the paper; see `FeatureAgnosticLayer`.
         precision: of what is computed at the image's resolution in evaluation mode: `"float32"`, or `"bfloat16"`, which
             is faster and takes half the memory. Statistics, keys, logits and the mix are in float32 either way.
+        window_ratio: how far a pixel may look to either side, as a part of the image's; 1 for everywhere. The published
+            weights were trained with 0.1.
+        feature_path: whether the features have a say in where pixels look, or the image alone.
 
     Raises:
-        InputError: there is no such layout or precision.
+        InputError: a setting is none of these.
 
     Example:
         >>> import torch
@@ -55,12 +67,24 @@ class AnyUp(Network):
         torch.Size([1, 20, 32, 48])
     """
 
-    def __init__(self, *, layout: Layout = "published", precision: Precision = "float32") -> None:
+    def __init__(
+        self,
+        *,
+        layout: Layout = "published",
+        precision: Precision = "float32",
+        window_ratio: float = WINDOW_RATIO,
+        feature_path: bool = True,
+    ) -> None:
         for name, value, accepted in (("layout", layout, LAYOUTS), ("precision", precision, PRECISIONS)):
             if value not in accepted:
                 raise InputError(f"{name} is {value!r}: accepted are {' and '.join(accepted)}")
-        super().__init__(layout)
+        check_number("window_ratio", window_ratio, 0.001, 1)
+        if not isinstance(feature_path, bool):
+            raise InputError(f"feature_path is {feature_path!r}: accepted are true and false")
+        super().__init__(layout, feature_path)
+        self.layout = layout
         self.precision = precision
+        self.window_ratio = window_ratio
 
     @classmethod
     def from_pretrained(
@@ -69,6 +93,8 @@ class AnyUp(Network):
         *,
         layout: Layout | None = None,
         precision: Precision = "float32",
+        window_ratio: float | None = None,
+        feature_path: bool | None = None,
     ) -> AnyUp:
         """Load trained weights, ready for use: in evaluation mode, and without gradients of their own.
 
@@ -78,17 +104,25 @@ class AnyUp(Network):
             layout: as in `AnyUp`, of the weights; by default what a .safetensors file says of itself, as those that
                 were trained here do, or else `"published"`.
             precision: as in `AnyUp`.
+            window_ratio: as in `AnyUp`; by default what the file says, or else 0.1.
+            feature_path: as in `AnyUp`; by default what the file says, or else true.
 
         Raises:
             InputError: the weights cannot be had or read, or do not fit; the message says where to put the file.
         """
         state, told = read(weights)
-        network = cls(layout=layout or told or "published", precision=precision)
+        given = {"layout": layout, "window_ratio": window_ratio, "feature_path": feature_path}
+        given = {name: value for name, value in given.items() if value is not None}
+        network = cls(precision=precision, **(told | given))
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
             raise InputError(f"weights: {weights} does not fit AnyUp ({summary(error)})") from error
         return network.eval().requires_grad_(False)
+
+    def told(self) -> dict[str, str]:
+        """What a .safetensors file should say of the weights, in its metadata, for `from_pretrained`."""
+        return told(layout=self.layout, window_ratio=self.window_ratio, feature_path=self.feature_path)
 
     def forward(
         self,
@@ -118,7 +152,7 @@ class AnyUp(Network):
                 or a gradient is wanted with it, or `memory` is too little for a row of pixels.
         """
         image, size = self._accept(image, signal, size)
-        windows = Windows.relative(size, (signal.shape[2], signal.shape[3]), WINDOW_RATIO)
+        windows = Windows.relative(size, (signal.shape[2], signal.shape[3]), self.window_ratio)
         wanted = torch.is_grad_enabled() and (self.training or signal.requires_grad)
         shape = (*signal.shape[:2], *size)
         if out is not None and (
@@ -168,7 +202,7 @@ class AnyUp(Network):
         """
         image, size = self._accept(image, signal, size)
         points = check_points(points, len(signal), size).to(signal.device)
-        windows = Windows.relative(size, (signal.shape[2], signal.shape[3]), WINDOW_RATIO)
+        windows = Windows.relative(size, (signal.shape[2], signal.shape[3]), self.window_ratio)
         maps = []
         with enough_memory():
             for one, features, places in zip(image.split(1), signal.split(1), points, strict=True):
@@ -242,7 +276,13 @@ class AnyUp(Network):
 @register(
     "anyup",
     "a network trained on the features of several encoders (AnyUp); downloads its weights once",
-    settings={"weights": "multi_backbone", "layout": None, "precision": "float32"},
+    settings={
+        "weights": "multi_backbone",
+        "layout": None,
+        "precision": "float32",
+        "window_ratio": None,
+        "feature_path": None,
+    },
 )
 def _pretrained(**settings: Any) -> AnyUp:
     return AnyUp.from_pretrained(**settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -42,21 +43,38 @@ PUBLISHED = {
 }
 
 
-def read(weights: str | Path) -> tuple[dict[str, Tensor], Any]:
+#: Of the network: what a .safetensors file tells beside the weights.
+SETTINGS = ("layout", "window_ratio", "feature_path")
+
+
+def read(weights: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read weights.
 
     Args:
         weights: a name in `PUBLISHED`, a .pth or .safetensors file, or the URL of one.
 
     Returns:
-        Tensors by name; and the layout of the feature-agnostic layer that the file tells, None if it tells none.
+        Tensors by name; and the network's settings that the file tells: none, or some of `SETTINGS`.
 
     Raises:
         InputError: they cannot be had or read.
     """
     path = _path(weights)
-    layout = read_tensors(path)[1].get("layout") if path.suffix == ".safetensors" else None
-    return read_state_dict(path), layout
+    metadata = read_tensors(path)[1] if path.suffix == ".safetensors" else {}
+    return read_state_dict(path), {name: _value(metadata[name]) for name in SETTINGS if name in metadata}
+
+
+def told(**settings: Any) -> dict[str, str]:
+    """Settings of the network, as texts for a file's metadata: `SETTINGS`."""
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
+
+
+def _value(text: str) -> Any:
+    """A setting of such a text, which remains to be checked."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _path(weights: str | Path) -> Path:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.encoders import Projection
+from omniup.encoders.projection import Projection
 
 ORIENTATIONS = 18
 """Of gradients: bins of 20°, all the way round."""

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omniup.training import descriptors
+from omniup.encoders import descriptors
 
 ALL = {"hog": 18, "gabor": 24, "colours": 32}
 

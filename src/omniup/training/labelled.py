@@ -1,0 +1,52 @@
+"""Photographs with label maps beside them, as squares: what validation fits its probes to, and measures them on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from omniup.errors import InputError
+from omniup.files import read_labels
+from omniup.training.photographs import central_square, photographs, read_photograph, reduce
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Photographs with label maps.
+
+    Attributes:
+        images: [N, 3, S, S] in 0..1.
+        labels: [N, S, S], whole numbers; -1 for what counts for nothing.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+
+def read_labelled(folder: Path, count: int, side: int, ignore: int | None) -> Labelled:
+    """Read the central squares of photographs, with the label maps that lie beside them.
+
+    Args:
+        folder: of `NAME.jpg` (or another suffix) with `NAME.labels.png`.
+        count: how many, in alphabetical order.
+        side: of the squares, in pixels.
+        ignore: the label that counts for nothing.
+
+    Raises:
+        InputError: a photograph has no label map, or one of another size.
+    """
+    images, maps = [], []
+    for source in photographs([str(folder)])[:count]:
+        image = read_photograph(source)
+        path = Path(source).with_suffix(".labels.png")
+        labels = read_labels(path)[None]  # [1, 1, H, W]
+        if labels.shape[2:] != image.shape[2:]:
+            raise InputError(f"{path}: is {list(labels.shape[2:])}; accepted: the photograph's {list(image.shape[2:])}")
+        images.append(reduce(central_square(image), side))
+        maps.append(F.interpolate(central_square(labels).float(), (side, side), mode="nearest-exact")[0].long())
+    labels = torch.cat(maps)  # [N, S, S]
+    return Labelled(torch.cat(images), labels if ignore is None else labels.where(labels != ignore, -1))
