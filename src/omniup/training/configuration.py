@@ -6,6 +6,7 @@ the file. The defaults are the recipe of the paper (arXiv 2510.12764).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -226,11 +227,29 @@ class ModelSettings(Section):
 
 
 class OptimiserSettings(Section):
-    """AdamW, at a constant learning rate."""
+    """AdamW.
+
+    Attributes:
+        learning_rate: its greatest value.
+        warmup: how many steps it takes to grow to that.
+        decay: what it does from then on: `none`, as in the paper, or fall to nothing along half a `cosine`.
+        betas: of the running means of gradients and of their squares.
+        weight_decay: for each step, in units of the learning rate.
+    """
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    decay: Literal["none", "cosine"] = "none"
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-5
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of a step, counted from 0, of so many."""
+        warm = min(1.0, (step + 1) / (self.warmup + 1))
+        if self.decay == "none":
+            return self.learning_rate * warm
+        done = max(0, step - self.warmup) / max(1, steps - self.warmup)
+        return self.learning_rate * warm * (1 + math.cos(math.pi * done)) / 2
 
 
 class LossSettings(Section):

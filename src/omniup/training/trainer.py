@@ -189,6 +189,9 @@ class _Training:
         """Change the weights once: the losses, and whether any process has been asked to stop."""
         accumulation, process = self.configuration.accumulation, self.accelerator.process_index
         total: dict[str, Tensor] = {}
+        rate = self.configuration.optimiser.rate(self.step, self.configuration.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
         for index in range(accumulation):
             with self.accelerator.accumulate(self.objective):
                 losses = self.objective(**self._batch(next(images), self.step * accumulation + index, process))
