@@ -208,6 +208,10 @@ class Training(ABC, Generic[AnySettings]):
 
     def _take_step(self, data: Iterator[Any], stop: StopRequest) -> tuple[dict[str, float], bool]:
         """Change the weights once: the losses, and whether any process has been asked to stop."""
+        part = self.configuration.optimiser.schedule(self.step, self.configuration.steps)
+        for optimiser in self._optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = part * group.setdefault("initial_lr", group["lr"])
         losses = self._learn(data)
         self.step += 1
         flag = torch.tensor(float(stop.made), device=self.accelerator.device)

@@ -6,6 +6,7 @@ to the file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
@@ -87,11 +88,29 @@ class Section(BaseModel):
 
 
 class OptimiserSettings(Section):
-    """AdamW, at a constant learning rate."""
+    """AdamW.
+
+    Attributes:
+        learning_rate: at its greatest.
+        warmup: how many steps it takes to grow to that.
+        decay: what it does from then on: stay (`none`), or fall to nothing along half a `cosine`.
+        betas: of the running means of the gradients and of their squares.
+        weight_decay: what weights lose in a step, in units of the learning rate.
+    """
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    decay: Literal["none", "cosine"] = "none"
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-5
+
+    def schedule(self, step: int, steps: int) -> float:
+        """The learning rate of a step, counted from 0, of so many: as a part of the greatest."""
+        if step < self.warmup:
+            return (step + 1) / (self.warmup + 1)
+        if self.decay == "none":
+            return 1.0
+        return (1 + math.cos(math.pi * (step - self.warmup) / max(1, steps - self.warmup))) / 2
 
 
 class CheckpointSettings(Section):
@@ -110,6 +129,7 @@ class TrainingSettings(Section):
         accumulation: batches a step.
         precision: of convolutions and products: `no` for float32, or mixed with float32.
         seed: of everything that is drawn: initial weights, photographs, what is cut out of them and done to them.
+        optimiser: of the weights.
         checkpoints: what an interrupted training goes on from.
         output: the folder for all that is written.
     """
@@ -119,6 +139,7 @@ class TrainingSettings(Section):
     accumulation: Annotated[int, Field(ge=1, le=4096)] = 1
     precision: Literal["no", "bf16", "fp16"] = "no"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    optimiser: OptimiserSettings = OptimiserSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
     output: OutputPath | None = None
 

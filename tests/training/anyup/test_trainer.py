@@ -177,6 +177,34 @@ def test_told_to_stop_it_ends_after_the_step_at_hand(number, configure, losses, 
     assert losses(configure(), "parts", resume=True) == {step: whole[step] for step in (4, 5, 6)}
 
 
+def test_the_learning_rate_grows_and_falls(configure, tmp_path):
+    optimiser = {"learning_rate": 1e-2, "warmup": 2, "decay": "cosine"}
+    training = module._Training(configure(optimiser=optimiser), tmp_path, None)
+    seen = []
+    training.optimiser.optimizer.register_step_pre_hook(
+        lambda optimiser, *_: seen.append(optimiser.param_groups[0]["lr"])
+    )
+    training.run(lambda _: None)
+    falling = [1e-2 * (1 + math.cos(math.pi * done / 4)) / 2 for done in range(4)]
+    assert seen == pytest.approx([1e-2 / 3, 2e-2 / 3, *falling])
+
+
+def test_a_learning_rate_that_falls_goes_on_where_it_was(configure, losses, monkeypatch):
+    configuration = configure(optimiser={"learning_rate": 1e-2, "warmup": 1, "decay": "cosine"})
+    whole = losses(configuration, "whole")
+    measure, steps = module._Training._learn, []
+
+    def interrupted(*arguments):
+        steps.append(len(steps))
+        if len(steps) == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return measure(*arguments)
+
+    monkeypatch.setattr(module._Training, "_learn", interrupted)
+    losses(configuration, "parts")
+    assert losses(configuration, "parts", resume=True) == {step: whole[step] for step in (5, 6)}
+
+
 def test_told_twice_it_ends_at_once():
     with pytest.raises(KeyboardInterrupt), stop_requests() as stop:
         signal.raise_signal(signal.SIGINT)

@@ -11,7 +11,6 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from omniup.training.settings import (
     Count,
     InputPath,
-    OptimiserSettings,
     Photographs,
     Section,
     Share,
@@ -231,7 +230,6 @@ class Configuration(TrainingSettings):
         data: photographs.
         backbones: frozen networks and descriptors; for every batch, one that is not held out is drawn.
         model: the network.
-        optimiser: of the network's weights.
         losses: beside the distance from the targets.
         augmentations: changes to the guidance for self-consistency.
         validation: measurements while the network learns; none by default.
@@ -240,7 +238,6 @@ class Configuration(TrainingSettings):
     data: DataSettings
     backbones: Annotated[tuple[BackboneSettings, ...], Field(min_length=1)]
     model: ModelSettings = ModelSettings()
-    optimiser: OptimiserSettings = OptimiserSettings()
     losses: LossSettings = LossSettings()
     augmentations: tuple[Augmentation, ...] = AUGMENTATIONS
     validation: ValidationSettings | None = None
