@@ -45,7 +45,10 @@ def test_the_examples_are_accepted(example):
     [
         ({"batch": 0}, "batch: is 0; accepted: greater than or equal to 1"),
         ({"precision": "fp32"}, "precision: is 'fp32'; accepted: 'no', 'bf16' or 'fp16'"),
-        ({"optimiser.lr": 1}, "optimiser: there is no field lr; accepted: learning_rate, warmup, decay, betas, weight_decay"),
+        (
+            {"optimiser.lr": 1},
+            "optimiser: there is no field lr; accepted: learning_rate, warmup, decay, betas, weight_decay",
+        ),
         ({"optimiser.learning_rate": "fast"}, "optimiser.learning_rate: is 'fast'; accepted: a valid number"),
         ({"losses.self_consistency": float("nan")}, "losses.self_consistency: is nan; accepted: a finite number"),
         ({"learning_rate": 1}, "there is no field learning_rate; accepted: steps, batch, accumulation, precision, "),
