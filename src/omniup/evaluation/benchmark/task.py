@@ -18,16 +18,19 @@ from torch import Tensor
 Statistics: TypeAlias = Mapping[str, "NDArray[Any] | float"]
 """By name; those of two images are added up."""
 
+Split: TypeAlias = Literal["val", "tune"]
+"""Images to report on, or those that settings may be tuned on."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One image of a task.
 
     Attributes:
-        name: of the image, unlike any other in the task.
-        image: the guidance, [1, 3, H, W] in 0..1.
-        signal: [1, C, h, w].
-        judge: compares a result [1, C, H', W'] with the truth.
+        name: of the image, unlike any other in the task: its folder and file, e.g. `camvid/val/0016E5_07959`.
+        image: the guidance, [B, 3, H, W] in 0..1; B is 1, or several views of the one image.
+        signal: [B, C, h, w].
+        judge: compares a result [B, C, H', W'], on the CPU, with the truth.
         size: (H', W') that is asked for; the image's own if None.
     """
 

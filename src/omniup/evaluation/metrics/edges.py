@@ -1,0 +1,45 @@
+"""How well a result keeps to the edges of its image."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from omniup.errors import InputError
+
+
+def edge_spread(result: Tensor, image: Tensor) -> float:
+    """How much of a result's variation lies off the image's edges, 0..1: what leaked across them, or is soft.
+
+    Variation is the absolute difference between neighbouring pixels, summed over channels. Edges are the tenth of the
+    image's pixels with the strongest gradients (Sobel, after a Gaussian of one pixel) and the pixels next to them.
+
+    Args:
+        result: [B, C, H, W], any channels: an upsampled signal.
+        image: [B, G, H, W], the image that it belongs to.
+
+    Returns:
+        0 where the result only changes at the image's edges, and where it does not change at all.
+
+    Raises:
+        InputError: the sizes differ.
+    """
+    from skimage.filters import gaussian, sobel
+
+    if result.ndim != 4 or len(result) != len(image) or result.shape[2:] != image.shape[2:]:
+        raise InputError(f"result is {list(result.shape)} and image {list(image.shape)}: accepted are equal sizes")
+    strength = [
+        np.sqrt(sum(sobel(gaussian(channel, 1)) ** 2 for channel in guide))  # [H, W]
+        for guide in image.detach().float().cpu().numpy()
+    ]
+    strong = torch.from_numpy(np.stack([each >= np.quantile(each, 0.9) for each in strength])).float()
+    near = F.max_pool2d(strong.to(result.device), 3, stride=1, padding=1) > 0  # [B, H, W]
+    off, total = 0.0, 0.0
+    for axis in (1, 2):
+        variation = result.detach().diff(dim=axis + 1).abs().sum(1, dtype=torch.float32)  # [B, H - 1, W], [B, H, W - 1]
+        first, second = (near.narrow(axis, start, variation.shape[axis]) for start in (0, 1))
+        total += float(variation.sum())
+        off += float(variation[~(first | second)].sum())
+    return off / total if total > 0 else 0.0

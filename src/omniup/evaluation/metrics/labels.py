@@ -1,0 +1,124 @@
+"""How well a label map agrees with the true one: overall, near boundaries, and where the boundaries lie.
+
+Everything here counts pixels, so that what is found in two images can be added up: an intersection over union is had
+from the counts of a whole data set, never averaged over images. Label maps are [H, W] whole numbers; where the truth
+is negative, a pixel counts for nothing and bounds nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omniup.errors import InputError
+from omniup.evaluation.metrics.lines import distance_to, lines
+
+Labels: TypeAlias = NDArray[Any]
+Counts: TypeAlias = NDArray[np.int64]
+
+
+def confusion(predicted: Labels, truth: Labels, classes: int) -> Counts:
+    """Count the pixels of each true class (rows) that were taken for each class (columns): [classes, classes].
+
+    Raises:
+        InputError: the maps differ in shape, or a label is not below `classes`; so for all that count here.
+    """
+    _check(predicted, truth, classes)
+    valid = truth >= 0
+    pairs = truth[valid].astype(np.int64) * classes + predicted[valid]
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def overlaps(predicted: Labels, truth: Labels, classes: int, where: NDArray[np.bool_]) -> Counts:
+    """Count intersection and union of each class among chosen pixels [H, W]: [2, classes]."""
+    _check(predicted, truth, classes)
+    valid = where & (truth >= 0)
+    predicted, truth = predicted[valid], truth[valid]
+    both = np.bincount(truth[predicted == truth], minlength=classes)
+    either = np.bincount(truth, minlength=classes) + np.bincount(predicted, minlength=classes) - both
+    return np.stack([both, either])
+
+
+def boundary_overlaps(predicted: Labels, truth: Labels, classes: int, width: float) -> Counts:
+    """Count as `overlaps` does, of each class only what lies within `width` pixels of its own map's boundaries.
+
+    Intersection over union is then the boundary IoU of Cheng et al. 2021 (arXiv 2103.16562), but that the image's
+    border is no boundary.
+    """
+    _check(predicted, truth, classes)
+    valid = truth >= 0
+    near_true = (boundary_distance(truth) < width)[valid]
+    near_predicted = (boundary_distance(np.where(valid, predicted, -1)) < width)[valid]
+    predicted, truth = predicted[valid], truth[valid]
+    both = np.bincount(truth[(predicted == truth) & near_true & near_predicted], minlength=classes)
+    either = (
+        np.bincount(truth[near_true], minlength=classes)
+        + np.bincount(predicted[near_predicted], minlength=classes)
+        - both
+    )
+    return np.stack([both, either])
+
+
+def boundary_matches(predicted: Labels, truth: Labels, tolerance: float) -> Counts:
+    """Count boundary pixels, and those with one of the other map's within `tolerance` pixels.
+
+    Returns:
+        [4]: matched of the predicted, all predicted, matched of the true, all true.
+
+    Raises:
+        InputError: the maps differ in shape.
+    """
+    _check(predicted, truth)
+    maps = np.where(truth >= 0, predicted, -1), truth
+    ours, theirs = (boundaries(labels) for labels in maps)
+    to_ours, to_theirs = (boundary_distance(labels) for labels in maps)
+    matched = (to_theirs[ours] <= tolerance).sum(), (to_ours[theirs] <= tolerance).sum()
+    return np.array([matched[0], ours.sum(), matched[1], theirs.sum()], dtype=np.int64)
+
+
+def boundaries(labels: Labels) -> NDArray[np.bool_]:
+    """Pixels [H, W] with a neighbour (of four) of another label; negative labels neither have nor make boundaries."""
+    return lines(labels, lambda first, second: (first != second) & (first >= 0) & (second >= 0))
+
+
+def boundary_distance(labels: Labels) -> NDArray[np.float64]:
+    """Distance [H, W] of each pixel to the nearest of the `boundaries`, in pixels; infinite where there are none."""
+    return distance_to(boundaries(labels))
+
+
+def mean_iou(overlaps: NDArray[Any]) -> float:
+    """Mean intersection over union of the classes that occur, in percent; of none, 0. Counts as `overlaps` has them."""
+    both, either = overlaps
+    occurs = either > 0
+    return 100 * float((both[occurs] / either[occurs]).mean()) if occurs.any() else 0.0
+
+
+def confusion_overlaps(confusion: NDArray[Any]) -> NDArray[Any]:
+    """Intersection and union of each class, [2, classes], from a confusion matrix."""
+    both = np.diagonal(confusion)
+    return np.stack([both, confusion.sum(0) + confusion.sum(1) - both])
+
+
+def accuracy(confusion: NDArray[Any]) -> float:
+    """Share of the pixels that have their true class, in percent; of no pixels, 0."""
+    total = confusion.sum()
+    return 100 * float(np.trace(confusion) / total) if total else 0.0
+
+
+def boundary_f(matches: NDArray[Any]) -> float:
+    """Harmonic mean of precision and recall, in percent, of counts as `boundary_matches` has them; of none, 0."""
+    matched, predicted, recalled, true = (float(count) for count in matches)
+    precision, recall = matched / max(predicted, 1), recalled / max(true, 1)
+    return 200 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
+
+
+def _check(predicted: Labels, truth: Labels, classes: int | None = None) -> None:
+    if predicted.shape != truth.shape or predicted.ndim != 2:
+        raise InputError(f"predicted is {list(predicted.shape)} and truth {list(truth.shape)}: accepted are equal maps")
+    if classes is None or truth.size == 0:
+        return
+    low, high = predicted.min(), max(predicted.max(), truth.max())
+    if low < 0 or high >= classes:
+        raise InputError(f"labels run from {low} to {high}: accepted are 0 to {classes - 1}, and below 0 in the truth")
