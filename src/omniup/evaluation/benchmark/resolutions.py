@@ -21,7 +21,7 @@ from omniup.evaluation.benchmark.truths import Labels
 from omniup.evaluation.metrics.labels import confusion, confusion_overlaps, mean_iou
 from omniup.upsamplers import Upsampler
 
-SIZES = (Fraction(1, 4), Fraction(1, 2), Fraction(1), Fraction(3, 2))
+SIZES = (Fraction(1, 4), Fraction(1, 2), Fraction(1))
 """Of the results' sides, as parts of the image's."""
 
 

@@ -21,7 +21,7 @@ from omniup.evaluation.metrics.depth import depth_scores, depth_sums
 from omniup.evaluation.metrics.normals import THRESHOLDS, normal_scores, normal_sums, surface_normals
 from omniup.evaluation.probes import LinearProbe, ridge_regression, softmax_regression
 
-FITTED = 40
+FITTED = 24
 """Images that a probe of labels is fitted to: the first of the train split."""
 
 
