@@ -1,0 +1,221 @@
+"""`omniup bench`: what is better, by how much, at what cost."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from omniup.cli import options
+from omniup.cli.about import listing
+from omniup.cli.report import Report
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from omniup.evaluation.benchmark.intervals import Estimate
+    from omniup.evaluation.benchmark.quality import Progress
+    from omniup.evaluation.benchmark.standings import Standing
+
+app = typer.Typer(no_args_is_help=True)
+
+QUICK_TASKS, QUICK_FACTOR, QUICK_IMAGES = ("probabilities", "depth", "masks", "images"), 16, 3
+"""What `--quick` looks at."""
+
+Results: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Where results go, a JSON line each. What is there already is not measured again.",
+    ),
+]
+Methods: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        show_default=False,
+        help="A method, e.g. bilinear, upsample_anything:paper, anyup:multi_backbone, or with settings, "
+        "joint_bilateral,sigma_x=10,sigma_y=10; may be repeated. By default all methods and presets.",
+    ),
+]
+Weights: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        show_default=False,
+        help="A folder with anyup_paper.pth and anyup_multi_backbone.pth; by default weights in $OMNIUP_SHARED or "
+        "../shared. What is not there is downloaded once.",
+    ),
+]
+
+
+@app.callback()
+def bench() -> None:
+    """Measure methods: how good they are on real data, and what they cost; see docs/benchmarks.md."""
+
+
+@app.command()
+def quality(
+    output: Results = "bench.jsonl",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            show_default=False,
+            help="The data: camvid/val, bsds500/val, depth; by default data in $OMNIUP_SHARED or ../shared. The "
+            "network that lies beside it, in ../models, is run.",
+        ),
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--task",
+            metavar="NAME",
+            show_default=False,
+            help="What to try them on, e.g. probabilities, depth, masks, images; may be repeated. By default all.",
+        ),
+    ] = None,
+    methods: Methods = None,
+    factors: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--factor",
+            min=1,
+            metavar="N",
+            show_default=False,
+            help="Pixels to a cell: 4, 8, 14, 16, 32; may be repeated. By default all that a task has.",
+        ),
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", show_default=False, help="So many images of each task; by default all."),
+    ] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="The images that settings may be tuned on, not those to report on.")
+    ] = False,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help=f"A first table, in a minute or two: factor {QUICK_FACTOR}, {QUICK_IMAGES} images each of "
+            f"{', '.join(QUICK_TASKS)}.",
+        ),
+    ] = False,
+    weights: Weights = None,
+    memory: options.Memory = options.DEFAULT_MEMORY,
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Try methods on real images with a known truth, and say how good they are, with confidence intervals.
+
+    May be interrupted at any time: the same command goes on from there.
+
+    For example: omniup bench quality --quick
+    """
+    report = Report(as_json, quiet, verbose)
+
+    from omniup.evaluation.benchmark import catalogue
+    from omniup.evaluation.benchmark.methods import Entry, default_methods
+    from omniup.evaluation.benchmark.quality import measure
+    from omniup.evaluation.benchmark.records import Results as Found
+    from omniup.evaluation.benchmark.standings import standings
+    from omniup.upsamplers import parse_memory
+
+    if quick:
+        tasks, factors, images = tasks or list(QUICK_TASKS), factors or [QUICK_FACTOR], images or QUICK_IMAGES
+    names = list(dict.fromkeys(tasks or catalogue.tasks()))
+    chosen = [catalogue.find_task(name, "tune" if tune else "val") for name in names]
+    entries = [Entry.parse(name) for name in dict.fromkeys(methods or default_methods())]
+    where, scratch = options.pick_device(device), parse_memory(memory)
+    results = Found(output)
+    with _shown(report) as show:
+        measure(
+            chosen,
+            entries,
+            _shared("data", data),
+            results,
+            factors=factors,
+            images=images,
+            device=where,
+            memory=scratch,
+            weights=_shared("weights", weights),
+            progress=show,
+        )
+    of_ours = {entry.name for entry in entries}
+    asked = [record for record in results.quality if record.task in names and record.method in of_ours]
+    found = [standing for standing in standings(asked) if factors is None or standing.factor in factors]
+    report.result({"results": output, "standings": [_facts(standing) for standing in found]}, _overview(found))
+    report.note(f"{output}: {len(results.quality)} measurements; `omniup bench report` makes a page of them")
+
+
+def _shared(name: str, given: str | None) -> Path:
+    """A folder that the user names, or else one of the shared folder."""
+    return Path(given) if given else Path(os.environ.get("OMNIUP_SHARED", "../shared")) / name
+
+
+@contextmanager
+def _shown(report: Report) -> Iterator[Callable[[Progress], None]]:
+    """Show how far a run has come, on a terminal."""
+    from tqdm import tqdm
+
+    silent = report.quiet or report.verbose or not sys.stderr.isatty()
+    with tqdm(desc="measure", leave=False, disable=silent) as bar:
+
+        def show(progress: Progress) -> None:
+            bar.total = progress.expected
+            bar.set_description(f"{progress.task} {progress.factor}× {progress.method}", refresh=False)
+            bar.update()
+
+        yield show
+
+
+def _overview(found: list[Standing]) -> Table:
+    """Lay out the most telling score of every task, with its interval, a row for each factor and method."""
+    table = listing("task", "method", "score", "95 %", "against bilinear", "95 %", "seconds")
+    for standing in found:
+        metric = next(iter(standing.task.metrics))
+        for row in standing.rows:
+            score, gain = row.scores.estimate(metric), standing.gain(row, metric)
+            table.add_row(
+                f"{standing.task.name} {standing.factor}×, {metric}",
+                row.method,
+                f"{score.value:.2f}",
+                interval(score),
+                f"{gain.value:+.2f}" if gain else "",
+                interval(gain) if gain else "",
+                f"{row.seconds:.3f}",
+            )
+    return table
+
+
+def interval(estimate: Estimate) -> str:
+    """Write an interval; of too few images there is none."""
+    return f"{estimate.low:.2f} to {estimate.high:.2f}" if estimate.known else ""
+
+
+def _facts(standing: Standing) -> dict[str, object]:
+    """What a standing says, for machines."""
+    metrics = standing.task.metrics
+    return {
+        "task": standing.task.name,
+        "factor": standing.factor,
+        "images": len(standing.images),
+        "methods": {
+            row.method: {
+                **{name: vars(row.scores.estimate(name)) for name in metrics},
+                "seconds": row.seconds,
+                "peak_bytes": row.peak_bytes,
+            }
+            for row in standing.rows
+        },
+    }

@@ -1,0 +1,149 @@
+"""Fair timing and peak memory, and what machine the numbers come from.
+
+Machines are noisy: times are medians of several runs after one that is not counted, and what is compared is timed in
+turns within one process, where the ratio is the median of the ratios of the turns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from omniup import __version__
+
+Run = Callable[[], object]
+
+
+@dataclass
+class Cost:
+    """What a computation took.
+
+    Attributes:
+        seconds: of the clock on the wall.
+        peak_bytes: the most memory it held at a time beyond what was there before, its result included: of the
+            process on a CPU (Linux), of torch's tensors on a GPU; None where the system does not tell.
+    """
+
+    seconds: float = 0.0
+    peak_bytes: int | None = None
+
+
+@contextlib.contextmanager
+def cost(device: torch.device) -> Iterator[Cost]:
+    """Measure what the body of this context takes: told once it has ended."""
+    found = Cost()
+    synchronise(device)
+    before = _begin_peak(device)
+    began = time.perf_counter()
+    yield found
+    synchronise(device)
+    found.seconds = time.perf_counter() - began
+    if before is not None:
+        found.peak_bytes = max(0, _peak(device) - before)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a GPU has done what it was asked to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def seconds(run: Run, device: torch.device) -> float:
+    """Time one run."""
+    synchronise(device)
+    began = time.perf_counter()
+    run()
+    synchronise(device)
+    return time.perf_counter() - began
+
+
+def in_turns(runs: Sequence[Run], device: torch.device, *, turns: int = 7) -> list[list[float]]:
+    """Times of several things, measured in turns: one list for each, of `turns` times."""
+    for run in runs:
+        seconds(run, device)
+    return [list(times) for times in zip(*([seconds(run, device) for run in runs] for _ in range(turns)), strict=True)]
+
+
+def ratio(times: Sequence[float], others: Sequence[float]) -> float:
+    """Median of the ratios of the turns."""
+    return statistics.median(a / b for a, b in zip(times, others, strict=True))
+
+
+def resident(field: str) -> float:
+    """This process's memory in MB: `VmRSS`, what it holds now, or `VmHWM`, the most it ever held (Linux)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"no {field} in /proc/self/status")
+
+
+def processor(device: torch.device) -> str:
+    """What computes: a GPU's name, or the processor's with the number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name()
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def versions() -> dict[str, str]:
+    """What numbers may depend on."""
+    return {"omniup": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a machine can do, measured.
+
+    Attributes:
+        copy: bytes a second that are read and written in copying 256 MB: twice the bytes copied.
+        matmul: floating-point operations a second in the product of two matrices [1024, 1024] of float32.
+    """
+
+    copy: float
+    matmul: float
+
+
+def limits(device: torch.device, *, turns: int = 5) -> Limits:
+    """Measure a machine's own limits: the best of a few turns."""
+    source = torch.ones(2**26, device=device)  # 256 MB
+    target = torch.empty_like(source)
+    left = torch.randn(1024, 1024, device=device)
+    out = torch.empty_like(left)
+    copying, products = in_turns(
+        [lambda: target.copy_(source), lambda: torch.mm(left, left, out=out)], device, turns=turns
+    )
+    return Limits(copy=2 * source.nbytes / min(copying), matmul=2 * 1024**3 / min(products))
+
+
+def _begin_peak(device: torch.device) -> int | None:
+    """Forget the peak so far; what is held now."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    if device.type != "cpu" or not sys.platform.startswith("linux"):
+        return None
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc keeps what was freed
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # since Linux 4.0: VmHWM starts again from VmRSS
+    except OSError:
+        return None
+    return int(resident("VmRSS") * 2**20)
+
+
+def _peak(device: torch.device) -> int:
+    return torch.cuda.max_memory_allocated() if device.type == "cuda" else int(resident("VmHWM") * 2**20)
