@@ -142,13 +142,13 @@ def quality(
         measure(
             chosen,
             entries,
-            _shared("data", data),
+            shared_folder("data", data),
             results,
             factors=factors,
             images=images,
             device=where,
             memory=scratch,
-            weights=_shared("weights", weights),
+            weights=shared_folder("weights", weights),
             progress=show,
         )
     of_ours = {entry.name for entry in entries}
@@ -158,7 +158,7 @@ def quality(
     report.note(f"{output}: {len(results.quality)} measurements; `omniup bench report` makes a page of them")
 
 
-def _shared(name: str, given: str | None) -> Path:
+def shared_folder(name: str, given: str | None) -> Path:
     """A folder that the user names, or else one of the shared folder."""
     return Path(given) if given else Path(os.environ.get("OMNIUP_SHARED", "../shared")) / name
 

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 from torch import Tensor
 from torch.nn import functional as F
 
+from omniup.evaluation.benchmark.data import Picture
 from omniup.evaluation.benchmark.street_scenes import FEATURES, STRIDE, moved, scaled, scenes, street_scenes
 from omniup.evaluation.benchmark.task import Sample, Split, Statistics
 
@@ -49,6 +50,12 @@ class DenseFeatures:
 
     def samples(self, data: Path, factor: int, count: int | None = None) -> Iterator[Sample]:
         """Read the images; see `Task`."""
+        for picture, low, target in self.pairs(data, factor, count):
+            size = target.shape[2], target.shape[3]
+            yield Sample(picture.name, picture.image, low, partial(feature_sums, target), size)
+
+    def pairs(self, data: Path, factor: int, count: int | None = None) -> Iterator[tuple[Picture, Tensor, Tensor]]:
+        """Read the images, with their features [1, C, h, w] and the reference [1, C, n h, n w]; as `samples`."""
         network = street_scenes(data)
         for picture in scenes(data, self.split, count):
             low = scaled(network, picture.image, factor, FEATURES)
@@ -58,8 +65,7 @@ class DenseFeatures:
                 sides = STRIDE * low.shape[2], STRIDE * low.shape[3]
                 image = F.interpolate(picture.image, sides, mode="bilinear", antialias=True).clamp(0, 1)
                 target = moved(network, image, STRIDE // FINER["moved"], FEATURES)
-            size = target.shape[2], target.shape[3]
-            yield Sample(picture.name, picture.image, low, partial(feature_sums, target), size)
+            yield picture, low, target
 
     def scores(self, totals: Statistics) -> dict[str, float]:
         """Of all cells together, in percent; the error is relative to the reference's deviation; see `Task`."""
