@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from omniup.evaluation.benchmark.intervals import Estimate
     from omniup.evaluation.benchmark.quality import Progress
+    from omniup.evaluation.benchmark.records import Speed
     from omniup.evaluation.benchmark.standings import Standing
 
 app = typer.Typer(no_args_is_help=True)
@@ -158,6 +159,73 @@ def quality(
     report.note(f"{output}: {len(results.quality)} measurements; `omniup bench report` makes a page of them")
 
 
+@app.command()
+def speed(
+    output: Results = "bench.jsonl",
+    methods: Methods = None,
+    sizes: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--size",
+            min=1,
+            metavar="N",
+            show_default=False,
+            help="Side of a square image, in pixels; may be repeated. By default 256 to 4096, doubled each time.",
+        ),
+    ] = None,
+    channels: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1, metavar="C", show_default=False, help="Channels of the signal; may be repeated. By default 32."
+        ),
+    ] = None,
+    limit: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="For all runs of one method at one size.")
+    ] = 60.0,
+    weights: Weights = None,
+    memory: options.Memory = options.DEFAULT_MEMORY,
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Time methods, fit and render apart, and measure their memory, each in a process of its own.
+
+    Run nothing else meanwhile. May be interrupted at any time: the same command goes on from there.
+
+    For example: omniup bench speed --size 512 --channels 32 --channels 384
+    """
+    report = Report(as_json, quiet, verbose)
+
+    from tqdm import tqdm
+
+    from omniup.evaluation.benchmark.methods import default_methods
+    from omniup.evaluation.benchmark.records import Results as Found
+    from omniup.evaluation.benchmark.speed import CHANNELS, SIDES, Case, measure
+    from omniup.upsamplers import parse_memory
+
+    names = list(dict.fromkeys(methods or default_methods()))
+    where, scratch = options.pick_device(device), parse_memory(memory)
+    cases = [
+        Case(name, side, count, where.type, limit, scratch, str(shared_folder("weights", weights)))
+        for count in sorted(set(channels or [CHANNELS]))
+        for side in sorted(set(sizes or SIDES))
+        for name in names
+    ]
+    results = Found(output)
+    silent = report.quiet or report.verbose or not sys.stderr.isatty()
+    with tqdm(desc="measure", total=len(cases), leave=False, disable=silent) as bar:
+
+        def show(case: Case) -> None:
+            bar.set_description(f"{case.side}×{case.side}, {case.channels} channels, {case.method}", refresh=False)
+            bar.update()
+
+        measure(cases, results, progress=show)
+    found = [record for record in results.speed if record.method in names and record.device == where.type]
+    report.result({"results": output, "speed": [record.model_dump(mode="json") for record in found]}, _times(found))
+    report.note(f"{output}: {len(results.speed)} measurements; `omniup bench report` makes a page of them")
+
+
 def shared_folder(name: str, given: str | None) -> Path:
     """A folder that the user names, or else one of the shared folder."""
     return Path(given) if given else Path(os.environ.get("OMNIUP_SHARED", "../shared")) / name
@@ -190,15 +258,29 @@ def _overview(found: list[Standing]) -> Table:
                 f"{standing.task.name} {standing.factor}×, {metric}",
                 row.method,
                 f"{score.value:.2f}",
-                interval(score),
+                _interval(score),
                 f"{gain.value:+.2f}" if gain else "",
-                interval(gain) if gain else "",
+                _interval(gain) if gain else "",
                 f"{row.seconds:.3f}",
             )
     return table
 
 
-def interval(estimate: Estimate) -> str:
+def _times(found: list[Speed]) -> Table:
+    """Lay out what took how long: a row for each method, stage and size."""
+    import statistics
+
+    table = listing("method", "stage", "size", "channels", "median", "range", "peak memory")
+    for record in found:
+        size, times = "{} x {}".format(*record.size), record.seconds
+        median = f"{statistics.median(times):.3f} s" if times else f"too much {record.failure}"
+        spread = f"{min(times):.3f} to {max(times):.3f}" if times else ""
+        peak = "" if record.peak_bytes is None else f"{record.peak_bytes / 2**20:.0f} MB"
+        table.add_row(record.method, record.stage, size, str(record.channels), median, spread, peak)
+    return table
+
+
+def _interval(estimate: Estimate) -> str:
     """Write an interval; of too few images there is none."""
     return f"{estimate.low:.2f} to {estimate.high:.2f}" if estimate.known else ""
 

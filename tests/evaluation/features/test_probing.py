@@ -5,7 +5,6 @@ import torch
 from omniup.errors import InputError
 from omniup.evaluation.benchmark.catalogue import tasks
 from omniup.evaluation.benchmark.probing import EVERY, Probe
-from omniup.evaluation.benchmark.resolutions import SIZES, Resolutions
 from omniup.evaluation.benchmark.street_scenes import FEATURES, scaled, street_scenes
 from omniup.evaluation.benchmark.task import Learner
 from omniup.evaluation.benchmark.truths import DepthMaps, Labels, Normals
@@ -80,22 +79,21 @@ def test_a_single_pair_is_too_little(data, tmp_path):
         read("depth/0", torch.zeros(1, 3, 8, 8))
 
 
-def test_resolutions_are_judged_each_at_its_own(data):
-    task = Resolutions()
-    task._probe = Probe(Labels(fitted=4), "features")
-    samples = list(task.samples(data, 16, 1))
-    assert [sample.size for sample in samples] == [tuple(int(side * part) for side in (64, 96)) for part in SIZES]
-    assert len({sample.name for sample in samples}) == len(SIZES)
-    scores = measure(task, data, 16)
-    assert scores.keys() == task.metrics.keys()
-    at_full_size = measure(task._probe, data, 16)["miou"]
-    assert scores["miou@1"] == pytest.approx(at_full_size)
-    assert all(abs(score - at_full_size) < 15 for score in scores.values())
+@pytest.mark.parametrize("part", [0.25, 0.5, 1, 1.5])
+def test_results_of_other_sizes_are_judged_at_their_own(data, part):
+    task = Probe(Labels(part=part, fitted=4), "features")
+    assert task.name == ("probe-labels-lr" if part == 1 else f"probe-labels-lr@{part}")
+    sample = next(task.samples(data, 16, 1))
+    assert sample.size == (64 * part, 96 * part)
+    counted = sample.judge(torch.randn(1, 11, *sample.size))["confusion"].sum()
+    assert counted == pytest.approx(64 * 94 * part**2, rel=0.05)  # two columns count for nothing
+    at_full_size = measure(Probe(Labels(fitted=4), "features"), data, 16)
+    assert measure(task, data, 16)["pixel_accuracy"] == pytest.approx(at_full_size["pixel_accuracy"], abs=5)
 
 
 def test_the_catalogue_has_them():
     found = tasks()
     learners = {name for name, task in found.items() if isinstance(task, Learner)}
     kinds = {f"probe-{name}{suffix}" for name in ("labels", "depth", "normals") for suffix in ("", "-lr")}
-    assert learners == kinds | {"resolutions"}
+    assert learners == kinds | {"probe-labels-lr@0.25", "probe-labels-lr@0.5"}
     assert {"dense-moved", "dense-enlarged"} <= found.keys()

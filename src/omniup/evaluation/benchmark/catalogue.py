@@ -10,9 +10,8 @@ from omniup.evaluation.benchmark.masks import Masks
 from omniup.evaluation.benchmark.probabilities import Probabilities
 from omniup.evaluation.benchmark.probing import FITTED_TO, Probe, Truth
 from omniup.evaluation.benchmark.reconstruction import Images
-from omniup.evaluation.benchmark.resolutions import Resolutions
 from omniup.evaluation.benchmark.task import Split, Task
-from omniup.evaluation.benchmark.truths import DepthMaps, Labels, Normals
+from omniup.evaluation.benchmark.truths import PARTS, DepthMaps, Labels, Normals
 
 
 def tasks(split: Split = "val") -> dict[str, Task]:
@@ -26,7 +25,8 @@ def tasks(split: Split = "val") -> dict[str, Task]:
     truths: tuple[Truth, ...] = (Labels(split), DepthMaps(), Normals())
     probes = (Probe(truth, fitted_to) for truth in truths for fitted_to in FITTED_TO)
     dense = (DenseFeatures(reference, split) for reference in FINER)
-    found: tuple[Task, ...] = (*plain, *consistency, *probes, *dense, Resolutions(split))
+    sizes = (Probe(Labels(split, part), "features") for part in PARTS)
+    found: tuple[Task, ...] = (*plain, *consistency, *probes, *sizes, *dense)
     return {task.name: task for task in found}
 
 

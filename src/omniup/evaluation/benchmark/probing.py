@@ -20,6 +20,7 @@ from omniup.evaluation.benchmark.task import Read, Sample, Statistics
 from omniup.evaluation.probes import LinearProbe
 from omniup.mixing import cell_means
 from omniup.upsamplers import Upsampler
+from omniup.upsamplers.base import Size
 
 Fit: TypeAlias = Callable[[Tensor, Tensor, Tensor], LinearProbe]
 """Of vectors [n, C], targets [n, K] times their counts, and counts [n]."""
@@ -41,7 +42,8 @@ class Example:
         image: [1, 3, H, W] in 0..1.
         target: [1, K, H, W].
         counts: [1, 1, H, W], 1 where the target counts, else 0.
-        judge: compares what was read, [1, K, H, W], with the truth.
+        judge: compares what was read, [1, K, H', W'], with the truth.
+        size: (H', W') of the result to judge; the image's own if None.
     """
 
     name: str
@@ -49,13 +51,14 @@ class Example:
     target: Tensor
     counts: Tensor
     judge: Callable[[Tensor], Statistics]
+    size: Size | None = None
 
 
 class Truth(Protocol):
     """What a probe is to read.
 
     Attributes:
-        name: in one word.
+        name: in one word; and where results are not of the image's size, after an @, how large they are beside it.
         images: which they are, in a few.
         factors: as of a `Task`.
         metrics: as of a `Task`.
@@ -90,9 +93,10 @@ class Probe:
 
     def __init__(self, truth: Truth, fitted_to: FittedTo) -> None:
         self.truth, self.fitted_to = truth, fitted_to
-        self.name = f"probe-{truth.name}{'' if fitted_to == 'results' else '-lr'}"
+        name, at, part = truth.name.partition("@")
+        self.name = f"probe-{name}{'' if fitted_to == 'results' else '-lr'}{at}{part}"
         source = "the upsampled" if fitted_to == "results" else "the low-resolution"
-        self.summary = f"{truth.name} by a linear probe that was fitted to {source} features ({truth.images})"
+        self.summary = f"{name} by a linear probe that was fitted to {source} features ({truth.images})"
         self.factors, self.metrics = truth.factors, truth.metrics
         self._learnt: dict[tuple[Path, int], Read] = {}  # what no method has a part in
 
@@ -101,7 +105,7 @@ class Probe:
         network = street_scenes(data)
         for example in self.truth.judging(data, count):
             features = scaled(network, example.image, factor, FEATURES)
-            yield Sample(example.name, example.image, features, example.judge)
+            yield Sample(example.name, example.image, features, example.judge, example.size)
 
     def learn(self, method: Upsampler, data: Path, factor: int) -> Read:
         """Fit the probe; see `Learner`."""

@@ -85,8 +85,9 @@ class Speed(Record):
 
     Attributes:
         stage: `fit`, `render`, or `whole`: from the image and the signal to the result.
-        seconds: of each counted run; none where even one took longer than `limit_seconds`.
-        limit_seconds: how long a cell of the table might take.
+        seconds: of each counted run; none where there was a failure.
+        failure: `time` where not one run ended within `limit_seconds`, `memory` where there was too little; or None.
+        limit_seconds: how long all stages together might take.
         peak_bytes: that the method held beyond its inputs, its result included; None where that is not known.
         result_bytes: of the result.
         copy_rate: bytes a second that this machine copied, reading and writing, in this run.
@@ -96,6 +97,7 @@ class Speed(Record):
     kind: Literal["speed"] = "speed"
     stage: Literal["fit", "render", "whole"]
     seconds: tuple[float, ...]
+    failure: Literal["time", "memory"] | None
     limit_seconds: float
     peak_bytes: int | None
     result_bytes: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,22 +25,26 @@ from omniup.evaluation.probes import LinearProbe, ridge_regression, softmax_regr
 FITTED = 24
 """Images that a probe of labels is fitted to: the first of the train split."""
 
+PARTS = (0.25, 0.5)
+"""Of an image's sides, those of smaller results."""
+
 
 class Labels:
     """Classes of street scenes: the folder holds `camvid/train` and `camvid/val` (or `tune`); see `scenes`.
 
     Args:
         split: to judge on.
+        part: of the image's sides, those of the results. They are judged at their own size, by the nearest labels.
         fitted: how many images a probe is fitted to.
     """
 
-    name = "labels"
-    images = "CamVid"
     factors: tuple[int, ...] = (8, 16, 32)
     metrics: Mapping[str, bool] = METRICS
 
-    def __init__(self, split: Split = "val", fitted: int = FITTED) -> None:
-        self.split, self.fitted = split, fitted
+    def __init__(self, split: Split = "val", part: float = 1, fitted: int = FITTED) -> None:
+        self.name = "labels" if part == 1 else f"labels@{part:g}"
+        self.images = "CamVid" if part == 1 else f"CamVid, results {part:g} times the image's size"
+        self.split, self.part, self.fitted = split, part, fitted
         self.fit: Fit = _fit_labels
 
     def fitting(self, data: Path) -> Iterator[Example]:
@@ -48,7 +53,13 @@ class Labels:
 
     def judging(self, data: Path, count: int | None) -> Iterator[Example]:
         """See `Truth`."""
-        return self._examples(data, self.split, count)
+        for example in self._examples(data, self.split, count):
+            size = round(self.part * example.target.shape[2]), round(self.part * example.target.shape[3])
+            target, counts = (
+                F.interpolate(maps, size, mode="nearest-exact") for maps in (example.target, example.counts)
+            )
+            labels = torch.where(counts[:, 0] > 0, target.argmax(1), -1)[0]
+            yield replace(example, judge=partial(label_counts, labels.numpy()), size=size)
 
     def scores(self, totals: Statistics) -> dict[str, float]:
         """See `Truth`."""
