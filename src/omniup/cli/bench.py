@@ -226,6 +226,43 @@ def speed(
     report.note(f"{output}: {len(results.speed)} measurements; `omniup bench report` makes a page of them")
 
 
+@app.command("report")
+def write_page(
+    results: Annotated[
+        str, typer.Argument(metavar="RESULTS", help="The file that `omniup bench quality` and `speed` wrote.")
+    ] = "bench.jsonl",
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PAGE",
+            help="A Markdown page; where it exists, what lies between its marks <!-- quality --> and "
+            "<!-- /quality -->, <!-- speed --> and <!-- /speed -->, is replaced. Plots go to the folder pictures "
+            "beside it.",
+        ),
+    ] = "benchmarks.md",
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Make tables and plots of RESULTS.
+
+    For example: omniup bench report bench.jsonl -o docs/benchmarks.md
+    """
+    report = Report(as_json, quiet, verbose)
+
+    from omniup.errors import InputError
+    from omniup.evaluation.benchmark.records import Results as Found
+    from omniup.evaluation.benchmark.report import write_report
+
+    if not Path(results).is_file():
+        raise InputError(f"{results}: there is no such file; accepted is what `omniup bench quality` wrote")
+    written = [str(path) for path in write_report(Found(results), output)]
+    report.result({"written": written})
+    report.note("\n".join(written))
+
+
 def shared_folder(name: str, given: str | None) -> Path:
     """A folder that the user names, or else one of the shared folder."""
     return Path(given) if given else Path(os.environ.get("OMNIUP_SHARED", "../shared")) / name
