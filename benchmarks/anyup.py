@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from measure import Run, in_turns, photograph, ratio, resident, show, synchronise
+from measure import photograph, show
 from omniup import AnyUp
+from omniup.evaluation.measuring import Run, in_turns, ratio, resident, synchronise
 from omniup.upsamplers.anyup.network import HEADS
 
 CHANNELS = 384

@@ -1,4 +1,7 @@
-"""What the scripts of this folder share: their argument, the sample photograph, tables; timing is the package's own."""
+"""What the scripts of this folder share: their argument, the sample photograph, tables.
+
+Fair timing and peak memory are the package's own, `omniup.evaluation.measuring`.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from omniup.evaluation.measuring import processor, synchronise
-
-__all__ = [
-    *("Run", "device_argument", "in_turns", "machine", "photograph", "ratio", "resident", "seconds", "show"),
-    "synchronise",
-]
+from omniup.evaluation.measuring import processor
 
 
 def device_argument(description: str | None) -> torch.device:

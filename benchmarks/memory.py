@@ -13,7 +13,8 @@ import time
 
 import torch
 
-from measure import photograph, resident, show, synchronise
+from measure import photograph, show
+from omniup.evaluation.measuring import resident, synchronise
 
 CASES = {
     "paper": ("paper: 224×224, 16×16 grid, 384 channels, fit + render", 224, 16, 384, "≤ 250 MB"),

@@ -21,8 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from measure import Run, photograph, resident, seconds, show
+from measure import photograph, show
 from omniup.errors import optional_import
+from omniup.evaluation.measuring import Run, resident, seconds
 from omniup.restoration import Enhancer, ModelFiles, Networks, Recipe, load_networks, locate, tiled
 from omniup.upsamplers import parse_memory
 

@@ -6,7 +6,8 @@ import statistics
 
 import torch
 
-from measure import device_argument, in_turns, photograph, ratio, show
+from measure import device_argument, photograph, show
+from omniup.evaluation.measuring import in_turns, ratio
 from omniup.upsamplers import JointBilateral
 
 SIDES = (256, 512, 1024, 2048, 4096)

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from measure import device_argument, in_turns, photograph, ratio, show
+from measure import device_argument, photograph, show
+from omniup.evaluation.measuring import in_turns, ratio
 from omniup.training.configuration import LossSettings
 from omniup.training.objective import Objective
 from omniup.upsamplers.anyup import AnyUp

@@ -13,8 +13,9 @@ import statistics
 
 import torch
 
-from measure import device_argument, in_turns, photograph, ratio, show
+from measure import device_argument, photograph, show
 from omniup import UpsampleAnything
+from omniup.evaluation.measuring import in_turns, ratio
 
 ITERATIONS, CELLS, PIXELS, CANDIDATES, WIDTH, CHANNELS = 51, 256, 196, 197, 10, 384
 AT_ONCE = 16

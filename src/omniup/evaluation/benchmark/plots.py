@@ -16,6 +16,7 @@ from omniup.evaluation.benchmark.tables import middle_factor, widths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH = 3.2
 """Of one panel, in inches."""
@@ -40,10 +41,7 @@ def quality_against_cost(tasks: Sequence[Sequence[Standing]], cost: str) -> byte
     of: Callable[[Row], float | None] = (
         (lambda row: row.seconds) if cost == "seconds" else (lambda row: row.peak_bytes and row.peak_bytes / 2**20)
     )
-    with _panels(len(tasks), [row.method for each in tasks for standing in each for row in standing.rows]) as (
-        axes,
-        mark,
-    ):
+    with _panels(len(tasks), _methods(tasks)) as (figure, axes, mark):
         for panel, standings in zip(axes, tasks, strict=True):
             standing = middle_factor(standings)
             metric = _label(panel, standing)
@@ -56,15 +54,12 @@ def quality_against_cost(tasks: Sequence[Sequence[Standing]], cost: str) -> byte
                     panel.errorbar([spent], [estimate.value], yerr=ends, linestyle="", **mark(row.method))
             panel.set_xscale("log")
             panel.set_xlabel("seconds an image" if cost == "seconds" else "MB beyond the inputs")
-        return _png(axes[0])
+        return _png(figure)
 
 
 def quality_against_factor(tasks: Sequence[Sequence[Standing]]) -> bytes:
     """Draw the most telling score of each task against the upsampling factor, a panel for each task: a PNG file."""
-    with _panels(len(tasks), [row.method for each in tasks for standing in each for row in standing.rows]) as (
-        axes,
-        mark,
-    ):
+    with _panels(len(tasks), _methods(tasks)) as (figure, axes, mark):
         for panel, standings in zip(axes, tasks, strict=True):
             metric = _label(panel, standings[0], factor=False)
             for method in dict.fromkeys(row.method for standing in standings for row in standing.rows):
@@ -76,20 +71,20 @@ def quality_against_factor(tasks: Sequence[Sequence[Standing]]) -> bytes:
                 ]
                 panel.plot(*zip(*points, strict=True), **mark(method))
             panel.set_xlabel("pixels to a cell")
-        return _png(axes[0])
+        return _png(figure)
 
 
 def quality_against_width(standing: Standing) -> bytes:
     """Draw a family of metrics, such as IoU in trimaps, against their widths: a PNG file."""
     names = widths(standing)
-    with _panels(1, [row.method for row in standing.rows]) as (axes, mark):
+    with _panels(1, [row.method for row in standing.rows]) as (figure, axes, mark):
         for row in standing.rows:
             points = [(int(name.partition("@")[2]), row.scores.values[name]) for name in names]
             axes[0].plot(*zip(*points, strict=True), **mark(row.method))
         axes[0].set_title(f"{standing.task.name}, {standing.factor}×")
         axes[0].set_ylabel(names[0].partition("@")[0])
         axes[0].set_xlabel("width, pixels")
-        return _png(axes[0])
+        return _png(figure)
 
 
 def growth(records: Sequence[Speed]) -> bytes:
@@ -103,7 +98,7 @@ def growth(records: Sequence[Speed]) -> bytes:
         ("seconds", lambda record: statistics.median(record.seconds)),
         ("MB beyond the inputs", lambda record: record.peak_bytes and record.peak_bytes / 2**20),
     )
-    with _panels(2, [record.method for record in whole]) as (axes, mark):
+    with _panels(2, [record.method for record in whole]) as (figure, axes, mark):
         for panel, (label, of) in zip(axes, drawn, strict=True):
             for method in dict.fromkeys(record.method for record in whole):
                 ours = [record for record in whole if record.method == method and of(record)]
@@ -112,14 +107,14 @@ def growth(records: Sequence[Speed]) -> bytes:
             panel.set_yscale("log")
             panel.set_xlabel("side of the image, pixels")
             panel.set_ylabel(label)
-        return _png(axes[0])
+        return _png(figure)
 
 
 @contextmanager
-def _panels(count: int, methods: Sequence[str]) -> Iterator[tuple[list[Axes], Callable[[str], dict[str, Any]]]]:
+def _panels(count: int, methods: Sequence[str]) -> Iterator[tuple[Figure, list[Axes], Callable[[str], dict[str, Any]]]]:
     """Begin a figure; panels, and how each method is marked on all of them."""
     import matplotlib
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawing
 
     names = list(dict.fromkeys(methods))
     shapes = "osD^vPX*<>hp"
@@ -137,11 +132,15 @@ def _panels(count: int, methods: Sequence[str]) -> Iterator[tuple[list[Axes], Ca
     rows = -(-count // ACROSS)
     across = min(count, ACROSS)
     with matplotlib.rc_context({"font.size": 8}):
-        figure = Figure(figsize=(WIDTH * across + 1.8, WIDTH * 0.85 * rows), layout="constrained")
+        figure = Drawing(figsize=(WIDTH * across + 1.8, WIDTH * 0.85 * rows), layout="constrained")
         grid = figure.subplots(rows, across, squeeze=False).ravel().tolist()
         for panel in grid[count:]:
             panel.remove()
-        yield grid[:count], mark
+        yield figure, grid[:count], mark
+
+
+def _methods(tasks: Sequence[Sequence[Standing]]) -> list[str]:
+    return [row.method for standings in tasks for standing in standings for row in standing.rows]
 
 
 def _label(panel: Axes, standing: Standing, *, factor: bool = True) -> str:
@@ -151,9 +150,8 @@ def _label(panel: Axes, standing: Standing, *, factor: bool = True) -> str:
     return metric
 
 
-def _png(panel: Axes) -> bytes:
+def _png(figure: Figure) -> bytes:
     """End a figure: one legend for all panels, beside them."""
-    figure = panel.figure
     handles: dict[str, Any] = {}
     for each in figure.get_axes():
         handles.update({str(label): handle for handle, label in zip(*each.get_legend_handles_labels(), strict=True)})

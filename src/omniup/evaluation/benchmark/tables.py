@@ -136,7 +136,7 @@ def _stages(records: Sequence[Speed]) -> str:
     for method in dict.fromkeys(record.method for record in records):
         stages = {record.stage: record for record in records if record.method == method}
         whole = stages.get("whole")
-        peak = whole and whole.peak_bytes
+        peak = None if whole is None else whole.peak_bytes
         rows.append(
             [
                 method,
