@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from omniup import __version__
-from omniup.cli import about, bench, kernels, train
+from omniup.cli import about, bench, feature_panels, kernels, train
 from omniup.cli.degrade import degrade
 from omniup.cli.errors import guarded
 from omniup.cli.reconstruct import reconstruct
@@ -34,6 +34,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(train.app, name="train")
+bench.app.command()(feature_panels.panels)
 app.add_typer(bench.app, name="bench")
 
 

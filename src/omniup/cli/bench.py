@@ -143,13 +143,13 @@ def quality(
         measure(
             chosen,
             entries,
-            _shared("data", data),
+            shared_folder("data", data),
             results,
             factors=factors,
             images=images,
             device=where,
             memory=scratch,
-            weights=_shared("weights", weights),
+            weights=shared_folder("weights", weights),
             progress=show,
         )
     of_ours = {entry.name for entry in entries}
@@ -207,7 +207,7 @@ def speed(
     names = list(dict.fromkeys(methods or default_methods()))
     where, scratch = options.pick_device(device), parse_memory(memory)
     cases = [
-        Case(name, side, count, where.type, limit, scratch, str(_shared("weights", weights)))
+        Case(name, side, count, where.type, limit, scratch, str(shared_folder("weights", weights)))
         for count in sorted(set(channels or [CHANNELS]))
         for side in sorted(set(sizes or SIDES))
         for name in names
@@ -263,7 +263,7 @@ def write_page(
     report.note("\n".join(written))
 
 
-def _shared(name: str, given: str | None) -> Path:
+def shared_folder(name: str, given: str | None) -> Path:
     """A folder that the user names, or else one of the shared folder."""
     return Path(given) if given else Path(os.environ.get("OMNIUP_SHARED", "../shared")) / name
 

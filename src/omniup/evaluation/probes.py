@@ -1,29 +1,36 @@
-"""Segmentation by a linear probe, to see whether an upsampler keeps the meaning of features, and puts it right.
+"""Linear probes: what can be read off features by a linear map, to see whether an upsampler keeps their meaning.
 
-The probe is fitted once, to the low-resolution features of a backbone, and then applied to what upsamplers make of
-them (feature-space preservation; arXiv 2510.12764, section 4). It is ridge regression to the shares of the labels in
-each cell, which has a closed form: nothing to tune, nothing drawn.
+A probe is fitted to vectors with known targets and then read at every pixel of what upsamplers make (arXiv 2510.12764,
+section 4). Ridge regression has a closed form, and softmax regression one minimum: nothing is drawn.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 RIDGE = 1e-2
 """Of the mean variance of the features."""
 
+DECAY = 1e-3
+"""Half of it is the weight of the squared weights in softmax regression, where the features' variance is 1."""
+
+MOST_STEPS = 300
+"""Of softmax regression; past them it hardly moves."""
+
 
 @dataclass(frozen=True, eq=False)
 class LinearProbe:
-    """A linear map from features to scores of labels.
+    """A linear map from features to targets, or to scores of labels.
 
     Attributes:
-        weight: [labels, C].
-        bias: [labels].
+        weight: [K, C].
+        bias: [K].
     """
 
     weight: Tensor
@@ -31,7 +38,7 @@ class LinearProbe:
 
     @classmethod
     def fit(cls, features: Tensor, labels: Tensor) -> LinearProbe:
-        """Fit it to cells and the shares of the labels in them.
+        """Fit it to cells and the shares of the labels in them, by ridge regression.
 
         Args:
             features: [N, C, h, w].
@@ -40,20 +47,71 @@ class LinearProbe:
         count = int(labels.max()) + 1
         shares = F.one_hot(labels.clamp(min=0), count).movedim(3, 1) * (labels >= 0).unsqueeze(1)  # [N, L, H, W]
         shares = F.adaptive_avg_pool2d(shares.float(), (features.shape[2], features.shape[3]))
-        x, y = (maps.movedim(1, 3).flatten(0, 2).double() for maps in (features, shares))  # [cells, C], [cells, L]
-        weight = y.sum(1, keepdim=True)  # how much of a cell counts: [cells, 1]
-        total = weight.sum()
-        mean_x, mean_y = (weight * x).sum(0) / total, y.sum(0) / total
-        centred = x - mean_x
-        covariance = (weight * centred).T @ centred / total  # [C, C]
-        ridge = RIDGE * covariance.diagonal().mean() + torch.finfo(x.dtype).tiny
-        covariance.diagonal().add_(ridge)
-        solution = torch.linalg.solve(covariance, centred.T @ (y - weight * mean_y) / total)  # [C, L]
-        return cls(solution.T.float(), (mean_y - mean_x @ solution).float())
+        x, y = (maps.movedim(1, 3).flatten(0, 2) for maps in (features, shares))  # [cells, C], [cells, L]
+        return ridge_regression(x, y, y.sum(1))
+
+    def read(self, features: Tensor) -> Tensor:
+        """What it says of each vector: [N, C, H, W] to [N, K, H, W]."""
+        return F.conv2d(features, self.weight[..., None, None].to(features), self.bias.to(features))
 
     def predict(self, features: Tensor) -> Tensor:
         """The likeliest label of each vector: [N, C, H, W] to [N, H, W]."""
-        return F.conv2d(features, self.weight[..., None, None].to(features), self.bias.to(features)).argmax(1)
+        return self.read(features).argmax(1)
+
+
+def ridge_regression(vectors: Tensor, targets: Tensor, counts: Tensor) -> LinearProbe:
+    """Fit by least squares, the squared weights held down by `RIDGE`.
+
+    Args:
+        vectors: [n, C].
+        targets: [n, K], each times its count.
+        counts: [n], how much a vector counts, 0 or more.
+    """
+    x, y, weight = vectors.double(), targets.double(), counts.double().unsqueeze(1)
+    total = weight.sum()
+    mean_x, mean_y = (weight * x).sum(0) / total, y.sum(0) / total
+    centred = x - mean_x
+    covariance = (weight * centred).T @ centred / total  # [C, C]
+    ridge = RIDGE * covariance.diagonal().mean() + torch.finfo(x.dtype).tiny
+    covariance.diagonal().add_(ridge)
+    solution = torch.linalg.solve(covariance, centred.T @ (y - weight * mean_y) / total)  # [C, K]
+    return LinearProbe(solution.T.float(), (mean_y - mean_x @ solution).float())
+
+
+def softmax_regression(vectors: Tensor, shares: Tensor) -> LinearProbe:
+    """Fit the scores whose softmax makes the labels likeliest (multinomial logistic regression).
+
+    The features are scaled to a variance of 1 first, so that `DECAY` holds all their weights down alike.
+
+    Args:
+        vectors: [n, C].
+        shares: [n, K], how much of each label a vector has; rows of zeros count for nothing.
+    """
+    from scipy.optimize import minimize  # here, since it is slow to import
+
+    shares = shares.to(vectors)
+    counts = shares.sum(1, keepdim=True)  # [n, 1]
+    total = counts.sum()
+    mean = (counts * vectors).sum(0) / total
+    deviation = ((counts * (vectors - mean).square()).sum(0) / total).sqrt() + torch.finfo(vectors.dtype).tiny
+    x = torch.where(deviation > 1e-6 * deviation.max(), (vectors - mean) / deviation, 0)  # [n, C]
+    shape = shares.shape[1], x.shape[1] + 1  # the bias comes last
+
+    def loss(flat: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+        """Mean cross-entropy and decay, with the gradient."""
+        parameters = torch.from_numpy(flat).view(shape)
+        weight, bias = parameters[:, :-1].to(x), parameters[:, -1].to(x)
+        logarithms = (x @ weight.T + bias).log_softmax(1)  # [n, K]
+        error = (counts * logarithms.exp() - shares) / total
+        gradient = torch.cat([error.T @ x + DECAY * weight, error.sum(0).unsqueeze(1)], dim=1).double()
+        value = -(shares * logarithms).sum() / total + 0.5 * DECAY * weight.square().sum()
+        return float(value), gradient.flatten().numpy()
+
+    start = torch.zeros(shape, dtype=torch.float64).flatten().numpy()
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": MOST_STEPS, "gtol": 1e-5})
+    parameters = torch.from_numpy(found.x).view(shape)
+    weight = torch.where(deviation > 1e-6 * deviation.max(), parameters[:, :-1] / deviation.double(), 0)
+    return LinearProbe(weight.float(), (parameters[:, -1] - weight @ mean.double()).float())
 
 
 def mean_iou(prediction: Tensor, labels: Tensor) -> float:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from omniup.errors import InputError
 from omniup.evaluation.benchmark.consistency import Consistency
+from omniup.evaluation.benchmark.dense import FINER, DenseFeatures
 from omniup.evaluation.benchmark.depth import Depth
 from omniup.evaluation.benchmark.masks import Masks
 from omniup.evaluation.benchmark.probabilities import Probabilities
+from omniup.evaluation.benchmark.probing import FITTED_TO, Probe, Truth
 from omniup.evaluation.benchmark.reconstruction import Images
 from omniup.evaluation.benchmark.task import Split, Task
+from omniup.evaluation.benchmark.truths import PARTS, DepthMaps, Labels, Normals
 
 
 def tasks(split: Split = "val") -> dict[str, Task]:
@@ -18,7 +21,13 @@ def tasks(split: Split = "val") -> dict[str, Task]:
         split: images to report on, or those that settings may be tuned on.
     """
     plain: tuple[Task, ...] = (Probabilities(split), Depth(), Masks(split), Images(split))
-    return {task.name: task for task in (*plain, *(Consistency(task) for task in plain[:3]))}
+    consistency = (Consistency(task) for task in plain[:3])
+    truths: tuple[Truth, ...] = (Labels(split), DepthMaps(), Normals())
+    probes = (Probe(truth, fitted_to) for truth in truths for fitted_to in FITTED_TO)
+    dense = (DenseFeatures(reference, split) for reference in FINER)
+    sizes = (Probe(Labels(split, part), "features") for part in PARTS)
+    found: tuple[Task, ...] = (*plain, *consistency, *probes, *sizes, *dense)
+    return {task.name: task for task in found}
 
 
 def find_task(name: str, split: Split = "val") -> Task:

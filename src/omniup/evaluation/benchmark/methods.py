@@ -2,7 +2,8 @@
 
 A name says all: `bilinear`, `upsample_anything:paper`, `anyup:multi_backbone`,
 `joint_bilateral,sigma_x=10,sigma_y=10,sigma_r=0.25`. After the colon stands a preset of Upsample Anything or the
-weights of AnyUp, after commas stand settings.
+weights of AnyUp, by name or by file, after commas stand settings. A shorter name of one's own may stand before:
+`ours=anyup:out/anyup.safetensors`.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class Entry:
             InputError: there is no such method or setting; or a setting is not `name=value`, the value being JSON or a
                 word.
         """
-        head, *parts = re.split(r",(?=[^,\[\]]*=)", name.strip())
+        labelled = re.fullmatch(r"\s*([^:,=\s][^:,=]*)=(.*)", name)  # with a colon or comma before it, = is a setting's
+        label, described = labelled.groups() if labelled else (name, name)
+        head, *parts = re.split(r",(?=[^,\[\]]*=)", described.strip())
         method, colon, variant = head.partition(":")
         if method not in methods():
             raise InputError(f"method is {name!r}: accepted are {', '.join(default_methods())}, and others by settings")
@@ -58,7 +61,7 @@ class Entry:
             if not (setting and equals and value):
                 raise InputError(f"method is {name!r}: {part!r} is not a setting; accepted is name=value")
             given[setting] = _value(value)
-        entry = cls(name.strip(), method, given)
+        entry = cls(label.strip(), method, given)
         if unknown := sorted(given.keys() - methods()[method].settings.keys()):
             known = ", ".join(methods()[method].settings) or "none"
             raise InputError(f"method is {name!r}: there is no setting {', '.join(unknown)}; accepted are {known}")

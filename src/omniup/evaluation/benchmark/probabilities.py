@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omniup.evaluation.benchmark.data import labelled_pictures
-from omniup.evaluation.benchmark.street_scenes import STRIDE, probabilities, street_scenes
+from omniup.evaluation.benchmark.street_scenes import CLASSES, probabilities, scenes, street_scenes
 from omniup.evaluation.benchmark.task import Sample, Split, Statistics
 from omniup.evaluation.metrics.labels import (
     Labels,
@@ -25,12 +24,20 @@ from omniup.evaluation.metrics.labels import (
     overlaps,
 )
 
-CLASSES = 11
 WIDTHS = tuple(range(1, 11))
 """Of the trimaps: how far they reach on either side of a true boundary, in pixels."""
 
 BOUNDARY = 0.02
 """Width of the bands of boundary IoU, of the image's diagonal (arXiv 2103.16562)."""
+
+METRICS: Mapping[str, bool] = {
+    "miou": True,
+    "trimap_miou@6": True,
+    "boundary_iou": True,
+    "pixel_accuracy": True,
+    **{f"trimap_miou@{width}": True for width in WIDTHS},
+}
+"""Of label maps, and whether more is better."""
 
 
 class Probabilities:
@@ -46,13 +53,7 @@ class Probabilities:
     summary: str = "class probabilities of a street-scene network (CamVid)"
     signal: Literal["measurement", "prediction"] = "prediction"
     factors: tuple[int, ...] = (4, 8, 14, 16, 32)
-    metrics: Mapping[str, bool] = {
-        "miou": True,
-        "trimap_miou@6": True,
-        "boundary_iou": True,
-        "pixel_accuracy": True,
-        **{f"trimap_miou@{width}": True for width in WIDTHS},
-    }
+    metrics: Mapping[str, bool] = METRICS
 
     def __init__(self, split: Split = "val") -> None:
         self.split = split
@@ -60,28 +61,37 @@ class Probabilities:
     def samples(self, data: Path, factor: int, count: int | None = None) -> Iterator[Sample]:
         """Read the images; see `Task`."""
         network = street_scenes(data)
-        for picture in labelled_pictures(data, f"camvid/{self.split}", ".labels.png", count):
-            height, width = (side // STRIDE * STRIDE for side in picture.labels.shape)
-            top, left = ((side - kept) // 2 for side, kept in zip(picture.labels.shape, (height, width), strict=True))
-            image = picture.image[..., top : top + height, left : left + width].contiguous()
-            labels = picture.labels[top : top + height, left : left + width]
-            truth = np.where(labels < CLASSES, labels, -1)
-            yield Sample(picture.name, image, probabilities(network, image, factor), partial(_judge, truth))
+        for picture in scenes(data, self.split, count):
+            low = probabilities(network, picture.image, factor)
+            yield Sample(picture.name, picture.image, low, partial(label_counts, picture.labels))
 
     def scores(self, totals: Statistics) -> dict[str, float]:
         """Of all images' pixels together, in percent; see `Task`."""
-        matrix = np.asarray(totals["confusion"])
-        trimaps = [mean_iou(band) for band in np.asarray(totals["trimaps"])]
-        return {
-            "miou": mean_iou(confusion_overlaps(matrix)),
-            "boundary_iou": mean_iou(np.asarray(totals["boundaries"])),
-            "pixel_accuracy": accuracy(matrix),
-            **{f"trimap_miou@{width}": score for width, score in zip(WIDTHS, trimaps, strict=True)},
-        }
+        return label_scores(totals)
 
 
-def _judge(truth: NDArray[np.int64], result: Tensor) -> Statistics:
-    """Count what `scores` needs: `trimaps` are [10, 2, classes]."""
+def label_scores(totals: Statistics) -> dict[str, float]:
+    """A value for each of `METRICS`, of sums of `label_counts`."""
+    matrix = np.asarray(totals["confusion"])
+    trimaps = [mean_iou(band) for band in np.asarray(totals["trimaps"])]
+    return {
+        "miou": mean_iou(confusion_overlaps(matrix)),
+        "boundary_iou": mean_iou(np.asarray(totals["boundaries"])),
+        "pixel_accuracy": accuracy(matrix),
+        **{f"trimap_miou@{width}": score for width, score in zip(WIDTHS, trimaps, strict=True)},
+    }
+
+
+def label_counts(truth: NDArray[np.int64], result: Tensor) -> Statistics:
+    """Compare the likeliest classes with the true ones.
+
+    Args:
+        truth: [H, W], -1 for what counts for nothing.
+        result: [1, classes, H, W], probabilities or scores.
+
+    Returns:
+        `confusion` [classes, classes], `boundaries` [2, classes] and `trimaps` [10, 2, classes].
+    """
     predicted: Labels = result.argmax(1)[0].numpy()
     distance = boundary_distance(truth)
     return {

@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.evaluation.benchmark.methods import Entry
 from omniup.evaluation.benchmark.records import Quality, Results
-from omniup.evaluation.benchmark.task import Sample, Statistics, Task
+from omniup.evaluation.benchmark.task import Learner, Read, Sample, Statistics, Task
 from omniup.evaluation.measuring import cost, processor, versions
 from omniup.mixing import DEFAULT_MEMORY
 from omniup.upsamplers import Upsampler
+from omniup.upsamplers.base import ImageLike, Size
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,13 @@ def measure(
     known: dict[str, int] = {}  # how many images a task has
     done = 0
     for task, factor in plan:
-        runs = [_Run(entry, task, factor, device, weights) for entry in methods]
+        runs = [_Run(entry, task, factor, data, device, memory, weights) for entry in methods]
         for count, sample in enumerate(task.samples(data, factor, images), start=1):
             known[task.name] = max(known.get(task.name, 0), count)
             for run in runs:
                 facts = run.facts(sample)
                 if Quality.key(facts) not in results:
-                    results.add(Quality(**facts, **run.measure(sample, memory)))
+                    results.add(Quality(**facts, **run.measure(sample)))
                 done += 1
                 if progress:
                     expected = sum(known.get(each.name, images or 1) for each, _ in plan) * len(methods)
@@ -93,8 +95,9 @@ def judge(
     task: Task, method: Upsampler, data: Path, factor: int, count: int | None = None
 ) -> Iterator[tuple[str, Statistics]]:
     """Try a method on a task, without results: names of the images and what the task's judge found."""
+    read = _reader(task, method, data, factor)
     for sample in task.samples(data, factor, count):
-        yield sample.name, sample.judge(method(sample.image, sample.signal, sample.size))
+        yield sample.name, sample.judge(read(sample.name, method(sample.image, sample.signal, sample.size)))
 
 
 def total(statistics: Iterable[Statistics]) -> Statistics:
@@ -108,8 +111,18 @@ def total(statistics: Iterable[Statistics]) -> Statistics:
 class _Run:
     """One method on one task, built when it is first needed: weights may be large."""
 
-    def __init__(self, entry: Entry, task: Task, factor: int, device: torch.device, weights: Path | None) -> None:
-        self.entry, self.task, self.factor, self.device, self.weights = entry, task, factor, device, weights
+    def __init__(
+        self,
+        entry: Entry,
+        task: Task,
+        factor: int,
+        data: Path,
+        device: torch.device,
+        memory: int,
+        weights: Path | None,
+    ) -> None:
+        self.entry, self.task, self.factor, self.data = entry, task, factor, data
+        self.device, self.memory, self.weights = device, memory, weights
         self.settings = entry.settings(task.signal)
         self.where = {"device": device.type, "processor": processor(device), "versions": versions()}
 
@@ -118,6 +131,17 @@ class _Run:
         method = self.entry.build(self.task.signal, self.weights)
         method(torch.rand(1, 3, 64, 64), torch.rand(1, 1, 4, 4).to(self.device))  # what is loaded at first use, is now
         return method
+
+    @cached_property
+    def read(self) -> Read:
+        """What is judged in place of a result."""
+
+        def upsample(
+            image: ImageLike, signal: Tensor, size: Size | None = None, *, memory: int = self.memory
+        ) -> Tensor:
+            return self.method(image, signal.to(self.device), size, memory=memory).cpu()
+
+        return _reader(self.task, upsample, self.data, self.factor)
 
     def facts(self, sample: Sample) -> dict[str, Any]:
         """What is known before the measurement."""
@@ -135,16 +159,24 @@ class _Run:
             **self.where,
         }
 
-    def measure(self, sample: Sample, memory: int) -> dict[str, Any]:
+    def measure(self, sample: Sample) -> dict[str, Any]:
         """Upsample and judge."""
         image, signal, method = sample.image.to(self.device), sample.signal.to(self.device), self.method
         try:
             with cost(self.device) as taken:
-                result = method(image, signal, sample.size, memory=memory)
+                result = method(image, signal, sample.size, memory=self.memory)
         except InputError as error:
             raise InputError(f"{self.entry.name} on {self.task.name}, {sample.name}: {error}") from error
-        found = {name: np.asarray(value).tolist() for name, value in sample.judge(result.cpu()).items()}
+        found = {
+            name: np.asarray(value).tolist()
+            for name, value in sample.judge(self.read(sample.name, result.cpu())).items()
+        }
         return {"statistics": found, "seconds": taken.seconds, "peak_bytes": taken.peak_bytes}
+
+
+def _reader(task: Task, method: Upsampler, data: Path, factor: int) -> Read:
+    """What a task judges in place of a method's results: most of them these themselves."""
+    return task.learn(method, data, factor) if isinstance(task, Learner) else lambda _, result: result
 
 
 def _factors(task: Task, wanted: Sequence[int] | None) -> list[int]:

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from numpy.typing import NDArray
 from torch import Tensor
+
+from omniup.upsamplers import Upsampler
 
 Statistics: TypeAlias = Mapping[str, "NDArray[Any] | float"]
 """By name; those of two images are added up."""
@@ -72,3 +74,24 @@ class Task(Protocol):
 
     def scores(self, totals: Statistics) -> dict[str, float]:
         """Score the sum of some images' statistics: a value for each of `metrics`."""
+
+
+Read: TypeAlias = Callable[[str, Tensor], Tensor]
+"""Of an image's name and a result [1, C, H', W'], what is judged in place of the result."""
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A task whose judges do not take results but what is read off them, by something that is fitted first."""
+
+    def learn(self, method: Upsampler, data: Path, factor: int) -> Read:
+        """Look at the features of other images, or at what a method makes of them.
+
+        Args:
+            method: whose results will be read.
+            data: as of `samples`.
+            factor: as of `samples`.
+
+        Raises:
+            InputError: the folder is not laid out as the task says.
+        """

@@ -1,0 +1,41 @@
+import json
+
+import pytest
+from PIL import Image
+
+from omniup.evaluation.benchmark.street_scenes import street_scenes
+from support.streets import write_streets
+
+
+@pytest.fixture
+def streets(tmp_path):
+    yield write_streets(tmp_path)
+    street_scenes.cache_clear()
+
+
+def test_a_sheet_for_each_image(omniup, streets, tmp_path):
+    arguments = (
+        "--data",
+        streets,
+        "--images",
+        2,
+        "--method",
+        "bilinear",
+        "--method",
+        "near=nearest",
+        "--device",
+        "cpu",
+    )
+    outcome = omniup("bench", "panels", "-o", tmp_path / "out", *arguments, "--json")
+    assert outcome.status == 0, outcome.stderr
+    sheets = json.loads(outcome.stdout)["sheets"]
+    assert len(sheets) == 2
+    for name in sheets:
+        picture = Image.open(tmp_path / "out" / name)
+        assert picture.width > 4 * 360  # image, features and two methods in a row
+        assert len(picture.getcolors(2**24)) > 100
+
+
+def test_a_factor_that_has_no_reference_is_refused(refusal, streets, tmp_path):
+    said = refusal("bench", "panels", "-o", tmp_path / "out", "--data", streets, "--factor", 8, "--method", "bilinear")
+    assert said == "factor is 8; accepted: 16, 32\n"
