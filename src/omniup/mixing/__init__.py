@@ -1,6 +1,7 @@
 """The ground floor: tensors in, tensors out. Every method of the house mixes with this one engine."""
 
 from omniup.mixing.attention import entropy, mix, mix_at, weights_at
+from omniup.mixing.averages import cell_means
 from omniup.mixing.groups import Groups
 from omniup.mixing.tiles import DEFAULT_MEMORY, DotProduct, Embedding, TooLittleMemoryError
 from omniup.mixing.windows import Windows
@@ -12,6 +13,7 @@ __all__ = [
     "Groups",
     "TooLittleMemoryError",
     "Windows",
+    "cell_means",
     "entropy",
     "mix",
     "mix_at",
