@@ -24,6 +24,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from omniup.errors import InputError
 from omniup.mixing import DEFAULT_MEMORY, cell_means
 from omniup.upsamplers.base import Size
 from omniup.upsamplers.guided_filter import GuidedFilter
@@ -43,6 +44,16 @@ LEAST_SHARE = 1e-6
 
 #: How far from 1 the shares of a cell may add up: what 16-bit numbers lose.
 TOLERANCE = 0.01
+
+
+def check_labels(method: object) -> None:
+    """Refuse to take labels for measurements: a label is no mean over a cell.
+
+    Raises:
+        InputError: the method, any at all, has a `kind` that says so.
+    """
+    if getattr(method, "kind", None) == "measurement":
+        raise InputError("kind is 'measurement', and the signal is labels: accepted are values and prediction")
 
 
 def are_shares(signal: Tensor) -> bool:
