@@ -37,8 +37,10 @@ class RunConfig(_Model):
     run_id: UUID | None = Field(
         None, description="Chosen by the client, so that it can follow the progress; else by the server."
     )
-    preset: Literal["spec", "paper"] = Field(
-        "spec", description="What iters, radius and lr are by default: the specification's or the authors' settings."
+    preset: Literal["spec", "paper", "best"] = Field(
+        "spec",
+        description="What iters, radius and lr are by default: the specification's settings, the authors', or those "
+        "that measure best, which fit nothing.",
     )
     size: int = Field(256, ge=64, le=1024, description="The side, or the longer side, that is worked on, in pixels.")
     shape: Literal["square", "keep"] = Field(
@@ -48,8 +50,13 @@ class RunConfig(_Model):
     iters: int | None = Field(None, ge=0, le=100, description="Steps of test-time optimisation; 0 for none.")
     radius: int | None = Field(None, ge=1, le=8, description="Of the window, in cells: (2R + 1)² in a square one.")
     lr: float | None = Field(None, gt=0, le=1, description="Step size of Adam.")
-    sigma: float = Field(16.0, ge=1, le=64, description="Width in space of the fixed and the first kernels, in pixels.")
-    sigma_r: float = Field(0.12, ge=0.01, le=1, description="Their width in colour, of 0..1.")
+    sigma: float = Field(
+        16.0,
+        ge=1,
+        le=64,
+        description="Width in space of the fixed and the first kernels, in pixels; `best` has its own.",
+    )
+    sigma_r: float = Field(0.12, ge=0.01, le=1, description="Their width in colour, of 0..1; likewise.")
     extractor: Annotated[
         Literal["projection", "resnet18_layer2"], BeforeValidator(lambda name: "projection" if name == "fake" else name)
     ] = Field("projection", description='What makes the features. "fake", the specification\'s name, is projection.')
@@ -63,8 +70,10 @@ class RunConfig(_Model):
     def method(self) -> UpsampleAnything:
         """What to fit with: the preset with the changes."""
         changes = {"iterations": self.iters, "radius": self.radius, "lr": self.lr}
-        given = {name: value for name, value in changes.items() if value is not None}
-        return UpsampleAnything.preset(self.preset, sigma=self.sigma, sigma_r=self.sigma_r, **given)
+        given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+        if self.preset != "best":  # whose widths count cells and distances in another colour space
+            given |= {"sigma": self.sigma, "sigma_r": self.sigma_r}
+        return UpsampleAnything.preset(self.preset, **given)
 
     @model_validator(mode="after")
     def _bounded(self) -> RunConfig:

@@ -21,6 +21,7 @@ from omniup.mixing import DEFAULT_MEMORY
 from omniup.upsamplers import UpsampleAnything, Upsampler, upsampler
 from omniup.upsamplers.anyup.weights import PUBLISHED
 from omniup.upsamplers.base import check_inputs
+from omniup.upsamplers.kinds import check_labels
 from omniup.upsamplers.voting import likeliest, votes
 from omniup.visualize import Panel, class_colours, heat_map, label_picture, pca_rgb, to_picture
 from omniup.web.fields import FieldError, field
@@ -102,6 +103,8 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
     with field("signal"):
         low, known, palette = _read_signal(config, signal, 8 * values)
         check_inputs(guidance, low, None)
+        if known is not None:
+            check_labels(method)
         _check_work(method, guidance.shape[2] * guidance.shape[3], low, known, values)
     return Order(config, method, guidance, low, known, palette)
 
@@ -143,10 +146,10 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs) -> bytes:
     size = guidance.shape[2], guidance.shape[3]
     makers: dict[str, Maker] = {}
     render: Callable[[Tensor], Tensor] = partial(order.method, guidance, size=size, memory=DEFAULT_MEMORY)
-    if isinstance(order.method, UpsampleAnything):
+    if isinstance(order.method, UpsampleAnything) and order.method.kind != "measurement":
         with stage("fit"):
             kernels = order.method.fit(guidance, (signal.shape[2], signal.shape[3]), progress=stage.fitting)
-        render = kernels.render
+        render = partial(order.method.render, kernels)
         makers["kernels.safetensors"] = kernels.save
     with stage("render image"):
         if order.known is None:
