@@ -19,7 +19,7 @@ from omniup.mixing import DEFAULT_MEMORY, Windows, mix, weights_at
 from omniup.upsamplers.anyup.feature_agnostic import LAYOUTS, Layout
 from omniup.upsamplers.anyup.network import HEADS, Network
 from omniup.upsamplers.anyup.pixels import Pixels, Plan
-from omniup.upsamplers.anyup.weights import read
+from omniup.upsamplers.anyup.weights import PUBLISHED, read
 from omniup.upsamplers.base import ImageLike, Size, check_inputs, check_points, enough_memory, parse_memory, register
 
 Precision = Literal["float32", "bfloat16"]
@@ -243,6 +243,7 @@ class AnyUp(Network):
     "anyup",
     "a network trained on the features of several encoders (AnyUp); downloads its weights once",
     settings={"weights": "multi_backbone", "layout": None, "precision": "float32"},
+    paths={"weights": tuple(PUBLISHED)},
 )
 def _pretrained(**settings: Any) -> AnyUp:
     return AnyUp.from_pretrained(**settings)
