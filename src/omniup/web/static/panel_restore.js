@@ -1,9 +1,9 @@
 /** Tab 7: a small, old or compressed picture, as it may have been. */
 
 import { createCompare } from "./compare.js";
-import { makeControl, refuse } from "./control.js";
+import { clearErrors, makeControl, refuse } from "./control.js";
 import { byId, make, show } from "./dom.js";
-import { number, tell, tellText } from "./i18n.js";
+import { number, significant, tell, tellText } from "./i18n.js";
 import { heading } from "./words.js";
 
 /** As RestoreConfig in the OpenAPI document has them. */
@@ -28,7 +28,10 @@ export class RestorePanel {
     this.#introduce(restoration);
     byId("restore-settings").append(...this.#controls(restoration.tiles));
     this.showPicture(null);
-    byId("restore-scale").addEventListener("input", () => this.#showSize());
+    byId("restore-settings").addEventListener("input", () => {
+      clearErrors();
+      this.#showSize();
+    });
     byId("restore-form").addEventListener("submit", (event) => {
       event.preventDefault();
       this.run();
@@ -88,16 +91,15 @@ export class RestorePanel {
   }
 
   #showSize() {
-    const factor = () => `${number(this.#scale, 1)} ×`;
+    const factor = () => `${significant(this.#scale)} ×`;
     tellText(byId("restore-scale-value"), factor);
     byId("restore-scale").setAttribute("aria-valuetext", factor());
     const line = byId("restore-size");
     line.className = this.#isTooLarge ? "error" : "figures";
     if (!this.#picture) return tell(line, "restore.noPicture");
-    const [width, height] = this.#size;
-    const { file } = this.#picture;
+    const { file, width, height } = this.#picture;
     if (!width) return tellText(line, file.name);
-    const values = { name: file.name, width, height, most: () => this.#most };
+    const values = { from: `${width} × ${height}`, to: this.#size.join(" × "), most: () => this.#most };
     return tell(line, this.#isTooLarge ? "restore.size.large" : "restore.size", values);
   }
 

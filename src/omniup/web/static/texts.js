@@ -517,17 +517,17 @@ export const TEXTS = {
   ],
   "restore.ready": ["Restored by {model}.", "复原模型：{model}。"],
   "restore.untrained": [
-    "This server restores with “{model}”, a tiny network that nobody has trained: it shows how restoring works, and what it draws means nothing. “omniup serve --restore-model” takes a real one.",
-    "当前服务器使用未经训练的微型网络“{model}”：仅演示流程，生成的内容没有意义。用 “omniup serve --restore-model” 可指定真正的模型。",
+    "This server restores with “{model}”, a small network that nobody has trained: it shows how restoring works, and what it draws means nothing. Start “omniup serve” with --restore-model for a real one.",
+    "当前服务器使用未经训练的微型网络“{model}”：仅演示流程，生成的内容没有意义。启动 “omniup serve” 时可用 --restore-model 指定真正的模型。",
   ],
   "restore.unavailable": [
     "This server cannot restore; everything else works. {message}",
     "此服务器无法复原图像，其余功能不受影响。{message}",
   ],
-  "restore-prompt.label": ["What the picture shows (may stay empty)", "图像内容（可留空）"],
+  "restore-prompt.label": ["Prompt (optional)", "提示词 prompt（可留空）"],
   "restore-prompt.help": [
-    "A few English words, such as “a photograph of a street at night”. The model takes in some 75 words.",
-    "几个英文词，例如 “a photograph of a street at night”。模型最多理解约 75 个词。",
+    "What the picture shows: a few English words, such as “a photograph of a street at night”. The model takes in some 75 words.",
+    "图像的内容：几个英文词，例如 “a photograph of a street at night”。模型最多理解约 75 个词。",
   ],
   "restore-scale.label": ["Scale", "放大倍数"],
   "restore-scale.help": [
@@ -554,10 +554,10 @@ export const TEXTS = {
     "不超过 4,294,967,295 的整数。相同种子得到相同结果，不同种子细节不同。",
   ],
   "restore.noPicture": ["Choose the picture on the left.", "请先在左侧选择图像。"],
-  "restore.size": ["{name} → {width} × {height} px", "{name} → {width} × {height} 像素"],
+  "restore.size": ["{from} → {to} px", "{from} → {to} 像素"],
   "restore.size.large": [
-    "{name} → {width} × {height} px, above the limit of {most} megapixels",
-    "{name} → {width} × {height} 像素，超过 {most} 百万像素的上限",
+    "{from} → {to} px, above the limit of {most} megapixels",
+    "{from} → {to} 像素，超过 {most} 百万像素的上限",
   ],
   "restore.large": [
     "The result would be too large: at most {most} megapixels. Lower the scale, or take a smaller picture.",
