@@ -179,16 +179,41 @@ def test_what_cannot_be_is_said_at_its_control(visit):
     expect(page.locator("#restore-seed-error")).to_be_hidden()
 
 
-def test_a_server_that_cannot_restore_says_why_and_does_the_rest(visitor, serve, tmp_path):
-    (tmp_path / "vae").mkdir()
-    server = serve("--restore-model", tmp_path, "--restore-pixels", 1000)
-    page = visitor(server.url, "#tab=restore&size=64&iters=1")
+@pytest.fixture
+def visit_with(visit):
+    """Open the page of a server that has another model: tells what differs in its options."""
+
+    def start(**restoration):
+        page = visit("")
+
+        def answer(route):
+            options = route.fetch().json()
+            route.fulfill(json=options | {"restoration": options["restoration"] | restoration})
+
+        page.route("**/api/options", answer)
+        page.goto(f"{page.url}#tab=restore&size=64&iters=1")
+        page.reload()
+        expect(page.locator("#panel-restore")).to_be_visible()
+        return page
+
+    return start
+
+
+def test_a_server_that_cannot_restore_says_why_and_does_the_rest(visit_with):
+    why = "model: the folder /models/own has no vae/config.json"
+    page = visit_with(state="unavailable", message=why, tiles=[])
     said = page.locator("#restore-model")
-    expect(said).to_contain_text(f"the folder {tmp_path} has no unet/config.json, vae/config.json")
+    expect(said).to_contain_text(why)
     expect(page.locator("#restore-form")).to_be_hidden()
     page.locator("[data-sample=coffee]").click()
     expect(page.locator("#about-run")).to_contain_text("coffee", timeout=RUN)
-    page.click("#language")
     page.click("#tab-restore")
+    page.click("#language")
     expect(said).to_contain_text("此服务器无法复原图像")
-    expect(said).to_contain_text("vae/config.json")
+    expect(said).to_contain_text(why)
+
+
+def test_a_trained_model_is_told_without_a_warning(visit_with):
+    page = visit_with(model="/models/own", trained=True, tiles=[256, 512])
+    expect(page.locator("#restore-model")).to_have_text("Restored by /models/own.")
+    assert page.locator("#restore-tile option").all_inner_texts() == ["as memory allows", "256 px", "512 px"]
