@@ -30,3 +30,15 @@ class Visit:
         assert self.complaints == []
         foreign = [url for url in self.requests if not url.startswith((self.url, "blob:", "data:"))]
         assert foreign == []
+
+
+def move_divider(page, compare, part):
+    """Drag the divider of a comparison to a part of its width, and tell where it says to be, in %."""
+    divider = compare.get_by_role("slider")
+    divider.scroll_into_view_if_needed()
+    box, grip = compare.locator(".frame").bounding_box(), divider.bounding_box()
+    page.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + part * box["width"], grip["y"] + 40, steps=3)
+    page.mouse.up()
+    return int(divider.get_attribute("aria-valuenow"))

@@ -14,7 +14,7 @@ from PIL import Image
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
 
-from support.pages import Visit
+from support.pages import Visit, move_divider
 
 RUN = 20_000  # ms that a small run may take where the cores are busy
 TABS = ("image", "features", "kernels", "segmentation", "metrics", "signal", "restore")
@@ -449,14 +449,7 @@ def test_compare_by_keyboard_and_pointer(first_tab):
     page.keyboard.press("PageUp")
     page.keyboard.press("ArrowRight")
     expect(divider).to_have_attribute("aria-valuenow", "12")
-
-    divider.scroll_into_view_if_needed()
-    box, grip = compare.locator(".frame").bounding_box(), divider.bounding_box()
-    page.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + 40)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.75 * box["width"], grip["y"] + 40, steps=3)
-    page.mouse.up()
-    assert abs(int(divider.get_attribute("aria-valuenow")) - 75) <= 1
+    assert abs(move_divider(page, compare, 0.75) - 75) <= 1
 
     original = page.locator("#panel-image figure img").first.get_attribute("src")
     left.select_option("I_hr")

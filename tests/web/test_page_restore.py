@@ -14,6 +14,7 @@ from playwright.sync_api import expect
 
 from omniup.files import sample_image
 from support.demo import encoded
+from support.pages import move_divider
 
 pytest.importorskip("diffusers")
 
@@ -98,13 +99,7 @@ def test_before_and_after_by_keyboard_and_pointer_and_to_take_along(visit):
     page.keyboard.press("PageUp")
     page.keyboard.press("ArrowRight")
     expect(divider).to_have_attribute("aria-valuenow", "12")
-    divider.scroll_into_view_if_needed()
-    box, grip = compare.locator(".frame").bounding_box(), divider.bounding_box()
-    page.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + 40)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.75 * box["width"], grip["y"] + 40, steps=3)
-    page.mouse.up()
-    assert abs(int(divider.get_attribute("aria-valuenow")) - 75) <= 1
+    assert abs(move_divider(page, compare, 0.75) - 75) <= 1
     page.click("#zoom-in")
     expect(page.locator("#zoom-reset")).not_to_have_text("100 %")
 
@@ -216,4 +211,4 @@ def test_a_server_that_cannot_restore_says_why_and_does_the_rest(visit_with):
 def test_a_trained_model_is_told_without_a_warning(visit_with):
     page = visit_with(model="/models/own", trained=True, tiles=[256, 512])
     expect(page.locator("#restore-model")).to_have_text("Restored by /models/own.")
-    assert page.locator("#restore-tile option").all_inner_texts() == ["as memory allows", "256 px", "512 px"]
+    assert page.locator("#restore-tile option").all_inner_texts() == ["automatic", "256 px", "512 px"]
