@@ -125,6 +125,7 @@ class Enhancer:
         colour: str = "wavelet",
         tile: int | None = None,
         memory: int | str | None = None,
+        batch: int | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
         """Restore a picture.
@@ -140,6 +141,8 @@ class Enhancer:
                 twice the sides of the pictures that the networks were trained on.
             memory: what the tiles may take, beyond networks, picture and result: bytes, or a text such as `"4GB"`. By
                 default half of what is free on the device.
+            batch: how many tiles may be computed at a time, which changes nothing but when progress is told; by default
+                as many as the memory allows, up to eight.
             progress: is told of the tiles that are done.
 
         Returns:
@@ -162,7 +165,7 @@ class Enhancer:
             size=plan.size,
             stride=plan.stride,
             scale=self.networks.cell,
-            batch=plan.batch,
+            batch=plan.batch if batch is None else min(batch, plan.batch),
             progress=progress,
         )
         restored = restore(cells)[:, :, : worked_on.shape[2], : worked_on.shape[3]]  # [B, 3, H″, W″] in -1..1

@@ -18,8 +18,7 @@ from torch import Tensor
 from omniup.errors import InputError
 from omniup.files import read_image, read_labels, read_palette, read_signal
 from omniup.mixing import DEFAULT_MEMORY
-from omniup.upsamplers import UpsampleAnything, Upsampler, upsampler
-from omniup.upsamplers.anyup.weights import PUBLISHED
+from omniup.upsamplers import UpsampleAnything, Upsampler, methods, upsampler
 from omniup.upsamplers.base import check_inputs
 from omniup.upsamplers.kinds import check_labels
 from omniup.upsamplers.voting import likeliest, votes
@@ -91,8 +90,7 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
     Raises:
         FieldError: something cannot be accepted.
     """
-    if config.settings.get("weights", "multi_backbone") not in [*PUBLISHED]:  # the library would take a path or a URL
-        raise FieldError("config.settings.weights", f"weights: accepted are {', '.join(PUBLISHED)}")
+    _check_paths(config)
     try:
         method = upsampler(config.method, **config.settings)
     except InputError as error:
@@ -107,6 +105,14 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
             check_labels(method)
         _check_work(method, guidance.shape[2] * guidance.shape[3], low, known, values)
     return Order(config, method, guidance, low, known, palette)
+
+
+def _check_paths(config: UpsampleConfig) -> None:
+    """Refuse settings that name a file: the library would read it."""
+    known = methods().get(config.method)
+    for name, accepted in known.paths.items() if known else ():
+        if name in config.settings and config.settings[name] not in [*accepted]:
+            raise FieldError(f"config.settings.{name}", f"{name}: accepted are {', '.join(accepted)}")
 
 
 def _read_signal(config: UpsampleConfig, file: bytes, max_bytes: int) -> tuple[Tensor, Tensor | None, list[int] | None]:
