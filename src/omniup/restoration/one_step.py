@@ -1,4 +1,4 @@
-"""The one step: a degraded picture to a restored one, by encoder, U-Net and decoder; as it is trained, so it restores."""
+"""The one step from a degraded picture to a restored one: encoder, U-Net, decoder; in training as in use."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from omniup.training.settings import (
     TrainingSettings,
     Workers,
     beside_the_file,
+    existing,
     known_or_a_file,
     read_settings,
 )
@@ -102,8 +103,8 @@ class GeneratorSettings(Section):
     lora_rank: Annotated[int, Field(ge=1, le=4096)] | None = None
     model_t: Timestep | None = None
     coeff_t: Timestep | None = None
-    unet_settings: dict[str, Any] = {}
-    vae_settings: dict[str, Any] = {}
+    unet_settings: Mapping[str, Any] = Field(default_factory=dict)
+    vae_settings: Mapping[str, Any] = Field(default_factory=dict)
     gradient_checkpointing: bool = True
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
 
@@ -148,7 +149,7 @@ class LossSettings(Section):
         mse: weight of the mean squared error, with pictures in -1..1.
         perceptual: weight of LPIPS with VGG16 (arXiv 1801.03924).
         adversarial: weight of what the discriminator says.
-        lpips: weights of VGG16: `published`, which torchvision's server gives once, a file of torchvision's, or `random`.
+        lpips: weights of VGG16: `published`, which torchvision downloads once, a file of torchvision's, or `random`.
     """
 
     mse: Share = 1.0
@@ -208,7 +209,8 @@ class Configuration(TrainingSettings):
 
     Attributes:
         data: sharp photographs.
-        degradation: what is done to them; see examples/degradation.yaml. Its pool keeps that many pairs a process.
+        degradation: what is done to them, or a file that says it; see examples/degradation.yaml. Each process has a
+            pool of its own.
         generator: the networks.
         discriminator: what judges them.
         losses: what is made small.
@@ -228,6 +230,13 @@ class Configuration(TrainingSettings):
     checkpoints: CheckpointSettings = CheckpointSettings()
     gradients_every: Steps = 100
     validation: ValidationSettings | None = None
+
+    @field_validator("degradation", mode="before")
+    @classmethod
+    def _from_a_file(cls, degradation: Any, info: ValidationInfo) -> Any:
+        if not isinstance(degradation, str):
+            return degradation
+        return Degradation.read(existing(beside_the_file(Path(degradation), info)))
 
     @model_validator(mode="after")
     def _fits(self) -> Configuration:

@@ -41,7 +41,7 @@ class Discriminator(nn.Module):
     def __init__(self, settings: DiscriminatorSettings, seed: int) -> None:
         super().__init__()
         weights = {"random": False, "published": True}.get(settings.weights, settings.weights)
-        if not settings.backbone.startswith("convnext"):
+        if "convnext" not in settings.backbone:
             raise InputError(f"discriminator.backbone: is {settings.backbone!r}; accepted: a ConvNeXt of timm")
         self.backbone, _ = load_timm(settings.backbone, weights)
         self.backbone.requires_grad_(False)
