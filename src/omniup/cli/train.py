@@ -163,6 +163,6 @@ def _table(measured: dict[str, float]) -> Table:
     methods = list(next(iter(rows.values())))
     heads = ("backbone", "measure")[-len(next(iter(rows))) :]
     table = listing(*heads, *methods)
-    for about, values in sorted(rows.items()):
-        table.add_row(*about, *(f"{values[method]:.4f}" for method in methods))
+    for key, values in sorted(rows.items()):
+        table.add_row(*key, *(f"{values[method]:.4f}" for method in methods))
     return table

@@ -114,7 +114,7 @@ class Squares(Dataset[tuple[Tensor, str]]):
                 if chosen.source not in self._broken:  # each of them once
                     self._broken.add(chosen.source)
                     logger.warning("%s; another takes its place", error)
-                chosen = self.photographs[others.integers(len(self.photographs))]
+                chosen = self.photographs[int(others.integers(len(self.photographs)))]
             else:
                 random = draw(self.seed, "square", position)
                 left_out = random.random() < self.settings.empty_prompt

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import torch
 from torch import Tensor, nn
 
 from omniup.errors import InputError, optional_import
@@ -52,13 +51,13 @@ def _load(network: nn.Module, weights: str) -> None:
         ) from error
     held = read_state_dict(path)
     state = {match[1]: tensor for name, tensor in held.items() if (match := re.fullmatch(r"features\.(.*)", name))}
-    known = network.net.state_dict()  # slice1.0.weight for features.0.weight
+    vgg = network.get_submodule("net")
+    known = vgg.state_dict()  # slice1.0.weight for features.0.weight
     places = {name: name.partition(".")[2] for name in known}
     unfit = [place for name, place in places.items() if place not in state or state[place].shape != known[name].shape]
     if unfit:
         raise InputError(f"losses.lpips: {weights} has no fitting features.{unfit[0]}; accepted: torchvision's VGG16")
-    with torch.no_grad():
-        network.net.load_state_dict({name: state[place] for name, place in places.items()})
+    vgg.load_state_dict({name: state[place] for name, place in places.items()})
 
 
 def distance(network: nn.Module, restored: Tensor, target: Tensor) -> Tensor:

@@ -132,26 +132,30 @@ class _Training(Training[Configuration]):
         return iter(DataLoader(self.squares, batch_sampler=positions, num_workers=workers, collate_fn=gather))
 
     def _learn(self, data: Iterator[Any]) -> dict[str, Tensor]:
-        count, clip = self.configuration.accumulation, self.configuration.optimiser.clip
-        first = self.step * self._batches_per_step
+        clip, first = self.configuration.optimiser.clip, self.step * self._batches_per_step
         measure = (self.step + 1) % self.configuration.gradients_every == 0
         critic = self.discriminator
         if critic is not None:
             critic.eval()  # so that the weights' norms stay
             critic.requires_grad_(False)
-        batches = (self._batch(*next(data), first + index) for index in range(count))
-        wanted = ({**batch, "critic": critic, "measure": measure} for batch in batches)
+        wanted = ({**batch, "critic": critic, "measure": measure} for batch in self._batches(data, first))
         losses = self._descend(self.objective, self.optimiser, wanted, clip)
         self.average.update()
         if critic is not None:
             critic.train()
             critic.heads.requires_grad_(True)
-            batches = (self._batch(*next(data), first + count + index) for index in range(count))
+            batches = self._batches(data, first + self.configuration.accumulation)
             pairs = ({"real": batch["target"], "restored": self._restored(**batch)} for batch in batches)
             judged = self._descend(self.judging, self.judge_optimiser, pairs, clip)
             losses |= {"discriminator": judged["loss"]}
             losses |= {f"discriminator/{name}": judged[name] for name in ("real", "restored")}
         return losses
+
+    def _batches(self, data: Iterator[Any], first: int) -> Iterator[dict[str, Tensor]]:
+        """Make those that are accumulated for one change of weights, numbered from the first on."""
+        for number in range(first, first + self.configuration.accumulation):
+            images, prompts = next(data)
+            yield self._batch(images, prompts, number)
 
     def _batch(self, images: Tensor, prompts: list[str], number: int) -> dict[str, Tensor]:
         """Degrade photographs [B, 3, S, S], and take pairs from the pool, for the batch of this number."""
