@@ -93,7 +93,7 @@ class GeneratorSettings(Section):
         unet_settings: diffusers' settings of the U-Net in place of the model's, which must be at random weights.
         vae_settings: likewise of the VAE.
         gradient_checkpointing: compute inner results twice rather than keep them: less memory, more time.
-        ema: the decay of the moving average of what is learned, which becomes the result.
+        ema: the decay of the moving average of what is learned, which becomes the result; it begins lower.
     """
 
     model: str = PUBLISHED

@@ -162,7 +162,8 @@ class MovingAverage:
 
     Args:
         generator: on its device.
-        decay: how much of the average is kept at a step.
+        decay: how much of the average is kept at a step. Less at first, as diffusers does it: what has been learned
+            counts more than what was drawn.
     """
 
     def __init__(self, generator: Generator, decay: float) -> None:
@@ -171,9 +172,10 @@ class MovingAverage:
         self._averages = {name: weight.detach().clone() for name, weight in self._weights.items()}
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Move the averages towards the weights."""
-        torch._foreach_lerp_(list(self._averages.values()), list(self._weights.values()), 1 - self.decay)
+    def update(self, step: int) -> None:
+        """Move the averages towards the weights, which have been changed so often."""
+        decay = min(self.decay, step / (9 + step))
+        torch._foreach_lerp_(list(self._averages.values()), list(self._weights.values()), 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

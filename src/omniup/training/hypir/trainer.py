@@ -140,7 +140,7 @@ class _Training(Training[Configuration]):
             critic.requires_grad_(False)
         wanted = ({**batch, "critic": critic, "measure": measure} for batch in self._batches(data, first))
         losses = self._descend(self.objective, self.optimiser, wanted, clip)
-        self.average.update()
+        self.average.update(self.step + 1)
         if critic is not None:
             critic.train()
             critic.heads.requires_grad_(True)
