@@ -11,6 +11,7 @@ The networks are the tiny model's, made wider; VGG16 and the discriminator's Con
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -21,8 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from measure import device_argument, in_turns, ratio, resident, show
+from measure import device_argument, show
 from omniup.errors import optional_import
+from omniup.evaluation.measuring import cost, in_turns, ratio
 from omniup.restoration.degradation import degrade
 from omniup.training.hypir.configuration import Configuration
 from omniup.training.hypir.data import Squares, find_photographs, gather
@@ -134,15 +136,9 @@ def plain_loop(configuration: Configuration, device: torch.device) -> Callable[[
 def peak(run: Callable[[], object], device: torch.device) -> float:
     """The most memory of a step beyond what is held before it, in MB; the step before is not counted."""
     run()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated() / 2**20
+    with cost(device) as taken:
         run()
-        return torch.cuda.max_memory_allocated() / 2**20 - before
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: sets VmHWM back to VmRSS
-    before = resident("VmRSS")
-    run()
-    return resident("VmHWM") - before
+    return math.nan if taken.peak_bytes is None else taken.peak_bytes / 1e6
 
 
 if __name__ == "__main__":
