@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,15 +29,7 @@ CROP = 256
 
 
 def degrade(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IN...",
-            show_default=False,
-            help="Pictures, folders of pictures with what is below them, or one of the photographs that come along, "
-            "such as sample:coffee.",
-        ),
-    ],
+    inputs: options.Pictures,
     output: Annotated[
         str, typer.Argument(metavar="OUT", show_default=False, help="The folder for pairs, contact sheet and record.")
     ],
@@ -73,6 +65,7 @@ def degrade(
 
     from tqdm import tqdm
 
+    from omniup.cli.inputs import find_pictures
     from omniup.files import write_image
     from omniup.restoration.degradation import Degradation
     from omniup.restoration.degradation import degrade as compute
@@ -112,54 +105,6 @@ def degrade(
         if failures:
             print(*failures.values(), sep="\n", file=sys.stderr)
             raise InputError(f"{len(failures)} of {len(pictures)} pictures could not be read: those above")
-
-
-def find_pictures(inputs: Sequence[str], *, results: str) -> dict[str, PurePath]:
-    """Find the pictures that arguments mean.
-
-    Args:
-        inputs: pictures, folders, samples.
-        results: the folder for results; should it be in one of the inputs, nothing is taken from there.
-
-    Returns:
-        For each picture, as `inputs.read_guidance` takes it, the name of its results: its path below the folder that
-        was given, ending in .png.
-
-    Raises:
-        InputError: there are no pictures, or two would get the same name.
-    """
-    from omniup.files.images import ACCEPTED
-    from omniup.files.refusals import printable
-
-    found: dict[str, PurePath] = {}
-    owners: dict[PurePath, str] = {}
-    for argument in inputs:
-        for source, path in _below(argument, Path(results).resolve()):
-            name = found[source] = path.with_suffix(".png")
-            if (owner := owners.setdefault(name, source)) != source:
-                raise InputError(f"{printable(source)} and {printable(owner)} would both become {name}")
-    if not found:
-        raise InputError(f"{printable(', '.join(inputs))}: there are no pictures; accepted are {ACCEPTED}")
-    return found
-
-
-def _below(argument: str, results: Path) -> Iterator[tuple[str, PurePath]]:
-    """Give a picture and its file name, or the pictures below a folder and their paths from there."""
-    from PIL import Image
-
-    from omniup.cli.inputs import SAMPLE
-    from omniup.files.images import FORMATS
-
-    folder = Path(argument)
-    if argument.startswith(SAMPLE):
-        yield argument, PurePath(argument.removeprefix(SAMPLE) or argument)
-    elif not folder.is_dir():
-        yield argument, PurePath(folder.name)
-    else:
-        suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in suffixes and path.is_file() and results not in path.resolve().parents:
-                yield str(path), path.relative_to(folder)
 
 
 def _read(source: str, longest: int | None) -> Tensor:

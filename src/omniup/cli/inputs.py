@@ -1,13 +1,19 @@
-"""Where images and signals come from: a path, `-` for standard input, `sample:NAME` for a bundled photograph."""
+"""Where images and signals come from: paths, `-` for standard input, `sample:NAME` for photographs that come along."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from io import BytesIO
+from pathlib import Path, PurePath
 
+from PIL import Image
 from torch import Tensor
 
+from omniup.errors import InputError
 from omniup.files import Source, image_tensor, read_image, sample_image
+from omniup.files.images import ACCEPTED, FORMATS
+from omniup.files.refusals import printable
 from omniup.files.sources import open_source
 
 SAMPLE = "sample:"
@@ -36,3 +42,43 @@ def source(argument: str) -> Source:
         held = BytesIO(stream.read())
     held.name = "standard input"
     return held
+
+
+def find_pictures(inputs: Sequence[str], *, results: str) -> dict[str, PurePath]:
+    """Find the pictures that arguments mean.
+
+    Args:
+        inputs: pictures, folders, samples.
+        results: the folder for results; should it be in one of the inputs, nothing is taken from there.
+
+    Returns:
+        For each picture, as `read_guidance` takes it, the name of its results: its path below the folder that
+        was given, ending in .png.
+
+    Raises:
+        InputError: there are no pictures, or two would get the same name.
+    """
+    found: dict[str, PurePath] = {}
+    owners: dict[PurePath, str] = {}
+    for argument in inputs:
+        for source, path in _below(argument, Path(results).resolve()):
+            name = found[source] = path.with_suffix(".png")
+            if (owner := owners.setdefault(name, source)) != source:
+                raise InputError(f"{printable(source)} and {printable(owner)} would both become {name}")
+    if not found:
+        raise InputError(f"{printable(', '.join(inputs))}: there are no pictures; accepted are {ACCEPTED}")
+    return found
+
+
+def _below(argument: str, results: Path) -> Iterator[tuple[str, PurePath]]:
+    """Give a picture and its file name, or the pictures below a folder and their paths from there."""
+    folder = Path(argument)
+    if argument.startswith(SAMPLE):
+        yield argument, PurePath(argument.removeprefix(SAMPLE) or argument)
+    elif not folder.is_dir():
+        yield argument, PurePath(folder.name)
+    else:
+        suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() in suffixes and path.is_file() and results not in path.resolve().parents:
+                yield str(path), path.relative_to(folder)

@@ -185,6 +185,15 @@ Bits: TypeAlias = Annotated[
     ),
 ]
 
+Pictures: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IN...",
+        show_default=False,
+        help="Pictures, folders of pictures with what is below them, or one of the photographs that come along, "
+        "such as sample:coffee.",
+    ),
+]
 AsJson: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output.", rich_help_panel=_REPORT)
 ]

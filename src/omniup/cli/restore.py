@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from omniup.cli import options
-from omniup.cli.degrade import find_pictures
 from omniup.cli.outputs import output_folder
 from omniup.cli.report import Report
 from omniup.errors import InputError
@@ -24,15 +23,7 @@ _TILES = "How to compute"
 
 
 def restore(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IN...",
-            show_default=False,
-            help="Pictures, folders of pictures with what is below them, or one of the photographs that come along, "
-            "such as sample:coffee.",
-        ),
-    ],
+    inputs: options.Pictures,
     output: Annotated[
         str,
         typer.Option(
@@ -132,6 +123,7 @@ def restore(
         raise InputError("--scale and --longest-side exclude each other")
 
     from omniup.cli.batch import Batch
+    from omniup.cli.inputs import find_pictures
     from omniup.restoration import Enhancer, load_networks, locate
     from omniup.restoration.colour import COLOURS
     from omniup.restoration.enhancer import choose_precision

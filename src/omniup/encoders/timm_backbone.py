@@ -22,6 +22,7 @@ from omniup.encoders.base import Encoding, register
 from omniup.encoders.preparation import check_request, nearest_cells, normalise, to_grid
 from omniup.encoders.weights import SEED, seeded
 from omniup.errors import InputError, optional_import
+from omniup.files import hub
 from omniup.files.weights import read_state_dict, summary
 
 # timm's classes whose networks end without a norm of their own, and that refuse to be asked for it
@@ -129,6 +130,9 @@ def load_timm(name: str, pretrained: bool | str | Path) -> tuple[Any, str]:
         return _create(timm, name, pretrained=False), f"random (seed {SEED})"
     if pretrained is True:
         try:
+            repository = timm.get_pretrained_cfg(name).hf_hub_id
+            if repository:
+                hub.ask(repository, "model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
             model = _create(timm, name, pretrained=True)
         except Exception as error:  # timm lets through what huggingface_hub, httpx, urllib and safetensors raise
             raise InputError(

@@ -16,6 +16,23 @@ from omniup.files.weights import summary
 _TIMEOUT = 3.0  # seconds without an answer after which the hub counts as out of reach
 
 
+def ask(repository: str, *names: str) -> None:
+    """Make sure, in a single request, that a repository can be had, unless one of its files is in the cache.
+
+    For libraries that fetch their models themselves, and try each of several files for many seconds.
+
+    Args:
+        repository: USER/NAME.
+        names: of files, any of which is enough.
+
+    Raises:
+        Exception: whatever huggingface_hub lets through, if the hub cannot be reached or has no such repository.
+    """
+    hub = optional_import("huggingface_hub", extra="features")
+    if all(_cached(hub, repository, name) is None for name in names) and not hub.constants.HF_HUB_OFFLINE:
+        hub.model_info(repository, timeout=_TIMEOUT)
+
+
 def find(repository: str, files: Sequence[str], *, more: Sequence[str] = (), offline: bool = False) -> Path:
     """Find the folder with some files of a repository: in the hub's cache, or made there.
 
