@@ -41,8 +41,10 @@ SIGNALS = st.sampled_from([*3 * [LOW], encoded(noise(4, 6)), encoded(noise(4, 6)
 def client():
     """A server in this process, whose exceptions are raised here."""
     with TestClient(create_app(Settings(hosts=(), patience=0, offline=True))) as client:
+        # Hypothesis draws constants of the modules that are there: what is imported later would change its examples.
         with contextlib.suppress(MissingPackageError):
-            client.app.state.service.restorer.load("cpu")  # hypothesis draws other texts once more is imported
+            client.app.state.service.restorer.load("cpu")
+        client.get("/api/segmentation/example")
         yield client
 
 
