@@ -7,7 +7,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run demo test lint benchmarks constraints clean
+.PHONY: setup run demo test lint benchmarks bench constraints clean
 
 setup: .venv/ready
 
@@ -38,6 +38,13 @@ lint: setup
 
 benchmarks: setup
 	$(BIN)/python benchmarks/run_all.py
+
+# Refresh docs/benchmarks.md: hours, on a machine that does nothing else. What is in out/bench.jsonl is not measured again.
+bench: setup
+	@mkdir -p out
+	$(BIN)/omniup bench quality -o out/bench.jsonl
+	$(BIN)/omniup bench speed -o out/bench.jsonl
+	$(BIN)/omniup bench report out/bench.jsonl -o docs/benchmarks.md
 
 # Take in newer versions: rewrites constraints.txt for all supported Pythons.
 constraints: setup

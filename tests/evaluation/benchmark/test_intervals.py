@@ -32,9 +32,9 @@ def test_intervals_of_a_mean_are_those_of_the_normal_distribution():
 
 def test_intervals_hold_the_mean_as_often_as_they_say():
     random = np.random.default_rng(2)
-    held = [scores(Mean(), numbers(random.normal(0, 1, 40))).estimate("mean") for _ in range(200)]
+    held = [scores(Mean(), numbers(random.normal(0, 1, 40))).estimate("mean") for _ in range(60)]
     share = np.mean([estimate.low <= 0 <= estimate.high for estimate in held])
-    assert 0.88 <= share <= 0.99
+    assert 0.85 <= share < 1
 
 
 def test_differences_are_taken_image_by_image():

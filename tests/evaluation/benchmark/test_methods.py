@@ -39,15 +39,16 @@ def test_methods_that_ask_for_the_kind_of_signal_are_told(monkeypatch):
     @base.register("asking", "for tests")
     @dataclasses.dataclass(frozen=True)
     class Asking:
-        signal: str = "unknown"
+        kind: str = "prediction"
 
         def __call__(self, image, signal, size=None, *, memory=0):
             return signal
 
     entry = Entry.parse("asking")
-    assert entry.build("prediction").signal == "prediction"
-    assert entry.settings("measurement") == {"signal": "measurement"}
-    assert Entry.parse("asking,signal=measurement").build("prediction").signal == "measurement"
+    assert entry.build("measurement").kind == "measurement"
+    assert entry.settings("measurement") == {"kind": "measurement"}
+    assert Entry.parse("asking,kind=prediction").build("measurement").kind == "prediction"
+    assert Entry.parse("asking,kind=values").build("measurement").kind == "values"
 
 
 def test_weights_are_taken_from_a_folder_and_results_do_not_name_it(shared):

@@ -132,9 +132,9 @@ def test_refusals(data, tmp_path):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("nonsense", r"line 2 is no result \(line: Invalid JSON"),
-        ('{"kind": "other"}', r"line 2 is no result .*accepted is what `omniup bench` writes"),
-        ('{"kind": "quality", "task": 3}', r"line 2 is no result \(quality\.method: Field required"),
+        ("nonsense", r"line 2 is no result of this benchmark \(line: Invalid JSON"),
+        ('{"kind": "other"}', r"line 2 is no result of this benchmark .*accepted is what `omniup bench` writes"),
+        ('{"kind": "quality", "task": 3}', r"line 2 is no result of this benchmark \(quality\.method: Field required"),
     ],
 )
 def test_files_of_something_else_are_refused(line, said, data, tmp_path):

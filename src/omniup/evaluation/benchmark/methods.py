@@ -71,7 +71,7 @@ class Entry:
         """Make the upsampler.
 
         Args:
-            signal: what it is for; told to methods that ask for it with a setting `signal`.
+            signal: what it is for; told to methods that have a setting `kind`.
             weights: a folder that may hold AnyUp's published weights, as `anyup_paper.pth`; else they are downloaded.
 
         Raises:
@@ -93,8 +93,14 @@ class Entry:
         return json.loads(json.dumps(known))
 
     def _for(self, signal: str) -> dict[str, Any]:
-        asked = {"signal": signal} if "signal" in methods()[self.method].settings else {}
-        return {**asked, **self.given}
+        """The settings to build it with for a kind of signal: a method that has a setting for it is told.
+
+        Except where it is given, or where it is `values`, which means that the method is to make no difference.
+        """
+        if "kind" not in methods()[self.method].settings or "kind" in self.given:
+            return dict(self.given)
+        told = getattr(upsampler(self.method, **self.given), "kind", "values") != "values"
+        return {**self.given, "kind": signal} if told else dict(self.given)
 
 
 def default_methods() -> tuple[str, ...]:

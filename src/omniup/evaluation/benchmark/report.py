@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,11 +39,13 @@ def write_report(results: Results, page: str | Path) -> list[Path]:
     if not (results.quality or results.speed):
         raise InputError(f"{results.path}: there are no results in it; accepted is what `omniup bench quality` writes")
     text = _read(page)
+    kinds = [kind for kind, records in (("quality", results.quality), ("speed", results.speed)) if records]
+    for kind in kinds:
+        _check_marks(text, kind, page)
     drawn: dict[str, bytes] = {}
-    if results.quality:
-        text = _put(text, "quality", _quality(results.quality, drawn), page)
-    if results.speed:
-        text = _put(text, "speed", _speed(results.speed, drawn), page)
+    for kind in kinds:
+        made = _quality(results.quality, drawn) if kind == "quality" else _speed(results.speed, drawn)
+        text = _put(text, kind, made)
     try:
         (page.parent / PICTURES).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -103,11 +104,18 @@ def _read(page: Path) -> str:
         raise InputError(f"{page}: cannot be read ({error}); accepted is a Markdown page") from error
 
 
-def _put(text: str, name: str, content: str, page: Path) -> str:
-    """Put content between two marks."""
-    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+def _marks(kind: str) -> tuple[str, str]:
+    return f"<!-- {kind} -->", f"<!-- /{kind} -->"
+
+
+def _check_marks(text: str, kind: str, page: Path) -> None:
+    begin, end = _marks(kind)
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise InputError(f"{page}: accepted is a page with one {begin} and, after it, one {end}, or none yet")
-    return re.sub(
-        f"{re.escape(begin)}.*{re.escape(end)}", lambda _: f"{begin}\n\n{content}\n\n{end}", text, flags=re.DOTALL
-    )
+
+
+def _put(text: str, kind: str, content: str) -> str:
+    """Put content between two marks."""
+    begin, end = _marks(kind)
+    before, after = text[: text.index(begin)], text[text.index(end) :]
+    return f"{before}{begin}\n\n{content}\n\n{after}"

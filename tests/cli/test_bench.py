@@ -1,0 +1,64 @@
+import json
+
+import pytest
+
+from support.benchmark import small_data
+
+
+@pytest.fixture
+def data(folder, monkeypatch):
+    """A small folder of data, where the command looks if it is not told."""
+    monkeypatch.setenv("OMNIUP_SHARED", "shared")
+    return small_data(folder / "shared", images=5)
+
+
+def test_a_quick_table_then_a_page_of_it(omniup, data, folder):
+    methods = ("--method", "bilinear", "--method", "guided_filter")
+    outcome = omniup("bench", "quality", "--quick", *methods)
+    assert outcome.status == 0, outcome
+    table = outcome.stdout.decode()
+    for name in ("probabilities 16×, miou", "depth 16×, rmse", "masks 16×, near_accuracy", "images 16×, psnr"):
+        assert table.count(name) == 2
+    assert "bench.jsonl: 20 measurements" in outcome.stderr  # (3 + 1 + 3 + 3 images) × 2 methods
+    assert len((folder / "bench.jsonl").read_text().splitlines()) == 20
+
+    assert omniup("bench", "report", "-o", "page.md").status == 0
+    assert "### masks" in (folder / "page.md").read_text()
+    assert len(list((folder / "pictures").iterdir())) == 3
+
+
+def test_numbers_for_machines(omniup, data):
+    outcome = omniup(
+        *("bench", "quality", "--json", "--task", "masks", "--factor", 8, "--factor", 16, "--method", "bilinear"),
+        *("--data", data, "-o", "r.jsonl"),
+    )
+    (first, second) = json.loads(outcome.stdout)["standings"]
+    assert (first["task"], first["factor"], second["factor"], first["images"]) == ("masks", 8, 16, 5)
+    score = first["methods"]["bilinear"]["near_accuracy"]
+    assert score["low"] <= score["value"] <= score["high"]
+
+
+def test_speed(omniup, folder):
+    outcome = omniup("bench", "speed", "--method", "bilinear", "--size", 64, "--channels", 3, "--limit", 5)
+    assert outcome.status == 0, outcome
+    assert "64 x 64" in outcome.stdout.decode()
+    (line,) = (json.loads(line) for line in (folder / "bench.jsonl").read_text().splitlines())
+    assert (line["kind"], line["stage"], line["channels"]) == ("speed", "whole", 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("quality", "--task", "nonsense"), "task is 'nonsense': accepted are probabilities, depth"),
+        (("quality", "--method", "nonsense"), "method is 'nonsense': accepted are nearest"),
+        (("quality", "--task", "masks", "--factor", "5"), "factors: masks has none of those; accepted are 4, 8"),
+        (("quality", "--task", "masks", "--data", "nowhere"), "data: nowhere has no bsds500/val/NAME.jpg"),
+        (("quality", "--images", "0"), "--images"),
+        (("quality", "--memory", "little"), "memory is 'little'"),
+        (("quality", "-o", "nowhere/r.jsonl", "--quick", "--method", "bilinear"), "nowhere/r.jsonl: cannot be written"),
+        (("speed", "--method", "bilinear,radius=2"), "there is no setting radius"),
+        (("report", "nowhere.jsonl"), "nowhere.jsonl: there is no such file"),
+    ],
+)
+def test_refusals(refusal, data, arguments, said):
+    assert said in refusal("bench", *arguments)
