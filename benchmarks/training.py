@@ -13,8 +13,8 @@ import torch
 
 from measure import device_argument, photograph, show
 from omniup.evaluation.measuring import in_turns, ratio
-from omniup.training.configuration import LossSettings
-from omniup.training.objective import Objective
+from omniup.training.anyup.configuration import LossSettings
+from omniup.training.anyup.objective import Objective
 from omniup.upsamplers.anyup import AnyUp
 
 INPUT_SIZES = (128, 224)

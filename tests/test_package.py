@@ -6,7 +6,7 @@ from importlib.metadata import version
 import pytest
 
 import omniup
-from omniup.errors import optional_import
+from omniup.errors import check_installed, optional_import
 
 HEAVY = ["torch", "numpy", "PIL", "skimage", "matplotlib", "typer", "rich", "pydantic", "safetensors", "yaml", "tqdm"]
 OPTIONAL = ["timm", "torchvision", "transformers", "diffusers", "accelerate", "peft", "kornia", "fastapi"]
@@ -50,7 +50,10 @@ def test_a_missing_package_is_named_with_the_way_to_install_it():
     message = r'^no_such_package is needed .*: pip install "omniup\[web\]"$'
     with pytest.raises(omniup.MissingPackageError, match=message):
         optional_import("no_such_package.part", extra="web")
+    with pytest.raises(omniup.MissingPackageError, match=message):
+        check_installed("json", "no_such_package", extra="web")
     assert optional_import("json", extra="web") is json
+    check_installed("json", "numpy", extra="web")
 
 
 def test_a_package_that_misses_one_of_its_own_says_so_itself(tmp_path, monkeypatch):

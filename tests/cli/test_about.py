@@ -50,4 +50,4 @@ def test_optional_packages_are_in_the_extras_that_are_said_to_bring_them():
 def test_what_help_says_is_so():
     assert parse_memory(options.DEFAULT_MEMORY) == DEFAULT_MEMORY
     assert DEFAULT_PRESET == "paper"
-    assert set(PRESETS) == {"paper", "spec"}
+    assert set(PRESETS) == {"paper", "spec", "best"}

@@ -123,6 +123,15 @@ def test_the_device_decides_on_precision(enhancer):
         Enhancer(enhancer.networks, precision="fp8")
 
 
+def test_tiles_one_at_a_time_are_those_of_a_batch(enhancer, photograph):
+    together, alone = [], []
+    expected = enhancer(photograph, scale=2, tile=128, progress=lambda *told: together.append(told))
+    made = enhancer(photograph, scale=2, tile=128, batch=1, progress=lambda *told: alone.append(told))
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-5)
+    assert alone == [(done, 6) for done in range(1, 7)]
+    assert together == [(6, 6)]
+
+
 def test_more_memory_means_larger_tiles(enhancer):
     grids = [enhancer.plan(200, 200, memory=memory).grid for memory in ("5MB", "30MB", "4GB")]
     assert grids == sorted(grids, reverse=True)

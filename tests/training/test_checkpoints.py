@@ -7,7 +7,7 @@ from omniup.training.checkpoints import Checkpoint, Checkpoints
 
 
 def checkpoint(step):
-    weights = {"a": torch.full((3,), float(step))}
+    weights = {"network": {"a": torch.full((3,), float(step))}}
     return Checkpoint(step, weights, {"optimiser": {"state": {0: torch.tensor(step)}}}, {"steps": 9})
 
 
@@ -25,8 +25,8 @@ def test_what_is_written_is_read(kept):
     kept.write(checkpoint(5), {"layout": "paper"})
     found = kept.read(5)
     assert (found.step, found.configuration) == (5, {"steps": 9})
-    assert torch.equal(found.weights["a"], torch.full((3,), 5.0))
-    assert found.optimiser["optimiser"]["state"][0] == 5
+    assert torch.equal(found.weights["network"]["a"], torch.full((3,), 5.0))
+    assert found.state["optimiser"]["state"][0] == 5
 
 
 def test_the_newest_are_kept(kept):
@@ -70,7 +70,7 @@ def test_what_killed_processes_have_left_is_swept_out(kept):
     assert names(kept) == ["step-00000001"]
 
 
-@pytest.mark.parametrize("file", [module.WEIGHTS, module.OPTIMISER, module.FACTS])
+@pytest.mark.parametrize("file", ["network.safetensors", module.STATE, module.FACTS])
 def test_damage_is_refused_in_one_line(kept, file):
     place = kept.write(checkpoint(1), {})
     (place / file).write_bytes(b"\0" * 20)
@@ -85,6 +85,6 @@ def test_nothing_is_unpickled_as_code(kept):
             return (pytest.fail, ("code was run",))
 
     place = kept.write(checkpoint(1), {})
-    torch.save(Dangerous(), place / module.OPTIMISER)
+    torch.save(Dangerous(), place / module.STATE)
     with pytest.raises(InputError):
         kept.read(1)

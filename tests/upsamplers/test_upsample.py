@@ -43,6 +43,7 @@ def test_every_method_is_registered_with_one_line_and_its_settings(weights):
         assert method.name == name
         assert method.summary
         assert "\n" not in method.summary
+        assert method.paths.keys() <= method.settings.keys()
         settings = {**method.settings, "weights": weights} if name == "anyup" else method.settings
         assert type(upsampler(name, **settings)) is type(method.build(**settings))
     registered.clear()

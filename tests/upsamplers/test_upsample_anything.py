@@ -257,7 +257,7 @@ def test_calling_it_is_fitting_and_rendering():
 
 
 def test_the_presets_are_those_of_the_facts():
-    assert set(PRESETS) == {"spec", "paper"}
+    assert set(PRESETS) == {"spec", "paper", "best"}
     spec, paper = UpsampleAnything.preset("spec"), UpsampleAnything.preset("paper")
     assert spec == UpsampleAnything()
     assert (spec.window, spec.radius, spec.window_sigmas, spec.positive) == ("square", 2, None, "softplus")

@@ -11,6 +11,7 @@ import pytest
 
 from omniup.files import sample_image
 from support.demo import client_of
+from support.pages import Visit
 
 ROOT = Path(__file__).parents[2]
 IN_CI = bool(os.environ.get("CI"))
@@ -84,6 +85,20 @@ def browser():
             pytest.fail(reason) if IN_CI else pytest.skip(reason)
         yield started
         started.close()
+
+
+@pytest.fixture
+def visitor(browser):
+    """Open the page of a server, as `Visit` does; in the end nothing may have been complained about."""
+    visits = []
+
+    def start(url, address="", **options):
+        visits.append(Visit(browser, url, address, **options))
+        return visits[-1].page
+
+    yield start
+    for each in visits:
+        each.close()
 
 
 @pytest.fixture(scope="session")

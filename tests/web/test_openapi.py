@@ -1,3 +1,4 @@
+import contextlib
 import functools
 import json
 
@@ -9,6 +10,7 @@ from schemathesis import GenerationMode
 from starlette.testclient import TestClient
 
 import omniup
+from omniup.errors import MissingPackageError
 from omniup.web import Settings, create_app, schemas
 from support.demo import SMALL, encoded, noise, npy, run, upsample
 
@@ -22,12 +24,13 @@ OPERATIONS = [
     ("/api/runs/{run_id}/files/{name}", "GET"),
     ("/api/similarity", "POST"),
     ("/api/upsample", "POST"),
+    ("/api/restore", "POST"),
     ("/api/segmentation/example", "GET"),
     ("/api/options", "GET"),
     ("/api/health", "GET"),
     ("/api/samples/{name}", "GET"),
 ]
-FORMS = ("/api/run", "/api/upsample")
+FORMS = ("/api/run", "/api/upsample", "/api/restore")
 PICTURE = encoded(noise(20, 30))
 LOW = npy([[1.0, 2], [3, 4]])
 FILES = st.sampled_from([*6 * [PICTURE], encoded(noise(33, 65), "JPEG"), PICTURE[:500], b"text", b""])
@@ -38,6 +41,8 @@ SIGNALS = st.sampled_from([*3 * [LOW], encoded(noise(4, 6)), encoded(noise(4, 6)
 def client():
     """A server in this process, whose exceptions are raised here."""
     with TestClient(create_app(Settings(hosts=(), patience=0, offline=True))) as client:
+        with contextlib.suppress(MissingPackageError):
+            client.app.state.service.restorer.load("cpu")  # hypothesis draws other texts once more is imported
         yield client
 
 
@@ -100,6 +105,23 @@ def upsample_settings():
     )
 
 
+@functools.cache
+def restore_settings():
+    """Mostly of a single tile."""
+    return st.fixed_dictionaries(
+        {"scale": st.floats(1, 2)},
+        optional={
+            "prompt": st.text(max_size=20),
+            "tile": st.sampled_from([None, 32, 128]),
+            "seed": st.integers(0, 2**32),
+            "colour": st.sampled_from(["wavelet", "adain", "none", "sepia"]),
+        },
+    )
+
+
+SETTINGS = {"/api/run": run_settings, "/api/upsample": upsample_settings, "/api/restore": restore_settings}
+
+
 def make_useful(case, path, data, client, known):
     """Have most of the requests reach what they are for: real pictures, known runs."""
     if path in FORMS and isinstance(case.body, dict) and data.draw(st.integers(0, 3)):
@@ -107,7 +129,7 @@ def make_useful(case, path, data, client, known):
             case.body["image"] = data.draw(FILES)
         if "signal" in case.body:
             case.body["signal"] = data.draw(SIGNALS)
-        case.body["config"] = json.dumps(data.draw(run_settings() if path == "/api/run" else upsample_settings()))
+        case.body["config"] = json.dumps(data.draw(SETTINGS[path]()))
     answer = data.draw(st.sampled_from(known))
     if "run_id" in case.path_parameters and case.method == "GET" and data.draw(st.integers(0, 3)):
         case.path_parameters["run_id"] = answer["run_id"]
@@ -168,7 +190,7 @@ def test_every_operation_says_what_it_is_for_and_how_it_refuses(document):
                 assert parameter["schema"], path
 
 
-@pytest.mark.parametrize("name", ["RunConfig", "UpsampleConfig", "SimilarityRequest"])
+@pytest.mark.parametrize("name", ["RunConfig", "UpsampleConfig", "RestoreConfig", "SimilarityRequest"])
 def test_requests_are_described_and_have_examples(document, name):
     described = document["components"]["schemas"][name]
     assert described["description"]
@@ -191,7 +213,8 @@ def test_bounds_are_told(document):
 
 
 def test_forms_refer_to_the_models_of_their_config(document):
-    for path, model in (("/api/run", "RunConfig"), ("/api/upsample", "UpsampleConfig")):
+    models = ("RunConfig", "UpsampleConfig", "RestoreConfig")
+    for path, model in zip(FORMS, models, strict=True):
         body = document["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
         form = document["components"]["schemas"][body["$ref"].rpartition("/")[2]]
         assert f"#/components/schemas/{model}" in json.dumps(form["properties"]["config"])

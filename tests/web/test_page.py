@@ -14,8 +14,10 @@ from PIL import Image
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
 
+from support.pages import Visit, move_divider
+
 RUN = 20_000  # ms that a small run may take where the cores are busy
-TABS = ("image", "features", "kernels", "segmentation", "metrics", "signal")
+TABS = ("image", "features", "kernels", "segmentation", "metrics", "signal", "restore")
 PAGE_WEIGHT = 200_000
 
 #: Colours of all visible text against what lies behind it, by the formula of WCAG 2.
@@ -71,48 +73,10 @@ RECORD = """() => {
 }"""
 
 
-class Visit:
-    """A page and all that it complained about."""
-
-    def __init__(self, browser, url, address="", **options):
-        options = {"viewport": {"width": 1280, "height": 800}, "locale": "en-US"} | options
-        self.context = browser.new_context(**options)
-        self.page = self.context.new_page()
-        self.complaints, self.requests = [], []
-        self.page.on("console", lambda message: self._heard(message))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.url = url
-        self.go(address)
-
-    def _heard(self, message):
-        # a refused request is what some tests ask for; the page itself answers for what it makes of it
-        if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource"):
-            self.complaints.append(message.text)
-
-    def go(self, address=""):
-        self.page.goto(f"{self.url.rstrip('/')}/{address}")
-        self.page.wait_for_selector("#samples button")
-        return self.page
-
-    def close(self):
-        self.context.close()
-        assert self.complaints == []
-        foreign = [url for url in self.requests if not url.startswith((self.url, "blob:", "data:"))]
-        assert foreign == []
-
-
 @pytest.fixture
-def visit(browser, server):
-    visits = []
-
-    def start(address="", **options):
-        visits.append(Visit(browser, server.url, address, **options))
-        return visits[-1].page
-
-    yield start
-    for each in visits:
-        each.close()
+def visit(visitor, server):
+    """Open the page."""
+    return lambda address="", **options: visitor(server.url, address, **options)
 
 
 @pytest.fixture(scope="module")
@@ -428,7 +392,7 @@ def test_tabs_by_keyboard(first_tab):
     expect(page.locator("#panel-features")).to_be_visible()
     assert page.evaluate("document.activeElement.id") == "tab-features"
     page.keyboard.press("End")
-    expect(page.locator("#tab-signal")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#tab-restore")).to_have_attribute("aria-selected", "true")
     page.keyboard.press("ArrowRight")
     expect(page.locator("#panel-image")).to_be_visible()
     assert page.locator("[role=tab][tabindex='0']").count() == 1
@@ -485,14 +449,7 @@ def test_compare_by_keyboard_and_pointer(first_tab):
     page.keyboard.press("PageUp")
     page.keyboard.press("ArrowRight")
     expect(divider).to_have_attribute("aria-valuenow", "12")
-
-    divider.scroll_into_view_if_needed()
-    box, grip = compare.locator(".frame").bounding_box(), divider.bounding_box()
-    page.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + 40)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.75 * box["width"], grip["y"] + 40, steps=3)
-    page.mouse.up()
-    assert abs(int(divider.get_attribute("aria-valuenow")) - 75) <= 1
+    assert abs(move_divider(page, compare, 0.75) - 75) <= 1
 
     original = page.locator("#panel-image figure img").first.get_attribute("src")
     left.select_option("I_hr")

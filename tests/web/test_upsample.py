@@ -17,6 +17,8 @@ from starlette.testclient import TestClient
 
 import omniup
 from omniup.files import image_tensor
+from omniup.upsamplers import base
+from omniup.upsamplers.base import register
 from omniup.visualize import class_colours
 from omniup.web import Settings, create_app
 from support.demo import array, encoded, events, eventually, fields, noise, npy, picture, post_upsample, upsample
@@ -70,6 +72,24 @@ def test_weights_from_elsewhere_are_refused(client, image, weights):
     answer = post_upsample(client, image, npy(numbers(2)), method="anyup", settings={"weights": weights})
     assert fields(answer) == {"config.settings.weights"}
     assert "accepted are paper, multi_backbone" in answer.text
+
+
+def test_which_settings_are_paths_is_the_registry_s_to_say(client, image, tmp_path, monkeypatch):
+    monkeypatch.setattr(base, "_METHODS", dict(base._METHODS))
+    built = []
+
+    @register("by_recipe", "does as a file says", paths={"recipe": ["usual", "fast"]})
+    def build(recipe="usual", radius=1):
+        built.append((recipe, radius))
+        return omniup.upsamplers.Nearest()
+
+    for recipe in ("usual", "fast"):
+        upsample(client, image, npy(numbers(2)), method="by_recipe", settings={"recipe": recipe, "radius": 3})
+    assert built == [("usual", 3), ("fast", 3)]
+    answer = post_upsample(client, image, npy(numbers(2)), method="by_recipe", settings={"recipe": str(tmp_path)})
+    assert fields(answer) == {"config.settings.recipe"}
+    assert "recipe: accepted are usual, fast" in answer.text
+    assert len(built) == 2
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])

@@ -125,9 +125,19 @@ Preset: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Settings of Upsample Anything: paper (of the authors' code, the default) or spec (smaller windows and "
-        "steps: faster, hardly more than fixed kernels).",
+        help="Settings of Upsample Anything: paper (of the authors' code, the default), spec (smaller windows and "
+        "steps: faster, hardly more than fixed kernels) or best (nothing fitted: fastest, and best for features, "
+        "probabilities, depth and masks; see --kind).",
         rich_help_panel=_COMPUTE,
+    ),
+]
+Kind: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What Upsample Anything takes the signal for: values, a network's prediction (the preset best's default) "
+        "or a measurement, that is means over the cells (depth, the image itself).",
+        rich_help_panel=_SIGNAL,
     ),
 ]
 Iterations: TypeAlias = Annotated[

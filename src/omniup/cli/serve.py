@@ -24,6 +24,15 @@ def serve(
         str, typer.Option(metavar="REPOSITORY|DIR", help="The segmentation network: of the hub, or a local folder.")
     ] = "facebook/mask2former-swin-tiny-ade-semantic",
     offline: Annotated[bool, typer.Option("--offline", help="Never look for that network on the network.")] = False,
+    restore_model: Annotated[
+        str,
+        typer.Option(
+            metavar="REPOSITORY|DIR|tiny",
+            help="What restores pictures: of the hub, fetched before; a folder in diffusers' layout; or the tiny model "
+            "that comes along, which has not learnt anything.",
+        ),
+    ] = "tiny",
+    restore_pixels: Annotated[int, typer.Option(min=1, metavar="N", help="The largest restored picture.")] = 2**22,
     open_browser: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
 ) -> None:
     """Serve the demo as a web page: see test-time optimisation at work, bring your own picture and signal.
@@ -41,5 +50,7 @@ def serve(
         threads=threads,
         mask2former=mask2former,
         offline=offline,
+        restore_model=restore_model,
+        restored_pixels=restore_pixels,
     )
     start(settings, host=host, port=port, open_browser=open_browser)

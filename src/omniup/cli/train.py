@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 
 import typer
 
@@ -18,7 +18,7 @@ from omniup.cli.report import Report
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from omniup.training import Progress
+    from omniup.training.loop import Outcome, Progress
 
 logger = logging.getLogger(__name__)
 
@@ -30,40 +30,46 @@ def train() -> None:
     """Train a network."""
 
 
+ConfigurationFile: TypeAlias = Annotated[
+    str,
+    typer.Argument(metavar="CONFIG", show_default=False, help="A YAML file: what to train on what, and how."),
+]
+OutputFolder: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        show_default=False,
+        help="The folder for checkpoints, TensorBoard's events and the weights; by default the configuration's.",
+    ),
+]
+Resume: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--resume/--from-scratch",
+        show_default=False,
+        help="Go on from the last checkpoint in DIR if there is one, or remove what is there and begin anew. "
+        "Without either, a DIR with checkpoints is refused.",
+    ),
+]
+Changes: TypeAlias = Annotated[
+    list[options.Setting] | None,
+    typer.Option(
+        "--set",
+        parser=options.Setting.parse,
+        metavar="PATH=VALUE",
+        help="A value instead of the file's, e.g. optimiser.learning_rate=1e-4; may be repeated.",
+    ),
+]
+
+
 @app.command()
 def anyup(
-    configuration: Annotated[
-        str,
-        typer.Argument(metavar="CONFIG", show_default=False, help="A YAML file: what to train on what, and how."),
-    ],
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            show_default=False,
-            help="The folder for checkpoints, TensorBoard's events and the weights; by default the configuration's.",
-        ),
-    ] = None,
-    resume: Annotated[
-        bool | None,
-        typer.Option(
-            "--resume/--from-scratch",
-            show_default=False,
-            help="Go on from the last checkpoint in DIR if there is one, or remove what is there and begin anew. "
-            "Without either, a DIR with checkpoints is refused.",
-        ),
-    ] = None,
-    changes: Annotated[
-        list[options.Setting] | None,
-        typer.Option(
-            "--set",
-            parser=options.Setting.parse,
-            metavar="PATH=VALUE",
-            help="A value instead of the file's, e.g. optimiser.learning_rate=1e-4; may be repeated.",
-        ),
-    ] = None,
+    configuration: ConfigurationFile,
+    output: OutputFolder = None,
+    resume: Resume = None,
+    changes: Changes = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -74,15 +80,43 @@ def anyup(
     """
     report = Report(as_json, quiet, verbose)
 
-    from omniup.errors import optional_import
-    from omniup.training import read_configuration
-    from omniup.training import train as run
+    from omniup.training.anyup import read_configuration
+    from omniup.training.anyup import train as run
 
     wanted = read_configuration(configuration, dict(changes or []))
+    _tell(report, lambda show: run(wanted, output, resume=resume, progress=show))
+
+
+@app.command()
+def hypir(
+    configuration: ConfigurationFile,
+    output: OutputFolder = None,
+    resume: Resume = None,
+    changes: Changes = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train HYPIR, which `omniup restore` draws with, on pictures of yours; see docs/restoration.md.
+
+    On several GPUs: accelerate launch -m omniup train hypir CONFIG -o DIR
+    """
+    report = Report(as_json, quiet, verbose)
+
+    from omniup.training.hypir import read_configuration
+    from omniup.training.hypir import train as run
+
+    wanted = read_configuration(configuration, dict(changes or []))
+    _tell(report, lambda show: run(wanted, output, resume=resume, progress=show))
+
+
+def _tell(report: Report, run: Callable[[Callable[[Progress], None]], Outcome]) -> None:
+    """Run a training, and report in the first process how it goes and what has come of it."""
+    from omniup.errors import optional_import
+
     accelerate = optional_import("accelerate", extra="train")
     with _shown(report) as show:
-        outcome = run(wanted, output, resume=resume, progress=show)
-
+        outcome = run(show)
     if accelerate.PartialState().is_main_process:
         facts = dataclasses.asdict(outcome) | {"weights": outcome.weights and str(outcome.weights)}
         report.result(facts, _table(outcome.measured) if outcome.measured else None)
@@ -121,13 +155,14 @@ def _line(values: dict[str, float]) -> str:
 
 
 def _table(measured: dict[str, float]) -> Table:
-    """Lay out what validation found: a row for each backbone and measure, a column for each method."""
-    rows: dict[tuple[str, str], dict[str, float]] = {}
+    """Lay out what validation found: a column for each method, a row for each measure, of each backbone if any."""
+    rows: dict[tuple[str, ...], dict[str, float]] = {}
     for name, value in measured.items():
-        measure, backbone, method = name.split("/")
-        rows.setdefault((backbone, measure), {})[method] = value
+        *about, method = name.split("/")
+        rows.setdefault(tuple(reversed(about)), {})[method] = value
     methods = list(next(iter(rows.values())))
-    table = listing("backbone", "measure", *methods)
-    for (backbone, measure), values in sorted(rows.items()):
-        table.add_row(backbone, measure, *(f"{values[method]:.4f}" for method in methods))
+    heads = ("backbone", "measure")[-len(next(iter(rows))) :]
+    table = listing(*heads, *methods)
+    for key, values in sorted(rows.items()):
+        table.add_row(*key, *(f"{values[method]:.4f}" for method in methods))
     return table

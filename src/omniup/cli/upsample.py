@@ -24,6 +24,7 @@ def upsample(
         typer.Option(parser=options.Sides.parse, metavar="HxW", help="Size of the result; by default the image's own."),
     ] = None,
     preset: options.Preset = None,
+    kind: options.Kind = None,
     iterations: options.Iterations = None,
     settings: options.Settings = None,
     memory: options.Memory = options.DEFAULT_MEMORY,
@@ -45,20 +46,25 @@ def upsample(
     from omniup.cli import inputs, signals
     from omniup.upsamplers import UpsampleAnything, parse_memory, upsampler
     from omniup.upsamplers.base import check_inputs, resize
+    from omniup.upsamplers.kinds import check_labels
 
     where, scratch = options.pick_device(device), parse_memory(memory)
     target = Target(output, bits)
-    chosen = upsampler(method, **options.pick_settings(settings, preset=preset, iterations=iterations))
+    chosen = upsampler(method, **options.pick_settings(settings, preset=preset, kind=kind, iterations=iterations))
     with report.stage("read"):
         low = signals.read(signal, report, name=name, are_labels=labels, device=where)
         guidance, full = check_inputs(inputs.read_guidance(image), low.map, size)
     low.check(target, report)
 
-    if isinstance(chosen, UpsampleAnything):  # fitted here, where there is progress to be seen
+    if isinstance(low, signals.Labels):
+        check_labels(chosen)
+    if (
+        isinstance(chosen, UpsampleAnything) and chosen.kind != "measurement"
+    ):  # fitted here, where there is progress to be seen
         grid = low.map.shape[2], low.map.shape[3]
         with report.stage("fit"), report.fitting(chosen.iterations) as progress:
             kernels = chosen.fit(resize(guidance, full), grid, progress=progress, memory=scratch)
-        render: signals.Render = partial(kernels.render, memory=scratch)
+        render: signals.Render = partial(chosen.render, kernels, memory=scratch)
     else:
         render = partial(chosen, guidance, size=full, memory=scratch)
     facts = signals.bring_up(low, render, full, target, report, memory=scratch)

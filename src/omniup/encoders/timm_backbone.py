@@ -50,9 +50,8 @@ class TimmBackbone:
 
     def __init__(self, name: str, pretrained: bool | str | Path = True, layer: int | None = None) -> None:
         timm = optional_import("timm", extra="features")
-        _check_name(timm, name)
         self.name = name
-        self._model, self.weights = _load(timm, name, pretrained)
+        self._model, self.weights = load_timm(name, pretrained)
         layers = len(self._model.feature_info)
         if layer is not None and not -layers <= layer < layers:
             raise InputError(f"layer: is {layer}; {name} accepts {-layers} to {layers - 1}")
@@ -113,8 +112,19 @@ def _check_name(timm: ModuleType, name: str) -> None:
         raise InputError(f"name: timm has no model {name!r}; {hint}")
 
 
-def _load(timm: ModuleType, name: str, pretrained: bool | str | Path) -> tuple[Any, str]:
-    """Build the model on the CPU, and say in plain words what its weights are."""
+def load_timm(name: str, pretrained: bool | str | Path) -> tuple[Any, str]:
+    """Build a model on the CPU, in evaluation mode, and say in plain words what its weights are.
+
+    Args:
+        name: as for `TimmBackbone`.
+        pretrained: likewise.
+
+    Raises:
+        InputError: timm has no such model, or its weights cannot be had or do not fit.
+        MissingPackageError: timm is not installed.
+    """
+    timm = optional_import("timm", extra="features")
+    _check_name(timm, name)
     if pretrained is False:
         return _create(timm, name, pretrained=False), f"random (seed {SEED})"
     if pretrained is True:

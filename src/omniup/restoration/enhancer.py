@@ -26,6 +26,7 @@ from omniup.errors import InputError
 from omniup.restoration.colour import COLOURS
 from omniup.restoration.model_files import PUBLISHED, locate
 from omniup.restoration.networks import Networks, load_networks
+from omniup.restoration.one_step import encode_prompts, one_step
 from omniup.restoration.plan import Plan, free_memory, plan_tiles
 from omniup.restoration.tiling import tiled
 from omniup.upsamplers import parse_memory
@@ -125,6 +126,7 @@ class Enhancer:
         colour: str = "wavelet",
         tile: int | None = None,
         memory: int | str | None = None,
+        batch: int | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
         """Restore a picture.
@@ -140,6 +142,8 @@ class Enhancer:
                 twice the sides of the pictures that the networks were trained on.
             memory: what the tiles may take, beyond networks, picture and result: bytes, or a text such as `"4GB"`. By
                 default half of what is free on the device.
+            batch: how many tiles may be computed at a time, which changes nothing but when progress is told; by default
+                as many as the memory allows, up to eight.
             progress: is told of the tiles that are done.
 
         Returns:
@@ -162,7 +166,7 @@ class Enhancer:
             size=plan.size,
             stride=plan.stride,
             scale=self.networks.cell,
-            batch=plan.batch,
+            batch=plan.batch if batch is None else min(batch, plan.batch),
             progress=progress,
         )
         restored = restore(cells)[:, :, : worked_on.shape[2], : worked_on.shape[3]]  # [B, 3, H″, W″] in -1..1
@@ -219,20 +223,10 @@ class Enhancer:
         Returns:
             [n, 3, f·h, f·w] float32 in -1..1, more or less.
         """
-        networks, recipe = self.networks, self.networks.recipe
-        vae, scaling = networks.vae, networks.vae.config.scaling_factor
-        cells = cells.to(networks.dtype)
-        pixels, noise = cells[:, : -networks.latent_channels], cells[:, -networks.latent_channels :]
-        posterior = vae.encode(F.pixel_shuffle(pixels, networks.cell)).latent_dist
-        latent = (posterior.mean + posterior.std * noise) * scaling  # [n, L, h, w]
-        told = text.expand(len(cells), -1, -1)  # [n, T, D]
-        predicted = networks.unet(latent, recipe.model_t, encoder_hidden_states=told).sample  # [n, L, h, w]
-        # The step also draws the noise of a sampler's next step, which is of no use here: not from the caller's state.
-        step = networks.scheduler.step(
-            predicted.float(), recipe.coeff_t, latent.float(), generator=torch.Generator().manual_seed(0)
-        )
-        clean = step.pred_original_sample.to(networks.dtype) / scaling  # [n, L, h, w]
-        return vae.decode(clean).sample.float()
+        cells = cells.to(self.networks.dtype)
+        channels = self.networks.latent_channels
+        pixels, noise = cells[:, :-channels], cells[:, -channels:]
+        return one_step(self.networks, F.pixel_shuffle(pixels, self.networks.cell), noise, text).float()
 
     def _cells(self, image: Tensor, seed: int) -> Tensor:
         """Lay out what belongs to each cell of the latents: its pixels in -1..1, then its noise.
@@ -254,11 +248,7 @@ class Enhancer:
     def _text(self, prompt: str) -> Tensor:
         """What the U-Net is told of a prompt: [1, T, D]; the last one is kept, as many pictures share it."""
         if prompt not in self._texts:
-            tokenizer, encoder = self.networks.tokenizer, self.networks.text_encoder
-            length = encoder.config.max_position_embeddings
-            tokens = tokenizer(prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-            encoded = encoder(tokens.input_ids.to(self.device))[0]
-            self._texts = {prompt: encoded}
+            self._texts = {prompt: encode_prompts(self.networks, [prompt])}
         return self._texts[prompt]
 
     def _working_size(self, size: tuple[int, int]) -> tuple[int, int]:

@@ -94,12 +94,19 @@ class ModelFiles:
         return digest.hexdigest()
 
 
-def locate(model: str | Path = PUBLISHED, *, weights: str | Path | None = None, offline: bool = False) -> ModelFiles:
+def locate(
+    model: str | Path = PUBLISHED,
+    *,
+    weights: str | Path | None = None,
+    adapted: bool = True,
+    offline: bool = False,
+) -> ModelFiles:
     """Find the files of a model; fetch them where they are not on this machine.
 
     Args:
         model: `tiny`; a folder in diffusers' layout; or a repository of the Hugging Face hub.
         weights: a LoRA file for the U-Net. By default the one in the folder, else the published one; none for `tiny`.
+        adapted: False for networks that a new adapter is to be trained for: without `weights`, none is looked for.
         offline: take files that are on this machine only, as the environment variable HF_HUB_OFFLINE does.
 
     Raises:
@@ -114,7 +121,7 @@ def locate(model: str | Path = PUBLISHED, *, weights: str | Path | None = None, 
     if weights is not None and not Path(weights).is_file():
         raise InputError(f"weights: there is no file {weights}; accepted: LoRA tensors, as .safetensors or .pth")
     lora = None if weights is None else Path(weights)
-    if lora is None and recipe.lora_rank is not None and not is_tiny:
+    if lora is None and adapted and recipe.lora_rank is not None and not is_tiny:
         lora = _published_lora(folder, offline=offline)
     return ModelFiles(str(model), folder, recipe, lora, have_weights=not is_tiny)
 

@@ -6,8 +6,9 @@ tensors are read; no code of a repository runs.
 
 from __future__ import annotations
 
+import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,27 +73,13 @@ class Networks:
 
 
 def load_networks(files: ModelFiles) -> Networks:
-    """Build the networks of a model on the CPU, with its adapter merged into the U-Net.
+    """Build the networks of a model on the CPU, with its adapter merged into the U-Net, to restore with.
 
     Raises:
         InputError: files are damaged or do not fit; says which.
         MissingPackageError: diffusers, transformers or peft is not installed.
     """
-    diffusers = optional_import("diffusers", extra="restore")
-    transformers = optional_import("transformers", extra="restore")
-    folder = files.folder
-    make = _read if files.have_weights else _new
-    with _quiet(diffusers, transformers), torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(SEED)  # torch.manual_seed would reseed the GPUs as well
-        networks = Networks(
-            unet=make(diffusers.UNet2DConditionModel, folder / "unet"),
-            vae=make(diffusers.AutoencoderKL, folder / "vae"),
-            text_encoder=make(transformers.CLIPTextModel, folder / "text_encoder"),
-            tokenizer=_without_weights(transformers.CLIPTokenizer, folder / "tokenizer"),
-            scheduler=_without_weights(diffusers.DDPMScheduler, folder / "scheduler"),
-            files=files,
-        )
-    _check_fit(networks)
+    networks = read_networks(files)
     if files.lora is not None:
         assert files.recipe.lora_rank is not None  # or `locate` would have found none
         add_lora(networks.unet, files.recipe.lora_rank)
@@ -103,10 +90,62 @@ def load_networks(files: ModelFiles) -> Networks:
     return networks
 
 
-def _new(kind: Any, folder: Path) -> Any:
+def read_networks(
+    files: ModelFiles, *, unet: Mapping[str, Any] | None = None, vae: Mapping[str, Any] | None = None
+) -> Networks:
+    """Build the networks of a model on the CPU, without its adapter.
+
+    Args:
+        files: the model.
+        unet: settings of the U-Net instead of the model's, which must not have weights.
+        vae: likewise of the VAE.
+
+    Raises:
+        InputError: files are damaged or do not fit, or settings are unknown or impossible; says which.
+        MissingPackageError: diffusers, transformers or peft is not installed.
+    """
+    diffusers = optional_import("diffusers", extra="restore")
+    transformers = optional_import("transformers", extra="restore")
+    folder = files.folder
+    if files.have_weights and (unet or vae):
+        raise InputError(f"unet and vae: {files.name} has weights; accepted: settings of networks that have none")
+    make = _read if files.have_weights else _new
+    changes = {"unet": dict(unet or {}), "vae": dict(vae or {})}
+    with _quiet(diffusers, transformers), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(SEED)  # torch.manual_seed would reseed the GPUs as well
+        networks = Networks(
+            unet=make(diffusers.UNet2DConditionModel, folder / "unet", **changes["unet"]),
+            vae=make(diffusers.AutoencoderKL, folder / "vae", **changes["vae"]),
+            text_encoder=make(transformers.CLIPTextModel, folder / "text_encoder"),
+            tokenizer=_without_weights(transformers.CLIPTokenizer, folder / "tokenizer"),
+            scheduler=_without_weights(diffusers.DDPMScheduler, folder / "scheduler"),
+            files=files,
+        )
+    _check_fit(networks)
+    return networks
+
+
+def save_networks(networks: Networks, folder: Path) -> None:
+    """Write networks as a model's folder, for `locate`; the U-Net as a whole, so that it has no adapter."""
+    with _quiet(optional_import("diffusers", extra="restore"), optional_import("transformers", extra="restore")):
+        for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
+            getattr(networks, part).save_pretrained(folder / part)
+    recipe = networks.recipe.model_copy(update={"lora_rank": None})
+    (folder / RECIPE).write_text(recipe.model_dump_json() + "\n")
+
+
+def _new(kind: Any, folder: Path, **changes: Any) -> Any:
     """Build a network of a folder that has settings and no weights."""
     if hasattr(kind, "load_config"):  # diffusers'
-        return kind.from_config(kind.load_config(folder, local_files_only=True))
+        known = inspect.signature(kind.__init__).parameters
+        if unknown := [name for name in changes if name not in known]:
+            raise InputError(f"{kind.__name__} has no setting {', '.join(unknown)}; accepted: {', '.join(known)}")
+        try:
+            return kind.from_config(kind.load_config(folder, local_files_only=True) | changes)
+        except Exception as error:  # diffusers lets through what torch raises for impossible settings
+            if not changes:
+                raise
+            raise InputError(f"{kind.__name__} cannot be built with {changes} ({_summary(error)})") from error
     return kind(kind.config_class.from_pretrained(folder, local_files_only=True))  # transformers'
 
 

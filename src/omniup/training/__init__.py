@@ -1,9 +1,5 @@
-"""Training AnyUp on the features of any backbones, on Accelerate: `omniup train anyup`.
+"""Training on Accelerate: what AnyUp's and HYPIR's have in common, and a room for each.
 
-`read_configuration` reads what to train from a YAML file and refuses what cannot be, and `train` trains it.
+Here are the loop (`loop`), what it writes and goes on from (`checkpoints`), how a YAML file is read and refused
+(`settings`), photographs, and random numbers that need no state. `anyup` and `hypir` say what is trained, and on what.
 """
-
-from omniup.training.configuration import Configuration, read_configuration
-from omniup.training.trainer import Outcome, Progress, train
-
-__all__ = ["Configuration", "Outcome", "Progress", "read_configuration", "train"]

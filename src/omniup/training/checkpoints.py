@@ -20,10 +20,10 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.files import atomic_write, read_tensors, write_tensors
-from omniup.files.refusals import reason
-from omniup.training.configuration import Configuration
+from omniup.files.refusals import Subject, printable, reason
+from omniup.training.settings import TrainingSettings
 
-WEIGHTS, OPTIMISER, FACTS = "anyup.safetensors", "optimiser.pt", "training.json"
+STATE, FACTS = "state.pt", "training.json"
 
 #: What may change between a checkpoint and the training that goes on from it.
 FREE = ("steps", "validation", "checkpoints", "output")
@@ -35,14 +35,14 @@ class Checkpoint:
 
     Attributes:
         step: how many steps have been taken, which is all the state that the sampler has.
-        weights: of the network, by name.
-        optimiser: the state of the optimiser, and of the loss scaler where there is one.
+        weights: of each network, by its name and theirs; each network has a file of its own.
+        state: of each optimiser, by its name, and of the loss scaler where there is one.
         configuration: of the training.
     """
 
     step: int
-    weights: dict[str, Tensor]
-    optimiser: dict[str, Any]
+    weights: dict[str, dict[str, Tensor]]
+    state: dict[str, Any]
     configuration: dict[str, Any]
 
 
@@ -68,7 +68,7 @@ class Checkpoints:
 
         Args:
             checkpoint: to write.
-            metadata: what the file of weights says about them.
+            metadata: what the files of weights say about them.
 
         Returns:
             Its folder.
@@ -77,14 +77,19 @@ class Checkpoints:
             InputError: it cannot be written.
         """
         place = self._place(checkpoint.step)
-        hidden = self._hidden()
+        hidden = self._begun(checkpoint.step)
         try:
-            hidden.mkdir(parents=True)
-            write_tensors(hidden / WEIGHTS, checkpoint.weights, metadata)
-            with atomic_write(hidden / OPTIMISER) as file:
-                torch.save(checkpoint.optimiser, file)
+            hidden.mkdir(parents=True, exist_ok=True)
+            for name, tensors in checkpoint.weights.items():
+                write_tensors(hidden / f"{name}.safetensors", tensors, metadata)
+            with atomic_write(hidden / STATE) as file:
+                torch.save(checkpoint.state, file)
             with atomic_write(hidden / FACTS) as file:
-                facts = {"step": checkpoint.step, "configuration": checkpoint.configuration}
+                facts = {
+                    "step": checkpoint.step,
+                    "networks": list(checkpoint.weights),
+                    "configuration": checkpoint.configuration,
+                }
                 file.write(json.dumps(facts, indent=2).encode())
             self._remove(place)  # of a training that was taken up again from before it
             hidden.replace(place)
@@ -96,6 +101,31 @@ class Checkpoints:
             self._remove(self._place(step))
         return place
 
+    def write_own(self, step: int, process: int, state: dict[str, Any]) -> None:
+        """Add what one process alone knows to the checkpoint that is about to be written.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        hidden = self._begun(step)
+        with Subject(printable(hidden), "a folder that can be made and written to").attempt("written"):
+            hidden.mkdir(parents=True, exist_ok=True)
+        with atomic_write(hidden / _own(process)) as file:
+            torch.save(state, file)
+
+    def read_own(self, step: int, process: int) -> dict[str, Any]:
+        """Read what `write_own` wrote.
+
+        Raises:
+            InputError: it is damaged, or there were fewer processes.
+        """
+        place = self._place(step)
+        if not (place / _own(process)).exists():
+            count = len(list(place.glob(_own("*"))))
+            raise InputError(f"{place}: was written by {count} processes; accepted: as many")
+        with Subject(printable(place), "a whole checkpoint").attempt("read"):
+            return torch.load(place / _own(process), map_location="cpu", weights_only=True)
+
     def read(self, step: int) -> Checkpoint:
         """Read the checkpoint after a number of steps.
 
@@ -103,13 +133,11 @@ class Checkpoints:
             InputError: it is damaged.
         """
         place = self._place(step)
-        weights, _ = read_tensors(place / WEIGHTS)
-        try:
-            optimiser = torch.load(place / OPTIMISER, map_location="cpu", weights_only=True)
+        with Subject(printable(place), "a whole checkpoint").attempt("read"):
             facts = json.loads((place / FACTS).read_text())
-            return Checkpoint(int(facts["step"]), weights, optimiser, facts["configuration"])
-        except Exception as error:  # torch.load lets through what pickle, zipfile and its own readers raise
-            raise InputError(f"{place}: cannot be read ({reason(error)}); accepted: a whole checkpoint") from error
+            weights = {name: read_tensors(place / f"{name}.safetensors")[0] for name in facts["networks"]}
+            state = torch.load(place / STATE, map_location="cpu", weights_only=True)
+            return Checkpoint(int(facts["step"]), weights, state, facts["configuration"])
 
     def clear(self) -> None:
         """Remove them all, and what killed processes have left."""
@@ -123,6 +151,10 @@ class Checkpoints:
     def _place(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
 
+    def _begun(self, step: int) -> Path:
+        """Where a checkpoint is put together; known to all processes."""
+        return self.folder / f".omniup-{step:08d}.part"
+
     def _hidden(self) -> Path:
         return self.folder / f".omniup-{secrets.token_hex(8)}.part"
 
@@ -133,7 +165,12 @@ class Checkpoints:
             shutil.rmtree(hidden)
 
 
-def starting_point(checkpoints: Checkpoints, configuration: Configuration, resume: bool | None) -> Checkpoint | None:
+def _own(process: int | str) -> str:
+    """The file of what one process alone knows."""
+    return f"process-{process}.pt"
+
+
+def starting_point(checkpoints: Checkpoints, configuration: TrainingSettings, resume: bool | None) -> Checkpoint | None:
     """Find the checkpoint that a training goes on from.
 
     Args:

@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from omniup.errors import InputError
 from omniup.files import image_tensor, read_image, sample_image
-from omniup.training.configuration import SAMPLE
 from omniup.training.randomness import draw
+from omniup.training.settings import SAMPLE
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 """What counts as a photograph in a folder."""

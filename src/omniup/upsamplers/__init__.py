@@ -6,6 +6,7 @@ from omniup.upsamplers.gaussian_kernels import GaussianKernels, History, Window
 from omniup.upsamplers.guided_filter import GuidedFilter
 from omniup.upsamplers.interpolation import Bicubic, Bilinear, Nearest
 from omniup.upsamplers.joint_bilateral import JointBilateral
+from omniup.upsamplers.kinds import Kind, back_project
 from omniup.upsamplers.upsample_anything import PRESETS, Progress, UpsampleAnything
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "GuidedFilter",
     "History",
     "JointBilateral",
+    "Kind",
     "Method",
     "Nearest",
     "Progress",
@@ -24,6 +26,7 @@ __all__ = [
     "Upsampler",
     "Window",
     "as_guidance",
+    "back_project",
     "methods",
     "parse_memory",
     "upsample",

@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -57,31 +57,40 @@ class Method:
         summary: one line on what it does.
         build: makes the upsampler from its settings.
         settings: the settings that `build` takes, with their defaults.
+        paths: those of them that may name a file, which whoever is not to read this machine's files must not do; with
+            the names that stand for something else, and are safe.
     """
 
     name: str
     summary: str
     build: Callable[..., Upsampler]
     settings: Mapping[str, Any]
+    paths: Mapping[str, Collection[str]]
 
 
 _METHODS: dict[str, Method] = {}
 _Build = TypeVar("_Build", bound=Callable[..., Upsampler])
 
 
-def register(name: str, summary: str, settings: Mapping[str, Any] | None = None) -> Callable[[_Build], _Build]:
+def register(
+    name: str,
+    summary: str,
+    settings: Mapping[str, Any] | None = None,
+    paths: Mapping[str, Collection[str]] | None = None,
+) -> Callable[[_Build], _Build]:
     """Make a method known under a name.
 
     Args:
         name: what users call it.
         summary: one line on what it does.
         settings: its settings with their defaults; by default the keyword arguments of what is registered.
+        paths: those that may name a file, as in `Method`; none by default.
     """
 
     def add(build: _Build) -> _Build:
         parameters = inspect.signature(build).parameters.values()
         found = {parameter.name: parameter.default for parameter in parameters} if settings is None else settings
-        _METHODS[name] = Method(name, summary, build, found)
+        _METHODS[name] = Method(name, summary, build, found, paths or {})
         return build
 
     return add

@@ -29,13 +29,14 @@ from omniup.mixing import DEFAULT_MEMORY, Groups, Windows, entropy, mix, mix_at
 from omniup.mixing.groups import gather
 from omniup.mixing.windows import MAX_RADIUS
 from omniup.upsamplers.base import Size, check_number, check_points, check_signal, enough_memory, parse_memory
+from omniup.upsamplers.colour_spaces import ColourSpace, to_colour_space
 
 #: Widths that settings may ask for: outside, float32 has no number for some logit.
 SIGMA_RANGE = 0.01, 1e4
 SIGMA_R_RANGE = 1e-4, 1e4
 
 FORMAT = "omniup.GaussianKernels"
-VERSION = 1
+VERSION = 2  # before, colours were compared as they are given, and files did not say so
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,9 +120,10 @@ class GaussianKernels:
         theta: [B, 1, h, w], angle of the first axis, in radians.
         sigma_r: [B, 1, h, w], width of the range term, in guidance units, above 0.
         guidance: [B, G, H, W], the image, in 0..1.
-        cell_guidance: [B, G, h, w], the colour of each cell.
+        cell_guidance: [B, G, h, w], the colour of each cell, in `colour_space`.
         window: which cells a pixel draws from.
         history: of the fit they come from; empty if there was none.
+        colour_space: where the range term compares colours: as `guidance` has them, or OKLab (for sRGB guidance).
     """
 
     sigma_x: Tensor
@@ -132,6 +134,7 @@ class GaussianKernels:
     cell_guidance: Tensor
     window: Window
     history: History = dataclasses.field(default_factory=History)
+    colour_space: ColourSpace = "given"
 
     @property
     def grid(self) -> Size:
@@ -159,7 +162,7 @@ class GaussianKernels:
         """
         signal, batch = self._accept(signal)
         with enough_memory():
-            out = mix(self.guidance, self._precision, signal, self._windows, **self._mixing(memory))
+            out = mix(self._colours, self._precision, signal, self._windows, **self._mixing(memory))
         return out.reshape(batch, -1, *self.size)
 
     def render_at(self, signal: Tensor, points: Tensor, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
@@ -178,7 +181,7 @@ class GaussianKernels:
         """
         signal, batch = self._accept(signal)
         points = check_points(points, len(self.guidance), self.size).to(self.guidance.device)
-        query = self.guidance[
+        query = self._colours[
             torch.arange(len(points), device=points.device)[:, None], :, points[..., 0], points[..., 1]
         ]
         query = query.mT  # [B, G, N]
@@ -196,7 +199,7 @@ class GaussianKernels:
             [B, 1, H, W] in 0..1: one minus the entropy of the weights over that of equal weights.
         """
         with enough_memory():
-            nats = entropy(self.guidance, self._precision, self._windows, **self._mixing(memory))
+            nats = entropy(self._colours, self._precision, self._windows, **self._mixing(memory))
         most = math.log(self._windows.shape.sum())
         return (1 - nats / most).clamp_(0, 1) if most > 0 else torch.ones_like(nats)
 
@@ -220,6 +223,7 @@ class GaussianKernels:
             "size": json.dumps(self.size),
             "window": json.dumps(dataclasses.asdict(self.window)),
             "history": json.dumps(dataclasses.asdict(self.history)),
+            "colour_space": self.colour_space,
         }
         pixels = (self.guidance * 255).round().to(torch.uint8)
         exact = torch.equal(pixels.to(self.guidance.dtype) / 255, self.guidance)
@@ -236,8 +240,8 @@ class GaussianKernels:
         tensors, metadata = read_tensors(path)
         if metadata.get("format") != FORMAT:
             raise InputError(f"{path} holds no Gaussian kernels: accepted are files that `omniup fit` or `save` wrote")
-        if metadata.get("version") != str(VERSION):
-            raise InputError(f"{path} has version {metadata.get('version')}: this omniup reads version {VERSION}")
+        if metadata.get("version") not in [str(known) for known in range(1, VERSION + 1)]:
+            raise InputError(f"{path} has version {metadata.get('version')}: this omniup reads up to version {VERSION}")
         try:
             kernels = cls._from_file(tensors, metadata)
         except (KeyError, TypeError, ValueError, RecursionError) as error:  # JSON may be nested without end
@@ -251,7 +255,10 @@ class GaussianKernels:
             guidance = guidance.to(tensors["cell_guidance"].dtype) / 255
         maps = {name: tensors[name] for name in _MAPS}
         window, history = (json.loads(metadata[name]) for name in ("window", "history"))
-        kernels = cls(**maps, guidance=guidance, window=Window(**window), history=History(**history))
+        space: Any = metadata.get("colour_space", "given")
+        kernels = cls(
+            **maps, guidance=guidance, window=Window(**window), history=History(**history), colour_space=space
+        )
         batch, channels = guidance.shape[:2]
         grid, size = tuple(json.loads(metadata["grid"])), tuple(json.loads(metadata["size"]))
         shapes: dict[str, tuple[Any, ...]] = dict.fromkeys(_PARAMETERS, (batch, 1, *grid))
@@ -262,10 +269,17 @@ class GaussianKernels:
                 raise ValueError(f"{name} is no finite map of shape {list(shape)}")
         if not (kernels.guidance.min() >= 0 and kernels.guidance.max() <= 1):
             raise ValueError("guidance is outside 0..1")
+        if space not in ("given", "oklab") or (space == "oklab" and channels != 3):
+            raise ValueError(f"colour_space is {space!r} for guidance of {channels} channels")
         for name in ("sigma_x", "sigma_y", "sigma_r"):
             if not (getattr(kernels, name) > 0).all():
                 raise ValueError(f"{name} is not positive everywhere")
         return kernels
+
+    @functools.cached_property
+    def _colours(self) -> Tensor:
+        """The pixels' colours as they are compared: [B, G, H, W]."""
+        return to_colour_space(self.guidance, self.colour_space)
 
     @property
     def _precision(self) -> Tensor:

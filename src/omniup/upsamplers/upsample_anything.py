@@ -3,7 +3,8 @@
 Test-time optimisation (TTO) asks that the kernels, mixing the downsampled image, give the image back. There is no
 training: what is learnt is learnt from this image alone and forgotten with it.
 
-Two presets: `spec`, the settings of the demo's specification, and `paper`, those of the authors' published code.
+Three presets: `spec`, the settings of the demo's specification; `paper`, those of the authors' published code; and
+`best`, which measured best on other signals than images. It fits nothing: the kernels' widths follow from the cells.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -21,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.errors import InputError
-from omniup.mixing import DEFAULT_MEMORY
+from omniup.mixing import DEFAULT_MEMORY, cell_means
 from omniup.mixing.objective import L1Objective
 from omniup.upsamplers.base import (
     ImageLike,
@@ -35,6 +37,7 @@ from omniup.upsamplers.base import (
     register,
     resize,
 )
+from omniup.upsamplers.colour_spaces import ColourSpace, to_colour_space
 from omniup.upsamplers.gaussian_kernels import (
     SIGMA_R_RANGE,
     SIGMA_RANGE,
@@ -44,8 +47,12 @@ from omniup.upsamplers.gaussian_kernels import (
     Window,
     precision,
 )
+from omniup.upsamplers.kinds import Kind, Render, render_measurement, render_prediction
 
 logger = logging.getLogger(__name__)
+
+#: How many widths of the range term a measurement chooses from, each twice the one before.
+WIDTHS = 4
 
 #: Added to a softplus, so that no width is ever zero.
 EPS = 1e-6
@@ -81,12 +88,16 @@ class UpsampleAnything:
         window_sigmas: of a disc: its radius is at most so many sigmas (counting cells and pixels alike, as the
             authors' code does); None for `radius` everywhere.
         positive: how widths are kept positive: `"softplus"` or `"exp"` of what is optimised.
-        sigma: the widths in space to start from, in pixels.
-        sigma_r: the width of the range term to start from, in guidance units.
+        sigma: the widths in space to start from.
+        sigma_unit: what `sigma` counts: `"pixel"`, or `"cell"`, that is strides, which may differ along y and x.
+        sigma_r: the width of the range term to start from, in units of the colour space.
+        sigma_r_spread: how much of a cell's variance of colour, the mean over the channels, is added to sigma_r².
+        colour_space: where colours are compared: as they are `"given"`, or in `"oklab"` (see `colour_spaces.py`).
+            Guidance that has not three channels is always taken as given.
+        cell_colours: the colour of a cell in the range term: `"bilinear"`, without smoothing, or the `"mean"`.
         sigma_limits: the widths in space are clamped to this interval; None for no clamp.
         sigma_r_limits: the width of the range term likewise.
-        downsample: how the image that is mixed is made: `"bilinear"` or `"bicubic"`, without smoothing. Colours in
-            the range term are bilinear always.
+        downsample: how the image that is mixed is made: `"bilinear"` or `"bicubic"`, without smoothing.
         lr: Adam's step size.
         lr_decay: factor on the step size after each step.
         iterations: steps; 0 leaves the kernels as they start.
@@ -95,6 +106,9 @@ class UpsampleAnything:
         theta_penalty: which of the two: `"absolute"` or `"variation"`.
         sigma_r_weight: regulariser, times mean |sigma_r - its start|.
         tolerance: stop early once the loss has fallen by less than this fraction over ten steps; None to never stop.
+        kind: what signals are, see `kinds.py`: `"values"`, which are mixed and no more; a network's `"prediction"`; or
+            a `"measurement"`, which is back-projected and, where nothing is fitted, chooses its own width of the range
+            term, `sigma_r` or twice, four or eight times that. `fit` does not depend on it.
     """
 
     window: Literal["square", "disc"] = "square"
@@ -102,7 +116,11 @@ class UpsampleAnything:
     window_sigmas: float | None = None
     positive: Literal["softplus", "exp"] = "softplus"
     sigma: float = 16.0
+    sigma_unit: Literal["pixel", "cell"] = "pixel"
     sigma_r: float = 0.12
+    sigma_r_spread: float = 0.0
+    colour_space: ColourSpace = "given"
+    cell_colours: Literal["bilinear", "mean"] = "bilinear"
     sigma_limits: tuple[float, float] | None = (1.0, 64.0)
     sigma_r_limits: tuple[float, float] | None = (0.01, 1.0)
     downsample: Literal["bilinear", "bicubic"] = "bilinear"
@@ -114,6 +132,7 @@ class UpsampleAnything:
     theta_penalty: Literal["absolute", "variation"] = "absolute"
     sigma_r_weight: float = 0.0
     tolerance: float | None = None
+    kind: Kind = "values"
 
     def __post_init__(self) -> None:
         _ = self._window  # checks its part
@@ -121,15 +140,20 @@ class UpsampleAnything:
             ("positive", ("softplus", "exp")),
             ("downsample", ("bilinear", "bicubic")),
             ("theta_penalty", ("absolute", "variation")),
+            ("sigma_unit", ("pixel", "cell")),
+            ("colour_space", ("given", "oklab")),
+            ("cell_colours", ("bilinear", "mean")),
+            ("kind", ("values", "prediction", "measurement")),
         ):
             if getattr(self, name) not in accepted:
-                raise InputError(f"{name} is {getattr(self, name)!r}: accepted are {' and '.join(accepted)}")
+                listed = f"{', '.join(accepted[:-1])} and {accepted[-1]}"
+                raise InputError(f"{name} is {getattr(self, name)!r}: accepted are {listed}")
         check_number("sigma", self.sigma, *SIGMA_RANGE)
         check_number("sigma_r", self.sigma_r, *SIGMA_R_RANGE)
         check_number("lr", self.lr, 0, 10)
         check_number("lr_decay", self.lr_decay, 0, 1)
         check_number("iterations", self.iterations, 0, 100_000, whole=True)
-        for name in ("sigma_weight", "theta_weight", "sigma_r_weight"):
+        for name in ("sigma_weight", "theta_weight", "sigma_r_weight", "sigma_r_spread"):
             check_number(name, getattr(self, name), 0, 1e6)
         if self.tolerance is not None:
             check_number("tolerance", self.tolerance, 0, 1)
@@ -161,10 +185,44 @@ class UpsampleAnything:
     def __call__(
         self, image: ImageLike, signal: Tensor, size: Size | None = None, *, memory: int = DEFAULT_MEMORY
     ) -> Tensor:
-        """Fit the image and upsample the signal; see `Upsampler`."""
+        """Fit the image and upsample the signal; see `Upsampler`.
+
+        Where `kind` is `"measurement"`, the result may leave the interval of the signal's values.
+        """
         guidance, size = check_inputs(image, signal, size)
-        kernels = self.fit(resize(guidance, size), (signal.shape[2], signal.shape[3]), memory=memory)
-        return kernels.render(signal, memory=memory)
+        guidance = resize(guidance, size)
+        if self.kind != "measurement":
+            kernels = self.fit(guidance, (signal.shape[2], signal.shape[3]), memory=memory)
+            return self.render(kernels, signal, memory=memory)
+        widths = [self.sigma_r * 2**doubling for doubling in range(1 if self.iterations else WIDTHS)]
+        methods = [dataclasses.replace(self, sigma_r=min(width, SIGMA_R_RANGE[1])) for width in widths]
+        with enough_memory():
+            return render_measurement([method._renderer(memory) for method in methods], guidance, signal, memory=memory)
+
+    def render(self, kernels: GaussianKernels, signal: Tensor, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
+        """Upsample with kernels that were fitted, as values or as a prediction.
+
+        Args:
+            kernels: what `fit` gave.
+            signal: [B, C, h, w], as in `GaussianKernels.render`.
+            memory: of working space, in bytes or as a text such as `"512MB"`.
+
+        Returns:
+            [B, C, H, W], in the signal's type.
+
+        Raises:
+            InputError: as `GaussianKernels.render`; or `kind` is `"measurement"`, for which kernels are not enough.
+        """
+        render = partial(kernels.render, memory=memory)
+        if self.kind == "measurement":
+            raise InputError("kind is 'measurement': accepted here are values and prediction")
+        return render(signal) if self.kind == "values" else render_prediction(render, signal)
+
+    def _renderer(self, memory: int) -> Callable[[Tensor, Size], Render]:
+        def renderer(guidance: Tensor, grid: Size) -> Render:
+            return partial(self.fit(guidance, grid, memory=memory).render, memory=memory // 4)
+
+        return renderer
 
     def fit(
         self,
@@ -215,17 +273,20 @@ class UpsampleAnything:
     def _fit(
         self, guidance: Tensor, grid: Size, progress: ProgressCallback | None, memory: int, began: float
     ) -> GaussianKernels:
-        cells = F.interpolate(guidance, grid, mode="bilinear")
-        objective = L1Objective(
-            guidance,
-            self.cell_image(guidance, grid),
-            guidance,
-            self._window.windows((guidance.shape[2], guidance.shape[3]), grid),
-            GaussianEmbedding(cells),
-            memory,
-        )
-        raw = self._start(guidance, grid)
+        space: ColourSpace = self.colour_space if guidance.shape[1] == 3 else "given"
+        colours = to_colour_space(guidance, space)  # [B, G, H, W]
+        cells = self._cell_colours(colours, grid)  # [B, G, h, w]
+        raw = self._start(colours, grid)
         start = self._maps(raw.detach())
+        if self.iterations:
+            objective = L1Objective(
+                colours,
+                self.cell_image(guidance, grid),
+                guidance,
+                self._window.windows((guidance.shape[2], guidance.shape[3]), grid),
+                GaussianEmbedding(cells),
+                memory,
+            )
         adam = _Adam(raw, self.lr, self.lr_decay)
         history = History(device=str(guidance.device), dtype=str(guidance.dtype).removeprefix("torch."))
         history.seconds["prepare"] = time.perf_counter() - began
@@ -250,16 +311,28 @@ class UpsampleAnything:
         logger.info("prepared in %.3f s, fitted in %.3f s", history.seconds["prepare"], history.seconds["fit"])
         maps = self._maps(raw.detach())
         self._check_converges(*(parameter.sum().item() for parameter in maps))
-        return GaussianKernels(*maps, guidance, cells, self._window, history)
+        return GaussianKernels(*maps, guidance, cells, self._window, history, space)
 
-    def _start(self, guidance: Tensor, grid: Size) -> Tensor:
+    def _cell_colours(self, colours: Tensor, grid: Size) -> Tensor:
+        if self.cell_colours == "mean":
+            return cell_means(colours, grid)
+        return F.interpolate(colours, grid, mode="bilinear")
+
+    def _start(self, colours: Tensor, grid: Size) -> Tensor:
         """[4, B, 1, h, w], what is optimised, where the kernels have their first widths and no angle."""
-        values = torch.tensor([self.sigma, self.sigma, 0.0, self.sigma_r], dtype=torch.float64)
+        strides = [side / cells for side, cells in zip(colours.shape[2:], grid, strict=True)]
+        sigma_y, sigma_x = [self.sigma * stride if self.sigma_unit == "cell" else self.sigma for stride in strides]
+        values = torch.tensor([sigma_x, sigma_y, 1.0, self.sigma_r], dtype=torch.float64, device=colours.device)
+        values = values.view(4, 1, 1, 1, 1).repeat(1, len(colours), 1, *grid)
+        if self.sigma_r_spread:
+            exactly = colours.double()  # variances cancel
+            variance = cell_means(exactly.square(), grid) - cell_means(exactly, grid).square()  # [B, G, h, w]
+            spread = variance.mean(1, keepdim=True).clamp_(min=0)  # [B, 1, h, w]
+            values[3] = (values[3].square() + self.sigma_r_spread * spread).sqrt()
         inverse = values - EPS + torch.log(-torch.expm1(EPS - values))  # of softplus(raw) + EPS
-        raw = values.log() if self.positive == "exp" else inverse  # [4]
+        raw = values.log() if self.positive == "exp" else inverse
         raw[2] = 0
-        raw = raw.to(guidance).view(4, 1, 1, 1, 1)
-        return raw.repeat(1, len(guidance), 1, *grid).requires_grad_()
+        return raw.to(colours).requires_grad_()
 
     def _maps(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The kernels' parameters, [B, 1, h, w] each (spec, section 4.2.1)."""
@@ -336,6 +409,21 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "lr": 0.1,
             "lr_decay": 1e-8 ** (1 / 5100),
             "iterations": 51,
+        },
+        "best": {
+            "window": "disc",
+            "radius": 2,
+            "positive": "exp",
+            "sigma": 0.7,
+            "sigma_unit": "cell",
+            "sigma_r": 0.035,
+            "sigma_r_spread": 0.5,
+            "colour_space": "oklab",
+            "cell_colours": "mean",
+            "sigma_limits": None,
+            "sigma_r_limits": None,
+            "iterations": 0,
+            "kind": "prediction",
         },
     }
 )

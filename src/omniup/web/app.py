@@ -19,7 +19,7 @@ from pydantic import Json
 from sse_starlette import EventSourceResponse
 
 from omniup import __version__
-from omniup.errors import InputError, is_out_of_memory
+from omniup.errors import is_out_of_memory
 from omniup.files import SAMPLES, sample_image
 from omniup.web.fields import FieldError, field
 from omniup.web.jobs import CancelledError, Job, KnownError, QueueFullError
@@ -29,6 +29,8 @@ from omniup.web.schemas import (
     Options,
     Problem,
     Progress,
+    RestoreAnswer,
+    RestoreConfig,
     RunAnswer,
     RunConfig,
     Segmentation,
@@ -92,6 +94,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     _add_runs(app, service)
     _add_upsampling(app, service)
+    _add_restoration(app, service)
     _add_facts(app, service)
     _add_errors(app)
     app.mount("/static", GZipMiddleware(StaticFiles(directory=STATIC)), name="static")
@@ -193,6 +196,23 @@ def _add_upsampling(app: FastAPI, service: Service) -> None:
         return Response(await service.quickly(lambda: service.example), media_type=JSON_ANSWER)
 
 
+def _add_restoration(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/api/restore", response_model=RestoreAnswer, responses=_problems(400, 409, 413, 503), tags=["restoration"]
+    )
+    async def restore(
+        request: Request,
+        image: Annotated[UploadFile, File(description="PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM.")],
+        config: Annotated[
+            Json[RestoreConfig] | None,
+            Form(description="A `RestoreConfig` as JSON.", examples=["{}", '{"scale": 4, "prompt": "a street"}']),
+        ] = None,
+    ) -> Response:
+        """Draw what a small, old or compressed picture may have shown."""
+        job = await service.submit_restoration(config or RestoreConfig(), image)
+        return await _finished(request, service, job, lighter="a smaller scale or tile")
+
+
 def _add_facts(app: FastAPI, service: Service) -> None:
     @app.api_route("/", methods=["GET", "HEAD"], response_class=FileResponse, include_in_schema=False)
     async def page() -> FileResponse:
@@ -201,7 +221,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
     @app.get("/api/options", responses=_problems(), tags=["facts"])
     async def options() -> Options:
         """Tell what there is to choose from, and within which limits."""
-        return service.options()
+        return await service.quickly(service.options)  # which looks for files
 
     @app.get("/api/health", responses=_problems(), tags=["facts"])
     async def health() -> Health:
@@ -258,21 +278,22 @@ def _unprocessable(problems: list[tuple[tuple[Any, ...], str, str]]) -> JSONResp
     )
 
 
-async def _finished(request: Request, service: Service, job: Job) -> Response:
-    """Wait for a job, and end it where the browser goes away."""
+async def _finished(
+    request: Request, service: Service, job: Job, *, lighter: str = "a smaller size and fewer channels"
+) -> Response:
+    """Wait for a job, and end it where the browser goes away; `lighter` is what needs less memory."""
     future = asyncio.wrap_future(job.future)
     while not future.done():
         await asyncio.wait({future}, timeout=2 * POLL)
         if not future.done() and await request.is_disconnected():
             service.jobs.cancel(job.id)
     try:
-        return Response(future.result(), media_type=JSON_ANSWER)
-    except InputError as error:  # what only the computation finds out, such as a fit that diverges
-        raise FieldError("config", error) from error
+        with field("config"):  # what only the computation finds out, such as a fit that diverges
+            return Response(future.result(), media_type=JSON_ANSWER)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise FieldError("config", "out of memory: accepted are a smaller size and fewer channels") from error
+        raise FieldError("config", f"out of memory: accepted are {lighter}") from error
 
 
 async def _sent(events: list[Progress]) -> AsyncIterator[dict[str, str]]:

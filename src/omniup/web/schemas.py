@@ -18,6 +18,7 @@ FeatureMap = Literal["bilinear", "fixed", "gsjbu"]
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 
 DataUrl = Annotated[str, Field(description="A PNG: `data:image/png;base64,...`, or its URL where files are returned.")]
+PngUrl = Annotated[str, Field(description="The URL of a PNG, kept as long as the run.")]
 Pixel = Annotated[int, Field(ge=0, lt=4096)]
 
 
@@ -37,8 +38,10 @@ class RunConfig(_Model):
     run_id: UUID | None = Field(
         None, description="Chosen by the client, so that it can follow the progress; else by the server."
     )
-    preset: Literal["spec", "paper"] = Field(
-        "spec", description="What iters, radius and lr are by default: the specification's or the authors' settings."
+    preset: Literal["spec", "paper", "best"] = Field(
+        "spec",
+        description="What iters, radius and lr are by default: the specification's settings, the authors', or those "
+        "that measure best, which fit nothing.",
     )
     size: int = Field(256, ge=64, le=1024, description="The side, or the longer side, that is worked on, in pixels.")
     shape: Literal["square", "keep"] = Field(
@@ -48,8 +51,13 @@ class RunConfig(_Model):
     iters: int | None = Field(None, ge=0, le=100, description="Steps of test-time optimisation; 0 for none.")
     radius: int | None = Field(None, ge=1, le=8, description="Of the window, in cells: (2R + 1)² in a square one.")
     lr: float | None = Field(None, gt=0, le=1, description="Step size of Adam.")
-    sigma: float = Field(16.0, ge=1, le=64, description="Width in space of the fixed and the first kernels, in pixels.")
-    sigma_r: float = Field(0.12, ge=0.01, le=1, description="Their width in colour, of 0..1.")
+    sigma: float = Field(
+        16.0,
+        ge=1,
+        le=64,
+        description="Width in space of the fixed and the first kernels, in pixels; `best` has its own.",
+    )
+    sigma_r: float = Field(0.12, ge=0.01, le=1, description="Their width in colour, of 0..1; likewise.")
     extractor: Annotated[
         Literal["projection", "resnet18_layer2"], BeforeValidator(lambda name: "projection" if name == "fake" else name)
     ] = Field("projection", description='What makes the features. "fake", the specification\'s name, is projection.')
@@ -63,8 +71,10 @@ class RunConfig(_Model):
     def method(self) -> UpsampleAnything:
         """What to fit with: the preset with the changes."""
         changes = {"iterations": self.iters, "radius": self.radius, "lr": self.lr}
-        given = {name: value for name, value in changes.items() if value is not None}
-        return UpsampleAnything.preset(self.preset, sigma=self.sigma, sigma_r=self.sigma_r, **given)
+        given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+        if self.preset != "best":  # whose widths count cells and distances in another colour space
+            given |= {"sigma": self.sigma, "sigma_r": self.sigma_r}
+        return UpsampleAnything.preset(self.preset, **given)
 
     @model_validator(mode="after")
     def _bounded(self) -> RunConfig:
@@ -192,12 +202,16 @@ class Progress(_Model):
         }
     )
 
-    stage: Literal["queued", "features", "fit", "render", "segment", "draw", "done", "failed", "cancelled"]
+    stage: Literal[
+        "queued", "features", "fit", "render", "segment", "load", "restore", "draw", "done", "failed", "cancelled"
+    ]
     ahead: int | None = Field(None, description="queued: runs to come before this one.")
     iteration: int | None = Field(None, description="fit: steps taken.")
     iterations: int | None = Field(None, description="fit: steps to take.")
     loss: float | None = Field(None, description="fit: mean absolute error of the reconstruction.")
-    seconds_left: float | None = Field(None, description="fit: of the fit.")
+    tile: int | None = Field(None, description="restore: tiles that are done.")
+    tiles: int | None = Field(None, description="restore: tiles in all.")
+    seconds_left: float | None = Field(None, description="fit, restore: of the stage.")
     message: str | None = Field(None, description="failed: why.")
 
 
@@ -263,6 +277,57 @@ class UpsampleAnswer(_Model):
     files: dict[str, str] = Field(description="result.npy, result.png and, of Upsample Anything, kernels.safetensors.")
 
 
+class RestoreConfig(_Model):
+    """How to restore a picture."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{}, {"scale": 4, "prompt": "a photograph of a street", "colour": "adain"}]}
+    )
+
+    prompt: str = Field(
+        "",
+        max_length=2000,
+        description="What the picture shows; what the model cannot take in, some 75 words, is lost.",
+    )
+    scale: float = Field(2, ge=1, le=8, description="How much larger the result is.")
+    tile: int | None = Field(
+        None, ge=32, le=4096, description="The longest side of a tile, in pixels; null for what the memory allows."
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="Of the noise in the latents.")
+    colour: Literal["wavelet", "adain", "none"] = Field(
+        "wavelet", description="Where the colours come from: wavelet and adain, the picture; none, the model."
+    )
+    run_id: UUID | None = Field(None, description="As for a run.")
+    device: DeviceChoice = Field("auto", description="As for a run.")
+
+
+class RestoreAnswer(_Model):
+    """A restored picture."""
+
+    run_id: UUID
+    H: int = Field(description="Height of the result, in pixels.")
+    W: int = Field(description="Width.")
+    model: str = Field(description="What restored it.")
+    trained: bool = Field(description="False of random weights: what they draw means nothing.")
+    precision: str
+    device: str
+    images: dict[Literal["enlarged", "restored"], PngUrl] = Field(
+        description="What the model was given, which is the picture enlarged bicubically; and what it made of it."
+    )
+    seconds: dict[str, float] = Field(description="How long each stage took, and `total`.")
+    files: dict[str, str] = Field(description="restored.png and enlarged.png.")
+
+
+class RestorationStatus(_Model):
+    """What restores pictures here, or why nothing can."""
+
+    state: Literal["ready", "unavailable"]
+    message: str = Field(description="What is missing, and how it is to be had; empty if nothing is.")
+    model: str
+    trained: bool = Field(description="As in the answer.")
+    tiles: list[int] = Field(description="Tiles to choose from, by their longest sides, in pixels.")
+
+
 class Device(_Model):
     """Something to compute on."""
 
@@ -292,6 +357,7 @@ class Limits(_Model):
     upload_bytes: int
     pixels: int = Field(description="Of an uploaded image.")
     values: int = Field(description="Of an upsampled signal: channels x height x width.")
+    restored_pixels: int = Field(description="Of a restored picture.")
     queue: int = Field(description="Requests that may wait for a device.")
     kept_seconds: float = Field(description="How long a run is kept at most.")
 
@@ -313,6 +379,7 @@ class Options(_Model):
     pairs_per_second: float = Field(description="Pixels x window cells x steps that a fit here does in a second.")
     overhead_seconds: float = Field(description="What a run takes beside the fit, at 256 x 256.")
     segmentation: SegmentationStatus
+    restoration: RestorationStatus
 
 
 class Health(_Model):

@@ -24,9 +24,20 @@ from omniup.upsamplers.upsample_anything import PRESETS
 from omniup.web.fields import FieldError, field
 from omniup.web.jobs import Job, Jobs, KnownError
 from omniup.web.pace import Pace
+from omniup.web.restoration import Restorer, read_picture, restore
 from omniup.web.run import Extractors, run
 from omniup.web.runs import Runs
-from omniup.web.schemas import Described, Device, Health, Limits, Options, RunConfig, Sample, UpsampleConfig
+from omniup.web.schemas import (
+    Described,
+    Device,
+    Health,
+    Limits,
+    Options,
+    RestoreConfig,
+    RunConfig,
+    Sample,
+    UpsampleConfig,
+)
 from omniup.web.segmentation import Segmenter, example, segmentation
 from omniup.web.settings import Settings
 from omniup.web.upsampling import order, upsample
@@ -52,6 +63,7 @@ class Service:
         self.runs = Runs(settings.kept_seconds, settings.kept_bytes)
         self.pace = Pace()
         self.segmenter = Segmenter(settings.mask2former, settings.offline)
+        self.restorer = Restorer(settings.restore_model)
         self._extractors = Extractors()
         self._quick = ThreadPoolExecutor(QUICK_THREADS, "quick", initializer=partial(torch.set_num_threads, 1))
         self._began = time.monotonic()
@@ -83,6 +95,17 @@ class Service:
         with self.jobs.workers[device].place():
             guidance = await self.quickly(self._read, config, await self._content("image", image))
             return self._submit(partial(self._run, config=config, image=guidance, device=device), config.run_id, device)
+
+    async def submit_restoration(self, config: RestoreConfig, image: UploadFile) -> Job:
+        """Check a picture, and put its restoration in the queue; raises as `submit_run`."""
+        device, limits = self._device(config.device), self.settings
+        with self.jobs.workers[device].place():
+            file = await self._content("image", image)
+            checked = await self.quickly(
+                read_picture, config, file, pixels=limits.pixels, restored_pixels=limits.restored_pixels
+            )
+            work = partial(restore, config=config, image=checked, device=device, restorer=self.restorer, runs=self.runs)
+            return self._submit(work, config.run_id, device)
 
     async def submit_upsampling(self, config: UpsampleConfig, image: UploadFile, signal: UploadFile) -> Job:
         """Check an image and a signal, and put their upsampling in the queue; raises as `submit_run`."""
@@ -124,6 +147,7 @@ class Service:
                 upload_bytes=settings.upload_bytes,
                 pixels=settings.pixels,
                 values=settings.values,
+                restored_pixels=settings.restored_pixels,
                 queue=settings.queue,
                 kept_seconds=settings.kept_seconds,
             ),
@@ -131,6 +155,7 @@ class Service:
             pairs_per_second=self.pace.pairs_per_second,
             overhead_seconds=self.pace.overhead_seconds,
             segmentation=self.segmenter.status,
+            restoration=self.restorer.status,
         )
 
     def health(self) -> Health:

@@ -7,6 +7,8 @@ from typing import Literal
 
 import torch
 
+from omniup.restoration.model_files import TINY
+
 DeviceName = Literal["cpu", "cuda", "mps"]
 
 
@@ -23,11 +25,14 @@ class Settings:
         upload_bytes: the largest file.
         pixels: the largest image, by its header.
         values: the largest upsampled signal, in numbers: channels × height × width.
+        restored_pixels: the largest restored picture.
         kept_seconds: how long a run is kept.
         kept_bytes: how much all kept runs may take, in memory and on disk together; the oldest go first.
         patience: how long a request for progress waits for its run to appear, in seconds.
         mask2former: the repository of the segmentation network, or a local folder.
         offline: never look for that network on the network.
+        restore_model: what restores pictures: `tiny`, a folder in diffusers' layout, or a repository of the Hugging
+            Face hub that has been fetched before. A request cannot make the server fetch gigabytes.
     """
 
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
@@ -37,11 +42,13 @@ class Settings:
     upload_bytes: int = 32 * 2**20
     pixels: int = 2**25
     values: int = 2**27
+    restored_pixels: int = 2**22
     kept_seconds: float = 1800
     kept_bytes: int = 2**30
     patience: float = 5
     mask2former: str = "facebook/mask2former-swin-tiny-ade-semantic"
     offline: bool = False
+    restore_model: str = TINY
 
     @property
     def devices(self) -> list[DeviceName]:

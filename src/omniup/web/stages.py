@@ -12,8 +12,15 @@ from omniup import Progress as FitProgress
 from omniup.web.jobs import Job
 from omniup.web.schemas import Progress
 
-TOLD = {"encode": "features", "render image": "render", "segment": "segment", "draw": "draw"}
-"""What people are told of the stages; the steps of a fit speak for themselves, and the others are over in no time."""
+TOLD = {
+    "encode": "features",
+    "render image": "render",
+    "segment": "segment",
+    "load": "load",
+    "restore": "restore",
+    "draw": "draw",
+}
+"""What people are told of the stages; the steps of a fit speak for themselves, the others are over in no time."""
 
 
 class Stages:
@@ -29,13 +36,14 @@ class Stages:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.seconds: dict[str, float] = {}
+        self._began = 0.0
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Surround a stage."""
         if told := TOLD.get(name):
             self.job.tell(Progress.model_validate({"stage": told}))
-        began = time.perf_counter()
+        began = self._began = time.perf_counter()
         yield
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()
@@ -45,3 +53,8 @@ class Stages:
         """Tell of a step of the fit."""
         told = {name: getattr(step, name) for name in ("iteration", "iterations", "loss", "seconds_left")}
         self.job.tell(Progress(stage="fit", **told))
+
+    def tiling(self, done: int, tiles: int) -> None:
+        """Tell of a tile, within the stage."""
+        left = (time.perf_counter() - self._began) / done * (tiles - done)
+        self.job.tell(Progress(stage="restore", tile=done, tiles=tiles, seconds_left=left))

@@ -18,9 +18,9 @@ from torch import Tensor
 from omniup.errors import InputError
 from omniup.files import read_image, read_labels, read_palette, read_signal
 from omniup.mixing import DEFAULT_MEMORY
-from omniup.upsamplers import UpsampleAnything, Upsampler, upsampler
-from omniup.upsamplers.anyup.weights import PUBLISHED
+from omniup.upsamplers import UpsampleAnything, Upsampler, methods, upsampler
 from omniup.upsamplers.base import check_inputs
+from omniup.upsamplers.kinds import check_labels
 from omniup.upsamplers.voting import likeliest, votes
 from omniup.visualize import Panel, class_colours, heat_map, label_picture, pca_rgb, to_picture
 from omniup.web.fields import FieldError, field
@@ -90,8 +90,7 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
     Raises:
         FieldError: something cannot be accepted.
     """
-    if config.settings.get("weights", "multi_backbone") not in [*PUBLISHED]:  # the library would take a path or a URL
-        raise FieldError("config.settings.weights", f"weights: accepted are {', '.join(PUBLISHED)}")
+    _check_paths(config)
     try:
         method = upsampler(config.method, **config.settings)
     except InputError as error:
@@ -102,8 +101,18 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
     with field("signal"):
         low, known, palette = _read_signal(config, signal, 8 * values)
         check_inputs(guidance, low, None)
+        if known is not None:
+            check_labels(method)
         _check_work(method, guidance.shape[2] * guidance.shape[3], low, known, values)
     return Order(config, method, guidance, low, known, palette)
+
+
+def _check_paths(config: UpsampleConfig) -> None:
+    """Refuse settings that name a file: the library would read it."""
+    known = methods().get(config.method)
+    for name, accepted in known.paths.items() if known else ():
+        if name in config.settings and config.settings[name] not in [*accepted]:
+            raise FieldError(f"config.settings.{name}", f"{name}: accepted are {', '.join(accepted)}")
 
 
 def _read_signal(config: UpsampleConfig, file: bytes, max_bytes: int) -> tuple[Tensor, Tensor | None, list[int] | None]:
@@ -143,10 +152,10 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs) -> bytes:
     size = guidance.shape[2], guidance.shape[3]
     makers: dict[str, Maker] = {}
     render: Callable[[Tensor], Tensor] = partial(order.method, guidance, size=size, memory=DEFAULT_MEMORY)
-    if isinstance(order.method, UpsampleAnything):
+    if isinstance(order.method, UpsampleAnything) and order.method.kind != "measurement":
         with stage("fit"):
             kernels = order.method.fit(guidance, (signal.shape[2], signal.shape[3]), progress=stage.fitting)
-        render = kernels.render
+        render = partial(order.method.render, kernels)
         makers["kernels.safetensors"] = kernels.save
     with stage("render image"):
         if order.known is None:

@@ -79,8 +79,17 @@ class RotaryEmbedding(nn.Module):
         cos = y.cos() * x.cos() - y.sin() * x.sin()  # [n, W, D]
         sin = y.sin() * x.cos() + y.cos() * x.sin()
         cos, sin = (factor.permute(2, 0, 1).to(maps.dtype) for factor in (cos, sin))  # [D, n, W]
-        one, other = maps.chunk(2, dim=1)
-        return maps * cos + torch.cat([-other, one], dim=1) * sin
+        if len(maps) == 1:
+            return _turn(maps, cos, sin)
+        # One by one: the sum over a batch that is the factors' gradient takes torch a fifth of a training step
+        # (channels last, bfloat16, torch 2.15 on a CPU), additions take it nothing.
+        return torch.cat([_turn(one, cos, sin) for one in maps.split(1)])
+
+
+def _turn(maps: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn the vectors of [1, D, n, W] by angles with these cosines and sines, [D, n, W] each."""
+    one, other = maps.chunk(2, dim=1)
+    return maps * cos + torch.cat([-other, one], dim=1) * sin
 
 
 class HeadProjections(nn.Module):

@@ -19,7 +19,7 @@ from omniup.mixing import DEFAULT_MEMORY, Windows, mix, weights_at
 from omniup.upsamplers.anyup.feature_agnostic import LAYOUTS, Layout
 from omniup.upsamplers.anyup.network import HEADS, Network
 from omniup.upsamplers.anyup.pixels import Pixels, Plan
-from omniup.upsamplers.anyup.weights import read, told
+from omniup.upsamplers.anyup.weights import PUBLISHED, read, told
 from omniup.upsamplers.base import (
     ImageLike,
     Size,
@@ -283,6 +283,7 @@ class AnyUp(Network):
         "window_ratio": None,
         "feature_path": None,
     },
+    paths={"weights": tuple(PUBLISHED)},
 )
 def _pretrained(**settings: Any) -> AnyUp:
     return AnyUp.from_pretrained(**settings)

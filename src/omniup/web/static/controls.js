@@ -1,7 +1,8 @@
 /** The settings of a run: a control for each, with its value, a line of help, and the server's objection if any. */
 
+import { clearErrors, makeControl } from "./control.js";
 import { byId, make, show } from "./dom.js";
-import { significant, t, tOr, tell, tellLabel, tellText } from "./i18n.js";
+import { significant, tOr, tell, tellText } from "./i18n.js";
 
 /** Step sizes are chosen on a scale of powers of ten, from 10⁻⁴ to 1. */
 const LR = { toSlider: (lr) => Math.log10(lr), fromSlider: (x) => Number((10 ** x).toPrecision(2)) };
@@ -92,7 +93,7 @@ export class Controls {
     show(byId("control-device"), this.options.devices.length > 1);
     show(byId("control-seg_resolution"), this.settings.segmentation);
     show(byId("control-channels"), this.settings.extractor === "projection");
-    this.clearErrors();
+    clearErrors();
     this.onChange(this.settings);
   }
 
@@ -107,7 +108,7 @@ export class Controls {
       if (![...select.options].some((option) => option.value === String(value))) add(value); // from an address
       select.value = value;
     };
-    return this.#control(name, select);
+    return makeControl(name, select);
   }
 
   #choiceName(name, value) {
@@ -130,50 +131,12 @@ export class Controls {
       output.textContent = text;
       slider.setAttribute("aria-valuetext", text);
     };
-    return this.#control(name, slider, output);
+    return makeControl(name, slider, output);
   }
 
   #box(name) {
     const box = make("input", { id: name, type: "checkbox", change: () => this.set({ [name]: box.checked }) });
     this.#shown[name] = (value) => (box.checked = value);
-    return this.#control(name, box);
-  }
-
-  #control(name, input, output) {
-    const help = tell(make("p", { class: "help", id: `${name}-help`, hidden: true }), `${name}.help`);
-    const error = make("p", { class: "error", id: `${name}-error`, hidden: true });
-    const state = { "aria-expanded": "false", "aria-controls": help.id };
-    const ask = make("button", { type: "button", class: "ask", ...state }, "?");
-    ask.addEventListener("click", () => {
-      show(help, help.hidden);
-      ask.setAttribute("aria-expanded", String(!help.hidden));
-    });
-    tellLabel(ask, "help", { name: () => t(`${name}.label`) });
-    input.setAttribute("aria-describedby", `${help.id} ${error.id}`);
-    const label = tell(make("label", { for: name }), `${name}.label`);
-    const kind = input.type === "checkbox" ? "control tick" : input.type === "range" ? "control wide" : "control";
-    const head = make("div", { class: "head" }, label, ask, output ?? null);
-    return make("div", { class: kind, id: `control-${name}` }, head, input, help, error);
-  }
-
-  /** Say at a control what the server has against its value. Returns whether there is such a control. */
-  showError(name, message) {
-    const error = byId(`${name}-error`);
-    const input = byId(name);
-    if (!error || input.closest("[hidden]")) return false;
-    input.closest("details")?.setAttribute("open", "");
-    byId("settings").open = true;
-    input.setAttribute("aria-invalid", "true");
-    error.textContent = message;
-    show(error);
-    input.focus();
-    return true;
-  }
-
-  clearErrors() {
-    for (const input of byId("controls").querySelectorAll("[aria-invalid]")) {
-      input.removeAttribute("aria-invalid");
-      show(byId(`${input.id}-error`), false);
-    }
+    return makeControl(name, box);
   }
 }

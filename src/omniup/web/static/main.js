@@ -5,6 +5,7 @@
 
 import { ApiError, getOptions } from "./api.js";
 import { readAddress, writeAddress } from "./address.js";
+import { clearErrors, showError } from "./control.js";
 import { Controls, defaultSettings } from "./controls.js";
 import { byId, show } from "./dom.js";
 import { chooseLanguage, current, number, preferred, readPage, setLanguage, t, tOr, tell } from "./i18n.js";
@@ -15,6 +16,7 @@ import { renderFeatures } from "./panel_features.js";
 import { renderImages } from "./panel_image.js";
 import { renderKernels } from "./panel_kernels.js";
 import { renderMetrics } from "./panel_metrics.js";
+import { RestorePanel } from "./panel_restore.js";
 import { renderSegmentation } from "./panel_segmentation.js";
 import { SignalPanel } from "./panel_signal.js";
 import { hold } from "./pictures.js";
@@ -30,13 +32,16 @@ const LARGE = 512;
 
 const FIRST_TAB = "image";
 
+/** Tabs with a form and a result of their own: they do not show the run. */
+const APART = ["signal", "restore"];
+
 /** Where the style sheet puts the results below the controls. */
 const NARROW = window.matchMedia("(max-width: 56rem)");
 
 class Page {
   #job = null;
   #result = null;
-  #restoring = false;
+  #reading = false;
   #progress = new ProgressView();
 
   constructor(options) {
@@ -45,11 +50,12 @@ class Page {
     this.controls = new Controls(options, () => this.#changed());
     this.source = new Source(options, {
       onChoose: () => this.#chosen(),
-      onSample: () => this.run(),
+      onSample: () => (this.tabs.current() === "restore" && this.restoring.ready ? this.restoring.run() : this.run()),
       onSignal: (file) => this.#takeSignal(file),
       onProblem: explain,
     });
     this.signal = new SignalPanel(options, (file, config) => this.#upsample(file, config));
+    this.restoring = new RestorePanel(options, (config) => this.#restore(config));
     this.view = new View(byId("results"), {
       onZoom: (zoom) => (byId("zoom-reset").textContent = `${Math.round(100 * zoom)} %`),
       onPick: (point) => showSimilarity(this.#result, point, () => this.view.unmark()),
@@ -77,21 +83,21 @@ class Page {
       chooseLanguage(current() === "zh" ? "en" : "zh");
       this.#writeAddress();
     });
-    window.addEventListener("hashchange", () => this.restore());
+    window.addEventListener("hashchange", () => this.readAddress());
   }
 
   /** Take over what the address says; a small sample's run starts at once, others wait for a click. */
-  async restore() {
+  async readAddress() {
     const { settings, sample, tab, lang } = readAddress(this.defaults);
-    this.#restoring = true; // the address stays what it is until the page agrees with it
+    this.#reading = true; // the address stays what it is until the page agrees with it
     setLanguage(lang);
     this.controls.set({ ...this.#baseline(settings.preset ?? this.defaults.preset), ...settings });
     this.tabs.select(tab ?? FIRST_TAB);
     const found = sample && (await this.source.chooseSample(sample));
-    this.#restoring = false;
+    this.#reading = false;
     this.#writeAddress();
     if (!found) return;
-    if (this.#seconds() < AT_ONCE && tab !== "signal") this.run();
+    if (this.#seconds() < AT_ONCE && !APART.includes(tab)) this.run();
     else announce("ready");
   }
 
@@ -124,6 +130,7 @@ class Page {
 
   #chosen() {
     this.signal.showGuidance(this.source.chosen);
+    this.restoring.showPicture(this.source.chosen);
     this.#changed();
   }
 
@@ -133,7 +140,7 @@ class Page {
   }
 
   #writeAddress() {
-    if (this.#restoring) return;
+    if (this.#reading) return;
     const tab = this.tabs.current();
     const { settings } = this.controls;
     writeAddress(settings, this.#baseline(settings.preset), {
@@ -160,16 +167,30 @@ class Page {
   /** Run with the picture and the settings that stand there. */
   async run() {
     const { chosen } = this.source;
-    if (!chosen) {
-      this.source.refuse("file.missing");
-      byId("file").focus();
-      return;
-    }
+    if (!chosen) return this.#askForPicture();
     const { settings } = this.controls;
     const config = { ...settings, return_files: settings.size > LARGE };
     const job = new Job("/api/run", { image: chosen.file }, config);
-    const answer = await this.#do(job, (field, message) => this.controls.showError(field, message));
+    const answer = await this.#do(job, showError);
     if (answer) this.#show(answer, chosen);
+    return undefined;
+  }
+
+  #askForPicture() {
+    this.source.refuse("file.missing");
+    byId("file").focus();
+  }
+
+  async #restore(config) {
+    const { chosen } = this.source;
+    if (!chosen) return this.#askForPicture();
+    const { device } = this.controls.settings;
+    const job = new Job("/api/restore", { image: chosen.file }, { ...config, device });
+    const answer = await this.#do(job, (field, message) => showError(`restore-${field}`, message));
+    if (!answer) return undefined;
+    this.restoring.render(answer, chosen.stem);
+    announce("done", { seconds: () => number(answer.seconds.total, 1) });
+    return this.#reveal(byId("restore-result"));
   }
 
   async #upsample(file, config) {
@@ -201,7 +222,7 @@ class Page {
     this.#job = job;
     showProblem(null);
     showHint(null);
-    this.controls.clearErrors();
+    clearErrors();
     this.#progress.start();
     show(byId("cancel"));
     try {
@@ -245,7 +266,7 @@ class Page {
     this.#render();
     this.#showHint(answer);
     this.#describe(answer.meta, () => (sample ? tOr(`sample.${sample}`, sample) : file.name));
-    if (this.tabs.current() === "signal") this.tabs.select(FIRST_TAB);
+    if (APART.includes(this.tabs.current())) this.tabs.select(FIRST_TAB);
     announce("done", { seconds: () => number(answer.meta.seconds.total, 1) });
     this.#reveal(byId("tabs"));
   }
@@ -292,7 +313,7 @@ async function start() {
   if (NARROW.matches) byId("settings").open = false;
   try {
     const page = new Page(await getOptions());
-    await page.restore();
+    await page.readAddress();
   } catch (error) {
     const again = { key: "again", act: () => location.reload() };
     if (error instanceof ApiError) showProblem("problem.start", {}, again);

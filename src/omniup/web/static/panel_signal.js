@@ -14,13 +14,17 @@ const WORDS = {
   positive: ["softplus", "exp"],
   downsample: ["bilinear", "bicubic"],
   theta_penalty: ["absolute", "variation"],
+  sigma_unit: ["pixel", "cell"],
+  colour_space: ["given", "oklab"],
+  cell_colours: ["bilinear", "mean"],
+  kind: ["values", "prediction", "measurement"],
 };
 
 /** Which of a preset's numbers is which setting of the method. */
 const OF_PRESET = { iterations: "iters", radius: "radius", lr: "lr" };
 
 /** The settings that one may want to change first; the others are folded away. */
-const BASIC = ["preset", "iterations", "radius", "lr", "sigma", "sigma_x", "sigma_y", "theta", "sigma_r", "eps"];
+const BASIC = ["preset", "kind", "iterations", "radius", "lr", "sigma", "sigma_x", "sigma_y", "theta", "sigma_r", "eps"];
 
 const compare = createCompare("low", "result");
 

@@ -1,4 +1,4 @@
-/** A run while it runs: its stage in words, how far it is, how long it still takes, and the loss so far. */
+/** A job while it runs: its stage in words, how far it is, how long it still takes, and the loss of a fit so far. */
 
 import { LossCurve } from "./charts.js";
 import { byId, show } from "./dom.js";
@@ -35,15 +35,20 @@ export class ProgressView {
   }
 
   /** Show an event of the server's. */
-  update({ stage, ahead, iteration, iterations, loss, seconds_left: left }) {
+  update({ stage, ahead, iteration, iterations, loss, tile, tiles, seconds_left: left }) {
     this.#say(`stage.${stage}`, { ahead });
+    const seconds = () => (left == null ? "…" : number(left, 1));
+    if (tile) {
+      this.#bar((BEGINS.draw * tile) / tiles);
+      tell(byId("remaining"), "remaining.tiles", { tile, tiles, seconds });
+      return;
+    }
     if (stage !== "fit") {
       this.#bar(BEGINS[stage] ?? null);
       tellText(byId("remaining"), "");
       return;
     }
     this.#bar(BEGINS.fit + ((BEGINS.render - BEGINS.fit) * iteration) / Math.max(iterations, 1));
-    const seconds = () => (left == null ? "…" : number(left, 1));
     tell(byId("remaining"), "remaining", { iteration, iterations, seconds });
     if (loss == null) return;
     this.#losses.push(loss);

@@ -58,7 +58,7 @@ function draw(answers, stem, { x, y }, onClose) {
     make(
       "div",
       { class: "row" },
-      tell(make("h3", { id: "similarity-title" }), "similarity"),
+      tell(make("h3"), "similarity"),
       tell(make("p", { class: "figures small" }), "similarity.at", { x, y, milliseconds }),
       makeLegend(answers[0].scale),
       tellLabel(close, "close"),

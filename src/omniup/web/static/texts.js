@@ -55,11 +55,12 @@ export const TEXTS = {
   more: ["More settings", "更多设置"],
   "preset.label": ["Preset", "预设"],
   "preset.help": [
-    "Where the numbers below start: the demo's specification (fast, hardly moves the kernels) or the authors' code (a real fit, slower).",
-    "下列参数的起点：演示规格（快，核几乎不变）或论文作者的代码（真正拟合，较慢）。",
+    "Where the numbers below start: the demo's specification (fast, hardly moves the kernels), the authors' code (a real fit, slower) or what measures best on probabilities, depth and masks (nothing is fitted, σ and σr are its own).",
+    "下列参数的起点：演示规格（快，核几乎不变）、论文作者的代码（真正拟合，较慢），或在概率、深度与掩码上实测最好的设置（不做拟合，σ 与 σr 自定）。",
   ],
   "preset.spec": ["specification", "规格 spec"],
   "preset.paper": ["paper", "论文 paper"],
+  "preset.best": ["best", "最佳 best"],
   "size.label": ["Size", "尺寸"],
   "size.help": ["The longer side that is worked on. Time grows with its square.", "处理时的长边像素数。耗时随其平方增长。"],
   "shape.label": ["Proportions", "长宽比"],
@@ -130,11 +131,14 @@ export const TEXTS = {
   "stage.fit": ["Fitting the kernels (TTO)", "正在拟合核（TTO）"],
   "stage.render": ["Mixing with the kernels", "正在用核渲染"],
   "stage.segment": ["Segmenting with Mask2Former", "正在用 Mask2Former 分割"],
+  "stage.load": ["Loading the model", "正在加载模型"],
+  "stage.restore": ["Restoring, tile by tile", "正在逐块复原"],
   "stage.draw": ["Drawing the pictures", "正在绘制图像"],
   "stage.done": ["Done", "完成"],
   "stage.failed": ["Failed", "失败"],
   "stage.cancelled": ["Cancelled", "已取消"],
   remaining: ["step {iteration} of {iterations}, {seconds} s left", "第 {iteration} / {iterations} 步，还需 {seconds} 秒"],
+  "remaining.tiles": ["tile {tile} of {tiles}, {seconds} s left", "第 {tile} / {tiles} 块，还需 {seconds} 秒"],
   busy: ["The server is busy with other runs", "服务器正忙于其他任务"],
   "busy.again": ["trying again in {seconds} s", "{seconds} 秒后重试"],
   done: ["Done in {seconds} seconds", "完成，用时 {seconds} 秒"],
@@ -199,6 +203,7 @@ export const TEXTS = {
   "tab.segmentation": ["Segmentation", "分割"],
   "tab.metrics": ["Metrics", "指标"],
   "tab.signal": ["Your own signal", "自己的信号"],
+  "tab.restore": ["Restore", "图像复原"],
   aboutRun: [
     "{name} · {W} × {H} px from {cells} cells · {preset}, TTO steps {iters}, R = {radius} · {device} · {seconds} s",
     "{name} · {cells} 格 → {W} × {H} 像素 · {preset}，TTO {iters} 步，R = {radius} · {device} · {seconds} 秒",
@@ -251,6 +256,8 @@ export const TEXTS = {
   "picture.image": ["Picture", "图像"],
   "picture.low": ["Signal, low resolution", "信号（低分辨率）"],
   "picture.result": ["Signal, brought up", "信号（上采样后）"],
+  "picture.enlarged": ["Before: enlarged", "复原前：放大"],
+  "picture.restored": ["After: restored", "复原后"],
 
   "alt.I_hr": ["The photograph at the size that was worked on", "处理尺寸下的原图"],
   "alt.I_lr": ["The photograph downsampled to cells, each a square of one colour", "下采样后的照片，每格一种颜色"],
@@ -288,6 +295,8 @@ export const TEXTS = {
   "alt.image": ["The picture that guided", "用于引导的图像"],
   "alt.low": ["Your signal at low resolution", "低分辨率的信号"],
   "alt.result": ["Your signal at full resolution", "全分辨率的信号"],
+  "alt.enlarged": ["The picture enlarged by bicubic interpolation, as the model was given it", "双三次放大的图像，即模型的输入"],
+  "alt.restored": ["The picture as the model restored it", "模型复原的图像"],
 
   // Tab 1
   "section.reconstructions": ["The photograph, brought back from its cells", "由低分辨率格子还原的照片"],
@@ -466,6 +475,10 @@ export const TEXTS = {
   "setting.sigma_r": ["colour width σr", "颜色宽度 σr"],
   "setting.default": ["as the preset", "同预设"],
   "setting.preset": ["preset", "预设"],
+  "setting.kind": ["what the signal is", "信号的种类"],
+  "kind.values": ["values, mixed", "数值（混合）"],
+  "kind.prediction": ["a network's prediction", "网络的预测"],
+  "kind.measurement": ["means over the cells", "格子上的平均值"],
   "setting.iterations": ["TTO steps", "TTO 迭代次数"],
   "setting.lr": ["learning rate", "学习率"],
   "setting.radius": ["radius", "半径"],
@@ -500,4 +513,69 @@ export const TEXTS = {
   "kind.colours": ["colours", "颜色"],
   "kind.map": ["a map", "单通道图"],
   "kind.features": ["features", "特征"],
+
+  // Tab 7
+  "section.restore": ["Restore a small, old or compressed picture", "复原小尺寸、老旧或压缩过的图像"],
+  "restore.note": [
+    "One pass through a diffusion model draws what the picture on the left may have shown (HYPIR). Unlike everything else here, it invents detail.",
+    "扩散模型（HYPIR）一步推断左侧图像原本可能的样子。与此页其他功能不同，它会凭空生成细节。",
+  ],
+  "restore.ready": ["Restored by {model}.", "复原模型：{model}。"],
+  "restore.untrained": [
+    "This server restores with “{model}”, a small network that nobody has trained: it shows how restoring works, and what it draws means nothing. Start “omniup serve” with --restore-model for a real one.",
+    "当前服务器使用未经训练的微型网络“{model}”：仅演示流程，生成的内容没有意义。启动 “omniup serve” 时可用 --restore-model 指定真正的模型。",
+  ],
+  "restore.unavailable": [
+    "This server cannot restore; everything else works. {message}",
+    "此服务器无法复原图像，其余功能不受影响。{message}",
+  ],
+  "restore-prompt.label": ["Prompt (optional)", "提示词 prompt（可留空）"],
+  "restore-prompt.help": [
+    "What the picture shows: a few English words, such as “a photograph of a street at night”. The model takes in some 75 words.",
+    "图像的内容：几个英文词，例如 “a photograph of a street at night”。模型最多理解约 75 个词。",
+  ],
+  "restore-scale.label": ["Scale", "放大倍数"],
+  "restore-scale.help": [
+    "How much larger the result is, 1 to 8. Time grows with its square.",
+    "结果放大的倍数，1 到 8。耗时随其平方增长。",
+  ],
+  "restore-tile.label": ["Tile", "分块尺寸"],
+  "restore-tile.help": [
+    "The longest side of the tiles that the picture is cut into. Automatic takes what the memory allows; in smaller ones the model sees less at a time.",
+    "图像被切成若干块，此为块的最长边。自动则按可用内存选择；块越小，模型每次看到的范围也越小。",
+  ],
+  "restore.tile.auto": ["automatic", "自动"],
+  "restore-colour.label": ["Colours", "颜色"],
+  "restore-colour.help": [
+    "What the result takes over from the picture: its low frequencies (wavelet), its mean and contrast (AdaIN), or nothing.",
+    "结果沿用原图的哪些颜色：低频（小波）、均值与对比度（AdaIN），或都不沿用。",
+  ],
+  "restore.colour.wavelet": ["wavelet", "小波 wavelet"],
+  "restore.colour.adain": ["AdaIN", "AdaIN"],
+  "restore.colour.none": ["none", "不沿用"],
+  "restore-seed.label": ["Seed", "随机种子"],
+  "restore-seed.help": [
+    "A whole number up to 4,294,967,295. The same seed gives the same picture; another one, other details.",
+    "不超过 4,294,967,295 的整数。相同种子得到相同结果，不同种子细节不同。",
+  ],
+  "restore.noPicture": ["Choose the picture on the left.", "请先在左侧选择图像。"],
+  "restore.size": ["{from} → {to} px", "{from} → {to} 像素"],
+  "restore.size.large": [
+    "{from} → {to} px, above the limit of {most} megapixels",
+    "{from} → {to} 像素，超过 {most} 百万像素的上限",
+  ],
+  "restore.large": [
+    "The result would be too large: at most {most} megapixels. Lower the scale, or take a smaller picture.",
+    "结果过大：最多 {most} 百万像素。请降低放大倍数，或换一张更小的图像。",
+  ],
+  "restore.run": ["Restore", "复原"],
+  "section.restore.result": ["Before and after", "复原前后"],
+  "restore.facts": [
+    "{W} × {H} px · {model} in {precision} · {device} · {seconds} s",
+    "{W} × {H} 像素 · {model}，{precision} · {device} · {seconds} 秒",
+  ],
+  "restore.facts.untrained": [
+    "{W} × {H} px · {model}, untrained, in {precision} · {device} · {seconds} s",
+    "{W} × {H} 像素 · {model}（未经训练），{precision} · {device} · {seconds} 秒",
+  ],
 };

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 
 from omniup.errors import InputError
-from omniup.training import Configuration, read_configuration
-from omniup.training.configuration import AUGMENTATIONS
+from omniup.training.anyup import Configuration, read_configuration
+from omniup.training.anyup.configuration import AUGMENTATIONS
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def refusal(path, changes=None):
@@ -45,10 +45,13 @@ def test_the_examples_are_accepted(example):
     [
         ({"batch": 0}, "batch: is 0; accepted: greater than or equal to 1"),
         ({"precision": "fp32"}, "precision: is 'fp32'; accepted: 'no', 'bf16' or 'fp16'"),
-        ({"optimiser.lr": 1}, "optimiser: there is no field lr; accepted: learning_rate, betas, weight_decay"),
+        (
+            {"optimiser.lr": 1},
+            "optimiser: there is no field lr; accepted: learning_rate, warmup, decay, betas, weight_decay",
+        ),
         ({"optimiser.learning_rate": "fast"}, "optimiser.learning_rate: is 'fast'; accepted: a valid number"),
         ({"losses.self_consistency": float("nan")}, "losses.self_consistency: is nan; accepted: a finite number"),
-        ({"learning_rate": 1}, "there is no field learning_rate; accepted: data, backbones, model, optimiser, "),
+        ({"learning_rate": 1}, "there is no field learning_rate; accepted: steps, batch, accumulation, precision, "),
         ({"augmentations": ["rotate"]}, "augmentations.0: is 'rotate'; accepted: 'colour_jitter', 'photometric_"),
         ({"backbones.1.patch": 0}, "backbones.1.patch: is 0; accepted: greater than or equal to 1"),
         ({"backbones.1.cell": 8}, "backbones.1: there is no field cell; accepted: patch, held_out, kind"),
@@ -97,7 +100,7 @@ def test_without_crops_their_size_does_not_matter(tiny, write):
 
 def test_every_mistake_has_a_line_of_its_own(tiny, write):
     said = refusal(write(tiny), {"batch": 0, "steps": -1, "model.layout": "mine"})
-    assert [line.partition(":")[0] for line in said.splitlines()] == ["model.layout", "steps", "batch"]
+    assert [line.partition(":")[0] for line in said.splitlines()] == ["steps", "batch", "model.layout"]
 
 
 @pytest.mark.parametrize("text", ["", "- 1", "a: [", "\x00", "a: b: c"])

@@ -1,75 +1,30 @@
-"""The configuration of a training run: what its YAML file may say, and the refusal of everything else.
-
-Reading it loads no network and decodes no image, so that a mistake costs a second. Relative paths are meant relative to
-the file. The defaults are the recipe of the paper (arXiv 2510.12764).
-"""
+"""The configuration of AnyUp's training; the defaults are the recipe of the paper (arXiv 2510.12764)."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from omniup.training.settings import (
+    Count,
+    InputPath,
+    Photographs,
+    Section,
+    Share,
+    Side,
+    Steps,
+    TrainingSettings,
+    Workers,
+    beside_the_file,
+    existing,
+    known_or_a_file,
+    read_settings,
 )
 
-from omniup.errors import InputError
-from omniup.files import SAMPLES
-
-SAMPLE = "sample:"
-"""What a photograph that comes along is called by: `sample:coffee`."""
-
-
-def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
-    """Take a relative path from the configuration's folder, or from the current one where there is no file."""
-    return Path((info.context or {}).get("folder", "."), path.expanduser()).resolve()
-
-
-def _existing(path: Path) -> Path:
-    if not path.exists():
-        raise ValueError(f"there is no {path}")
-    return path
-
-
-def _known_or_a_file(name: str, known: tuple[str, ...], info: ValidationInfo) -> str:
-    if name in known:
-        return name
-    path = _beside_the_file(Path(name), info)
-    if not path.exists():
-        raise ValueError(f"is {name!r}; accepted: {', '.join(known)}, or a file that is there")
-    return str(path)
-
-
-def _photographs(source: str, info: ValidationInfo) -> str:
-    if not source.startswith(SAMPLE):
-        return str(_existing(_beside_the_file(Path(source), info)))
-    if source.removeprefix(SAMPLE) not in SAMPLES:
-        raise ValueError(f"there is no {source}; accepted: {', '.join(SAMPLE + name for name in SAMPLES)}")
-    return source
-
-
-OutputPath: TypeAlias = Annotated[Path, AfterValidator(_beside_the_file)]
-InputPath: TypeAlias = Annotated[OutputPath, AfterValidator(_existing)]
-Photographs: TypeAlias = Annotated[str, AfterValidator(_photographs)]
-"""A photograph, a folder of them, or `sample:NAME`."""
-
-Side: TypeAlias = Annotated[int, Field(ge=8, le=4096)]
-"""Of a square, in pixels."""
-
 Patch: TypeAlias = Annotated[int, Field(ge=1, le=128)]
-Share: TypeAlias = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
-Count: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
-Steps: TypeAlias = Annotated[int, Field(ge=1, le=100_000_000)]
 
 Augmentation: TypeAlias = Literal[
     "colour_jitter",
@@ -85,20 +40,6 @@ Augmentation: TypeAlias = Literal[
     "noise",
 ]
 AUGMENTATIONS: tuple[Augmentation, ...] = Augmentation.__args__  # type: ignore[attr-defined]  # of the Literal
-
-
-class Section(BaseModel):
-    """A part of the configuration, with these fields and no others."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, given: Any) -> Any:
-        """Refuse unknown fields in words that say which there are; pydantic's do not."""
-        if isinstance(given, Mapping) and (unknown := [str(name) for name in given if name not in cls.model_fields]):
-            raise ValueError(f"there is no field {', '.join(unknown)}; accepted: {', '.join(cls.model_fields)}")
-        return given
 
 
 class _Backbone(Section):
@@ -130,7 +71,7 @@ class TimmSettings(_Backbone):
     @field_validator("weights")
     @classmethod
     def _known_or_a_file(cls, weights: str, info: ValidationInfo) -> str:
-        return _known_or_a_file(weights, ("random", "published"), info)
+        return known_or_a_file(weights, ("random", "published"), info)
 
     @property
     def name(self) -> str:
@@ -158,7 +99,7 @@ class LocalSettings(_Backbone):
         path, colon, name = function.rpartition(":")
         if not (colon and path.endswith(".py") and name.isidentifier()):
             raise ValueError(f"is {function!r}; accepted: path.py:function")
-        return f"{_existing(_beside_the_file(Path(path), info))}:{name}"
+        return f"{existing(beside_the_file(Path(path), info))}:{name}"
 
     @property
     def name(self) -> str:
@@ -199,7 +140,7 @@ class DataSettings(Section):
     input_size: Side = 224
     crop_size: Side = 224
     crops: Annotated[int, Field(ge=0, le=64)] = 4
-    workers: Annotated[int, Field(ge=0, le=256)] = 0
+    workers: Workers = 0
 
     @property
     def sides(self) -> dict[str, int]:
@@ -233,15 +174,7 @@ class ModelSettings(Section):
     @field_validator("weights")
     @classmethod
     def _known_or_a_file(cls, weights: str | None, info: ValidationInfo) -> str | None:
-        return weights and _known_or_a_file(weights, ("paper", "multi_backbone"), info)
-
-
-class OptimiserSettings(Section):
-    """AdamW, at a constant learning rate."""
-
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-5
+        return weights and known_or_a_file(weights, ("paper", "multi_backbone"), info)
 
 
 class LossSettings(Section):
@@ -290,47 +223,24 @@ class ValidationSettings(Section):
     probe: ProbeSettings | None = None
 
 
-class CheckpointSettings(Section):
-    """How often the state of the training is written, and how many of these checkpoints are kept."""
-
-    every: Steps = 1000
-    keep: Annotated[int, Field(ge=1, le=1000)] = 3
-
-
-class Configuration(Section):
+class Configuration(TrainingSettings):
     """All of it.
 
     Attributes:
         data: photographs.
         backbones: frozen networks and descriptors; for every batch, one that is not held out is drawn.
         model: the network.
-        optimiser: of the network's weights.
         losses: beside the distance from the targets.
         augmentations: changes to the guidance for self-consistency.
-        steps: of the optimiser.
-        batch: images a batch, in each process.
-        accumulation: batches a step.
-        precision: of the network's convolutions and products: `no` for float32, or mixed with float32.
-        seed: of everything that is drawn: initial weights, photographs, crops, backbones, augmentations.
         validation: measurements while the network learns; none by default.
-        checkpoints: what an interrupted training goes on from.
-        output: the folder for all that is written.
     """
 
     data: DataSettings
     backbones: Annotated[tuple[BackboneSettings, ...], Field(min_length=1)]
     model: ModelSettings = ModelSettings()
-    optimiser: OptimiserSettings = OptimiserSettings()
     losses: LossSettings = LossSettings()
     augmentations: tuple[Augmentation, ...] = AUGMENTATIONS
-    steps: Steps = 100_000
-    batch: Annotated[int, Field(ge=1, le=4096)] = 4
-    accumulation: Annotated[int, Field(ge=1, le=4096)] = 1
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     validation: ValidationSettings | None = None
-    checkpoints: CheckpointSettings = CheckpointSettings()
-    output: OutputPath | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Configuration:
@@ -350,66 +260,9 @@ class Configuration(Section):
 
 
 def read_configuration(path: str | Path, changes: Mapping[str, Any] | None = None) -> Configuration:
-    """Read a configuration.
-
-    Args:
-        path: a YAML file.
-        changes: values that stand in for the file's, by their paths, e.g. `{"optimiser.learning_rate": 1e-4}`.
+    """Read a configuration; see `read_settings`.
 
     Raises:
-        InputError: the file cannot be read or is not YAML, or a field is unknown, missing or impossible; a line for
-            each, which names the field and what is accepted.
+        InputError: the file cannot be read or is not YAML, or a field is unknown, missing or impossible.
     """
-    path = Path(path)
-    try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); accepted: a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(given, dict):
-        raise InputError(f"{path}: holds no fields; accepted: {', '.join(Configuration.model_fields)}")
-    for field, value in (changes or {}).items():
-        _change(given, field, value)
-    try:
-        return Configuration.model_validate(given, context={"folder": path.parent})
-    except ValidationError as error:
-        raise InputError(";\n".join(f"{path}: {refusal}" for refusal in _refusals(error))) from error
-
-
-def _change(given: Any, field: str, value: Any) -> None:
-    """Put a value where a path such as `backbones.0.patch` leads; sections that are not there yet are made."""
-    *parents, last = field.split(".")
-    try:
-        for name in parents:
-            given = given[int(name)] if isinstance(given, list) else given.setdefault(name, {})
-        given[int(last) if isinstance(given, list) else last] = value
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise InputError(f"{field}: there is no such place in the configuration") from error
-
-
-#: What to say of a field, where pydantic's own words would not fit in.
-_WORDS = {
-    "value_error": "{error}",
-    "missing": "is missing",
-    "model_type": "is {input!r}; accepted: fields",
-    "too_short": "has {actual_length} entries; accepted: at least {min_length}",
-    "too_long": "has {actual_length} entries; accepted: at most {max_length}",
-    "union_tag_not_found": "kind is missing",
-    "union_tag_invalid": "kind is {tag!r}; accepted: {expected_tags}",
-}
-
-#: Behind a backbone's index, pydantic puts its kind.
-_KIND = re.compile(r"(backbones\.\d+)\.\w+(?=\.|$)")
-
-
-def _refusals(error: ValidationError) -> list[str]:
-    """Put what pydantic found in a line for each field."""
-    lines = []
-    for problem in error.errors(include_url=False):
-        field = _KIND.sub(r"\1", ".".join(map(str, problem["loc"])))
-        wanted = problem["msg"].removeprefix("Input should be ")
-        words = _WORDS.get(problem["type"], "is {input!r}; accepted: {wanted}")
-        text = words.format(input=problem["input"], wanted=wanted, **problem.get("ctx", {}))
-        lines.append(f"{field}: {text}" if field else text)
-    return lines
+    return read_settings(Configuration, path, changes)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from omniup.training import losses
+from omniup.training.anyup import losses
 from oracles import training_losses
 
 SHAPES = st.tuples(st.integers(1, 2), st.integers(2, 7), st.integers(1, 4), st.integers(1, 4))

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from omniup.encoders import descriptors
-from omniup.training.configuration import DataSettings
-from omniup.training.views import cut, regions
+from omniup.training.anyup.configuration import DataSettings
+from omniup.training.anyup.views import cut, regions
 
 
 def settings(image_size, input_size, crop_size, crops):

@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from omniup.cli import main
-from omniup.training import Configuration
-from omniup.training import configuration as module
+from omniup.training import settings
+from omniup.training.anyup import Configuration
+from omniup.training.anyup import configuration as module
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def blocks(language):
@@ -38,7 +39,8 @@ def test_commands_and_python_run(tmp_path, monkeypatch):
 
 def test_the_configuration_is_one(monkeypatch):
     (example,) = blocks("yaml")
-    monkeypatch.setattr(module, "_existing", lambda path: path)
+    monkeypatch.setattr(settings, "existing", lambda path: path)
+    monkeypatch.setattr(module, "existing", lambda path: path)
     monkeypatch.setattr(Path, "exists", lambda path: True)
     wanted = Configuration.model_validate(yaml.safe_load(example))
     assert [backbone.held_out for backbone in wanted.backbones] == [False, False, False, True]

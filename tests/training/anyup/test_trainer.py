@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from omniup.errors import InputError
-from omniup.training import Configuration, train
-from omniup.training import trainer as module
+from omniup.training import loop
+from omniup.training.anyup import Configuration, train
+from omniup.training.anyup import trainer as module
+from omniup.training.anyup.configuration import LossSettings
+from omniup.training.anyup.objective import Objective
 from omniup.training.checkpoints import Checkpoints
-from omniup.training.configuration import LossSettings
-from omniup.training.objective import Objective
 from omniup.training.stopping import StopRequest, stop_requests
 from omniup.upsamplers.anyup import AnyUp
 
@@ -76,7 +77,7 @@ def test_a_training_goes_on_exactly(configure, losses, tmp_path):
 def test_accumulated_batches_make_one_step(configure, losses, tmp_path):
     found = losses(configure(steps=2, batch=1, accumulation=3))
     assert list(found) == [1, 2]
-    state = Checkpoints(tmp_path / "run/checkpoints").read(2).optimiser["optimiser"]["state"]
+    state = Checkpoints(tmp_path / "run/checkpoints").read(2).state["optimiser"]["state"]
     assert {int(weight["step"]) for weight in state.values()} == {2}
 
 
@@ -176,6 +177,34 @@ def test_told_to_stop_it_ends_after_the_step_at_hand(number, configure, losses, 
     assert losses(configure(), "parts", resume=True) == {step: whole[step] for step in (4, 5, 6)}
 
 
+def test_the_learning_rate_grows_and_falls(configure, tmp_path):
+    optimiser = {"learning_rate": 1e-2, "warmup": 2, "decay": "cosine"}
+    training = module._Training(configure(optimiser=optimiser), tmp_path, None)
+    seen = []
+    training.optimiser.optimizer.register_step_pre_hook(
+        lambda optimiser, *_: seen.append(optimiser.param_groups[0]["lr"])
+    )
+    training.run(lambda _: None)
+    falling = [1e-2 * (1 + math.cos(math.pi * done / 4)) / 2 for done in range(4)]
+    assert seen == pytest.approx([1e-2 / 3, 2e-2 / 3, *falling])
+
+
+def test_a_learning_rate_that_falls_goes_on_where_it_was(configure, losses, monkeypatch):
+    configuration = configure(optimiser={"learning_rate": 1e-2, "warmup": 1, "decay": "cosine"})
+    whole = losses(configuration, "whole")
+    measure, steps = module._Training._learn, []
+
+    def interrupted(*arguments):
+        steps.append(len(steps))
+        if len(steps) == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return measure(*arguments)
+
+    monkeypatch.setattr(module._Training, "_learn", interrupted)
+    losses(configuration, "parts")
+    assert losses(configuration, "parts", resume=True) == {step: whole[step] for step in (5, 6)}
+
+
 def test_told_twice_it_ends_at_once():
     with pytest.raises(KeyboardInterrupt), stop_requests() as stop:
         signal.raise_signal(signal.SIGINT)
@@ -195,7 +224,7 @@ def test_a_finished_training_has_nothing_left_to_do(configure, losses):
 def test_another_configuration_does_not_go_on(configure, losses):
     losses(configure(steps=2))
     with pytest.raises(
-        InputError, match="was written with other optimiser, batch; what may change is steps, validation, "
+        InputError, match="was written with other batch, optimiser; what may change is steps, validation, "
     ):
         losses(configure(batch=1, optimiser={"learning_rate": 1e-3}), resume=True)
 
@@ -231,13 +260,13 @@ def test_mixed_precision(configure, losses):
 
 @pytest.fixture(autouse=True)
 def one_precision_after_the_other(accelerate, monkeypatch):
-    make = module._accelerator
+    make = loop.make_accelerator
 
     def fresh(configuration):
         accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
         return make(configuration)
 
-    monkeypatch.setattr(module, "_accelerator", fresh)
+    monkeypatch.setattr(loop, "make_accelerator", fresh)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="GPUs have it")

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from omniup.errors import InputError
-from omniup.training.backbones import build
-from omniup.training.configuration import DescriptorSettings, LocalSettings, TimmSettings
+from omniup.training.anyup.backbones import build
+from omniup.training.anyup.configuration import DescriptorSettings, LocalSettings, TimmSettings
 
 CPU = torch.device("cpu")
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from omniup.files import image_tensor, sample_image
-from omniup.training.augmentations import Augmentations
-from omniup.training.configuration import AUGMENTATIONS
+from omniup.training.anyup.augmentations import Augmentations
+from omniup.training.anyup.configuration import AUGMENTATIONS
 from omniup.training.photographs import reduce
 from omniup.training.randomness import draw, seeded
 
@@ -19,7 +19,7 @@ def photos():
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_each_changes_the_image_and_keeps_it_one(name, photos, monkeypatch):
-    monkeypatch.setattr("omniup.training.augmentations.PROBABILITY", 1)
+    monkeypatch.setattr("omniup.training.anyup.augmentations.PROBABILITY", 1)
     with seeded(0, name):
         changed = Augmentations([name])(photos)
     assert changed.shape == photos.shape

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omniup.training.configuration import DataSettings
+from omniup.training.anyup.configuration import DataSettings
 from omniup.training.photographs import reduce
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from omniup.cli import main
-from omniup.training.objective import Objective
+from omniup.training.anyup.objective import Objective
 from omniup.upsamplers.anyup import AnyUp
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from omniup.encoders import TimmBackbone, descriptors
 from omniup.errors import InputError
-from omniup.training.configuration import DescriptorSettings, LocalSettings, TimmSettings
+from omniup.training.anyup.configuration import DescriptorSettings, LocalSettings, TimmSettings
 
 
 @dataclass(frozen=True, eq=False)

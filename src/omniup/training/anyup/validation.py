@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.evaluation.probes import LinearProbe, mean_iou
-from omniup.training.backbones import Backbone
-from omniup.training.configuration import DataSettings, ValidationSettings
+from omniup.training.anyup.backbones import Backbone
+from omniup.training.anyup.configuration import DataSettings, ValidationSettings
 from omniup.training.labelled import Labelled, read_labelled
 from omniup.training.photographs import measured_squares, reduce
 from omniup.upsamplers.anyup import AnyUp
@@ -74,16 +74,25 @@ class Validation:
     def _reference(self) -> dict[str, float]:
         return self._measure("bilinear", bilinear)
 
+    @torch.no_grad()
+    def similarities(self, upsample: Upsample) -> dict[str, Tensor]:
+        """The mean cosine similarity of each photograph, [N], for each backbone by its name."""
+        return {
+            backbone.name: torch.stack(
+                [
+                    F.cosine_similarity(upsample(guidance, features, _size(target)), target).mean()
+                    for guidance, features, target in self._pairs(backbone)
+                ]
+            )
+            for backbone in self.backbones
+        }
+
     def _measure(self, method: str, upsample: Upsample) -> dict[str, float]:
         measured = {}
-        for backbone in self.backbones:
-            similarities = [
-                F.cosine_similarity(upsample(guidance, features, _size(target)), target).mean()
-                for guidance, features, target in self._pairs(backbone)
-            ]
-            measured[f"cosine/{backbone.name}/{method}"] = float(torch.stack(similarities).mean())
-            if backbone.name in self._probes:
-                measured[f"iou/{backbone.name}/{method}"] = self._probe(backbone, upsample)
+        for name, similarities in self.similarities(upsample).items():
+            measured[f"cosine/{name}/{method}"] = float(similarities.mean())
+            if name in self._probes:
+                measured[f"iou/{name}/{method}"] = self._probe(name, upsample)
         return measured
 
     @torch.no_grad()
@@ -114,13 +123,14 @@ class Validation:
         features = [backbone(reduce(image.to(self.device), self.input_size)) for image in train.images.split(1)]
         return LinearProbe.fit(torch.cat(features), train.labels.to(self.device))
 
-    def _probe(self, backbone: Backbone, upsample: Upsample) -> float:
+    def _probe(self, name: str, upsample: Upsample) -> float:
+        backbone = next(backbone for backbone in self.backbones if backbone.name == name)
         labels = self._test.labels
         found = []
         for image in self._test.images.split(1):
             guidance = reduce(image.to(self.device), self.input_size)
             result = upsample(guidance, backbone(guidance), _size(labels))
-            found.append(self._probes[backbone.name].predict(result).cpu())
+            found.append(self._probes[name].predict(result).cpu())
         return mean_iou(torch.cat(found), labels)
 
 

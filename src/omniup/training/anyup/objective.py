@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from omniup.training import losses
-from omniup.training.configuration import LossSettings
-from omniup.training.views import regions
+from omniup.training.anyup import losses
+from omniup.training.anyup.configuration import LossSettings
+from omniup.training.anyup.views import regions
 from omniup.upsamplers.anyup import AnyUp
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from omniup.errors import optional_import
-from omniup.training.configuration import Augmentation
+from omniup.training.anyup.configuration import Augmentation
 
 PROBABILITY = 0.3
 """Of each change."""

@@ -3,20 +3,17 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from omniup.training import read_configuration, train
+from omniup.training.anyup import read_configuration, train
+from omniup.training.anyup.trainer import _Training
 from omniup.training.checkpoints import Checkpoints
-from omniup.training.trainer import _Training
+from support.training import TIMEOUT, scalars, starter, wait_for
 
-LONG = 1_000_000
-TIMEOUT = 240
+LONG, LOSS = 1_000_000, "training/loss"
 
 
 @pytest.fixture
@@ -26,38 +23,9 @@ def configuration(smallest, write):
 
 @pytest.fixture
 def start():
-    """Start `omniup train anyup` with as many threads as this process has; ended after the test, if need be."""
-    started = []
-
-    def run(*arguments, launcher=("-m",)):
-        environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "ACCELERATE_USE_CPU": "true"}
-        command = [sys.executable, *launcher, "omniup", "train", "anyup", *map(str, arguments)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, env=environment, **pipes))
-        return started[-1]
-
-    yield run
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def wait_for(process, folder, step):
-    """Wait until there is a checkpoint that was written after this step or a later one."""
-    deadline = time.monotonic() + TIMEOUT
-    while not any(found >= step for found in Checkpoints(folder / "checkpoints").steps()):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def losses(folder):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(folder / "tensorboard"))
-    events.Reload()
-    return [(event.step, event.value) for event in events.Scalars("training/loss")]
+    """Start `omniup train anyup` in a process of its own."""
+    with starter("anyup") as run:
+        yield run
 
 
 @pytest.mark.usefixtures("accelerate")
@@ -71,8 +39,8 @@ def test_a_killed_training_goes_on_to_the_last_bit(configuration, start, tmp_pat
     wanted = read_configuration(configuration, {"steps": begun + 5})
     train(wanted, tmp_path / "killed", resume=True)
     train(wanted, tmp_path / "whole")
-    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
-    assert [step for step, _ in losses(tmp_path / "whole")] == list(range(1, begun + 6))
+    assert scalars(tmp_path / "killed", LOSS) == scalars(tmp_path / "whole", LOSS)
+    assert [step for step, _ in scalars(tmp_path / "whole", LOSS)] == list(range(1, begun + 6))
     whole = load_file(tmp_path / "whole/anyup.safetensors")
     killed_weights = load_file(tmp_path / "killed/anyup.safetensors")
     assert all(torch.equal(weight, whole[name]) for name, weight in killed_weights.items())
@@ -100,4 +68,4 @@ def test_two_processes_do_what_one_would_with_all_of_their_photographs(configura
         alone.optimiser.step()
         alone.optimiser.zero_grad()
         expected.append(loss.item())
-    assert [loss for _, loss in losses(tmp_path / "two")] == pytest.approx(expected, rel=1e-4)
+    assert [loss for _, loss in scalars(tmp_path / "two", LOSS)] == pytest.approx(expected, rel=1e-4)

@@ -1,0 +1,256 @@
+"""The configuration of HYPIR's training; the defaults are the authors' (arXiv 2507.20590)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from omniup.restoration.degradation import Degradation
+from omniup.restoration.model_files import PUBLISHED, TINY
+from omniup.training import settings
+from omniup.training.settings import (
+    Count,
+    InputPath,
+    Photographs,
+    Section,
+    Share,
+    Side,
+    Steps,
+    TrainingSettings,
+    Workers,
+    beside_the_file,
+    existing,
+    known_or_a_file,
+    read_settings,
+)
+
+Probability: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Timestep: TypeAlias = Annotated[int, Field(ge=0, le=10_000)]
+
+
+class SourceSettings(Section):
+    """Sharp photographs.
+
+    Attributes:
+        images: photographs, folders of them, or `sample:NAME`; nothing is said about them.
+        list: a table of more: .csv or .parquet, or .jsonl with an object a line. Paths in it are relative to it.
+        path_column: its column of paths.
+        prompt_column: its column of prompts, which may be missing, or empty in places.
+    """
+
+    images: tuple[Photographs, ...] = ()
+    list: InputPath | None = None
+    path_column: str = "path"
+    prompt_column: str = "prompt"
+
+    @model_validator(mode="after")
+    def _some(self) -> SourceSettings:
+        if not self.images and self.list is None:
+            raise ValueError("there are neither images nor a list; accepted: at least one of the two")
+        return self
+
+
+class DataSettings(SourceSettings):
+    """Sharp photographs, and what is cut out of them.
+
+    Attributes:
+        image_size: of the square that is trained on.
+        keep: how much of a photograph's shorter side the square has, before it is brought to its size: from, to.
+        flip: how likely it is mirrored.
+        rotate: how likely it is turned, by one, two or three quarters.
+        empty_prompt: how likely a prompt is left out.
+        workers: processes that decode photographs; 0 does it in between.
+    """
+
+    image_size: Side = 512
+    keep: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.7, 1.0)
+    flip: Probability = 0.5
+    rotate: Probability = 0.0
+    empty_prompt: Probability = 0.0
+    workers: Workers = 0
+
+    @model_validator(mode="after")
+    def _ascending(self) -> DataSettings:
+        if self.keep[0] > self.keep[1]:
+            raise ValueError(f"keep is {self.keep[0]:g} to {self.keep[1]:g}; accepted: an ascending range")
+        return self
+
+
+class GeneratorSettings(Section):
+    """The networks, and which of their weights learn.
+
+    Attributes:
+        model: a repository of the Hugging Face hub, a folder in diffusers' layout, or `tiny`, at random weights.
+        train: `lora`, an adapter of the U-Net, or `all` of the U-Net's weights.
+        vae: whether the VAE is `frozen` or `trained` as a whole.
+        weights: a LoRA file to begin with.
+        lora_rank: by default the model's, which for the published one is 256.
+        model_t: the timestep that the U-Net is told; by default the model's, 200.
+        coeff_t: the timestep of the scheduler's one step; likewise.
+        unet_settings: diffusers' settings of the U-Net in place of the model's, which must be at random weights.
+        vae_settings: likewise of the VAE.
+        gradient_checkpointing: compute inner results twice rather than keep them: less memory, more time.
+        ema: the decay of the moving average of what is learned, which becomes the result; it begins lower.
+    """
+
+    model: str = PUBLISHED
+    train: Literal["lora", "all"] = "lora"
+    vae: Literal["frozen", "trained"] = "frozen"
+    weights: InputPath | None = None
+    lora_rank: Annotated[int, Field(ge=1, le=4096)] | None = None
+    model_t: Timestep | None = None
+    coeff_t: Timestep | None = None
+    unet_settings: Mapping[str, Any] = Field(default_factory=dict)
+    vae_settings: Mapping[str, Any] = Field(default_factory=dict)
+    gradient_checkpointing: bool = True
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+
+    @field_validator("model")
+    @classmethod
+    def _folder_beside_the_file(cls, model: str, info: ValidationInfo) -> str:
+        folder = beside_the_file(Path(model), info)
+        return str(folder) if model != TINY and folder.is_dir() else model
+
+    @model_validator(mode="after")
+    def _adapter(self) -> GeneratorSettings:
+        if self.train == "all" and (name := next((n for n in ("weights", "lora_rank") if getattr(self, n)), None)):
+            raise ValueError(f"{name} is {getattr(self, name)}, of an adapter; accepted: nothing where train is 'all'")
+        return self
+
+
+class DiscriminatorSettings(Section):
+    """What tells restored from real pictures: heads on the features of a frozen ConvNeXt.
+
+    Attributes:
+        backbone: timm's name of it.
+        weights: `published`, which timm downloads once, a file, also of OpenCLIP, or `random`, always the same.
+        width: channels of the heads.
+        target: what real pictures are to get, of 1.
+    """
+
+    backbone: str = "convnext_xxlarge.clip_laion2b_soup"
+    weights: str = "published"
+    width: Annotated[int, Field(ge=1, le=4096)] = 512
+    target: Annotated[float, Field(gt=0, le=1)] = 0.8
+
+    @field_validator("weights")
+    @classmethod
+    def _known_or_a_file(cls, weights: str, info: ValidationInfo) -> str:
+        return known_or_a_file(weights, ("published", "random"), info)
+
+
+class LossSettings(Section):
+    """What is made small, and how much each part counts; 0 leaves it out, and does not load its network.
+
+    Attributes:
+        mse: weight of the mean squared error, with pictures in -1..1.
+        perceptual: weight of LPIPS with VGG16 (arXiv 1801.03924).
+        adversarial: weight of what the discriminator says.
+        lpips: weights of VGG16: `published`, which torchvision downloads once, a file of torchvision's, or `random`.
+    """
+
+    mse: Share = 1.0
+    perceptual: Share = 5.0
+    adversarial: Share = 0.5
+    lpips: str = "published"
+
+    @field_validator("lpips")
+    @classmethod
+    def _known_or_a_file(cls, lpips: str, info: ValidationInfo) -> str:
+        return known_or_a_file(lpips, ("published", "random"), info)
+
+    @model_validator(mode="after")
+    def _something(self) -> LossSettings:
+        if not (self.mse or self.perceptual or self.adversarial):
+            raise ValueError("mse, perceptual and adversarial are all 0; accepted: at least one above")
+        return self
+
+
+class OptimiserSettings(settings.OptimiserSettings):
+    """AdamW, at a constant learning rate, one for the generator and one for the discriminator.
+
+    Attributes:
+        discriminator_rate: the learning rate of the discriminator.
+        clip: the longest gradient of either.
+    """
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-5
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-2
+    discriminator_rate: Annotated[float, Field(gt=0, le=1)] = 1e-5
+    clip: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+
+
+class ValidationSettings(SourceSettings):
+    """How the generator is measured while it learns, on the middle of photographs that it does not learn from.
+
+    Attributes:
+        every: how many steps lie between two measurements.
+        count: how many photographs are used, in order.
+        panels: how many of these are drawn.
+    """
+
+    every: Steps = 100
+    count: Count = 8
+    panels: Annotated[int, Field(ge=0, le=64)] = 4
+
+
+class CheckpointSettings(settings.CheckpointSettings):
+    """How often the state of the training is written, and how many of these checkpoints are kept."""
+
+    every: Steps = 500
+    keep: Annotated[int, Field(ge=1, le=1000)] = 2
+
+
+class Configuration(TrainingSettings):
+    """All of it. A step changes the generator once and, on other photographs, the discriminator once.
+
+    Attributes:
+        data: sharp photographs.
+        degradation: what is done to them, or a file that says it; see examples/degradation.yaml. Each process has a
+            pool of its own.
+        generator: the networks.
+        discriminator: what judges them.
+        losses: what is made small.
+        optimiser: of the weights.
+        gradients_every: how many steps lie between two measurements of each loss's gradient, at the U-Net's last layer.
+        validation: measurements while the generator learns; none by default.
+    """
+
+    data: DataSettings
+    degradation: Degradation = Degradation()
+    generator: GeneratorSettings = GeneratorSettings()
+    discriminator: DiscriminatorSettings = DiscriminatorSettings()
+    losses: LossSettings = LossSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    steps: Steps = 30_000
+    precision: Literal["no", "bf16", "fp16"] = "bf16"
+    checkpoints: CheckpointSettings = CheckpointSettings()
+    gradients_every: Steps = 100
+    validation: ValidationSettings | None = None
+
+    @field_validator("degradation", mode="before")
+    @classmethod
+    def _from_a_file(cls, degradation: Any, info: ValidationInfo) -> Any:
+        if not isinstance(degradation, str):
+            return degradation
+        return Degradation.read(existing(beside_the_file(Path(degradation), info)))
+
+    @model_validator(mode="after")
+    def _fits(self) -> Configuration:
+        if self.degradation.pool_size < self.batch:
+            raise ValueError(
+                f"degradation.pool_size is {self.degradation.pool_size}; accepted: from the batch on, {self.batch}"
+            )
+        return self
+
+
+def read_configuration(path: str | Path, changes: Mapping[str, Any] | None = None) -> Configuration:
+    """Read a configuration; see `read_settings`.
+
+    Raises:
+        InputError: the file cannot be read or is not YAML, or a field is unknown, missing or impossible.
+    """
+    return read_settings(Configuration, path, changes)

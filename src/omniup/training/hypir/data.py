@@ -1,0 +1,147 @@
+"""What is learned from: sharp squares with prompts, the endless, repeatable sequence of them.
+
+As in AnyUp's training, what is at a position depends on the seed and the position alone. A photograph that cannot be
+read is replaced by another, drawn likewise, with a warning.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from omniup.errors import InputError, optional_import
+from omniup.files.refusals import Subject, printable
+from omniup.training.hypir.configuration import DataSettings, SourceSettings
+from omniup.training.photographs import photographs, read_photograph
+from omniup.training.randomness import draw
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 16
+"""How many photographs are tried for a place before it is given up."""
+
+LISTS = (".csv", ".jsonl", ".parquet")
+
+
+class Photograph(NamedTuple):
+    """Where a photograph is, and what is said about it."""
+
+    source: str
+    prompt: str = ""
+
+
+def find_photographs(settings: SourceSettings) -> list[Photograph]:
+    """List what a configuration means: first the images, then the rows of the list.
+
+    Raises:
+        InputError: a folder holds no photographs, or the list cannot be read or has no such column.
+        MissingPackageError: pyarrow is needed and not installed.
+    """
+    found = [Photograph(source) for source in photographs(settings.images)]
+    if settings.list is not None:
+        found += _read_list(settings.list, settings.path_column, settings.prompt_column)
+    return found
+
+
+def _read_list(path: Path, path_column: str, prompt_column: str) -> list[Photograph]:
+    subject = Subject(printable(path), f"a table as {', '.join(LISTS)} with a column {path_column}")
+    if path.suffix not in LISTS:
+        raise subject.refusal("is of another kind")
+    parquet = optional_import("pyarrow.parquet", extra="train") if path.suffix == ".parquet" else None
+    rows: Iterable[dict[str, Any]]
+    with subject.attempt("read"):
+        if parquet is not None:
+            names = [name for name in (path_column, prompt_column) if name in parquet.read_schema(path).names]
+            rows = parquet.read_table(path, columns=names).to_pylist()
+        elif path.suffix == ".csv":
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                rows = list(csv.DictReader(file))
+        else:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            rows = [dict(json.loads(line)) for line in lines if line.strip()]
+    found = []
+    for number, row in enumerate(rows, 1):
+        place, prompt = row.get(path_column), row.get(prompt_column)
+        if not isinstance(place, str) or not place:
+            raise subject.refusal(f"has no {path_column} in row {number}")
+        found.append(Photograph(str(path.parent / place), str(prompt) if prompt else ""))
+    if not found:
+        raise subject.refusal("has no rows")
+    return found
+
+
+class Squares(Dataset[tuple[Tensor, str]]):
+    """Random squares of photographs, [3, side, side] in 0..1, with their prompts, at any position from 0 on.
+
+    Each run through all photographs has an order of its own.
+
+    Args:
+        photographs: which.
+        settings: what is cut out of them.
+        seed: of what is drawn.
+    """
+
+    def __init__(self, photographs: Sequence[Photograph], settings: DataSettings, seed: int) -> None:
+        self.photographs, self.settings, self.seed = photographs, settings, seed
+        self._order = lru_cache(maxsize=2)(self._draw_order)
+        self._broken: set[str] = set()
+
+    def __getitem__(self, position: int) -> tuple[Tensor, str]:
+        """Read the photograph at a position, or another in its place, and cut a square out.
+
+        Raises:
+            InputError: none of many could be read.
+        """
+        turn, place = divmod(position, len(self.photographs))
+        chosen = self.photographs[self._order(turn)[place]]
+        others = draw(self.seed, "replacement", position)
+        for _ in range(ATTEMPTS):
+            try:
+                image = read_photograph(chosen.source)  # [1, 3, H, W]
+            except InputError as error:
+                if chosen.source not in self._broken:  # each of them once
+                    self._broken.add(chosen.source)
+                    logger.warning("%s; another takes its place", error)
+                chosen = self.photographs[int(others.integers(len(self.photographs)))]
+            else:
+                random = draw(self.seed, "square", position)
+                left_out = random.random() < self.settings.empty_prompt
+                return cut(image, self.settings, random), "" if left_out else chosen.prompt
+        raise InputError(f"{chosen.source} and others: {ATTEMPTS} photographs in a row cannot be read")
+
+    def _draw_order(self, turn: int) -> NDArray[np.int64]:
+        return draw(self.seed, "order", turn).permutation(len(self.photographs))
+
+
+def cut(image: Tensor, settings: DataSettings, random: np.random.Generator) -> Tensor:
+    """Cut a random square out of a photograph [1, 3, H, W] in 0..1, mirror and turn it: [3, side, side]."""
+    height, width = image.shape[2:]
+    side = max(1, round(min(height, width) * random.uniform(*settings.keep)))
+    top, left = (int(random.integers(length - side, endpoint=True)) for length in (height, width))
+    square = image[:, :, top : top + side, left : left + side]
+    if side != settings.image_size:
+        size = (settings.image_size, settings.image_size)
+        square = F.interpolate(square, size, mode="bicubic", antialias=True).clamp(0, 1)
+    if random.random() < settings.flip:
+        square = square.flip(3)
+    if random.random() < settings.rotate:
+        square = square.rot90(int(random.integers(1, 4)), (2, 3))
+    return square[0].contiguous()
+
+
+def gather(squares: Sequence[tuple[Tensor, str]]) -> tuple[Tensor, list[str]]:
+    """Make a batch: [B, 3, side, side] and B prompts."""
+    images, prompts = zip(*squares, strict=True)
+    return torch.stack(images), list(prompts)

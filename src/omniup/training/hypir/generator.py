@@ -1,0 +1,200 @@
+"""The generator: a restorer's networks, of which some weights learn, and the moving average of these."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from omniup.errors import InputError
+from omniup.files import write_tensors
+from omniup.files.refusals import Subject, printable
+from omniup.restoration.lora import add_lora, load_lora, merge_lora
+from omniup.restoration.model_files import locate
+from omniup.restoration.networks import read_networks, save_networks
+from omniup.restoration.one_step import encode_prompts, one_step
+from omniup.training.hypir.configuration import GeneratorSettings
+from omniup.training.randomness import seeded
+
+LORA, MODEL = "hypir.safetensors", "model"
+"""What a training leaves: an adapter, or the folder of a whole model."""
+
+
+class Generator(nn.Module):
+    """Restores batches of pictures, and knows which of its weights learn.
+
+    Args:
+        settings: which networks, and what learns.
+        image_size: of the pictures that it learns on.
+        seed: of the adapter's weights.
+
+    Raises:
+        InputError: files are missing, damaged or do not fit, or settings are impossible; says which.
+        MissingPackageError: diffusers, transformers or peft is not installed.
+    """
+
+    def __init__(self, settings: GeneratorSettings, image_size: int, seed: int) -> None:
+        super().__init__()
+        files = locate(settings.model, weights=settings.weights, adapted=False)
+        chosen = {name: getattr(settings, name) for name in ("lora_rank", "model_t", "coeff_t")}
+        changes: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+        recipe = files.recipe.model_copy(update=changes)
+        if settings.train == "lora" and recipe.lora_rank is None:
+            raise InputError(f"generator.lora_rank is missing, and {settings.model} has no adapter that would say it")
+        changed = bool(settings.unet_settings or settings.vae_settings)
+        self.is_adapter = settings.train == "lora" and settings.vae == "frozen" and recipe == files.recipe
+        self.is_adapter = self.is_adapter and not changed
+        if not self.is_adapter:
+            recipe = recipe.model_copy(update={"patch": max(image_size, 32)})
+        networks = read_networks(
+            dataclasses.replace(files, recipe=recipe), unet=settings.unet_settings, vae=settings.vae_settings
+        )
+        for network in (networks.unet, networks.vae, networks.text_encoder):
+            network.eval().requires_grad_(False)
+        if settings.train == "all":
+            networks.unet.requires_grad_(True)
+        else:
+            assert recipe.lora_rank is not None  # as just checked
+            with seeded(seed, "adapter"):
+                add_lora(networks.unet, recipe.lora_rank)
+            if settings.weights is not None:
+                load_lora(networks.unet, settings.weights)
+        if settings.vae == "trained":
+            networks.vae.requires_grad_(True)
+        if settings.gradient_checkpointing:
+            networks.unet.enable_gradient_checkpointing()
+            networks.vae.enable_gradient_checkpointing()
+        self.networks = networks
+        self.unet, self.vae, self.text_encoder = networks.unet, networks.vae, networks.text_encoder
+        self._nothing_said: Tensor | None = None
+
+    def forward(self, image: Tensor, noise: Tensor, text: Tensor) -> Tensor:
+        """Restore pictures; see `one_step`."""
+        return one_step(self.networks, image, noise, text)
+
+    @property
+    def learned(self) -> dict[str, nn.Parameter]:
+        """The weights that learn, by name; those of an adapter alone by their published names."""
+        found = {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
+        return {name.removeprefix("unet."): weight for name, weight in found.items()} if self.is_adapter else found
+
+    @property
+    def last_layer(self) -> Tensor:
+        """What learns of the U-Net's last layer, at which gradients are measured."""
+        layer = self.unet.conv_out
+        return layer.lora_B["default"].weight if hasattr(layer, "lora_B") else layer.weight
+
+    def text(self, prompts: Sequence[str]) -> Tensor:
+        """What the U-Net is told of prompts: [B, T, D], or [1, T, D] where nothing is said in any of them."""
+        if any(prompts):
+            return encode_prompts(self.networks, prompts)
+        if self._nothing_said is None:
+            self._nothing_said = encode_prompts(self.networks, [""])
+        return self._nothing_said
+
+    def noise(self, count: int, side: int, generator: torch.Generator) -> Tensor:
+        """Draw what the posterior of so many pictures is sampled with, on the CPU: [count, L, h, w]."""
+        cells = side // self.networks.cell
+        return torch.randn((count, self.networks.latent_channels, cells, cells), generator=generator)
+
+    def check_side(self, side: int) -> None:
+        """Refuse pictures that the networks cannot halve as often as they do.
+
+        Raises:
+            InputError: the side is no such multiple.
+        """
+        unit = self.networks.cell * 2 ** (len(self.unet.config.block_out_channels) - 1)
+        if side % unit:
+            raise InputError(f"data.image_size is {side}; accepted: multiples of {unit}, for these networks")
+
+    def write(self, folder: Path, metadata: dict[str, str]) -> Path:
+        """Write what has been learned, whole or not at all; an adapter that has company is merged into the U-Net.
+
+        Returns:
+            A LoRA file for the model that was begun with, or the folder of a model of its own.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        if self.is_adapter:
+            write_tensors(folder / LORA, {name: weight.data for name, weight in self.learned.items()}, metadata)
+            return folder / LORA
+        if hasattr(self.unet, "peft_config"):
+            merge_lora(self.unet)
+        place, hidden = folder / MODEL, folder / f".omniup-{secrets.token_hex(8)}.part"
+        try:
+            with Subject(printable(place), "a folder that can be made and written to").attempt("written"):
+                save_networks(self.networks, hidden)
+                if place.exists():
+                    shutil.rmtree(place)
+                hidden.replace(place)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+        return place
+
+
+class Learned:
+    """A generator's weights that learn, as a checkpoint has them."""
+
+    def __init__(self, generator: Generator) -> None:
+        self._weights = generator.learned
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give them."""
+        return {name: weight.data for name, weight in self._weights.items()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take them."""
+        for name, weight in self._weights.items():
+            weight.copy_(state[name])
+
+
+class MovingAverage:
+    """The exponential moving average of a generator's weights that learn.
+
+    Args:
+        generator: on its device.
+        decay: how much of the average is kept at a step. Less at first, as diffusers does it: what has been learned
+            counts more than what was drawn.
+    """
+
+    def __init__(self, generator: Generator, decay: float) -> None:
+        self.decay = decay
+        self._weights = generator.learned
+        self._averages = {name: weight.detach().clone() for name, weight in self._weights.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Move the averages towards the weights, which have been changed so often."""
+        decay = min(self.decay, step / (9 + step))
+        torch._foreach_lerp_(list(self._averages.values()), list(self._weights.values()), 1 - decay)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Let the generator have the averages for weights within."""
+        own = {name: weight.data for name, weight in self._weights.items()}
+        try:
+            for name, weight in self._weights.items():
+                weight.data = self._averages[name]
+            yield
+        finally:
+            for name, weight in self._weights.items():
+                weight.data = own[name]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give the averages."""
+        return dict(self._averages)
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take the averages."""
+        for name, average in self._averages.items():
+            average.copy_(state[name])

@@ -1,0 +1,204 @@
+"""HYPIR's training: a generator that restores in one step, and a discriminator that it has to convince."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from omniup import __version__
+from omniup.restoration.degradation import PairPool, degrade
+from omniup.training.hypir.configuration import Configuration
+from omniup.training.hypir.data import Squares, find_photographs, gather
+from omniup.training.hypir.discriminator import Discriminator
+from omniup.training.hypir.generator import LORA, MODEL, Generator, Learned, MovingAverage
+from omniup.training.hypir.objective import DiscriminatorObjective, GeneratorObjective
+from omniup.training.hypir.perceptual import is_cached, perceptual_distance
+from omniup.training.hypir.validation import Validation
+from omniup.training.loop import Named, Outcome, Progress, Training, output_folder
+from omniup.training.photographs import Positions
+from omniup.training.randomness import draw
+
+
+def train(
+    configuration: Configuration,
+    output: str | Path | None = None,
+    *,
+    resume: bool | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Outcome:
+    """Train a restorer.
+
+    Several processes that Accelerate has started share the work; the first of them writes and reports.
+
+    Args:
+        configuration: what to train, and how.
+        output: the folder for checkpoints, TensorBoard's events and the weights; the configuration's by default. Where
+            there are several processes, one that all of them see.
+        resume: go on from the last checkpoint in the folder, if there is one; or else begin anew, and remove what is
+            there. None accepts only a folder without checkpoints.
+        progress: called after every step, in the first process.
+
+    Returns:
+        How far it has come: on Ctrl-C or SIGTERM it ends after the step at hand and leaves a checkpoint. The weights
+        are the moving average, for `Enhancer.from_pretrained`: a LoRA file, to be named as `weights` beside the model
+        that was begun with, or, where more has been trained than its adapter, the folder of a model.
+
+    Raises:
+        InputError: something cannot be read, had or written, the folder holds checkpoints that do not go with the
+            configuration, or the loss is no longer finite.
+        MissingPackageError: a package of the extras `restore` or `train` is not installed.
+    """
+    training = _Training(configuration, output_folder(configuration, output), resume)
+    return training.run(progress or (lambda _: None))
+
+
+class _Training(Training[Configuration]):
+    results = (LORA, MODEL)
+
+    def _set_up(self) -> None:
+        configuration, device = self.configuration, self.accelerator.device
+        data, losses, seed = configuration.data, configuration.losses, configuration.seed
+        self.squares = Squares(find_photographs(data), data, seed)
+        own = torch.Generator().manual_seed(_seed(seed, "pool", self.accelerator.process_index))
+        self.pool = PairPool(configuration.degradation.pool_size, own)
+
+        self.generator = Generator(configuration.generator, data.image_size, seed)
+        self.generator.check_side(data.image_size)
+        perceptual = perceptual_distance(losses.lpips, seed) if losses.perceptual else None
+        self.discriminator: Discriminator | None = None
+        if losses.adversarial:
+            self.discriminator = Discriminator(configuration.discriminator, seed)
+        self.validation: Validation | None = None
+        if configuration.validation is not None and self.accelerator.is_main_process:
+            judge = perceptual if losses.lpips != "random" else None
+            if judge is None and is_cached():
+                judge = perceptual_distance("published")
+            judge = judge.to(device) if judge is not None else None
+            self.validation = Validation(configuration.validation, data, configuration.degradation, judge, device)
+
+        settings = configuration.optimiser
+        target = configuration.discriminator.target
+        self.objective, self.optimiser = self.accelerator.prepare(
+            GeneratorObjective(self.generator, perceptual, losses, target),
+            self._adamw(self.generator.learned.values(), settings.learning_rate),
+        )
+        if self.discriminator is not None:
+            self.judging, self.judge_optimiser = self.accelerator.prepare(
+                DiscriminatorObjective(self.discriminator, target),
+                self._adamw(self.discriminator.learned(), settings.discriminator_rate),
+            )
+        self.average = MovingAverage(self.generator, configuration.generator.ema)
+
+    def _adamw(self, weights: Any, learning_rate: float) -> torch.optim.AdamW:
+        settings = self.configuration.optimiser
+        return torch.optim.AdamW(
+            list(weights), lr=learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
+        )
+
+    @property
+    def _networks(self) -> dict[str, Named]:
+        found: dict[str, Named] = {"generator": Learned(self.generator), "average": self.average}
+        return found if self.discriminator is None else found | {"discriminator": self.discriminator.heads}
+
+    @property
+    def _optimisers(self) -> dict[str, Any]:
+        found = {"optimiser": self.optimiser}
+        return found if self.discriminator is None else found | {"discriminator": self.judge_optimiser}
+
+    def _own_state(self) -> dict[str, Any]:
+        return self.pool.state_dict()
+
+    def _load_own_state(self, state: dict[str, Any]) -> None:
+        self.pool.load_state_dict(state, self.accelerator.device)
+
+    @property
+    def _batches_per_step(self) -> int:
+        """The discriminator has photographs of its own."""
+        return self.configuration.accumulation * (1 if self.discriminator is None else 2)
+
+    def _data(self) -> Iterator[Any]:
+        configuration = self.configuration
+        first, last = (step * self._batches_per_step for step in (self.step, configuration.steps))
+        process, processes = self.accelerator.process_index, self.accelerator.num_processes
+        positions = Positions(first, last, configuration.batch, process, processes)
+        workers = configuration.data.workers
+        return iter(DataLoader(self.squares, batch_sampler=positions, num_workers=workers, collate_fn=gather))
+
+    def _learn(self, data: Iterator[Any]) -> dict[str, Tensor]:
+        clip, first = self.configuration.optimiser.clip, self.step * self._batches_per_step
+        measure = (self.step + 1) % self.configuration.gradients_every == 0
+        critic = self.discriminator
+        if critic is not None:
+            critic.eval()  # so that the weights' norms stay
+            critic.requires_grad_(False)
+        wanted = ({**batch, "critic": critic, "measure": measure} for batch in self._batches(data, first))
+        losses = self._descend(self.objective, self.optimiser, wanted, clip)
+        self.average.update(self.step + 1)
+        if critic is not None:
+            critic.train()
+            critic.heads.requires_grad_(True)
+            batches = self._batches(data, first + self.configuration.accumulation)
+            pairs = ({"real": batch["target"], "restored": self._restored(**batch)} for batch in batches)
+            judged = self._descend(self.judging, self.judge_optimiser, pairs, clip)
+            losses |= {"discriminator": judged["loss"]}
+            losses |= {f"discriminator/{name}": judged[name] for name in ("real", "restored")}
+        return losses
+
+    def _batches(self, data: Iterator[Any], first: int) -> Iterator[dict[str, Tensor]]:
+        """Make those that are accumulated for one change of weights, numbered from the first on."""
+        for number in range(first, first + self.configuration.accumulation):
+            images, prompts = next(data)
+            yield self._batch(images, prompts, number)
+
+    def _batch(self, images: Tensor, prompts: list[str], number: int) -> dict[str, Tensor]:
+        """Degrade photographs [B, 3, S, S], and take pairs from the pool, for the batch of this number."""
+        seed, process = self.configuration.seed, self.accelerator.process_index
+        device = self.accelerator.device
+        draws = torch.Generator().manual_seed(_seed(seed, "degradation", number, process))
+        pair = degrade(images.to(device), self.configuration.degradation, draws)
+        lq, target, prompts = self.pool.exchange(pair.lq, pair.target, prompts)
+        noise = torch.Generator().manual_seed(_seed(seed, "posterior", number, process))
+        return {
+            "lq": lq * 2 - 1,
+            "target": target * 2 - 1,
+            "noise": self.generator.noise(len(lq), lq.shape[2], noise).to(device),
+            "text": self.generator.text(prompts),
+        }
+
+    @torch.no_grad()
+    def _restored(self, lq: Tensor, noise: Tensor, text: Tensor, **_: Tensor) -> Tensor:
+        """What the generator makes of pictures, of which it does not learn: [B, 3, S, S] in -1..1."""
+        with self.accelerator.autocast():
+            return self.generator(lq, noise, text).float()
+
+    def _measure(self) -> dict[str, float]:
+        assert self.validation is not None  # in the first process
+        made = {}
+        for name, weights in (("generator", nullcontext()), ("average", self.average.in_place())):
+            with weights:
+                made[name] = self.validation.restore(self._restore)
+        for index, picture in enumerate(self.validation.panels(made)):
+            self.events.add_image(f"panels/{index}", np.asarray(picture), self.step, dataformats="HWC")
+        return self.validation.measure(made)
+
+    def _restore(self, lq: Tensor, prompts: list[str], generator: torch.Generator) -> Tensor:
+        noise = self.generator.noise(len(lq), lq.shape[2], generator).to(lq.device)
+        return self._restored(lq, noise, self.generator.text(prompts))
+
+    def _write_weights(self) -> Path:
+        with self.average.in_place():
+            return self.generator.write(self.folder, self._metadata())
+
+    def _metadata(self) -> dict[str, str]:
+        return {"model": self.configuration.generator.model, "steps": str(self.step), "omniup": __version__}
+
+
+def _seed(seed: int, purpose: str, *counters: int) -> int:
+    return int(draw(seed, purpose, *counters).integers(2**63))

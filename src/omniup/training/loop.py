@@ -1,0 +1,319 @@
+"""The training loop, on Accelerate: one process or several, on CPUs or GPUs, in float32 or mixed precision.
+
+A step is a function of the state of the training and the number of the step: everything that is drawn for it comes from
+the seed and that number. So a training that is taken up again from a checkpoint goes on exactly as it would have gone
+on, and on a CPU the losses are equal to the last bit.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from omniup.errors import InputError, optional_import
+from omniup.files.refusals import Subject, printable
+from omniup.training.checkpoints import Checkpoint, Checkpoints, starting_point
+from omniup.training.settings import TrainingSettings
+from omniup.training.stopping import StopRequest, stop_requests
+
+logger = logging.getLogger(__name__)
+
+AnySettings = TypeVar("AnySettings", bound=TrainingSettings)
+
+
+class Named(Protocol):
+    """Something with named tensors: a network, or a part of one."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give them."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], /) -> Any:
+        """Take them."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training has come.
+
+    Attributes:
+        step: how many steps have been taken.
+        steps: how many there will be.
+        losses: of the last step: `loss` and its parts.
+        measured: what validation found after it; empty where there was none.
+    """
+
+    step: int
+    steps: int
+    losses: dict[str, float]
+    measured: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training has led to.
+
+    Attributes:
+        step: how many steps have been taken.
+        finished: whether these are all; otherwise it was told to stop, and there is a checkpoint.
+        weights: the trained weights, a file or a folder; None where it is not finished.
+        measured: what validation found at the end.
+    """
+
+    step: int
+    finished: bool
+    weights: Path | None
+    measured: dict[str, float]
+
+
+class Training(ABC, Generic[AnySettings]):
+    """A training, set up and ready to run; what is trained, on what and how, is said by those that derive from it.
+
+    Several processes that Accelerate has started share the work; the first of them writes and reports.
+
+    Args:
+        configuration: what to train, and how.
+        folder: for checkpoints, TensorBoard's events and the weights.
+        resume: go on from the last checkpoint in the folder, if there is one; or else begin anew, and remove what is
+            there. None accepts only a folder without checkpoints.
+
+    Raises:
+        InputError: something cannot be read, had or written, or the folder holds checkpoints that do not go with the
+            configuration.
+        MissingPackageError: accelerate, tensorboard or what else is needed is not installed.
+    """
+
+    results: ClassVar[tuple[str, ...]]
+    """What a training leaves in its folder at the end: the names of files or folders."""
+
+    def __init__(self, configuration: AnySettings, folder: Path, resume: bool | None) -> None:
+        self.configuration, self.folder = configuration, folder
+        self.checkpoints = Checkpoints(folder / "checkpoints", configuration.checkpoints.keep)
+        start = starting_point(self.checkpoints, configuration, resume)
+        self.accelerator = make_accelerator(configuration)
+        self.step = 0
+        self._set_up()
+        if start is not None:
+            self._go_on_from(start)
+        self._prepare_folder(start)
+
+    @abstractmethod
+    def _set_up(self) -> None:
+        """Make everything that the configuration speaks of, and refuse what cannot be."""
+
+    @property
+    @abstractmethod
+    def _networks(self) -> dict[str, Named]:
+        """What is learned, by name; each has a file of its own in a checkpoint."""
+
+    @property
+    @abstractmethod
+    def _optimisers(self) -> dict[str, Any]:
+        """What learns it, by name."""
+
+    @abstractmethod
+    def _data(self) -> Iterator[Any]:
+        """Read what this process trains on, from the step at hand on."""
+
+    @abstractmethod
+    def _learn(self, data: Iterator[Any]) -> dict[str, Tensor]:
+        """Change the weights once: the losses, `loss` among them."""
+
+    @abstractmethod
+    def _measure(self) -> dict[str, float]:
+        """Validate, in the first process; may draw pictures into the events."""
+
+    @abstractmethod
+    def _write_weights(self) -> Path:
+        """Write what has been learned: where."""
+
+    @abstractmethod
+    def _metadata(self) -> dict[str, str]:
+        """What files of weights say about them."""
+
+    def _own_state(self) -> dict[str, Any] | None:
+        """What this process alone knows, and needs to go on."""
+        return None
+
+    def _load_own_state(self, state: dict[str, Any]) -> None:
+        """Take back what `_own_state` gave."""
+        raise NotImplementedError
+
+    def run(self, progress: Callable[[Progress], None]) -> Outcome:
+        """Take the steps that are left.
+
+        Args:
+            progress: called after every step, in the first process.
+
+        Returns:
+            How far it has come: on Ctrl-C or SIGTERM it ends after the step at hand and leaves a checkpoint.
+
+        Raises:
+            InputError: something cannot be read or written, or the loss is no longer finite.
+        """
+        steps, measured = self.configuration.steps, dict[str, float]()
+        with stop_requests() as stop:
+            data = self._data()
+            stopped = False
+            while self.step < steps and not stopped:
+                losses, stopped = self._take_step(data, stop)
+                is_last = self.step == steps
+                measured = self._validate(is_last)
+                if self.accelerator.is_main_process:
+                    self._record(losses | measured)
+                    progress(Progress(self.step, steps, losses, measured))
+                if stopped or is_last or self.step % self.configuration.checkpoints.every == 0:
+                    self._save()
+        return self._finish(measured)
+
+    def _go_on_from(self, start: Checkpoint) -> None:
+        """Take back the state of a checkpoint."""
+        self.step = start.step
+        for name, network in self._networks.items():
+            network.load_state_dict(start.weights[name])
+        for name, optimiser in self._optimisers.items():
+            optimiser.load_state_dict(start.state[name])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(start.state["scaler"])
+        if self._own_state() is not None:
+            self._load_own_state(self.checkpoints.read_own(start.step, self.accelerator.process_index))
+
+    def _prepare_folder(self, start: Checkpoint | None) -> None:
+        """Make room for what will be written, now that nothing is left that can be refused."""
+        self.accelerator.wait_for_everyone()  # each has looked for checkpoints before one removes them
+        if not self.accelerator.is_main_process:
+            return
+        tensorboard = optional_import("torch.utils.tensorboard", extra="train")
+        events = self.folder / "tensorboard"
+        with Subject(printable(self.folder), "a folder that can be made or written to").attempt("written"):
+            events.mkdir(parents=True, exist_ok=True)
+            if start is None:
+                self.checkpoints.clear()
+                for path in events.glob("events.out.*"):
+                    path.unlink()
+                for path in (self.folder / name for name in self.results):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            self.checkpoints.sweep()
+            # what an interrupted training has recorded after its checkpoint is recorded again
+            self.events = tensorboard.SummaryWriter(str(events), purge_step=self.step + 1 if start else None)
+        self.events.add_text("configuration", f"```\n{self.configuration.model_dump_json(indent=2)}\n```", self.step)
+
+    def _take_step(self, data: Iterator[Any], stop: StopRequest) -> tuple[dict[str, float], bool]:
+        """Change the weights once: the losses, and whether any process has been asked to stop."""
+        part = self.configuration.optimiser.schedule(self.step, self.configuration.steps)
+        for optimiser in self._optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = part * group.setdefault("initial_lr", group["lr"])
+        losses = self._learn(data)
+        self.step += 1
+        flag = torch.tensor(float(stop.made), device=self.accelerator.device)
+        *means, stopped = self.accelerator.reduce(torch.stack([*losses.values(), flag]), "mean").tolist()
+        found = dict(zip(losses, means, strict=True))
+        if not math.isfinite(found["loss"]):
+            raise InputError(
+                f"the loss is {found['loss']} at step {self.step}; accepted: a lower optimiser.learning_rate, or "
+                "another precision"
+            )
+        return found, stopped > 0
+
+    def _descend(
+        self, objective: nn.Module, optimiser: Any, batches: Iterable[dict[str, Any]], clip: float | None = None
+    ) -> dict[str, Tensor]:
+        """Take one step of an optimiser on the batches that are accumulated for it.
+
+        Args:
+            objective: gives the losses of a batch, of which `loss` is made small.
+            optimiser: of its weights.
+            batches: as many as the configuration accumulates.
+            clip: the longest gradient.
+
+        Returns:
+            The means of the losses.
+        """
+        total: dict[str, Tensor] = {}
+        for batch in batches:
+            with self.accelerator.accumulate(objective):
+                losses = objective(**batch)
+                self.accelerator.backward(losses["loss"])
+                if clip is not None and self.accelerator.sync_gradients:
+                    self.accelerator.clip_grad_norm_(objective.parameters(), clip)
+                optimiser.step()
+                optimiser.zero_grad()
+            for name, loss in losses.items():
+                total[name] = total.get(name, 0) + loss.detach() / self.configuration.accumulation
+        return total
+
+    def _validate(self, is_last: bool) -> dict[str, float]:
+        """Measure, where it is time to."""
+        settings = getattr(self.configuration, "validation", None)
+        if settings is None or not (is_last or self.step % settings.every == 0):
+            return {}
+        measured = self._measure() if self.accelerator.is_main_process else {}
+        self.accelerator.wait_for_everyone()
+        return measured
+
+    def _record(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.events.add_scalar(name if "/" in name else f"training/{name}", value, self.step)
+
+    def _save(self) -> None:
+        """Write a checkpoint."""
+        own = self._own_state()
+        if own is not None:
+            self.checkpoints.write_own(self.step, self.accelerator.process_index, own)
+            self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self.events.flush()
+            scaler = self.accelerator.scaler
+            state = {name: optimiser.state_dict() for name, optimiser in self._optimisers.items()}
+            state["scaler"] = scaler.state_dict() if scaler else {}
+            weights = {name: network.state_dict() for name, network in self._networks.items()}
+            checkpoint = Checkpoint(self.step, weights, state, self.configuration.model_dump(mode="json"))
+            logger.info("checkpoint: %s", self.checkpoints.write(checkpoint, self._metadata()))
+        self.accelerator.wait_for_everyone()
+
+    def _finish(self, measured: dict[str, float]) -> Outcome:
+        finished = self.step >= self.configuration.steps
+        weights = None
+        if self.accelerator.is_main_process:
+            if finished:
+                weights = self._write_weights()
+            self.events.close()
+        self.accelerator.end_training()
+        return Outcome(self.step, finished, weights, measured)
+
+
+def make_accelerator(configuration: TrainingSettings) -> Any:
+    """Set Accelerate up.
+
+    Raises:
+        InputError: the device does not have the precision.
+        MissingPackageError: accelerate is not installed.
+    """
+    accelerate = optional_import("accelerate", extra="train")
+    accelerator = accelerate.Accelerator(
+        mixed_precision=configuration.precision, gradient_accumulation_steps=configuration.accumulation
+    )
+    if configuration.precision == "fp16" and accelerator.device.type == "cpu":  # where Accelerate takes float32 instead
+        raise InputError("precision is 'fp16', which needs a GPU; accepted: no, bf16")
+    return accelerator
+
+
+def output_folder(configuration: TrainingSettings, output: str | Path | None) -> Path:
+    """Settle where a training writes: where the caller says, or else the configuration.
+
+    Raises:
+        InputError: neither says.
+    """
+    folder = output or configuration.output
+    if folder is None:
+        raise InputError("output is missing; accepted: a folder")
+    return Path(folder)

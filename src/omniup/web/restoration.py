@@ -1,0 +1,157 @@
+"""`POST /api/restore`: a small, old or compressed picture, as it may have been."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+
+from torch import Tensor
+
+from omniup.errors import InputError, check_installed
+from omniup.files import read_image
+from omniup.restoration import Enhancer, ModelFiles, load_networks, locate
+from omniup.upsamplers import Bicubic
+from omniup.visualize import to_picture
+from omniup.web.fields import FieldError, field
+from omniup.web.jobs import Job
+from omniup.web.runs import Kept, Runs, picture_maker
+from omniup.web.schemas import RestorationStatus, RestoreAnswer, RestoreConfig
+from omniup.web.stages import Stages
+
+logger = logging.getLogger(__name__)
+
+THINNEST = 16
+"""How many times longer than wide a picture may be: its short side is brought to what the networks were trained on."""
+
+
+class Restorer:
+    """The model that restores, found when it is asked about, loaded when it is needed, and kept.
+
+    What is not on this machine is not fetched: nobody who opens a page is to start a download of gigabytes.
+
+    Args:
+        model: `tiny`, a folder in diffusers' layout, or a repository of the Hugging Face hub.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._enhancers: dict[str, Enhancer] = {}
+        self._loading = threading.Lock()
+
+    @property
+    def status(self) -> RestorationStatus:
+        """What there is, as far as can be told without loading it."""
+        try:
+            files = self._locate()
+        except InputError as error:
+            return RestorationStatus(
+                state="unavailable", message=str(error), model=self._model, trained=False, tiles=[]
+            )
+        patch = files.recipe.patch
+        tiles = [patch // 2, patch, patch * 3 // 2, patch * 2]
+        return RestorationStatus(state="ready", message="", model=self._model, trained=files.have_weights, tiles=tiles)
+
+    def load(self, device: str) -> Enhancer:
+        """The enhancer of a device.
+
+        Raises:
+            InputError: packages or files are missing, damaged or do not fit; says which.
+        """
+        with self._loading:
+            if device not in self._enhancers:
+                self._enhancers[device] = Enhancer(load_networks(self._locate()), device=device)
+            return self._enhancers[device]
+
+    def _locate(self) -> ModelFiles:
+        check_installed("diffusers", "transformers", "peft", "psutil", extra="restore")
+        return locate(self._model, offline=True)
+
+
+def read_picture(config: RestoreConfig, image: bytes, *, pixels: int, restored_pixels: int) -> Tensor:
+    """Read and check what was sent.
+
+    Args:
+        config: how to restore.
+        image: the file of the picture.
+        pixels: the largest picture.
+        restored_pixels: the largest result.
+
+    Returns:
+        The picture, [1, 3, H, W] in 0..1.
+
+    Raises:
+        FieldError: something cannot be accepted.
+    """
+    with field("image"):
+        picture = read_image(image, max_pixels=pixels)
+        height, width = picture.shape[2:]
+        if max(height, width) > THINNEST * min(height, width):
+            raise InputError(
+                f"image has {width} × {height} pixels: accepted are sides at most {THINNEST} times the other"
+            )
+    made = round(height * config.scale) * round(width * config.scale)
+    if made > restored_pixels:
+        most = math.floor(100 * math.sqrt(restored_pixels / (height * width))) / 100
+        accepted = f"up to {most} here" if most >= 1 else "a smaller picture"
+        raise FieldError(
+            "config.scale",
+            f"scale makes {made} pixels of {width} × {height}, above {restored_pixels}: accepted is {accepted}",
+        )
+    return picture
+
+
+def restore(job: Job, config: RestoreConfig, image: Tensor, *, device: str, restorer: Restorer, runs: Runs) -> bytes:
+    """Restore a picture, and keep the result as files.
+
+    Args:
+        job: what it is done for.
+        config: how.
+        image: [1, 3, H, W] in 0..1.
+        device: where to compute.
+        restorer: has the model.
+        runs: where the result is kept.
+
+    Returns:
+        A `RestoreAnswer` as JSON.
+
+    Raises:
+        InputError: there is no model, or it cannot restore like this.
+    """
+    stage, began = Stages(job), time.perf_counter()
+    with stage("load"):
+        enhancer = restorer.load(device)
+    settings = config.model_dump(include={"prompt", "scale", "tile", "seed", "colour"})
+    with stage("restore"):
+        try:
+            restored = enhancer(image, **settings, batch=1, progress=stage.tiling)  # one at a time: it ends after each
+        except InputError as error:
+            named = str(error).partition(":")[0]  # the library's messages begin with the name of what they refuse
+            raise FieldError(f"config.{named}" if named in settings else "config", error) from error
+    with stage("draw"):
+        height, width = restored.shape[2:]
+        pictures = {
+            "enlarged": to_picture(Bicubic()(image, image, (height, width))),
+            "restored": to_picture(restored.cpu()),
+        }
+        makers = {f"{name}.png": picture_maker(picture) for name, picture in pictures.items()}
+        kept = Kept(job.id, makers, comparison=None, memory=0)
+        runs.add(kept)
+        kept.settle(*makers)
+    files = enhancer.networks.files
+    answer = RestoreAnswer(
+        run_id=job.id,
+        H=height,
+        W=width,
+        model=files.name,
+        trained=files.have_weights,
+        precision=enhancer.precision,
+        device=device,
+        images={name: kept.urls[f"{name}.png"] for name in pictures},
+        seconds={**stage.seconds, "total": time.perf_counter() - began},
+        files=kept.urls,
+    )
+    seconds = ", ".join(f"{name} {taken:.3f} s" for name, taken in answer.seconds.items())
+    logger.info("restoration %s on %s in %s: %d x %d, %s", job.id, device, enhancer.precision, height, width, seconds)
+    return answer.model_dump_json().encode()

@@ -1,0 +1,136 @@
+/** Tab 7: a small, old or compressed picture, as it may have been. */
+
+import { createCompare } from "./compare.js";
+import { clearErrors, makeControl, refuse } from "./control.js";
+import { byId, make, show } from "./dom.js";
+import { number, significant, tell, tellText } from "./i18n.js";
+import { heading } from "./words.js";
+
+/** As RestoreConfig in the OpenAPI document has them. */
+const SCALE = { min: 1, max: 8, step: 0.5, value: 2 };
+const SEED = { min: 0, max: 2 ** 32 - 1, step: 1, value: 0 };
+const LONGEST_PROMPT = 2000;
+const COLOURS = ["wavelet", "adain", "none"];
+
+const ORDER = ["enlarged", "restored"];
+
+const compare = createCompare(...ORDER);
+
+export class RestorePanel {
+  #picture = null;
+
+  /**
+   * @param {object} options of the server
+   * @param {(config: object) => void} onRun told how to restore the picture
+   */
+  constructor({ restoration, limits }, onRun) {
+    Object.assign(this, { limits, onRun, ready: restoration.state === "ready" });
+    this.#introduce(restoration);
+    byId("restore-settings").append(...this.#controls(restoration.tiles));
+    this.showPicture(null);
+    byId("restore-settings").addEventListener("input", () => {
+      clearErrors();
+      this.#showSize();
+    });
+    byId("restore-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.run();
+    });
+  }
+
+  /** Say what restores here, or why nothing can. */
+  #introduce({ state, model, message, trained }) {
+    show(byId("restore-form"), this.ready);
+    const key = state === "ready" && !trained ? "untrained" : state;
+    const note = tell(byId("restore-model"), `restore.${key}`, { model, message });
+    note.className = { ready: "note", untrained: "hint", unavailable: "problem" }[key];
+  }
+
+  #controls(tiles) {
+    const prompt = make("input", { id: "restore-prompt", type: "text", maxlength: LONGEST_PROMPT, autocomplete: "off" });
+    const scale = make("input", { id: "restore-scale", type: "range", ...SCALE });
+    const output = make("output", { id: "restore-scale-value", for: "restore-scale", class: "figures" });
+    const option = (value, key, values) => tell(make("option", { value }), key, values);
+    const sides = tiles.map((side) => option(side, "verbatim", { text: `${side} px` }));
+    const tile = make("select", { id: "restore-tile" }, option("", "restore.tile.auto"), ...sides);
+    const colours = COLOURS.map((name) => option(name, `restore.colour.${name}`));
+    const colour = make("select", { id: "restore-colour" }, ...colours);
+    const seed = make("input", { id: "restore-seed", type: "number", ...SEED });
+    const line = makeControl("restore-prompt", prompt);
+    line.classList.add("line");
+    return [
+      line,
+      makeControl("restore-scale", scale, output),
+      ...[tile, colour, seed].map((input) => makeControl(input.id, input)),
+    ];
+  }
+
+  /** Say which picture will be restored. */
+  showPicture(chosen) {
+    this.#picture = chosen;
+    this.#showSize();
+  }
+
+  get #scale() {
+    return Number(byId("restore-scale").value);
+  }
+
+  /** The size of the result; zeros where the browser does not know the picture's. */
+  get #size() {
+    const { width = 0, height = 0 } = this.#picture ?? {};
+    return [width, height].map((side) => Math.round(side * this.#scale));
+  }
+
+  get #isTooLarge() {
+    const [width, height] = this.#size;
+    return width * height > this.limits.restored_pixels;
+  }
+
+  get #most() {
+    return number(this.limits.restored_pixels / 1e6, 1);
+  }
+
+  #showSize() {
+    const factor = () => `${significant(this.#scale)} ×`;
+    tellText(byId("restore-scale-value"), factor);
+    byId("restore-scale").setAttribute("aria-valuetext", factor());
+    const line = byId("restore-size");
+    line.className = this.#isTooLarge ? "error" : "figures";
+    if (!this.#picture) return tell(line, "restore.noPicture");
+    const { file, width, height } = this.#picture;
+    if (!width) return tellText(line, file.name);
+    const values = { from: `${width} × ${height}`, to: this.#size.join(" × "), most: () => this.#most };
+    return tell(line, this.#isTooLarge ? "restore.size.large" : "restore.size", values);
+  }
+
+  /** Restore the picture that is chosen, with the settings that stand there. */
+  run() {
+    if (this.#isTooLarge) return refuse("restore-scale", "restore.large", { most: () => this.#most });
+    return this.onRun({
+      prompt: byId("restore-prompt").value,
+      scale: this.#scale,
+      tile: Number(byId("restore-tile").value) || null,
+      seed: Number(byId("restore-seed").value),
+      colour: byId("restore-colour").value,
+    });
+  }
+
+  /** Show what came back. */
+  render({ W, H, images, files, model, trained, precision, device, seconds }, stem) {
+    byId("panel-restore").style.setProperty("--ratio", W / H);
+    compare.show(ORDER.map((key) => ({ key, url: images[key] })));
+    const facts = {
+      ...{ W, H, model, precision, device: device.toUpperCase() },
+      seconds: () => number(seconds.total, 1),
+    };
+    const links = Object.entries(files).map(([name, url]) =>
+      make("li", {}, make("a", { href: url, download: `${stem}_${name}` }, name)),
+    );
+    byId("restore-result").replaceChildren(
+      heading("section.restore.result"),
+      tell(make("p", { class: "note figures" }), trained ? "restore.facts" : "restore.facts.untrained", facts),
+      compare.element,
+      make("ul", { class: "files" }, ...links),
+    );
+  }
+}

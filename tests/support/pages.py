@@ -1,0 +1,44 @@
+"""A browser's visit to the demo."""
+
+
+class Visit:
+    """A page and all that it complained about."""
+
+    def __init__(self, browser, url, address="", **options):
+        options = {"viewport": {"width": 1280, "height": 800}, "locale": "en-US"} | options
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.complaints, self.requests = [], []
+        self.page.on("console", lambda message: self._heard(message))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.url = url
+        self.go(address)
+
+    def _heard(self, message):
+        # a refused request is what some tests ask for; the page itself answers for what it makes of it
+        if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource"):
+            self.complaints.append(message.text)
+
+    def go(self, address=""):
+        self.page.goto(f"{self.url.rstrip('/')}/{address}")
+        self.page.wait_for_selector("#samples button")
+        return self.page
+
+    def close(self):
+        self.context.close()
+        assert self.complaints == []
+        foreign = [url for url in self.requests if not url.startswith((self.url, "blob:", "data:"))]
+        assert foreign == []
+
+
+def move_divider(page, compare, part):
+    """Drag the divider of a comparison to a part of its width, and tell where it says to be, in %."""
+    divider = compare.get_by_role("slider")
+    divider.scroll_into_view_if_needed()
+    box, grip = compare.locator(".frame").bounding_box(), divider.bounding_box()
+    page.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + part * box["width"], grip["y"] + 40, steps=3)
+    page.mouse.up()
+    return int(divider.get_attribute("aria-valuenow"))
