@@ -12,7 +12,8 @@ def data(folder, monkeypatch):
     return small_data(folder / "shared", images=5)
 
 
-def test_a_quick_table_then_a_page_of_it(omniup, data, folder):
+def test_a_quick_table_then_a_page_of_it(omniup, data, folder, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
     methods = ("--method", "bilinear", "--method", "guided_filter")
     outcome = omniup("bench", "quality", "--quick", *methods)
     assert outcome.status == 0, outcome
@@ -39,7 +40,7 @@ def test_numbers_for_machines(omniup, data):
 
 
 def test_speed(omniup, folder):
-    outcome = omniup("bench", "speed", "--method", "bilinear", "--size", 64, "--channels", 3, "--limit", 5)
+    outcome = omniup("bench", "speed", "--method", "bilinear", "--size", 64, "--channels", 3, "--limit", 600)
     assert outcome.status == 0, outcome
     assert "64 x 64" in outcome.stdout.decode()
     (line,) = (json.loads(line) for line in (folder / "bench.jsonl").read_text().splitlines())

@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 def test_stages_are_timed_apart_each_case_in_its_own_process(tmp_path):
     path = tmp_path / "r.jsonl"
-    cases = [Case(name, 64, 3, limit=20) for name in ("bilinear", "upsample_anything:spec,iterations=2")]
+    cases = [Case(name, 64, 3, limit=600) for name in ("bilinear", "upsample_anything:spec,iterations=2")]
     seen = []
     measure(cases, Results(path), progress=seen.append)
     assert seen == cases

@@ -24,7 +24,7 @@ WIDTH = 3.2
 ACROSS = 3
 """Panels side by side."""
 
-RESOLUTION, COLOURS = 100, 64
+RESOLUTION, COLOURS = 100, 256
 """Dots an inch, and colours: few of either, since these pictures lie in the repository."""
 
 
@@ -159,5 +159,5 @@ def _png(figure: Figure) -> bytes:
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
     file, small = BytesIO(), BytesIO()
     figure.savefig(file, format="png", dpi=RESOLUTION)
-    Image.open(file).convert("RGB").quantize(COLOURS).save(small, format="PNG", optimize=True)
+    Image.open(file).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
     return small.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -73,16 +74,14 @@ class Labels:
             yield Example(picture.name, picture.image, target, counts, partial(label_counts, picture.labels))
 
 
-class DepthMaps:
-    """Depth, by ridge regression: the folder holds `depth/NAME.npz`, see `Depth`. Each is read with the others' probe.
+class _Pairs(ABC):
+    """What ridge regression reads of photographs with depth, `depth/NAME.npz`: see `Depth`. Each by the others' probe.
 
     With the two pairs that there are, this is little: one photograph to learn from, another one to judge on.
     """
 
-    name = "depth"
     images = "two pairs of Middlebury 2005, one for the other"
     factors: tuple[int, ...] = (8, 16)
-    metrics: Mapping[str, bool] = Depth.metrics
 
     def __init__(self) -> None:
         self.fit: Fit = ridge_regression
@@ -94,42 +93,44 @@ class DepthMaps:
     def judging(self, data: Path, count: int | None) -> Iterator[Example]:
         """See `Truth`."""
         for name, image, depth in depth_pairs(data, count):
-            yield Example(name, image, depth, torch.ones_like(depth), partial(_judge_depth, depth[0, 0].numpy()))
+            yield self._example(name, image, depth)
+
+    @abstractmethod
+    def _example(self, name: str, image: Tensor, depth: Tensor) -> Example: ...
+
+
+class DepthMaps(_Pairs):
+    """Depth itself."""
+
+    name = "depth"
+    metrics: Mapping[str, bool] = Depth.metrics
 
     def scores(self, totals: Statistics) -> dict[str, float]:
         """See `Truth`."""
         return depth_scores(totals)
 
+    def _example(self, name: str, image: Tensor, depth: Tensor) -> Example:
+        return Example(name, image, depth, torch.ones_like(depth), partial(_judge_depth, depth[0, 0].numpy()))
 
-class Normals:
-    """Which way surfaces face, worked out from depth and read by ridge regression; as little as `DepthMaps`."""
+
+class Normals(_Pairs):
+    """Which way surfaces face, worked out from depth; see `surface_normals`."""
 
     name = "normals"
-    images = DepthMaps.images
-    factors: tuple[int, ...] = (8, 16)
     metrics: Mapping[str, bool] = {
         "mean": False,
         "median": False,
         **{f"within_{limit:g}": True for limit in THRESHOLDS},
     }
 
-    def __init__(self) -> None:
-        self.fit: Fit = ridge_regression
-
-    def fitting(self, data: Path) -> Iterator[Example]:
-        """See `Truth`."""
-        return self.judging(data, None)
-
-    def judging(self, data: Path, count: int | None) -> Iterator[Example]:
-        """See `Truth`."""
-        for name, image, depth in depth_pairs(data, count):
-            truth, valid = surface_normals(depth[0, 0].numpy())
-            target, counts = (torch.from_numpy(maps).float()[None] for maps in (truth, valid[None]))
-            yield Example(name, image, target, counts, partial(_judge_normals, truth, valid))
-
     def scores(self, totals: Statistics) -> dict[str, float]:
         """See `Truth`."""
         return normal_scores(totals)
+
+    def _example(self, name: str, image: Tensor, depth: Tensor) -> Example:
+        truth, valid = surface_normals(depth[0, 0].numpy())
+        target, counts = (torch.from_numpy(maps).float()[None] for maps in (truth, valid[None]))
+        return Example(name, image, target, counts, partial(_judge_normals, truth, valid))
 
 
 def _fit_labels(vectors: Tensor, targets: Tensor, counts: Tensor) -> LinearProbe:
