@@ -152,10 +152,11 @@ def _label(panel: Axes, standing: Standing, *, factor: bool = True) -> str:
 
 
 def _few_ticks(panel: Axes) -> None:
-    """Name 1, 3, 10, 30 … on a logarithmic axis, and nothing between them: by default, names overlap."""
+    """Name powers of ten on a logarithmic axis, or 1, 3, 10, 30 … on a short one: by default, names overlap."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    panel.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    low, high = panel.get_xlim()
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 3) if high < 300 * low else (1,)))
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     panel.xaxis.set_minor_formatter(NullFormatter())
 
