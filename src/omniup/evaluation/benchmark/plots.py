@@ -53,6 +53,7 @@ def quality_against_cost(tasks: Sequence[Sequence[Standing]], cost: str) -> byte
                     )
                     panel.errorbar([spent], [estimate.value], yerr=ends, linestyle="", **mark(row.method))
             panel.set_xscale("log")
+            _few_ticks(panel)
             panel.set_xlabel("seconds an image" if cost == "seconds" else "MB beyond the inputs")
         return _png(figure)
 
@@ -148,6 +149,16 @@ def _label(panel: Axes, standing: Standing, *, factor: bool = True) -> str:
     panel.set_title(f"{standing.task.name}, {standing.factor}×" if factor else standing.task.name)
     panel.set_ylabel(f"{metric} {'↑' if standing.task.metrics[metric] else '↓'}")
     return metric
+
+
+def _few_ticks(panel: Axes) -> None:
+    """Name powers of ten on a logarithmic axis, or 1, 3, 10, 30 … on a short one: by default, names overlap."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    low, high = panel.get_xlim()
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 3) if high < 300 * low else (1,)))
+    panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _png(figure: Figure) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from omniup.errors import InputError
 from omniup.evaluation.benchmark import plots
+from omniup.evaluation.benchmark.consistency import Consistency
 from omniup.evaluation.benchmark.records import Quality, Results, Speed
 from omniup.evaluation.benchmark.standings import Standing, standings
 from omniup.evaluation.benchmark.tables import middle_factor, quality_tables, speed_tables, widths
@@ -61,12 +62,15 @@ def _quality(records: Sequence[Quality], drawn: dict[str, bytes]) -> str:
     """All tables of quality, with their plots; adds the plots to `drawn`."""
     tasks = [list(group) for _, group in itertools.groupby(standings(records), key=lambda each: each.task.name)]
     parts = ["\n\n".join(quality_tables(each) for each in tasks)]
-    drawn["time"] = plots.quality_against_cost(tasks, "seconds")
+    told = [
+        each for each in tasks if not isinstance(each[0].task, Consistency)
+    ] or tasks  # with a truth, if there are any
+    drawn["time"] = plots.quality_against_cost(told, "seconds")
     parts.append(_picture("time", "Quality against time"))
     if any(record.peak_bytes is not None for record in records):
-        drawn["memory"] = plots.quality_against_cost(tasks, "memory")
+        drawn["memory"] = plots.quality_against_cost(told, "memory")
         parts.append(_picture("memory", "Quality against memory"))
-    several = [each for each in tasks if len(each) > 1]
+    several = [each for each in told if len(each) > 1]
     if several:
         drawn["factor"] = plots.quality_against_factor(several)
         parts.append(_picture("factor", "Quality against the upsampling factor"))
