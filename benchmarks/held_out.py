@@ -114,7 +114,8 @@ def _cell(gain: tuple[float, float]) -> str:
 
 def _trained(folder: Path, changes: Mapping[str, Any]) -> AnyUp:
     """The network that a training leads to, which is taken up where it was left."""
-    configuration = read_configuration(CONFIGURATION, {"validation.every": 10**6, "validation.count": 1} | changes)
+    unmeasured = {"validation.every": 10**6, "validation.count": 1}
+    configuration = read_configuration(CONFIGURATION, {**unmeasured, **changes})
     with tqdm(total=configuration.steps, desc=folder.name, disable=None) as bar:
 
         def tell(progress: Progress) -> None:
