@@ -28,7 +28,8 @@ KINDS = {"random convolutional": (0, 1), "random transformer": (2, 3), "street s
 
 PARTS: Mapping[str, dict[str, Any]] = {
     "nothing left out": {},
-    "no local crops": {"data.crops": 0},
+    # What is left is half the size, so that guidance has as many pixels as ever.
+    "no local crops": {"data.crops": 0, "data.image_size": 128, "data.input_size": 64},
     "no consistency": {"losses.self_consistency": 0, "losses.input_consistency": 0},
     "no feature path": {"model.feature_path": False},
     "no window": {"model.window_ratio": 1},
