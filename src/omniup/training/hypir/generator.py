@@ -27,6 +27,7 @@ LORA, MODEL = "hypir.safetensors", "model"
 """What a training leaves: an adapter, or the folder of a whole model."""
 
 _LOG_VARIANCE = -8.0  # of a posterior that begins at random weights
+_REFERENCE = 2.0  # a constant, against features of about 0.5
 
 
 class Generator(nn.Module):
@@ -149,7 +150,9 @@ def _begin_simply(networks: Networks, settings: GeneratorSettings) -> None:
     """Let networks at random weights that learn as a whole begin with nothing in the way of what is to come through.
 
     The U-Net takes nothing of the latents for noise, and the VAE's posterior is narrow: as drawn, it would have as much
-    noise as signal, and of the latents that are weaker than others nothing would be learned for long.
+    noise as signal, and of the latents that are weaker than others nothing would be learned for long. Half of the
+    VAE's channels begin with a constant on top: against it, what the picture adds is small, so that the norms, which
+    divide by the deviation of all, leave the picture's contrast as it is.
     """
     if settings.train == "all":
         for weight in networks.unet.conv_out.parameters():
@@ -159,6 +162,8 @@ def _begin_simply(networks: Networks, settings: GeneratorSettings) -> None:
         last = networks.vae.quant_conv if networks.vae.quant_conv is not None else networks.vae.encoder.conv_out
         last.weight[networks.latent_channels :] = 0
         last.bias[networks.latent_channels :] = _LOG_VARIANCE
+        for part in (networks.vae.encoder, networks.vae.decoder):
+            part.conv_in.bias[::2] += _REFERENCE
 
 
 class Learned:
