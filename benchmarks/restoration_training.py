@@ -34,7 +34,7 @@ from omniup.training.hypir.perceptual import perceptual_distance
 from omniup.training.hypir.trainer import _Training
 from omniup.training.stopping import StopRequest
 
-SIDE, BATCH, TURNS = 128, 2, 5
+SIDE, BATCH, TURNS = 128, 2, 3
 
 
 def main() -> None:

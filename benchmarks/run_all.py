@@ -6,13 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-for script in (
-    "upsample_anything.py",
-    "anyup.py",
-    "memory.py",
-    "scaling.py",
-    "training.py",
-    "restoration_training.py",
-    "web.py",
-):
-    subprocess.run([sys.executable, Path(__file__).with_name(script), *sys.argv[1:]], check=True)
+SCRIPTS = ("upsample_anything", "anyup", "memory", "scaling", "training", "restoration_training", "web")
+for script in SCRIPTS:
+    subprocess.run([sys.executable, Path(__file__).with_name(f"{script}.py"), *sys.argv[1:]], check=True)

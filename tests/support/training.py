@@ -10,7 +10,7 @@ import torch
 
 from omniup.training.checkpoints import Checkpoints
 
-TIMEOUT = 240
+TIMEOUT = 600
 
 
 @contextmanager

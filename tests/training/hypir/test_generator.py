@@ -119,3 +119,12 @@ def test_the_moving_average_is_one():
     with average.in_place():
         assert torch.equal(Learned(generator).state_dict()[name], average.state_dict()[name])
     assert torch.equal(weight, own)
+
+
+def test_networks_at_random_weights_begin_with_nothing_in_the_way():
+    generator = make(train="all", vae="trained")
+    image = torch.rand(1, 3, 32, 32) * 2 - 1
+    posterior = generator.vae.encode(image).latent_dist
+    assert posterior.std.max() < 0.1 * posterior.mean.std()
+    assert generator.unet(posterior.mean, 200, encoder_hidden_states=generator.text([""])).sample.abs().max() == 0
+    assert make().unet.conv_out.base_layer.weight.abs().max() > 0  # which an adapter must find as it is

@@ -18,13 +18,16 @@ from omniup.files import write_tensors
 from omniup.files.refusals import Subject, printable
 from omniup.restoration.lora import add_lora, load_lora, merge_lora
 from omniup.restoration.model_files import locate
-from omniup.restoration.networks import read_networks, save_networks
+from omniup.restoration.networks import Networks, read_networks, save_networks
 from omniup.restoration.one_step import encode_prompts, one_step
 from omniup.training.hypir.configuration import GeneratorSettings
 from omniup.training.randomness import seeded
 
 LORA, MODEL = "hypir.safetensors", "model"
 """What a training leaves: an adapter, or the folder of a whole model."""
+
+_LOG_VARIANCE = -8.0  # of a posterior that begins at random weights
+_REFERENCE = 2.0  # a constant, against features of about 0.5
 
 
 class Generator(nn.Module):
@@ -58,6 +61,8 @@ class Generator(nn.Module):
         )
         for network in (networks.unet, networks.vae, networks.text_encoder):
             network.eval().requires_grad_(False)
+        if not files.have_weights:
+            _begin_simply(networks, settings)
         if settings.train == "all":
             networks.unet.requires_grad_(True)
         else:
@@ -138,6 +143,27 @@ class Generator(nn.Module):
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
         return place
+
+
+@torch.no_grad()
+def _begin_simply(networks: Networks, settings: GeneratorSettings) -> None:
+    """Let networks at random weights that learn as a whole begin with nothing in the way of what is to come through.
+
+    The U-Net takes nothing of the latents for noise, and the VAE's posterior is narrow: as drawn, it would have as much
+    noise as signal, and of the latents that are weaker than others nothing would be learned for long. Half of the
+    VAE's channels begin with a constant on top: against it, what the picture adds is small, so that the norms, which
+    divide by the deviation of all, leave the picture's contrast as it is.
+    """
+    if settings.train == "all":
+        for weight in networks.unet.conv_out.parameters():
+            weight.zero_()
+    if settings.vae == "trained":
+        # The last convolution gives the means of the latents, then the logarithms of their variances.
+        last = networks.vae.quant_conv if networks.vae.quant_conv is not None else networks.vae.encoder.conv_out
+        last.weight[networks.latent_channels :] = 0
+        last.bias[networks.latent_channels :] = _LOG_VARIANCE
+        for part in (networks.vae.encoder, networks.vae.decoder):
+            part.conv_in.bias[::2] += _REFERENCE
 
 
 class Learned:
