@@ -59,12 +59,12 @@ def upsample(
     if isinstance(low, signals.Labels):
         check_labels(chosen)
     if (
-        isinstance(chosen, UpsampleAnything) and chosen.kind != "measurement"
+        isinstance(chosen, UpsampleAnything) and chosen.kind == "values"
     ):  # fitted here, where there is progress to be seen
         grid = low.map.shape[2], low.map.shape[3]
         with report.stage("fit"), report.fitting(chosen.iterations) as progress:
             kernels = chosen.fit(resize(guidance, full), grid, progress=progress, memory=scratch)
-        render: signals.Render = partial(chosen.render, kernels, memory=scratch)
+        render: signals.Render = partial(kernels.render, memory=scratch)
     else:
         render = partial(chosen, guidance, size=full, memory=scratch)
     facts = signals.bring_up(low, render, full, target, report, memory=scratch)

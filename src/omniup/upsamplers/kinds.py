@@ -7,9 +7,13 @@ signal, and what is missing be added (back-projection, Irani & Peleg 1991).
 *Shares*, signals that are not negative and whose channels add up to 1 in each cell, are mixed as such, in either kind.
 Their mean over neighbouring cells blurs the border between two classes; the power mean does so less:
 
-    out_k = x_k⁴ / Σ_j x_j⁴,    x = Σ_q w(p, q) y_q^¼
+    out_k = x_k⁸ / Σ_j x_j⁸,    x = Σ_q w(p, q) y_q^⅛
 
-It is close to the geometric mean, to which averages of logits lead, and has no trouble with shares of 0.
+It is close to the geometric mean, to which averages of logits lead, and has no trouble with shares of 0. Cells of which
+a network is not sure count less: their weights are multiplied by the largest of their shares.
+
+Predictions are brought up in stages, to cells of half and of a quarter the size and then to the pixels: colours are
+compared with those of ever smaller cells, which are less often mixtures.
 
 A back-projected result is no convex mix of the signal: it may overshoot, as what has these means over the cells must.
 Shares stay shares.
@@ -19,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Literal, TypeAlias
 
 import torch
@@ -39,7 +44,10 @@ Renderer: TypeAlias = Callable[[Tensor, Size], Render]
 #: How often what is missing is added. Each time takes one more mix; past five little is.
 STEPS = 5
 
-#: Smaller shares than this are taken for it: the fourth root is infinitely steep at 0.
+#: How many stages there are before the last one, each doubling the grid.
+DOUBLINGS = 2
+
+#: Smaller shares than this are taken for it: the root is infinitely steep at 0.
 LEAST_SHARE = 1e-6
 
 #: How far from 1 the shares of a cell may add up: what 16-bit numbers lose.
@@ -76,7 +84,33 @@ def render_prediction(render: Render, signal: Tensor) -> Tensor:
     """
     if not are_shares(signal):
         return render(signal)
-    return _shares(render(_roots(signal))).to(signal.dtype)
+    roots = _roots(signal)  # [B, C, h, w]
+    sure = signal.to(roots).amax(1, keepdim=True)  # [B, 1, h, w]
+    mixed = render(torch.cat([sure * roots, sure], dim=1))  # [B, C + 1, H, W]; the last but scales what goes before
+    return _shares(mixed[:, :-1]).to(signal.dtype)
+
+
+def in_stages(renderer: Renderer, guidance: Tensor, grid: Size) -> Render:
+    """Mix several times, from a grid to ever finer ones and at last to the pixels.
+
+    Args:
+        renderer: makes the mix of one stage.
+        guidance: [B, G, H, W].
+        grid: (h, w), of the signals.
+
+    Returns:
+        A mix too: convex, linear, each channel for itself.
+    """
+    size = guidance.shape[2], guidance.shape[3]
+    stages = []
+    for _ in range(DOUBLINGS):
+        finer = 2 * grid[0], 2 * grid[1]
+        if 2 * finer[0] > size[0] or 2 * finer[1] > size[1]:  # cells of less than two pixels: the last stage is near
+            break
+        stages.append(renderer(cell_means(guidance, finer).clamp_(0, 1), grid))  # clamped against rounding
+        grid = finer
+    stages.append(renderer(guidance, grid))
+    return lambda signal: reduce(lambda mixed, stage: stage(mixed), stages, signal)
 
 
 def back_project(render: Render, signal: Tensor, start: Tensor | None = None, *, steps: int = STEPS) -> Tensor:
@@ -180,13 +214,13 @@ def _best_part(plain: Tensor, other: Tensor, truth: Tensor) -> Tensor:
 
 def _roots(shares: Tensor) -> Tensor:
     exactly = shares.to(torch.promote_types(shares.dtype, torch.float32))
-    return exactly.clamp_min(LEAST_SHARE).sqrt().sqrt()
+    return exactly.clamp_min(LEAST_SHARE).sqrt().sqrt().sqrt()
 
 
 def _shares(mixed: Tensor) -> Tensor:
-    """The shares of which `mixed` [B, C, H, W] are the fourth roots but for a factor; writes over it where it may."""
+    """The shares of which `mixed` [B, C, H, W] are the eighth roots but for a factor; writes over it where it may."""
     if torch.is_grad_enabled() and mixed.requires_grad:
-        powers = mixed.relu().square().square()
+        powers = mixed.relu().square().square().square()
         return powers / powers.sum(1, keepdim=True).clamp_min(1e-30)
-    powers = mixed.relu_().square_().square_()
+    powers = mixed.relu_().square_().square_().square_()
     return powers.div_(powers.sum(1, keepdim=True).clamp_min_(1e-30))

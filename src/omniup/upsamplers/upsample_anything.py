@@ -47,12 +47,12 @@ from omniup.upsamplers.gaussian_kernels import (
     Window,
     precision,
 )
-from omniup.upsamplers.kinds import Kind, Render, render_measurement, render_prediction
+from omniup.upsamplers.kinds import Kind, Render, in_stages, render_measurement, render_prediction
 
 logger = logging.getLogger(__name__)
 
 #: How many widths of the range term a measurement chooses from, each twice the one before.
-WIDTHS = 4
+WIDTHS = 5
 
 #: Added to a softplus, so that no width is ever zero.
 EPS = 1e-6
@@ -107,8 +107,9 @@ class UpsampleAnything:
         sigma_r_weight: regulariser, times mean |sigma_r - its start|.
         tolerance: stop early once the loss has fallen by less than this fraction over ten steps; None to never stop.
         kind: what signals are, see `kinds.py`: `"values"`, which are mixed and no more; a network's `"prediction"`; or
-            a `"measurement"`, which is back-projected and, where nothing is fitted, chooses its own width of the range
-            term, `sigma_r` or twice, four or eight times that. `fit` does not depend on it.
+            a `"measurement"`, which is back-projected. Where nothing is fitted, predictions are mixed in stages, and
+            measurements choose their own width of the range term, `sigma_r` or up to 16 times that. It concerns the
+            call only: `fit` makes the kernels that values are mixed with.
     """
 
     window: Literal["square", "disc"] = "square"
@@ -191,32 +192,18 @@ class UpsampleAnything:
         """
         guidance, size = check_inputs(image, signal, size)
         guidance = resize(guidance, size)
-        if self.kind != "measurement":
-            kernels = self.fit(guidance, (signal.shape[2], signal.shape[3]), memory=memory)
-            return self.render(kernels, signal, memory=memory)
-        widths = [self.sigma_r * 2**doubling for doubling in range(1 if self.iterations else WIDTHS)]
-        methods = [dataclasses.replace(self, sigma_r=min(width, SIGMA_R_RANGE[1])) for width in widths]
+        grid = signal.shape[2], signal.shape[3]
+        if self.kind == "values":
+            return self.fit(guidance, grid, memory=memory).render(signal, memory=memory)
         with enough_memory():
-            return render_measurement([method._renderer(memory) for method in methods], guidance, signal, memory=memory)
-
-    def render(self, kernels: GaussianKernels, signal: Tensor, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
-        """Upsample with kernels that were fitted, as values or as a prediction.
-
-        Args:
-            kernels: what `fit` gave.
-            signal: [B, C, h, w], as in `GaussianKernels.render`.
-            memory: of working space, in bytes or as a text such as `"512MB"`.
-
-        Returns:
-            [B, C, H, W], in the signal's type.
-
-        Raises:
-            InputError: as `GaussianKernels.render`; or `kind` is `"measurement"`, for which kernels are not enough.
-        """
-        render = partial(kernels.render, memory=memory)
-        if self.kind == "measurement":
-            raise InputError("kind is 'measurement': accepted here are values and prediction")
-        return render(signal) if self.kind == "values" else render_prediction(render, signal)
+            if self.kind == "measurement":
+                widths = [self.sigma_r * 2**doubling for doubling in range(1 if self.iterations else WIDTHS)]
+                methods = [dataclasses.replace(self, sigma_r=min(width, SIGMA_R_RANGE[1])) for width in widths]
+                renderers = [method._renderer(memory) for method in methods]
+                return render_measurement(renderers, guidance, signal, memory=memory)
+            renderer = self._renderer(memory)
+            render = renderer(guidance, grid) if self.iterations else in_stages(renderer, guidance, grid)
+            return render_prediction(render, signal)
 
     def _renderer(self, memory: int) -> Callable[[Tensor, Size], Render]:
         def renderer(guidance: Tensor, grid: Size) -> Render:
@@ -416,8 +403,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "positive": "exp",
             "sigma": 0.7,
             "sigma_unit": "cell",
-            "sigma_r": 0.035,
-            "sigma_r_spread": 0.5,
+            "sigma_r": 0.025,
+            "sigma_r_spread": 0.3,
             "colour_space": "oklab",
             "cell_colours": "mean",
             "sigma_limits": None,

@@ -152,10 +152,10 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs) -> bytes:
     size = guidance.shape[2], guidance.shape[3]
     makers: dict[str, Maker] = {}
     render: Callable[[Tensor], Tensor] = partial(order.method, guidance, size=size, memory=DEFAULT_MEMORY)
-    if isinstance(order.method, UpsampleAnything) and order.method.kind != "measurement":
+    if isinstance(order.method, UpsampleAnything) and order.method.kind == "values":
         with stage("fit"):
             kernels = order.method.fit(guidance, (signal.shape[2], signal.shape[3]), progress=stage.fitting)
-        render = partial(order.method.render, kernels)
+        render = kernels.render
         makers["kernels.safetensors"] = kernels.save
     with stage("render image"):
         if order.known is None:

@@ -1,0 +1,111 @@
+"""The preset `best`, pixel by pixel and in plain numbers: its kernels, its stages, power means, back-projection."""
+
+import math
+
+import torch
+
+from oracles.windows import disc_window
+
+SIGMA, SIGMA_R, SPREAD, RADIUS = 0.7, 0.025, 0.3, 2
+CHROMA = 3.0
+
+
+def oklab(red, green, blue):
+    """Of one sRGB colour, after B. Ottosson (2020), the chroma stretched."""
+    r, g, b = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (red, green, blue))
+    long = (0.4122214708 * r + 0.5363325363 * g + 0.0514459929 * b) ** (1 / 3)
+    medium = (0.2119034982 * r + 0.6806995451 * g + 0.1073969566 * b) ** (1 / 3)
+    short = (0.0883024619 * r + 0.2817188376 * g + 0.6299787005 * b) ** (1 / 3)
+    return (
+        0.2104542553 * long + 0.7936177850 * medium - 0.0040720468 * short,
+        CHROMA * (1.9779984951 * long - 2.4285922050 * medium + 0.4505937099 * short),
+        CHROMA * (0.0259040371 * long + 0.7827717662 * medium - 0.8086757660 * short),
+    )
+
+
+def means(image, grid):
+    """[C, H, W] to [C, h, w], each pixel by the part of it that lies in the cell."""
+    _, height, width = image.shape
+    out = image.new_zeros(len(image), *grid)
+    for i in range(grid[0]):
+        for j in range(grid[1]):
+            total = 0.0
+            for y in range(height):
+                for x in range(width):
+                    part = overlap(i, grid[0], y, height) * overlap(j, grid[1], x, width)
+                    total += part
+                    out[:, i, j] += part * image[:, y, x]
+            out[:, i, j] /= total
+    return out
+
+
+def overlap(cell, cells, pixel, pixels):
+    stride = pixels / cells
+    return max(0.0, min((cell + 1) * stride, pixel + 1) - max(cell * stride, pixel))
+
+
+def mix(image, signal, sigma_r=SIGMA_R):
+    """[3, H, W], [C, h, w] to [C, H, W]: one stage."""
+    _, height, width = image.shape
+    grid = tuple(signal.shape[1:])
+    if len(image) == 3:
+        image = torch.tensor(
+            [[oklab(*image[:, y, x].tolist()) for x in range(width)] for y in range(height)], dtype=image.dtype
+        ).permute(2, 0, 1)
+    cells = means(image, grid)
+    spread = (means(image**2, grid) - cells**2).mean(0)
+    stride_y, stride_x = height / grid[0], width / grid[1]
+    out = signal.new_zeros(len(signal), height, width)
+    for y in range(height):
+        for x in range(width):
+            weights, values = [], []
+            for i, j in disc_window(y, x, (height, width), grid, RADIUS):
+                dy, dx = (y + 0.5) / stride_y - (i + 0.5), (x + 0.5) / stride_x - (j + 0.5)
+                distance = float(((image[:, y, x] - cells[:, i, j]) ** 2).sum())
+                variance = sigma_r**2 + SPREAD * max(0.0, float(spread[i, j]))
+                weights.append(-(dy**2 + dx**2) / (2 * SIGMA**2) - distance / (2 * variance))
+                values.append(signal[:, i, j])
+            most = max(weights)
+            weights = [math.exp(weight - most) for weight in weights]
+            out[:, y, x] = sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+    return out
+
+
+def staged(image, signal):
+    """The mix of predictions: to grids twice and four times as fine, where those still have cells of two pixels."""
+    _, height, width = image.shape
+    for _ in range(2):
+        finer = 2 * signal.shape[1], 2 * signal.shape[2]
+        if 2 * finer[0] > height or 2 * finer[1] > width:
+            break
+        signal = mix(means(image, finer), signal)
+    return mix(image, signal)
+
+
+def prediction_of_shares(image, shares):
+    """The power mean, cells weighted by their largest share."""
+    roots = shares.clamp(min=1e-6) ** (1 / 8)
+    sure = shares.max(0, keepdim=True).values
+    powers = (staged(image, sure * roots) / staged(image, sure)) ** 8
+    return powers / powers.sum(0)
+
+
+def back_projected(image, signal, sigma_r, steps, start=None):
+    """Values with the means that they should have, nearly."""
+    out = mix(image, signal, sigma_r) if start is None else start
+    for _ in range(steps):
+        out = out + mix(image, signal - means(out, signal.shape[1:]), sigma_r)
+    return out
+
+
+def back_projected_shares(image, shares, sigma_r, steps):
+    """The same for shares: what the means lack goes into the roots."""
+
+    def powers(mixed):
+        high = mixed.clamp(min=0) ** 8
+        return high / high.sum(0)
+
+    roots = shares.clamp(min=1e-6) ** (1 / 8)
+    for _ in range(steps):
+        roots = roots + shares - means(powers(mix(image, roots, sigma_r)), shares.shape[1:])
+    return powers(mix(image, roots, sigma_r))
