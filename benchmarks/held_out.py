@@ -8,16 +8,17 @@ with those of the photograph itself. A training that is there already is not rep
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from measure import show
 from omniup import AnyUp, upsample
-from omniup.training.anyup import Configuration, Progress, read_configuration, train
+from omniup.training.anyup import Progress, read_configuration, train
 from omniup.training.anyup.backbones import build
 from omniup.training.anyup.validation import Upsample, Validation, bilinear
 
@@ -43,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("out/held_out"), help="where trainings are")
     parser.add_argument("--weights", type=Path, help="the folder of the published weights, to compare with")
-    parser.add_argument("--photographs", type=int, default=100, help="how many are measured on")
+    parser.add_argument("--photographs", type=int, default=50, help="how many are measured on")
     parser.add_argument("--steps", type=int, help="of each training; the configuration's by default")
     parser.add_argument("--part-steps", type=int, default=300, help="of each training without a part")
     options = parser.parse_args()
@@ -57,60 +58,46 @@ def main() -> None:
         name: _trained(options.output / "parts" / name, {"steps": options.part_steps} | changes)
         for name, changes in PARTS.items()
     }
-    measures = _Measures(read_configuration(CONFIGURATION), options.photographs)
-    others = {"UPA": _upsample_anything}
+    others: dict[str, Upsample] = {"UPA": _upsample_anything}
     if options.weights is not None:
         others |= {name: AnyUp.from_pretrained(options.weights / file) for name, file in PUBLISHED.items()}
-    _show_kinds(measures, ours, others)
-    _show_parts(measures, parts)
+    _show_kinds(_measure({"bilinear": bilinear, **ours, **others}, options.photographs), list(others))
+    _show_parts(_measure({"bilinear": bilinear, **parts}, options.photographs))
 
 
-class _Measures:
-    """Mean cosine similarities with the features of photographs, and what they are above those of bilinear."""
-
-    def __init__(self, configuration: Configuration, count: int) -> None:
-        device = torch.device("cpu")
-        backbones = [build(settings, device) for settings in configuration.backbones]
-        self.names = [backbone.name for backbone in backbones]
-        assert configuration.validation is not None
-        settings = configuration.validation.model_copy(update={"count": count})
-        self.validation = Validation(settings, configuration.data, backbones, device)
-        self.bilinear = self.validation.similarities(bilinear)
-
-    def gains(self, method: Upsample) -> dict[str, tuple[float, float]]:
-        """For each backbone, the mean difference to bilinear, and its standard error, in hundredths."""
-        found = self.validation.similarities(method)
-        differences = {name: 100 * (found[name] - self.bilinear[name]) for name in self.names}
-        return {name: (float(d.mean()), float(d.std() / len(d) ** 0.5)) for name, d in differences.items()}
+def _measure(methods: Mapping[str, Upsample], count: int) -> dict[str, dict[str, Tensor]]:
+    """The cosine similarity of each photograph, [N], by backbone and method."""
+    configuration, device = read_configuration(CONFIGURATION), torch.device("cpu")
+    assert configuration.validation is not None
+    settings = configuration.validation.model_copy(update={"count": count})
+    backbones = [build(each, device) for each in configuration.backbones]
+    return Validation(settings, configuration.data, backbones, device).similarities(methods)
 
 
-def _show_kinds(measures: _Measures, ours: Mapping[str, AnyUp], others: Mapping[str, Upsample]) -> None:
-    kinds = {measures.names[place]: kind for kind, places in KINDS.items() for place in places}
-    held_out = {kind: measures.gains(ours[kind]) for kind in KINDS}
-    whole, rest = measures.gains(ours["all"]), {name: measures.gains(method) for name, method in others.items()}
+def _show_kinds(measured: Mapping[str, Mapping[str, Tensor]], others: Sequence[str]) -> None:
+    names = list(measured)
+    kinds = {names[place]: kind for kind, places in KINDS.items() for place in places}
     rows = [
         [
             name,
-            kind,
-            f"{float(measures.bilinear[name].mean()):.4f}",
-            _cell(held_out[kind][name]),
-            _cell(whole[name]),
-            *(_cell(gains[name]) for gains in rest.values()),
+            f"{float(measured[name]['bilinear'].mean()):.4f}",
+            *(_gain(measured[name], method) for method in (kind, "all", *others)),
         ]
         for name, kind in kinds.items()
     ]
-    header = ["backbone", "kind", "bilinear", "ours, kind held out", "ours, all kinds", *rest]
+    header = ["backbone", "bilinear", "ours, kind held out", "ours, all kinds", *others]
     show("Cosine similarity, and hundredths above bilinear (± standard error)", header, rows, torch.device("cpu"))
 
 
-def _show_parts(measures: _Measures, parts: Mapping[str, AnyUp]) -> None:
-    gains = {name: measures.gains(network) for name, network in parts.items()}
-    rows = [[name, *(_cell(gained[name]) for gained in gains.values())] for name in measures.names]
-    show("Hundredths of cosine similarity above bilinear", ["backbone", *gains], rows, torch.device("cpu"))
+def _show_parts(measured: Mapping[str, Mapping[str, Tensor]]) -> None:
+    rows = [[name, *(_gain(found, part) for part in PARTS)] for name, found in measured.items()]
+    show("Hundredths of cosine similarity above bilinear", ["backbone", *PARTS], rows, torch.device("cpu"))
 
 
-def _cell(gain: tuple[float, float]) -> str:
-    return "{:+.2f} ± {:.2f}".format(*gain)
+def _gain(found: Mapping[str, Tensor], method: str) -> str:
+    """How far a method is above bilinear: the mean over photographs, and its standard error, in hundredths."""
+    differences = 100 * (found[method] - found["bilinear"])  # [N]
+    return f"{float(differences.mean()):+.2f} ± {float(differences.std() / len(differences) ** 0.5):.2f}"
 
 
 def _trained(folder: Path, changes: Mapping[str, Any]) -> AnyUp:
@@ -128,7 +115,7 @@ def _trained(folder: Path, changes: Mapping[str, Any]) -> AnyUp:
     return AnyUp.from_pretrained(outcome.weights)
 
 
-def _upsample_anything(guidance: torch.Tensor, features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def _upsample_anything(guidance: Tensor, features: Tensor, size: tuple[int, int]) -> Tensor:
     return upsample(guidance, features, size=size, method="upsample_anything")
 
 

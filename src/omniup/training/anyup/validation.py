@@ -6,7 +6,7 @@ compared with what it gives there. Backbones that are not trained on show what t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -75,22 +75,31 @@ class Validation:
         return self._measure("bilinear", bilinear)
 
     @torch.no_grad()
-    def similarities(self, upsample: Upsample) -> dict[str, Tensor]:
-        """The mean cosine similarity of each photograph, [N], for each backbone by its name."""
+    def similarities(self, methods: Mapping[str, Upsample]) -> dict[str, dict[str, Tensor]]:
+        """The mean cosine similarity of each photograph, [N], by backbone and method."""
         return {
-            backbone.name: torch.stack(
-                [
-                    F.cosine_similarity(upsample(guidance, features, _size(target)), target).mean()
-                    for guidance, features, target in self._pairs(backbone)
-                ]
-            )
+            backbone.name: {
+                method: torch.stack(found)
+                for method, found in zip(methods, self._compare(backbone, methods), strict=True)
+            }
             for backbone in self.backbones
         }
 
+    def _compare(self, backbone: Backbone, methods: Mapping[str, Upsample]) -> Iterator[tuple[Tensor, ...]]:
+        """The similarities of each method, a number a photograph."""
+        rows = [
+            [
+                F.cosine_similarity(upsample(guidance, features, _size(target)), target).mean()
+                for upsample in methods.values()
+            ]
+            for guidance, features, target in self._pairs(backbone)
+        ]
+        return zip(*rows, strict=True)
+
     def _measure(self, method: str, upsample: Upsample) -> dict[str, float]:
         measured = {}
-        for name, similarities in self.similarities(upsample).items():
-            measured[f"cosine/{name}/{method}"] = float(similarities.mean())
+        for name, similarities in self.similarities({method: upsample}).items():
+            measured[f"cosine/{name}/{method}"] = float(similarities[method].mean())
             if name in self._probes:
                 measured[f"iou/{name}/{method}"] = self._probe(name, upsample)
         return measured
