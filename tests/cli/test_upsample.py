@@ -30,6 +30,21 @@ def test_settings(omniup, photo, features):
     assert torch.equal(torch.from_numpy(np.load("out.npy")), expected)
 
 
+@pytest.mark.parametrize("kind", ["values", "prediction", "measurement"])
+def test_kinds(omniup, photo, features, kind):
+    assert omniup("upsample", photo, features, "-o", "out.npy", "--preset", "best", "--kind", kind).status == 0
+    expected = library.upsample(read_image(photo), read_signal(features), preset="best", kind=kind)
+    assert torch.equal(torch.from_numpy(np.load("out.npy")), expected)
+
+
+def test_labels_are_no_measurement(omniup, photo):
+    np.save("labels.npy", np.ones((4, 6), np.uint8))
+    given = ("--labels", "--preset", "best", "--kind", "measurement")
+    outcome = omniup("upsample", photo, "labels.npy", "-o", "out.npy", *given)
+    assert outcome.status == 2
+    assert "kind is 'measurement', and the signal is labels" in outcome.stderr
+
+
 @pytest.mark.parametrize("method", ["bilinear", "upsample_anything"])
 def test_size(omniup, photo, features, method):
     fast = ("--iters", 1) if method == "upsample_anything" else ()
