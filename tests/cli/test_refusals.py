@@ -73,7 +73,7 @@ def test_signals(refusal, photo, features, folder):
     [
         (("--method", "magic"), "method is 'magic': accepted are anyup, bicubic"),
         (("--preset", "best"), "settings of bilinear: there is no preset; it takes none"),
-        (("--method", "upsample_anything", "--preset", "best"), "preset is 'best': accepted are"),
+        (("--method", "upsample_anything", "--preset", "finest"), "preset is 'finest': accepted are"),
         (("--method", "upsample_anything", "--iters", "-1"), "Invalid value for '--iters'"),
         (("--method", "upsample_anything", "--iters", "many"), "Invalid value for '--iters'"),
         (("--method", "upsample_anything", "--set", "speed=9"), "there is no speed; accepted are preset, window"),
@@ -135,7 +135,7 @@ def test_fit(refusal, photo):
     assert "kernels are written as .safetensors" in refusal("fit", photo, "-o", "out.npy", "--stride", 16)
     assert "there is no folder" in refusal("fit", photo, "-o", "missing/out.safetensors", "--stride", 16)
     assert "larger than the image" in refusal("fit", photo, "-o", "out.safetensors", "--grid", "49x10")
-    assert "preset is 'best'" in refusal("fit", photo, "-o", "out.safetensors", "--stride", 16, "--preset", "best")
+    assert "preset is 'finest'" in refusal("fit", photo, "-o", "out.safetensors", "--stride", 16, "--preset", "finest")
     assert not Path("out.safetensors").exists()
 
 
