@@ -398,7 +398,11 @@ PLAUSIBLE = {
     "positive": st.sampled_from(["softplus", "exp"]),
     "downsample": st.sampled_from(["bilinear", "bicubic"]),
     "theta_penalty": st.sampled_from(["absolute", "variation"]),
-    "preset": st.sampled_from(["spec", "paper"]),
+    "sigma_unit": st.sampled_from(["pixel", "cell"]),
+    "colour_space": st.sampled_from(["given", "oklab"]),
+    "cell_colours": st.sampled_from(["bilinear", "mean"]),
+    "kind": st.sampled_from(["values", "prediction", "measurement"]),
+    "preset": st.sampled_from(["spec", "paper", "best"]),
 }
 
 
