@@ -138,17 +138,17 @@ def test_validation_measures_and_draws_and_changes_nothing(configure, losses, tm
 
 
 def test_it_learns(configure, losses):
-    """A small model as a whole: within forty steps, the error halves."""
+    """A small model as a whole: within a hundred steps, the error nearly halves."""
     found = losses(
         configure(
-            steps=40,
+            steps=100,
             generator={"model": "tiny", "train": "all", "vae": "trained"},
             losses={"perceptual": 0, "adversarial": 0},
             optimiser={"learning_rate": 2e-3},
-            checkpoints={"every": 100},
+            checkpoints={"every": 1000},
         )
     )
-    means = [sum(found[step]["mse"] for step in steps) / 10 for steps in (range(1, 11), range(31, 41))]
+    means = [sum(found[step]["mse"] for step in steps) / 10 for steps in (range(1, 11), range(91, 101))]
     assert means[1] < 0.6 * means[0]
 
 
