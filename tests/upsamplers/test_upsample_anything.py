@@ -272,8 +272,8 @@ def test_the_presets_are_those_of_the_facts():
 
 
 def test_unknown_names_are_refused_with_the_list():
-    with pytest.raises(InputError, match=r"^preset is 'best': accepted are .*spec.*paper"):
-        UpsampleAnything.preset("best")
+    with pytest.raises(InputError, match=r"^preset is 'finest': accepted are .*spec.*paper"):
+        UpsampleAnything.preset("finest")
     with pytest.raises(InputError, match=r"^settings: there is no colour, steps; accepted are window, radius, "):
         UpsampleAnything.preset("spec", steps=3, colour=1)
 
