@@ -29,8 +29,8 @@ def anyup_multi_backbone(pretrained: bool = True, **settings: Any) -> AnyUp:
     return _anyup("multi_backbone", pretrained, settings)
 
 
-def upsample_anything(preset: str = "paper", **settings: Any) -> UpsampleAnything:
-    """Upsample Anything, which is fitted to each image and needs no weights; `settings` are those of its preset."""
+def upsample_anything(preset: str = "best", **settings: Any) -> UpsampleAnything:
+    """Upsample Anything, which needs no weights; `settings` are those of its preset."""
     return UpsampleAnything.preset(preset, **settings)
 
 

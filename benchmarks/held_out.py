@@ -116,7 +116,7 @@ def _trained(folder: Path, changes: Mapping[str, Any]) -> AnyUp:
 
 
 def _upsample_anything(guidance: Tensor, features: Tensor, size: tuple[int, int]) -> Tensor:
-    return upsample(guidance, features, size=size, method="upsample_anything")
+    return upsample(guidance, features, size=size, method="upsample_anything", preset="paper")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from omniup.cli import about, options
 from omniup.encoders import encoders
 from omniup.mixing import DEFAULT_MEMORY
 from omniup.upsamplers import PRESETS, parse_memory
-from omniup.upsamplers.upsample_anything import DEFAULT_PRESET
+from omniup.upsamplers.upsample_anything import DEFAULT_PRESET, FITTED_PRESET
 
 
 def test_methods(omniup):
@@ -49,5 +49,5 @@ def test_optional_packages_are_in_the_extras_that_are_said_to_bring_them():
 
 def test_what_help_says_is_so():
     assert parse_memory(options.DEFAULT_MEMORY) == DEFAULT_MEMORY
-    assert DEFAULT_PRESET == "paper"
+    assert (DEFAULT_PRESET, FITTED_PRESET) == ("best", "paper")
     assert set(PRESETS) == {"paper", "spec", "best"}

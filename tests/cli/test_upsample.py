@@ -122,7 +122,7 @@ def test_fractions_are_not_rounded_in_silence(omniup, photo):
 
 
 def test_reports(omniup, photo, features):
-    arguments = ("upsample", photo, features, "-o", "out.npy", "--iters", 2)
+    arguments = ("upsample", photo, features, "-o", "out.npy", "--preset", "paper", "--iters", 2)
     plain = omniup(*arguments)
     assert plain.stdout == b""
     assert plain.stderr.startswith("out.npy: 1 x 5 x 48 x 64 float32 (read ")

@@ -13,6 +13,7 @@ from omniup.mixing import cell_means
 from omniup.upsamplers import Bilinear, back_project
 from omniup.upsamplers.colour_spaces import oklab
 from omniup.upsamplers.kinds import are_shares
+from omniup.upsamplers.voting import likeliest, votes
 from oracles import best as oracle
 from support.kernels import random_signal, smooth_image
 
@@ -159,6 +160,16 @@ def test_results_have_the_signal_s_type_and_the_size_asked_for(method, dtype):
 def test_results_do_not_depend_on_the_memory(method):
     image, signal = smooth_image((64, 64)), random_signal((8, 8), channels=9)
     close(method(image, signal, memory=4_000_000), method(image, signal))
+
+
+def test_labels_do_not_depend_on_the_memory():
+    """Though some labels' votes alone are no shares: the power mean of votes is likeliest where their mean is."""
+    image = smooth_image((40, 48))
+    labels = random_shares((5, 6), classes=7).argmax(1, keepdim=True)
+    render = partial(PREDICTION, image)
+    whole, parted = (likeliest(render, 7, votes(labels), (40, 48), memory=memory) for memory in (2**30, 2 * 4 * 40 * 48))
+    assert torch.equal(parted, whole)
+    assert len(whole.unique()) == 7
 
 
 def test_one_call_says_all():

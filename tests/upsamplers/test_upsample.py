@@ -29,11 +29,12 @@ def weights(tmp_path_factory):
     return str(path)
 
 
-@pytest.fixture(params=METHODS)
+@pytest.fixture(params=[*METHODS, "upsample_anything, fitted"])
 def method(request, weights):
     """The name of a method and settings that make it quick."""
-    settings = {"upsample_anything": {"iterations": 2}, "anyup": {"weights": weights}}
-    return {"method": request.param} | settings.get(request.param, {})
+    name, _, fitted = request.param.partition(", ")
+    settings = {"anyup": {"weights": weights}} | ({name: {"preset": "paper", "iterations": 2}} if fitted else {})
+    return {"method": name} | settings.get(name, {})
 
 
 def test_every_method_is_registered_with_one_line_and_its_settings(weights):
@@ -53,13 +54,13 @@ def test_every_method_is_registered_with_one_line_and_its_settings(weights):
 def test_settings_reach_the_method():
     assert upsampler("joint_bilateral", sigma_r=0.5) == JointBilateral(sigma_r=0.5)
     assert upsampler("guided_filter", radius=3) == GuidedFilter(radius=3)
-    assert upsampler("upsample_anything") == UpsampleAnything.preset("paper")
+    assert upsampler("upsample_anything") == UpsampleAnything.preset("best")
     assert upsampler("upsample_anything", preset="spec", lr=0.1) == UpsampleAnything.preset("spec", lr=0.1)
 
 
 def test_upsample_anything_is_the_method_by_default():
-    out = omniup.upsample(IMAGE, SIGNAL, iterations=2)
-    assert torch.equal(out, UpsampleAnything.preset("paper", iterations=2)(IMAGE, SIGNAL))
+    out = omniup.upsample(IMAGE, SIGNAL, kind="measurement")
+    assert torch.equal(out, UpsampleAnything.preset("best", kind="measurement")(IMAGE, SIGNAL))
 
 
 def test_all_forms_of_an_image_give_the_same(method):

@@ -25,7 +25,7 @@ from support.demo import array, encoded, events, eventually, fields, noise, npy,
 
 HEIGHT, WIDTH, GRID = 48, 64, (6, 8)
 IMAGE = noise(HEIGHT, WIDTH)
-QUICK = {"method": "upsample_anything", "settings": {"iterations": 2}}
+QUICK = {"method": "upsample_anything", "settings": {"preset": "paper", "iterations": 2}}
 VALUES = 2**20
 METHODS = sorted(omniup.methods().keys() - {"anyup"})  # whose weights would be fetched
 
@@ -134,7 +134,7 @@ def test_the_kernels_can_be_taken_along(client, image, tmp_path):
 
 def test_a_fit_tells_its_progress(client, image):
     run_id = str(uuid4())
-    answer = upsample(client, image, npy(numbers(1)), run_id=run_id, settings={"iterations": 5})
+    answer = upsample(client, image, npy(numbers(1)), run_id=run_id, settings={"preset": "paper", "iterations": 5})
     assert answer["run_id"] == run_id
     told = list(events(client, run_id))
     assert [event["iteration"] for event in told if "iteration" in event] == [1, 2, 3, 4, 5]

@@ -51,10 +51,10 @@ def fit(
     from omniup.cli import inputs
     from omniup.encoders.preparation import nearest_cells
     from omniup.upsamplers import UpsampleAnything, parse_memory
-    from omniup.upsamplers.upsample_anything import DEFAULT_PRESET
+    from omniup.upsamplers.upsample_anything import FITTED_PRESET
 
     where, scratch = options.pick_device(device), parse_memory(memory)
-    method = UpsampleAnything.preset(preset or DEFAULT_PRESET, **options.pick_settings(settings, iterations=iterations))
+    method = UpsampleAnything.preset(preset or FITTED_PRESET, **options.pick_settings(settings, iterations=iterations))
     check_writable(output)
     with report.stage("read"):
         guidance = inputs.read_guidance(image).to(where)

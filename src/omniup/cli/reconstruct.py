@@ -64,9 +64,9 @@ def reconstruct(
     from omniup.reconstruction import WORTHWHILE, working_image
     from omniup.reconstruction import reconstruct as compute
     from omniup.upsamplers import UpsampleAnything, parse_memory
-    from omniup.upsamplers.upsample_anything import DEFAULT_PRESET
+    from omniup.upsamplers.upsample_anything import FITTED_PRESET
 
-    preset = preset or DEFAULT_PRESET
+    preset = preset or FITTED_PRESET
     where, scratch = options.pick_device(device), parse_memory(memory)
     method = UpsampleAnything.preset(preset, **options.pick_settings(settings, iterations=iterations))
 
@@ -111,7 +111,7 @@ def reconstruct(
 
     report.result(facts, _summary(image, made, folder, report.times))
     if made.gain < WORTHWHILE:
-        advice = "" if preset == DEFAULT_PRESET else f"; --preset {DEFAULT_PRESET} takes larger steps"
+        advice = "" if preset == FITTED_PRESET else f"; --preset {FITTED_PRESET} takes larger steps"
         report.note(f"The fitted kernels gain only {made.gain:.2f} dB over fixed ones{advice}.")
 
 
