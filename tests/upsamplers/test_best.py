@@ -167,7 +167,9 @@ def test_labels_do_not_depend_on_the_memory():
     image = smooth_image((40, 48))
     labels = random_shares((5, 6), classes=7).argmax(1, keepdim=True)
     render = partial(PREDICTION, image)
-    whole, parted = (likeliest(render, 7, votes(labels), (40, 48), memory=memory) for memory in (2**30, 2 * 4 * 40 * 48))
+    whole, parted = (
+        likeliest(render, 7, votes(labels), (40, 48), memory=memory) for memory in (2**30, 2 * 4 * 40 * 48)
+    )
     assert torch.equal(parted, whole)
     assert len(whole.unique()) == 7
 

@@ -125,9 +125,9 @@ Preset: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Settings of Upsample Anything: best (nothing fitted: fastest, and best for features, probabilities, depth "
-        "and masks, see --kind; the default for signals), paper (of the authors' code; the default where an image is "
-        "fitted) or spec (smaller windows and steps: faster, hardly more than fixed kernels).",
+        help="Settings of Upsample Anything: best (nothing fitted: fastest, and best for features, probabilities, "
+        "depth and masks, see --kind; the default for signals), paper (of the authors' code; the default where an "
+        "image is fitted) or spec (smaller windows and steps: faster, hardly more than fixed kernels).",
         rich_help_panel=_COMPUTE,
     ),
 ]

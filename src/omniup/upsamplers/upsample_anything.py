@@ -206,7 +206,9 @@ class UpsampleAnything:
             return render_prediction(render, signal)
 
     def _renderer(self, memory: int) -> Callable[[Tensor, Size], Render]:
-        share = max(memory // 4, min(memory, 2**16))  # all of very little, so that a complaint names the caller's number
+        share = max(
+            memory // 4, min(memory, 2**16)
+        )  # all of very little, so that a complaint names the caller's number
 
         def renderer(guidance: Tensor, grid: Size) -> Render:
             return partial(self.fit(guidance, grid, memory=memory).render, memory=share)

@@ -104,6 +104,22 @@ def test_intervals_and_differences_are_told(written):
     assert re.fullmatch(r"[\d.]+", depth["nearest"][1])  # of one image there is no interval
 
 
+def test_it_is_told_who_comes_first(results, written):
+    text = written[-1].read_text()
+    text = text[text.index("### Who comes first") :]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.split("\n\n")[1].splitlines()[2:]]
+    assert [row[:2] for row in rows] == [
+        [task, f"{n}×"] for task in ("probabilities", "depth", "masks") for n in (8, 16)
+    ]
+    for standing, row in zip(standings(results.quality), rows, strict=True):
+        metric = row[2].split()[0]
+        values = {each.method: each.scores.values[metric] for each in standing.rows}
+        upwards = row[2].endswith("↑")
+        assert row[3] == (max if upwards else min)(values, key=values.get)
+        assert row[5] == sorted(values, key=values.get, reverse=upwards)[1]
+        assert float(row[7].split()[0].strip("*")) == pytest.approx(values[row[3]] - values[row[5]], abs=0.006)
+
+
 def test_speed_is_told_with_what_did_not_end(written):
     text = written[-1].read_text()
     assert "copied 10.0 GB/s (read and written) and multiplied matrices at 100 GFLOP/s" in text

@@ -11,7 +11,7 @@ from omniup.evaluation.benchmark import plots
 from omniup.evaluation.benchmark.consistency import Consistency
 from omniup.evaluation.benchmark.records import Quality, Results, Speed
 from omniup.evaluation.benchmark.standings import Standing, standings
-from omniup.evaluation.benchmark.tables import middle_factor, quality_tables, speed_tables, widths
+from omniup.evaluation.benchmark.tables import leaders, middle_factor, quality_tables, speed_tables, widths
 from omniup.files import atomic_write
 
 PICTURES = "pictures"
@@ -61,7 +61,7 @@ def write_report(results: Results, page: str | Path) -> list[Path]:
 def _quality(records: Sequence[Quality], drawn: dict[str, bytes]) -> str:
     """All tables of quality, with their plots; adds the plots to `drawn`."""
     tasks = [list(group) for _, group in itertools.groupby(standings(records), key=lambda each: each.task.name)]
-    parts = ["\n\n".join(quality_tables(each) for each in tasks)]
+    parts = ["### Who comes first", leaders(itertools.chain(*tasks)), *(quality_tables(each) for each in tasks)]
     told = [
         each for each in tasks if not isinstance(each[0].task, Consistency)
     ] or tasks  # with a truth, if there are any

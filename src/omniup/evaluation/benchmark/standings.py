@@ -55,6 +55,10 @@ class Standing:
         base = next((each for each in self.rows if each.method == BASELINE), None)
         return None if base is None or base is row else row.scores.difference(base.scores, metric)
 
+    def ranked(self, metric: str) -> list[Row]:
+        """The methods, the best by a metric first."""
+        return sorted(self.rows, key=lambda row: row.scores.values[metric], reverse=self.task.metrics[metric])
+
 
 def standings(records: Sequence[Quality]) -> list[Standing]:
     """Put results side by side, tasks and methods in the order in which they first occur, factors ascending.

@@ -29,6 +29,23 @@ def quality_tables(standings: Sequence[Standing]) -> str:
     return "\n\n".join(parts)
 
 
+def leaders(standings: Iterable[Standing]) -> str:
+    """Lay out which method comes first by the most telling score, and by how much: a row for each task and factor."""
+    header = ["task", "", "score", "first", "", "next", "", "difference"]
+    rows = []
+    for standing in standings:
+        metric = next(iter(standing.task.metrics))
+        first, *others = standing.ranked(metric)
+        places = digits(standing, metric)
+        row = [standing.task.name, f"{standing.factor}×", f"{metric} {_arrow(standing, metric)}"]
+        row += [first.method, f"{first.scores.values[metric]:.{places}f}"]
+        if others:
+            row += [others[0].method, f"{others[0].scores.values[metric]:.{places}f}"]
+            row += [_gain(first.scores.difference(others[0].scores, metric), places)]
+        rows.append(row + [""] * (len(header) - len(row)))
+    return table(header, rows)
+
+
 def middle_factor(standings: Sequence[Standing]) -> Standing:
     """The standing at 16×, or else at the factor nearest to it."""
     return min(standings, key=lambda standing: abs(standing.factor - 16))
