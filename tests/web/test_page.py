@@ -555,6 +555,7 @@ def test_own_signal(visit, artefacts):
     page.evaluate(DELIVER, ["drop", list(file.getvalue()), "features.npy", ""])
     expect(page.locator("#signal-name")).to_have_text("features.npy")
     upload(page)
+    page.select_option("#setting-preset", "paper")
     page.fill("#setting-iterations", "2")
     page.click("#signal-run")
     expect(page.locator("#signal-result")).to_contain_text(
