@@ -483,8 +483,8 @@ export const TEXTS = {
   "setting.lr": ["learning rate", "学习率"],
   "setting.radius": ["radius", "半径"],
   "about.upsample_anything": [
-    "Gaussian kernels fitted to the picture by test-time optimisation, then the signal is mixed.",
-    "先在测试时为图像拟合高斯核，再混合信号。",
+    "Gaussian kernels mix the signal: as wide as its cells (best), or fitted to the picture (paper, spec). Say what the signal is: depth, masks and other means over the cells can be held against it.",
+    "用高斯核混合信号：核宽由格子决定（best），或拟合到图片（paper、spec）。请说明信号的种类：深度、掩码等格子平均值可以与信号对照校正。",
   ],
   "about.joint_bilateral": [
     "The same Gaussian kernel at every cell, in space and colour; nothing is fitted.",
