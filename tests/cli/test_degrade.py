@@ -161,7 +161,7 @@ def test_refusals(omniup, refusal, photos):
     Path("bad.yaml").write_text("first: {nose: 1}")
     Path("photos/a.bmp").write_bytes(Path("photos/a.png").read_bytes())
     assert "empty: there are no pictures; accepted are an image (PNG" in refusal("degrade", "empty", "out")
-    assert "first.nose: there is no such field" in refusal("degrade", "photos", "out", "--config", "bad.yaml")
+    assert "first: there is no field nose" in refusal("degrade", "photos", "out", "--config", "bad.yaml")
     assert "none.yaml: cannot be read" in refusal("degrade", "photos", "out", "--config", "none.yaml")
     twice = refusal("degrade", "photos", "out")
     assert "a.png and " in twice and "a.bmp would both become a.png" in twice
