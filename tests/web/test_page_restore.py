@@ -174,6 +174,31 @@ def test_what_cannot_be_is_said_at_its_control(visit):
     expect(page.locator("#restore-seed-error")).to_be_hidden()
 
 
+def test_the_address_keeps_the_settings(visit):
+    page = visit("#tab=restore&size=64&prompt=a+cat%26dog&scale=4.5&tile=256&seed=7&colour=none")
+
+    def settings():
+        return [page.input_value(f"#restore-{name}") for name in ("prompt", "scale", "tile", "seed", "colour")]
+
+    assert settings() == ["a cat&dog", "4.5", "256", "7", "none"]
+    expect(page.locator("#restore-scale-value")).to_have_text("4.5 ×")
+    page.fill("#restore-prompt", "天空")
+    page.select_option("#restore-tile", "0")
+    page.locator("#restore-scale").focus()
+    page.keyboard.press("ArrowRight")
+    page.fill("#restore-seed", "0")
+    page.select_option("#restore-colour", "adain")
+    link = page.url
+    assert link.partition("#")[2] == "tab=restore&size=64&prompt=%E5%A4%A9%E7%A9%BA&scale=5&colour=adain"
+    page.goto(link)
+    page.reload()
+    assert settings() == ["天空", "5", "0", "0", "adain"]
+    page.evaluate("() => { location.hash = 'tab=restore&tile=77&colour=mauve&seed=many'; }")
+    expect(page.locator("#restore-prompt")).to_have_value("")
+    assert settings() == ["", "2", "0", "0", "wavelet"]  # of what is not to be chosen, the first
+    assert page.url.endswith("#tab=restore")
+
+
 @pytest.fixture
 def visit_with(visit):
     """Open the page of a server that has another model: tells what differs in its options."""
