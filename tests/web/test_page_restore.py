@@ -156,6 +156,9 @@ def test_what_cannot_be_is_said_at_its_control(visit):
     page = visit()
     page.click("#restore-run")
     expect(page.locator("#file-error")).to_contain_text("Choose a picture first")
+    upload(page, sample_image("coffee").resize((10, 161)))
+    page.click("#restore-run")
+    expect(page.locator("#file-error")).to_contain_text("too thin to be restored: one side may be at most 16")
     upload(page, sample_image("coffee"))
     page.locator("#restore-scale").focus()
     page.keyboard.press("End")
@@ -167,11 +170,19 @@ def test_what_cannot_be_is_said_at_its_control(visit):
     assert page.evaluate("document.activeElement.id") == "restore-scale"
     page.keyboard.press("Home")
     expect(page.locator("#restore-scale-error")).to_be_hidden()
-    page.fill("#restore-seed", "-1")  # what only the server refuses
-    page.click("#restore-run")
-    expect(page.locator("#restore-seed-error")).to_contain_text("greater than or equal to 0")
+    for seed in ("-1", "1.5", str(2**32)):
+        page.fill("#restore-seed", seed)
+        expect(page.locator("#restore-seed-error")).to_be_hidden()
+        page.click("#restore-run")
+        expect(page.locator("#restore-seed-error")).to_contain_text("whole numbers from 0 to 4,294,967,295")
     page.fill("#restore-seed", "1")
-    expect(page.locator("#restore-seed-error")).to_be_hidden()
+    page.locator("#restore-prompt").evaluate(
+        "input => (input.value = 'a'.repeat(2001))"
+    )  # what only the server refuses
+    page.click("#restore-run")
+    expect(page.locator("#restore-prompt-error")).to_contain_text("at most 2000 characters")
+    page.fill("#restore-prompt", "")
+    expect(page.locator("#restore-prompt-error")).to_be_hidden()
 
 
 def test_the_address_keeps_the_settings(visit):

@@ -127,6 +127,7 @@ export class RestorePanel {
   /** Restore the picture that is chosen, with the settings that stand there. */
   run() {
     if (this.#isTooLarge) return refuse("restore-scale", "restore.large", { most: () => this.#most });
+    if (!byId("restore-seed").validity.valid) return refuse("restore-seed", "restore.seed");
     const { tile, ...settings } = this.settings;
     return this.onRun({ ...settings, tile: tile || null });
   }
