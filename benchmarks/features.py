@@ -8,7 +8,6 @@ Goes on from what the file of results holds. Two cores take half a minute to two
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -17,14 +16,13 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from omniup.cli.bench import shared_folder
 from omniup.evaluation.benchmark.catalogue import find_task
 from omniup.evaluation.benchmark.methods import Entry
 from omniup.evaluation.benchmark.quality import measure
 from omniup.evaluation.benchmark.records import Results
 from omniup.evaluation.benchmark.standings import Standing, standings
 from omniup.evaluation.benchmark.tables import table, with_interval
-
-SHARED = Path(os.environ.get("OMNIUP_SHARED", Path(__file__).parents[2] / "shared"))
 
 PLAIN = ("bilinear", "guided_filter", "joint_bilateral")
 METHODS = (*PLAIN, "upsample_anything:paper", "anyup:paper", "anyup:multi_backbone")
@@ -82,8 +80,8 @@ def main() -> None:
     parser.add_argument("--method", action="append", default=[], help="one more, e.g. ours=anyup:FILE")
     parser.add_argument("--only", action="store_true", help="these methods and bilinear, none of the table's own")
     parser.add_argument("--results", type=Path, default=Path("features.jsonl"))
-    parser.add_argument("--data", type=Path, default=SHARED / "data")
-    parser.add_argument("--weights", type=Path, default=SHARED / "weights")
+    parser.add_argument("--data", type=Path, default=shared_folder("data"))
+    parser.add_argument("--weights", type=Path, default=shared_folder("weights"))
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     given = parser.parse_args()
     results = Results(given.results)

@@ -2,6 +2,7 @@ import os
 
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as the command does, before torch is imported
 
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -10,6 +11,14 @@ import pytest
 # The same examples every time and on every machine, and no limit of time on a busy one.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C reaches this process and those that it starts, even from a shell's background, where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

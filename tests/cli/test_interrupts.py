@@ -12,6 +12,7 @@ from omniup.cli.interrupts import patient_interrupts
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_in_the_middle_of_a_fit(folder):
     Image.fromarray(np.zeros((256, 256), np.uint8)).save("photo.png")
     np.save("signal.npy", np.zeros((16, 16), np.float32))
@@ -30,6 +31,7 @@ def test_ctrl_c_in_the_middle_of_a_fit(folder):
     assert {path.name for path in folder.iterdir()} == {"photo.png", "signal.npy"}
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_waits_for_an_import(folder, monkeypatch):
     monkeypatch.syspath_prepend(folder)
     (folder / "slow.py").write_text(

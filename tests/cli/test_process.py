@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import omniup as library
-from omniup.cli import errors, main
+from omniup.cli import main
 
 COMMAND = (sys.executable, "-m", "omniup")
 
@@ -83,14 +83,14 @@ def test_no_numbers_on_a_terminal(photo, features):
         RuntimeError("CUDA out of memory. Tried to allocate 20.74 GiB"),
     ],
 )
-def test_out_of_memory(error, capsys):
-    def run():
+def test_out_of_memory(error, refusal, photo, features, monkeypatch):
+    def fail(*_, **__):
         raise error
 
-    assert errors.guarded(run) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("omniup: out of memory: a smaller --memory")
-    assert said.count("\n") == 1
+    monkeypatch.setattr("omniup.cli.options.pick_device", fail)
+    assert refusal("degrade", photo, "out") == "out of memory: a smaller image or size, or fewer channels need less\n"
+    for command in (("upsample", photo, features, "-o", "-"), ("bench", "quality", "-o", "out")):
+        assert refusal(*command).startswith("out of memory: a smaller --memory, a smaller image or size, or ")
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch):

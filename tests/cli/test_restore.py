@@ -133,6 +133,7 @@ def test_captions(omniup, photo, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_loses_nothing(omniup, folder):
     Path("in").mkdir()
     for name in ("a", "b"):

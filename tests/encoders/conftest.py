@@ -1,19 +1,8 @@
-import os
 import urllib.request
-from pathlib import Path
 from urllib.error import URLError
 
 import pytest
 import torch
-
-
-@pytest.fixture
-def shared():
-    """The folder of real data, which a user's checkout does not have."""
-    folder = Path(os.environ.get("OMNIUP_SHARED", Path(__file__).parents[2].parent / "shared"))
-    if not folder.is_dir():
-        pytest.skip(f"no real data at {folder} (set OMNIUP_SHARED)")
-    return folder
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from omniup import InputError
 from omniup.evaluation import edge_spread
+from omniup.evaluation.metrics.edges import image_edges, spread_off
 from support.kernels import smooth_image
 
 SIDE = 48
@@ -91,6 +92,14 @@ def test_channels_are_added():
 def test_images_of_a_batch_are_weighed_by_their_change():
     result, image = torch.cat([step(24), step(12)]), torch.cat([step(24), step(24)])
     assert edge_spread(result, image) == pytest.approx(0.5)
+
+
+def test_an_image_s_edges_serve_several_results():
+    image = torch.cat([step(24), step(12)])
+    edges = image_edges(image)
+    assert torch.equal(edges, torch.cat([image_edges(step(24)), image_edges(step(12))]))
+    for result in (torch.cat([step(12), step(24)]), torch.rand(2, 4, SIDE, SIDE)):
+        assert spread_off(result, edges) == edge_spread(result, image) > 0
 
 
 def test_half_precision():

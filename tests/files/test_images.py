@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from omniup.errors import InputError
-from omniup.files import image_tensor, read_image, write_image
+from omniup.files import find_images, image_tensor, read_image, write_image
 
 Encode = Callable[..., bytes]
 
@@ -425,3 +425,25 @@ def test_refused_writes(tmp_path: Path, name: str, image: Image.Image, problem: 
     assert f"{tmp_path}/{name}: {problem}" in str(caught.value)
     assert "\n" not in str(caught.value) and "; accepted: " in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_s_images_are_those_that_belong_to_no_other(tmp_path: Path) -> None:
+    images = [
+        "a.jpg",
+        "b.depth.PNG",
+        "c.v2.png",
+        "d.e.tif",
+        "f.JPEG",
+        "f.1.2.png",
+        "below/a.labels.png",
+        "below/g.webp",
+    ]
+    maps = ["a.labels.png", "a.depth.jpg", "d.e.segments.png", "f.labels.gif", "below/g.labels.png"]
+    for name in (*images, *maps, "notes.txt", "a.txt", "folder.png/h.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    here = [tmp_path / name for name in sorted(images) if "/" not in name]
+    assert find_images(tmp_path) == here
+    assert find_images(str(tmp_path), below=True) == sorted(
+        [*map(tmp_path.joinpath, images), tmp_path / "folder.png/h.png"]
+    )

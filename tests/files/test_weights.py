@@ -7,7 +7,8 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from omniup.files.weights import WeightsUnavailableError, published_state_dict
+from omniup.errors import InputError
+from omniup.files.weights import WeightsUnavailableError, published_state_dict, read_state_dict
 
 STATE = {"bias": torch.arange(3.0)}
 
@@ -32,6 +33,18 @@ def published(tmp_path):
     path = tmp_path / f"network-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     path.write_bytes(content)
     return path
+
+
+def test_what_is_no_state_dict_is_refused_in_one_line_that_tempts_nobody(tmp_path):
+    torch.save(STATE | {"code": print}, path := tmp_path / "odd\nname.pth")
+    with pytest.raises(
+        InputError, match=r"^'/.*odd\\nname\.pth': cannot be read \(Weights only load failed\); accepted: "
+    ):
+        read_state_dict(path)
+    for content, held in (([1], "a list"), ({}, "a dict"), ({"epoch": 3}, "a dict of epoch")):
+        torch.save(content, path)
+        with pytest.raises(InputError, match=f"holds {held}; accepted: a state dict"):
+            read_state_dict(path)
 
 
 def test_it_is_fetched_once_and_then_found_in_the_cache(cache, published):

@@ -168,6 +168,14 @@ def test_refused_pictures(enhancer):
             enhancer(image)
 
 
+def test_a_picture_too_thin_to_be_worked_on_is_refused(enhancer):
+    """Its short side would be made as long as in training, which is 128 pixels, and the long one in proportion."""
+    with pytest.raises(
+        InputError, match="image: is too thin, since 1 × 30000 pixels are worked on as 128 × 3840000; acc"
+    ):
+        enhancer(torch.rand(1, 3, 1, 30_000), scale=1)
+
+
 def test_tiles_keep_to_the_memory(enhancer):
     """Which is reckoned by the decoder's last block; this is what tensors really take while a batch is computed."""
     networks = enhancer.networks

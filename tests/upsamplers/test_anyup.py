@@ -7,8 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from omniup import AnyUp, InputError
+from omniup.upsamplers.anyup import pixels
 from oracles.anyup import anyup, attention, queries_and_keys
 from support.anyup import random_anyup
 from support.kernels import random_signal, smooth_image
@@ -51,6 +54,40 @@ def test_results_do_not_depend_on_the_memory(network, size, memory):
     image, signal = smooth_image((40, 33), batch=2, dtype=torch.float32), random_signal((5, 4), batch=2).float()
     expected = network.train()(image, signal, size).detach()
     torch.testing.assert_close(network.eval()(image, signal, size, memory=memory), expected, rtol=0, atol=1e-5)
+
+
+class _NoFloat64(TorchDispatchMode):
+    """Of the machine that Apple's GPUs are: nothing computes in float64; what comes from NumPy is converted first."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert function is not torch.ops.aten.batch_norm_update_stats.default
+        made = function(*args, **(kwargs or {}))
+        if function is not torch.ops.aten.lift_fresh.default:
+            assert not any(each.dtype == torch.float64 for each in tree_leaves(made) if isinstance(each, torch.Tensor))
+        return made
+
+
+@pytest.mark.parametrize("memory", ["4MB", "1GB"])
+def test_it_does_without_what_apple_s_devices_lack(network, memory, monkeypatch):
+    expected = network(IMAGE, SIGNAL)
+    monkeypatch.setattr(pixels, "WITHOUT_STATISTICS", ("cpu",))
+    with _NoFloat64():
+        made = network(IMAGE, SIGNAL, memory=memory)
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 60])
+@pytest.mark.parametrize("without", [(), ("cpu",)])
+def test_statistics_of_strips_are_those_of_the_whole(rows, without, monkeypatch):
+    """Even where means are large beside deviations, and those of strips and channels differ."""
+    monkeypatch.setattr(pixels, "WITHOUT_STATISTICS", without)
+    maps = 100 + torch.randn(1, 16, 60, 50, generator=torch.Generator().manual_seed(0))
+    maps += torch.linspace(0, 10, 60)[:, None] + torch.linspace(-3, 3, 16)[:, None, None]
+    plan = pixels.Plan(torch.float32, keep=True, rows=rows, band=1, mixing=1)
+    norm = torch.nn.GroupNorm(4, 16)
+    made = pixels.Pixels(lambda top, bottom: maps[:, :, top:bottom], (60, 50), plan)._settle(norm)(maps)
+    expected = F.group_norm(maps.double(), 4, norm.weight.double(), norm.bias.double(), norm.eps)
+    torch.testing.assert_close(made.double(), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("budget", [8_000_000, 20_000_000, 60_000_000])

@@ -156,6 +156,9 @@ def test_what_cannot_be_is_said_at_its_control(visit):
     page = visit()
     page.click("#restore-run")
     expect(page.locator("#file-error")).to_contain_text("Choose a picture first")
+    upload(page, sample_image("coffee").resize((10, 161)))
+    page.click("#restore-run")
+    expect(page.locator("#file-error")).to_contain_text("too thin to be restored: one side may be at most 16")
     upload(page, sample_image("coffee"))
     page.locator("#restore-scale").focus()
     page.keyboard.press("End")
@@ -167,11 +170,44 @@ def test_what_cannot_be_is_said_at_its_control(visit):
     assert page.evaluate("document.activeElement.id") == "restore-scale"
     page.keyboard.press("Home")
     expect(page.locator("#restore-scale-error")).to_be_hidden()
-    page.fill("#restore-seed", "-1")  # what only the server refuses
-    page.click("#restore-run")
-    expect(page.locator("#restore-seed-error")).to_contain_text("greater than or equal to 0")
+    for seed in ("-1", "1.5", str(2**32)):
+        page.fill("#restore-seed", seed)
+        expect(page.locator("#restore-seed-error")).to_be_hidden()
+        page.click("#restore-run")
+        expect(page.locator("#restore-seed-error")).to_contain_text("whole numbers from 0 to 4,294,967,295")
     page.fill("#restore-seed", "1")
-    expect(page.locator("#restore-seed-error")).to_be_hidden()
+    page.locator("#restore-prompt").evaluate(
+        "input => (input.value = 'a'.repeat(2001))"
+    )  # what only the server refuses
+    page.click("#restore-run")
+    expect(page.locator("#restore-prompt-error")).to_contain_text("at most 2000 characters")
+    page.fill("#restore-prompt", "")
+    expect(page.locator("#restore-prompt-error")).to_be_hidden()
+
+
+def test_the_address_keeps_the_settings(visit):
+    page = visit("#tab=restore&size=64&prompt=a+cat%26dog&scale=4.5&tile=256&seed=7&colour=none")
+
+    def settings():
+        return [page.input_value(f"#restore-{name}") for name in ("prompt", "scale", "tile", "seed", "colour")]
+
+    assert settings() == ["a cat&dog", "4.5", "256", "7", "none"]
+    expect(page.locator("#restore-scale-value")).to_have_text("4.5 ×")
+    page.fill("#restore-prompt", "天空")
+    page.select_option("#restore-tile", "0")
+    page.locator("#restore-scale").focus()
+    page.keyboard.press("ArrowRight")
+    page.fill("#restore-seed", "0")
+    page.select_option("#restore-colour", "adain")
+    link = page.url
+    assert link.partition("#")[2] == "tab=restore&size=64&prompt=%E5%A4%A9%E7%A9%BA&scale=5&colour=adain"
+    page.goto(link)
+    page.reload()
+    assert settings() == ["天空", "5", "0", "0", "adain"]
+    page.evaluate("() => { location.hash = 'tab=restore&tile=77&colour=mauve&seed=many'; }")
+    expect(page.locator("#restore-prompt")).to_have_value("")
+    assert settings() == ["", "2", "0", "0", "wavelet"]  # of what is not to be chosen, the first
+    assert page.url.endswith("#tab=restore")
 
 
 @pytest.fixture

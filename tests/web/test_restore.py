@@ -229,7 +229,7 @@ def test_the_options_say_what_restores(client):
     assert options["restoration"] == {
         "state": "ready", "message": "", "model": "tiny", "trained": False, "tiles": [64, 128, 192, 256],
     }  # fmt: skip
-    assert options["limits"]["restored_pixels"] == LIMIT
+    assert (options["limits"]["restored_pixels"], options["limits"]["thinnest"]) == (LIMIT, 16)
 
 
 @pytest.fixture(scope="module")

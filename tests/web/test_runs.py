@@ -136,6 +136,15 @@ def test_files_count_too(keep):
     assert runs.count_and_size == (1, 80)
 
 
+def test_a_file_counts_once(keep):
+    runs, kept = keep(), run(memory=10, a=bytes(70))
+    runs.add(kept)
+    for _ in range(3):
+        kept.open("a.bin").close()
+    kept.settle("a.bin")
+    assert runs.count_and_size == (1, 80)
+
+
 def test_the_latest_stays_even_where_it_is_too_much(keep):
     runs, kept = keep(kept_bytes=100), [run(memory=500), run(memory=500)]
     for each in kept:

@@ -75,6 +75,7 @@ def test_other_addresses_come_with_a_warning(start):
     assert httpx.get(f"http://127.0.0.1:{found[1]}/api/health", headers={"Host": "any.name"}).status_code == 200
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_it_and_leaves_no_files(start, tmp_path, photo):
     import os
     import signal

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -61,4 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     command = typer.main.get_command(app)
-    sys.exit(guarded(partial(command.main, args=arguments, prog_name="omniup", standalone_mode=False)))
+    run = partial(command.main, args=arguments, prog_name="omniup", standalone_mode=False)
+    sys.exit(guarded(run, bounded=_has_option(command, "--memory", sys.argv[1:] if arguments is None else arguments)))
+
+
+def _has_option(command: Any, option: str, arguments: Sequence[str]) -> bool:
+    """Whether the command that arguments name, of those below a command, has an option."""
+    for argument in arguments:
+        command = getattr(command, "commands", {}).get(argument, command)
+    return any(option in parameter.opts for parameter in command.params)

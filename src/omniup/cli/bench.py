@@ -263,7 +263,7 @@ def write_page(
     report.note("\n".join(written))
 
 
-def shared_folder(name: str, given: str | None) -> Path:
+def shared_folder(name: str, given: str | None = None) -> Path:
     """A folder that the user names, or else one of the shared folder."""
     return Path(given) if given else Path(os.environ.get("OMNIUP_SHARED", "../shared")) / name
 

@@ -22,11 +22,12 @@ INTERRUPTED = 130
 UsageError: Any = typer.BadParameter.__base__
 
 
-def guarded(run: Callable[[], Any]) -> int:
+def guarded(run: Callable[[], Any], *, bounded: bool = False) -> int:
     """Run a typer command that is not in standalone mode, and say on one line what went wrong.
 
     Args:
         run: calls the command.
+        bounded: whether the command has the option `--memory`.
 
     Returns:
         The exit status.
@@ -44,7 +45,8 @@ def guarded(run: Callable[[], Any]) -> int:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        return _refuse("out of memory: a smaller --memory, a smaller image or size, or fewer channels need less")
+        remedies = "a smaller --memory, " if bounded else ""
+        return _refuse(f"out of memory: {remedies}a smaller image or size, or fewer channels need less")
     if status == INTERRUPTED:  # which typer returns for Ctrl-C
         _say("interrupted")
     return int(status)

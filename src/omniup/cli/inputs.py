@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path, PurePath
 
-from PIL import Image
 from torch import Tensor
 
 from omniup.errors import InputError
-from omniup.files import Source, image_tensor, read_image, sample_image
-from omniup.files.images import ACCEPTED, FORMATS
+from omniup.files import Source, find_images, image_tensor, read_image, sample_image
+from omniup.files.images import ACCEPTED
 from omniup.files.refusals import printable
 from omniup.files.sources import open_source
 
@@ -78,7 +77,6 @@ def _below(argument: str, results: Path) -> Iterator[tuple[str, PurePath]]:
     elif not folder.is_dir():
         yield argument, PurePath(folder.name)
     else:
-        suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in suffixes and path.is_file() and results not in path.resolve().parents:
+        for path in find_images(folder, below=True):
+            if results not in path.resolve().parents:
                 yield str(path), path.relative_to(folder)

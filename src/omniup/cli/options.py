@@ -190,8 +190,8 @@ Pictures: TypeAlias = Annotated[
     typer.Argument(
         metavar="IN...",
         show_default=False,
-        help="Pictures, folders of pictures with what is below them, or one of the photographs that come along, "
-        "such as sample:coffee.",
+        help="Pictures; folders of pictures with what is below them, but for label maps and the like that lie beside "
+        "a picture, NAME.labels.png beside NAME.jpg; or one of the photographs that come along, such as sample:coffee.",
     ),
 ]
 AsJson: TypeAlias = Annotated[

@@ -23,14 +23,13 @@ from omniup.encoders.preparation import check_request, nearest_cells, normalise,
 from omniup.encoders.weights import seeded
 from omniup.errors import InputError, optional_import
 from omniup.files.hub import find
-from omniup.files.weights import read_state_dict, summary
+from omniup.files.weights import IMAGENET_MEAN, IMAGENET_STD, read_state_dict, summary
 
 _SETTINGS, _PREPROCESSING, _WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 _ACCEPTED = f"a folder with {_SETTINGS} and {_WEIGHTS}, as `save_pretrained` writes it"
 
 _STRIDE = 32  # of Swin's last stage
 _RESOLUTIONS = (32, 2048)
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation
 
 
 @register("mask2former", "class probabilities from Mask2Former, trained on the 150 classes of ADE20K (transformers)")
@@ -186,7 +185,7 @@ def _quiet(transformers: ModuleType) -> Iterator[None]:
 def _normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The mean and the standard deviation that the network was trained with: ImageNet's unless the file says others."""
     settings = _read_json(path) if path.is_file() else {}
-    mean, std = settings.get("image_mean", _IMAGENET[0]), settings.get("image_std", _IMAGENET[1])
+    mean, std = settings.get("image_mean", IMAGENET_MEAN), settings.get("image_std", IMAGENET_STD)
     try:
         made = torch.tensor([mean, std])  # [2, 3]
         usable = made.shape == (2, 3) and made.isfinite().all() and (made[1] > 0).all()

@@ -17,11 +17,14 @@ from omniup.encoders.base import Encoding, register
 from omniup.encoders.preparation import check_request, normalise, to_grid
 from omniup.encoders.weights import SEED, seeded
 from omniup.errors import InputError, optional_import
-from omniup.files.weights import WeightsUnavailableError, published_state_dict, read_state_dict, summary
-
-# of ImageNet, as torchvision's weights were trained with
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
+from omniup.files.weights import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    WeightsUnavailableError,
+    published_state_dict,
+    read_state_dict,
+    summary,
+)
 
 
 @register("resnet18_layer2", "ResNet-18 up to layer 2, trained on ImageNet: 128 channels at stride 8 (torchvision)")
@@ -77,5 +80,7 @@ class ResNet18Layer2:
             InputError: the image or the grid cannot be accepted.
         """
         check_request(image, grid)
-        features = self._layers.to(image.device)(normalise(image, _MEAN, _STD))  # [B, 128, ⌈H/8⌉, ⌈W/8⌉]
+        features = self._layers.to(image.device)(
+            normalise(image, IMAGENET_MEAN, IMAGENET_STD)
+        )  # [B, 128, ⌈H/8⌉, ⌈W/8⌉]
         return Encoding(to_grid(features, grid), "resnet18_layer2", self.weights)

@@ -6,7 +6,7 @@ file. Everything written to a path is written atomically.
 """
 
 from omniup.files.atomic import atomic_write
-from omniup.files.images import MAX_PIXELS, image_tensor, read_image, write_image
+from omniup.files.images import MAX_PIXELS, find_images, image_tensor, read_image, write_image
 from omniup.files.samples import SAMPLES, SampleProbabilities, sample_image, sample_probabilities
 from omniup.files.signals import holds_labels, read_labels, read_palette, read_signal, write_signal
 from omniup.files.sources import MAX_BYTES, Source
@@ -19,6 +19,7 @@ __all__ = [
     "SampleProbabilities",
     "Source",
     "atomic_write",
+    "find_images",
     "holds_labels",
     "image_tensor",
     "read_image",

@@ -75,6 +75,23 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> Tensor:
         return _guidance(upright(image, subject, max_pixels=max_pixels), subject)
 
 
+def find_images(folder: str | Path, *, below: bool = False) -> list[Path]:
+    """List the images of a folder, by the suffixes of their names, in alphabetical order.
+
+    Label maps, depth and the like often lie beside the image that they belong to, as `NAME.KIND.png` beside `NAME.jpg`.
+    They are no images by themselves and left out.
+
+    Args:
+        folder: where to look.
+        below: whether to look in the folders below it as well.
+    """
+    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
+    inside = Path(folder).rglob("*") if below else Path(folder).iterdir()
+    found = sorted(path for path in inside if path.suffix.lower() in suffixes and path.is_file())
+    names = {path.with_suffix("") for path in found}
+    return [path for path in found if not (name := path.with_suffix("")).suffix or name.with_suffix("") not in names]
+
+
 def image_tensor(image: Image.Image) -> Tensor:
     """Convert a PIL image to guidance, as `read_image` does.
 

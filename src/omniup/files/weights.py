@@ -15,7 +15,11 @@ from tqdm import tqdm
 
 from omniup.errors import InputError
 from omniup.files.atomic import atomic_write
+from omniup.files.refusals import printable
 from omniup.files.tensors import read_tensors
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's pixels, red, green and blue in 0..1: by these, most published networks were given their images."""
 
 _ACCEPTED = "a state dict, that is tensors by name, as .safetensors or written by torch.save"
 
@@ -40,17 +44,20 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     Raises:
         InputError: the file is missing, damaged, or holds anything but tensors by name.
     """
-    path = Path(path)
-    if path.suffix == ".safetensors":
+    subject = printable(path)
+    if Path(path).suffix == ".safetensors":
         state, _ = read_tensors(path)
     else:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # damaged bytes raise OSError, EOFError, KeyError, RuntimeError, UnpicklingError …
-            raise InputError(f"{path}: cannot be read ({summary(error)}); accepted: {_ACCEPTED}") from error
+            why = summary(error).partition(". ")[
+                0
+            ]  # what follows in torch's message tells how to unpickle it after all
+            raise InputError(f"{subject}: cannot be read ({why}); accepted: {_ACCEPTED}") from error
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        held = f"a dict of {', '.join(map(str, state))}" if state and isinstance(state, dict) else type(state).__name__
-        raise InputError(f"{path}: holds {summary(held)}; accepted: {_ACCEPTED}")
+        held = f"dict of {', '.join(map(str, state))}" if state and isinstance(state, dict) else type(state).__name__
+        raise InputError(f"{subject}: holds a {summary(held)}; accepted: {_ACCEPTED}")
     return state
 
 

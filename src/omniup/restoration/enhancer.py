@@ -38,7 +38,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 """The numbers that networks can compute with; `auto` is bf16 on GPUs that have it, fp16 on others, fp32 on CPUs."""
 
 MAX_PIXELS = 2**28
-"""The largest result that is made, in pixels."""
+"""The largest picture that is made or worked on, in pixels."""
 
 _OVERLAP = 1 / 4  # of neighbouring tiles, in patches
 _SMALLEST, _LARGEST = 1 / 2, 2  # sides of tiles, in patches: beyond them the network sees what it was not trained on
@@ -257,6 +257,11 @@ class Enhancer:
         if shorter >= patch:
             return size
         height, width = (max(patch, round(side * patch / shorter)) for side in size)
+        if height * width > MAX_PIXELS:
+            raise InputError(
+                f"image: is too thin, since {size[0]} × {size[1]} pixels are worked on as {height} × {width}; "
+                f"accepted: {MAX_PIXELS} in all"
+            )
         return height, width
 
     def _bytes_per_cell(self) -> int:

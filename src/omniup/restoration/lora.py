@@ -10,12 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from omniup.errors import InputError, optional_import
-from omniup.files import read_tensors
-from omniup.files.refusals import printable, reason
+from omniup.files.refusals import printable
+from omniup.files.weights import read_state_dict
 
 TARGETS = (
     "to_k",
@@ -34,7 +33,6 @@ TARGETS = (
 )
 """The layers of the U-Net that are adapted: attention, convolutions, feed-forward."""
 
-_ACCEPTED = "LoRA tensors by name, as .safetensors or written by torch.save"
 _LISTED = 3  # names in a refusal
 
 
@@ -67,7 +65,7 @@ def load_lora(unet: Any, path: str | Path) -> None:
     Raises:
         InputError: the file cannot be read, lacks tensors or has some too many, or is of another rank; says which.
     """
-    subject, found, known = printable(path), _read(path), lora_tensors(unet)
+    subject, found, known = printable(path), read_state_dict(path), lora_tensors(unet)
     if missing := sorted(known.keys() - found.keys()):
         raise InputError(f"{subject}: lacks {len(missing)} of {len(known)} tensors, {_some(missing)}")
     if unexpected := sorted(found.keys() - known.keys()):
@@ -86,19 +84,6 @@ def merge_lora(unet: Any) -> None:
     """Add the adapter's products to the weights and take the adapter away: the same results, without its time."""
     unet.fuse_lora()
     unet.unload_lora()
-
-
-def _read(path: str | Path) -> dict[str, Tensor]:
-    if Path(path).suffix == ".safetensors":
-        return read_tensors(path)[0]
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes raise OSError, EOFError, KeyError, RuntimeError, UnpicklingError …
-        why = reason(error).partition(". ")[0]  # what follows in torch's message tells how to unpickle it after all
-        raise InputError(f"{printable(path)}: cannot be read ({why}); accepted: {_ACCEPTED}") from error
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise InputError(f"{printable(path)}: holds a {type(found).__name__}, not only tensors; accepted: {_ACCEPTED}")
-    return found
 
 
 def _rank(name: str, tensors: dict[str, Tensor]) -> int:

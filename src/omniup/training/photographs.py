@@ -18,15 +18,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from omniup.errors import InputError
-from omniup.files import image_tensor, read_image, sample_image
+from omniup.files import find_images, image_tensor, read_image, sample_image
+from omniup.files.images import ACCEPTED
 from omniup.training.randomness import draw
 from omniup.training.settings import SAMPLE
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
-"""What counts as a photograph in a folder."""
-
-MAPS = (".labels", ".segments", ".depth")
-"""What a file's name ends in, before its suffix, if it is no photograph but a map that belongs to one."""
 
 
 def photographs(sources: Sequence[str]) -> list[str]:
@@ -43,15 +38,11 @@ def photographs(sources: Sequence[str]) -> list[str]:
         if source.startswith(SAMPLE) or not Path(source).is_dir():
             found.append(source)
             continue
-        inside = sorted(str(path) for path in Path(source).iterdir() if _is_photograph(path))
+        inside = find_images(source)
         if not inside:
-            raise InputError(f"{source}: holds no photographs; accepted: {', '.join(SUFFIXES)}")
-        found.extend(inside)
+            raise InputError(f"{source}: holds no photographs; accepted: {ACCEPTED}")
+        found.extend(map(str, inside))
     return found
-
-
-def _is_photograph(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and Path(path.stem).suffix not in MAPS
 
 
 def read_photograph(source: str) -> Tensor:

@@ -136,7 +136,7 @@ def restore(job: Job, config: RestoreConfig, image: Tensor, *, device: str, rest
             "restored": to_picture(restored.cpu()),
         }
         makers = {f"{name}.png": picture_maker(picture) for name, picture in pictures.items()}
-        kept = Kept(job.id, makers, comparison=None, memory=0)
+        kept = Kept(job.id, makers, comparison=None, size=0)
         runs.add(kept)
         kept.settle(*makers)
     files = enhancer.networks.files

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from omniup.encoders import Encoding, Projection, ResNet18Layer2
 from omniup.errors import MissingPackageError
-from omniup.evaluation import edge_spread
+from omniup.evaluation.metrics.edges import image_edges, spread_off
 from omniup.reconstruction import WORTHWHILE, Reconstruction, panels, reconstruct
 from omniup.upsamplers import Bilinear, JointBilateral
 from omniup.visualize import lengths
@@ -172,7 +172,8 @@ def _meta(made: Reconstruction, config: RunConfig, seconds: dict[str, float]) ->
 
 def _metrics(made: Reconstruction) -> Metrics:
     scores = {way: _scores(values) for way, values in made.metrics.items()}
-    spread = {WAYS[way]: edge_spread(features, made.image) for way, features in made.features.items()}
+    edges = image_edges(made.image)
+    spread = {WAYS[way]: spread_off(features, edges) for way, features in made.features.items()}
     return Metrics(
         **scores["fitted"].model_dump(),
         methods={WAYS[way]: each for way, each in scores.items()},

@@ -47,7 +47,7 @@ class Kept:
         id: its name.
         makers: write each file that can be had of it, by the file's name.
         comparison: None where there is nothing to compare.
-        memory: bytes that it holds.
+        size: bytes that it takes, in memory and on disk.
         folder: where its files go.
         born: when it was kept, in seconds of `time.monotonic`.
     """
@@ -55,7 +55,7 @@ class Kept:
     id: UUID
     makers: Mapping[str, Maker]
     comparison: Comparison | None
-    memory: int
+    size: int
     folder: Path = Path()
     born: float = field(default_factory=time.monotonic)
     _making: threading.Lock = field(default_factory=threading.Lock)
@@ -64,14 +64,6 @@ class Kept:
     def urls(self) -> dict[str, str]:
         """Where its files are to be had."""
         return {name: f"/api/runs/{self.id}/files/{name}" for name in self.makers}
-
-    @property
-    def size(self) -> int:
-        """Bytes, in memory and on disk."""
-        try:
-            return self.memory + sum(path.stat().st_size for path in self.folder.iterdir())
-        except FileNotFoundError:  # of a run that is being removed, or a file that has just got its name
-            return self.memory
 
     def open(self, name: str) -> BinaryIO:
         """Open a file of it, made now if it was not before.
@@ -89,6 +81,7 @@ class Kept:
                     if self.folder.exists():
                         raise
                     raise FileNotFoundError(self.folder) from error
+                self.size += path.stat().st_size
         return path.open("rb")
 
     def settle(self, *names: str) -> None:

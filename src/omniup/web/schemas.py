@@ -358,6 +358,9 @@ class Limits(_Model):
     pixels: int = Field(description="Of an uploaded image.")
     values: int = Field(description="Of an upsampled signal: channels x height x width.")
     restored_pixels: int = Field(description="Of a restored picture.")
+    thinnest: int = Field(
+        description="How many times longer than wide a picture to restore may be, or wider than long."
+    )
     queue: int = Field(description="Requests that may wait for a device.")
     kept_seconds: float = Field(description="How long a run is kept at most.")
 

@@ -24,7 +24,7 @@ from omniup.upsamplers.upsample_anything import PRESETS
 from omniup.web.fields import FieldError, field
 from omniup.web.jobs import Job, Jobs, KnownError
 from omniup.web.pace import Pace
-from omniup.web.restoration import Restorer, read_picture, restore
+from omniup.web.restoration import THINNEST, Restorer, read_picture, restore
 from omniup.web.run import Extractors, run
 from omniup.web.runs import Runs
 from omniup.web.schemas import (
@@ -148,6 +148,7 @@ class Service:
                 pixels=settings.pixels,
                 values=settings.values,
                 restored_pixels=settings.restored_pixels,
+                thinnest=THINNEST,
                 queue=settings.queue,
                 kept_seconds=settings.kept_seconds,
             ),

@@ -167,7 +167,7 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs) -> bytes:
     with stage("draw"):
         low_picture, picture, key = _pictures(order, result if order.known is None else places)
         makers |= {"result.npy": tensor_maker(lambda: result), "result.png": picture_maker(picture)}
-        kept = Kept(job.id, makers, comparison=None, memory=0)
+        kept = Kept(job.id, makers, comparison=None, size=0)
         runs.add(kept)
         kept.settle(*makers)
         shown = _shown_size(size)

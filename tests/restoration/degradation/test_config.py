@@ -1,3 +1,4 @@
+import itertools
 import math
 from pathlib import Path
 
@@ -14,8 +15,7 @@ def refusal(text):
     with pytest.raises(InputError) as refused:
         Degradation.read(text.encode())
     message = str(refused.value)
-    assert message.startswith("degradation: ") and "\n" not in message
-    assert message.endswith("as in examples/degradation.yaml")
+    assert all(line.startswith("degradation: ") for line in message.splitlines())
     return message
 
 
@@ -41,31 +41,34 @@ def test_what_is_left_out_keeps_its_value():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("sharpness: 1", "sharpness: there is no such field"),
-        ("second: {noise: {sgima: [1, 2]}}", "second.noise.sgima: there is no such field"),
+        ("sharpness: 1", "there is no field sharpness; accepted: sharpening, first, second, stage2_scale, last, pool_"),
+        (
+            "second: {noise: {sgima: [1, 2]}}",
+            "second.noise: there is no field sgima; accepted: gaussian, sigma, poisso",
+        ),
         ("first: {blur: {size: [7, 20]}}", "first.blur.size.1: 20 is not odd"),
         ("first: {blur: {size: [21, 7]}}", "first.blur.size: 21 to 7 does not ascend"),
-        ("first: {blur: {size: [7, 201]}}", "first.blur.size.1: Input should be less than or equal to 101"),
-        ("first: {blur: {sigma: [0, 3]}}", "first.blur.sigma.0: Input should be greater than or equal to 0.01"),
-        ("first: {blur: {sigma: [1, 2, 3]}}", "first.blur.sigma: Tuple should have at most 2 items"),
-        ("first: {blur: {probability: 1.5}}", "first.blur.probability: Input should be less than or equal to 1"),
-        ("first: {blur: {probability: yes}}", "first.blur.probability: Input should be a valid number"),
-        ("first: {blur: {probability: '0.5'}}", "first.blur.probability: Input should be a valid number"),
+        ("first: {blur: {size: [7, 201]}}", "first.blur.size.1: is 201; accepted: less than or equal to 101"),
+        ("first: {blur: {sigma: [0, 3]}}", "first.blur.sigma.0: is 0; accepted: greater than or equal to 0.01"),
+        ("first: {blur: {sigma: [1, 2, 3]}}", "first.blur.sigma: has 3 entries; accepted: at most 2"),
+        ("first: {blur: {probability: 1.5}}", "first.blur.probability: is 1.5; accepted: less than or equal to 1"),
+        ("first: {blur: {probability: yes}}", "first.blur.probability: is True; accepted: a valid number"),
+        ("first: {blur: {probability: '0.5'}}", "first.blur.probability: is '0.5'; accepted: a valid number"),
         ("first: {blur: {kinds: {isotropic: 0.5}}}", "add up to 1, and not to 1.05"),
         ("first: {resize: {up: 0.5}}", "first.resize: up, down, keep exclude each other"),
         ("first: {resize: {factor: [1.1, 1.5]}}", "first.resize.factor: 1.1 to 1.5 does not hold 1"),
-        ("first: {resize: {modes: []}}", "first.resize.modes: Tuple should have at least 1 item"),
+        ("first: {resize: {modes: []}}", "first.resize.modes: has 0 entries; accepted: at least 1"),
         (
             "first: {resize: {modes: [lanczos]}}",
-            "first.resize.modes.0: Input should be 'area', 'bilinear' or 'bicubic'",
+            "first.resize.modes.0: is 'lanczos'; accepted: 'area', 'bilinear' or 'bicubic'",
         ),
-        ("first: {quality: [0, 95]}", "first.quality.0: Input should be greater than or equal to 1"),
-        ("first: {quality: [30.5, 95]}", "first.quality.0: Input should be a valid integer"),
-        ("second: {noise: {sigma: [1, .inf]}}", "second.noise.sigma.1: Input should be a finite number"),
-        ("second: {noise: {sigma: [1, .nan]}}", "second.noise.sigma.1: Input should be a finite number"),
-        ("stage2_scale: 0", "stage2_scale: Input should be greater than or equal to 1"),
-        ("pool_size: 0", "pool_size: Input should be greater than or equal to 1"),
-        ("[1, 2]", "the file: Input should be a valid dictionary"),
+        ("first: {quality: [0, 95]}", "first.quality.0: is 0; accepted: greater than or equal to 1"),
+        ("first: {quality: [30.5, 95]}", "first.quality.0: is 30.5; accepted: a valid integer"),
+        ("second: {noise: {sigma: [1, .inf]}}", "second.noise.sigma.1: is inf; accepted: a finite number"),
+        ("second: {noise: {sigma: [1, .nan]}}", "second.noise.sigma.1: is nan; accepted: a finite number"),
+        ("stage2_scale: 0", "stage2_scale: is 0; accepted: greater than or equal to 1"),
+        ("pool_size: 0", "pool_size: is 0; accepted: greater than or equal to 1"),
+        ("[1, 2]", "holds no fields; accepted: YAML with the fields sharpening, first, "),
         ("first: {blur", "cannot be read"),
         ("!!python/object/apply:os.system [true]", "cannot be read"),
         ("x" * 2**21, "is larger than"),
@@ -76,13 +79,19 @@ def test_refusals_name_the_field(text, said):
 
 
 def test_several_mistakes_are_told_at_once():
-    message = refusal("{pool_size: -1, stage3: {}}")
-    assert "pool_size: " in message and "stage3: " in message
+    message = refusal("{pool_size: -1, stage2_scale: x}")
+    assert "pool_size: " in message and "stage2_scale: " in message
 
 
 def test_not_all_of_very_many():
-    message = refusal("{" + ", ".join(f"stage{number}: 1" for number in range(99)) + "}")
-    assert message.count("there is no such field") == 8
+    message = refusal("{" + ", ".join(f"field{number}: 1" for number in range(99)) + "}")
+    assert message.count("field") == 1 + 8
+    assert refusal(f"first: {{resize: {{modes: [{'a, ' * 99}]}}}}").count("\n") == 8 - 1
+
+
+def test_what_is_quoted_is_bounded():
+    aliases = "".join(f"  - &{name} [{f'*{before}, ' * 9}]\n" for before, name in itertools.pairwise("abcdefghijkl"))
+    assert len(refusal(f"first:\n  - &a [x]\n{aliases}")) < 2**17  # written out, it would be a terabyte
 
 
 def test_a_missing_file(tmp_path):

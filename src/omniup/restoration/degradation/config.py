@@ -8,20 +8,12 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, TypeAlias
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, Field, model_validator
 
 from omniup.files import Source
-from omniup.files.sources import open_source, stream_size
+from omniup.files.settings import Section, read_settings
 
 ResizeMode: TypeAlias = Literal["area", "bilinear", "bicubic"]
-
-MAX_FILE_BYTES = 2**20
-"""The largest configuration file that is read."""
-
-MAX_PROBLEMS = 8
-"""How many fields a refusal names."""
 
 
 def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -63,17 +55,13 @@ Modes = Annotated[tuple[ResizeMode, ...], Field(min_length=1)]
 _ALL_MODES: Modes = ("area", "bilinear", "bicubic")
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
 def _check_alternatives(**probabilities: float) -> None:
     total = math.fsum(probabilities.values())
     if abs(total - 1) > 1e-6:
         raise ValueError(f"{', '.join(probabilities)} exclude each other, so they add up to 1, and not to {total:g}")
 
 
-class SharpeningSettings(_Model):
+class SharpeningSettings(Section):
     """Unsharp masking, of the target and of what is degraded.
 
     The published kernel has the size 50 and the width 0, which OpenCV takes for 51 and 0.3 ((51 - 1) / 2 - 1) + 0.8.
@@ -85,7 +73,7 @@ class SharpeningSettings(_Model):
     threshold: NotNegative = Field(10.0, description="The least difference that is sharpened, of 255.")
 
 
-class KernelKinds(_Model):
+class KernelKinds(Section):
     """How likely each kind of Gaussian-like kernel is, once it is not a low-pass one."""
 
     isotropic: Probability = 0.45
@@ -101,7 +89,7 @@ class KernelKinds(_Model):
         return self
 
 
-class BlurSettings(_Model):
+class BlurSettings(Section):
     """The kernels of a stage."""
 
     probability: Probability = Field(1.0, description="Of any blur at all.")
@@ -117,7 +105,7 @@ class BlurSettings(_Model):
     beta_plateau: RangeAroundOne = Field((1.0, 2.0), description="Likewise.")
 
 
-class ResizeSettings(_Model):
+class ResizeSettings(Section):
     """A change of size, by one factor for the whole batch."""
 
     up: Probability = 0.2
@@ -132,7 +120,7 @@ class ResizeSettings(_Model):
         return self
 
 
-class NoiseSettings(_Model):
+class NoiseSettings(Section):
     """The noise of a stage."""
 
     gaussian: Probability = Field(0.5, description="Of Gaussian noise; else it is Poisson noise.")
@@ -141,7 +129,7 @@ class NoiseSettings(_Model):
     grey: Probability = Field(0.4, description="Of the same noise in all channels.")
 
 
-class FirstStage(_Model):
+class FirstStage(Section):
     """Blur, resize, noise, JPEG."""
 
     blur: BlurSettings = BlurSettings()
@@ -173,7 +161,7 @@ class SecondNoise(NoiseSettings):
     poisson: NotNegativeRange = Field((0.05, 2.5), description="Factor of Poisson noise.")
 
 
-class SecondStage(_Model):
+class SecondStage(Section):
     """Blur, resize, noise; JPEG before or after the last resize."""
 
     blur: SecondBlur = SecondBlur()
@@ -182,7 +170,7 @@ class SecondStage(_Model):
     quality: QualityRange = Field((30, 95), description="Of JPEG.")
 
 
-class LastSettings(_Model):
+class LastSettings(Section):
     """The resize to 1 / stage2_scale, and the low-pass filter after it."""
 
     jpeg_after: Probability = Field(0.5, description="Of JPEG after both; else it is before them.")
@@ -192,7 +180,7 @@ class LastSettings(_Model):
     cutoff: CutoffRange = Field((math.pi / 3, math.pi), description="In radians per pixel.")
 
 
-class Degradation(_Model):
+class Degradation(Section):
     """Everything about the degradation that can be chosen.
 
     Example:
@@ -211,26 +199,9 @@ class Degradation(_Model):
 
     @classmethod
     def read(cls, source: Source) -> Degradation:
-        """Read a YAML file; what it does not name keeps its default.
+        """Read YAML; what it does not name keeps its default. See `read_settings`.
 
         Raises:
-            InputError: the source is missing, not readable, empty or no YAML, or a field is unknown or impossible; the
-                message names it.
+            InputError: the source cannot be read or is not YAML, or a field is unknown or impossible; names each.
         """
-        accepted = "a YAML file with fields of the degradation, as in examples/degradation.yaml"
-        with open_source(source, noun="degradation", accepted=accepted) as (stream, subject):
-            if stream_size(stream) > MAX_FILE_BYTES:
-                raise subject.refusal(f"is larger than {MAX_FILE_BYTES} bytes")
-            with subject.attempt("read"):
-                content = yaml.safe_load(stream)
-        try:
-            return cls.model_validate({} if content is None else content)
-        except ValidationError as error:
-            raise subject.refusal(", ".join(map(_problem, error.errors()[:MAX_PROBLEMS]))) from error
-
-
-def _problem(error: ErrorDetails) -> str:
-    field = ".".join(map(str, error["loc"])) or "the file"
-    if error["type"] == "extra_forbidden":
-        return f"{field}: there is no such field"
-    return f"{field}: {error['msg'].removeprefix('Value error, ')}"
+        return read_settings(cls, source)

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from omniup.files.settings import Section, read_settings
 from omniup.training.settings import (
     Count,
     InputPath,
     Photographs,
-    Section,
     Share,
     Side,
     Steps,
@@ -21,7 +21,6 @@ from omniup.training.settings import (
     beside_the_file,
     existing,
     known_or_a_file,
-    read_settings,
 )
 
 Patch: TypeAlias = Annotated[int, Field(ge=1, le=128)]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from omniup.files.settings import Section, read_settings
 from omniup.restoration.degradation import Degradation
 from omniup.restoration.model_files import PUBLISHED, TINY
 from omniup.training import settings
@@ -15,7 +16,6 @@ from omniup.training.settings import (
     Count,
     InputPath,
     Photographs,
-    Section,
     Share,
     Side,
     Steps,
@@ -24,7 +24,6 @@ from omniup.training.settings import (
     beside_the_file,
     existing,
     known_or_a_file,
-    read_settings,
 )
 
 Probability: TypeAlias = Annotated[float, Field(ge=0, le=1)]

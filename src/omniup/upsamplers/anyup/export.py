@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from omniup.errors import optional_import
 from omniup.files import atomic_write
+from omniup.files.weights import IMAGENET_MEAN, IMAGENET_STD
 from omniup.mixing import Groups, Windows
 from omniup.mixing.groups import groups
 from omniup.upsamplers.anyup.network import HEADS
-from omniup.upsamplers.anyup.upsampler import MEAN, STD, AnyUp
+from omniup.upsamplers.anyup.upsampler import AnyUp
 from omniup.upsamplers.base import Size, check_size
 
 
@@ -52,7 +53,7 @@ class FixedSizes(nn.Module):
         super().__init__()
         self.anyup, self.size = anyup, size
         weights = anyup.rope.freqs
-        for name, values in (("mean", MEAN), ("std", STD)):
+        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
             self.register_buffer(name, weights.new_tensor(values).view(3, 1, 1), persistent=False)
         for name, (rows, columns) in {"query": size, "key": grid}.items():
             pools = (_pooling(side, places) for side, places in zip(image_size, (rows, columns), strict=True))

@@ -33,6 +33,10 @@ KEPT_MAPS = 3
 TEMPORARIES, REMEMBERED = 6, 16
 
 
+#: Devices for which torch has no `batch_norm_update_stats`, which is several times as fast as `var_mean`.
+WITHOUT_STATISTICS = ("mps",)
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """How the memory is divided for one image.
@@ -174,22 +178,32 @@ class Pixels:
         return torch.cat([F.adaptive_avg_pool2d(self.band(*row), (1, size[1])) for row in rows], dim=2)
 
     def _settle(self, norm: nn.GroupNorm) -> Layer:
-        """Gather the statistics of a group norm: what it does to a pixel from then on."""
-        zeros = torch.zeros(norm.num_channels, dtype=torch.float64, device=norm.weight.device)
-        count, total, squares = 0, zeros, zeros
+        """Gather the statistics of a group norm: what it does to a pixel from then on.
+
+        Means and variances of strips are merged without a difference of large numbers (Chan, Golub & LeVeque, 1983), so
+        float32 is enough: Apple's GPUs have no float64.
+        """
+        mean = variance = torch.zeros_like(norm.weight)  # [D]
         for top in range(0, self.size[0], self.plan.rows):
-            maps = self.compute(top, min(top + self.plan.rows, self.size[0]))
-            n = maps.shape[2] * maps.shape[3]
-            mean, variance = (  # [D], each
-                values.double() for values in torch.batch_norm_update_stats(maps, None, None, 0.0)
-            )
-            count, total, squares = count + n, total + n * mean, squares + n * (variance + mean.square())
+            bottom = min(top + self.plan.rows, self.size[0])
+            strip_mean, strip_variance = (values.to(mean) for values in _moments(self.compute(top, bottom)))
+            share = (bottom - top) / bottom  # of the strip, in all rows so far
+            step = strip_mean - mean
+            mean = mean + share * step
+            variance = variance + share * (strip_variance - variance) + share * (1 - share) * step.square()
         grouped = (norm.num_groups, norm.num_channels // norm.num_groups)
-        mean, square = (
-            (values / count).view(grouped).mean(1).repeat_interleave(grouped[1]) for values in (total, squares)
-        )
-        mean, variance = (values.to(norm.weight.dtype) for values in (mean, (square - mean.square()).clamp(min=0)))
+        means, variances = mean.view(grouped), variance.view(grouped)
+        together = means.mean(1), variances.mean(1) + means.var(1, correction=0)  # [groups], each
+        mean, variance = (values.repeat_interleave(grouped[1]) for values in together)  # [D]
         return lambda maps: F.batch_norm(maps, mean, variance, norm.weight, norm.bias, eps=norm.eps)
+
+
+def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean and the variance of each channel of maps [1, D, n, W]: [D], each."""
+    if maps.device.type in WITHOUT_STATISTICS:
+        variance, mean = torch.var_mean(maps.float(), (0, 2, 3), correction=0)
+        return mean, variance
+    return torch.batch_norm_update_stats(maps, None, None, 0.0)
 
 
 def convolve(conv: nn.Conv2d, maps: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.errors import InputError
-from omniup.files.weights import summary
+from omniup.files.weights import IMAGENET_MEAN, IMAGENET_STD, summary
 from omniup.mixing import DEFAULT_MEMORY, Windows, mix, weights_at
 from omniup.upsamplers.anyup.feature_agnostic import LAYOUTS, Layout
 from omniup.upsamplers.anyup.network import HEADS, Network
@@ -36,9 +36,6 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 #: Of the image's side, to either side of a pixel: what the published weights were trained with.
 WINDOW_RATIO = 0.1
-
-#: As the network was trained: of ImageNet.
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class AnyUp(Network):
@@ -222,7 +219,7 @@ class AnyUp(Network):
             raise InputError(f"image has {guidance.shape[1]} channels: AnyUp accepts three (RGB) or one (grey)")
         if not self.training:
             self.to(signal.device)
-        mean, std = (guidance.new_tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+        mean, std = (guidance.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         return ((guidance - mean) / std).to(self.rope.freqs.dtype), size
 
     @property

@@ -16,7 +16,7 @@ import { renderFeatures } from "./panel_features.js";
 import { renderImages } from "./panel_image.js";
 import { renderKernels } from "./panel_kernels.js";
 import { renderMetrics } from "./panel_metrics.js";
-import { RestorePanel } from "./panel_restore.js";
+import { RESTORE_DEFAULTS, RestorePanel } from "./panel_restore.js";
 import { renderSegmentation } from "./panel_segmentation.js";
 import { SignalPanel } from "./panel_signal.js";
 import { hold } from "./pictures.js";
@@ -55,7 +55,11 @@ class Page {
       onProblem: explain,
     });
     this.signal = new SignalPanel(options, (file, config) => this.#upsample(file, config));
-    this.restoring = new RestorePanel(options, (config) => this.#restore(config));
+    this.restoring = new RestorePanel(
+      options,
+      (config) => this.#restore(config),
+      () => this.#writeAddress(),
+    );
     this.view = new View(byId("results"), {
       onZoom: (zoom) => (byId("zoom-reset").textContent = `${Math.round(100 * zoom)} %`),
       onPick: (point) => showSimilarity(this.#result, point, () => this.view.unmark()),
@@ -92,6 +96,7 @@ class Page {
     this.#reading = true; // the address stays what it is until the page agrees with it
     setLanguage(lang);
     this.controls.set({ ...this.#baseline(settings.preset ?? this.defaults.preset), ...settings });
+    this.restoring.set(readAddress(RESTORE_DEFAULTS).settings);
     this.tabs.select(tab ?? FIRST_TAB);
     const found = sample && (await this.source.chooseSample(sample));
     this.#reading = false;
@@ -143,7 +148,8 @@ class Page {
     if (this.#reading) return;
     const tab = this.tabs.current();
     const { settings } = this.controls;
-    writeAddress(settings, this.#baseline(settings.preset), {
+    const begun = { ...this.#baseline(settings.preset), ...RESTORE_DEFAULTS };
+    writeAddress({ ...settings, ...this.restoring.settings }, begun, {
       sample: this.source.chosen?.sample,
       tab: tab === FIRST_TAB ? undefined : tab,
       lang: current() === preferred() ? undefined : current(),
@@ -184,6 +190,8 @@ class Page {
   async #restore(config) {
     const { chosen } = this.source;
     if (!chosen) return this.#askForPicture();
+    const { thinnest } = this.options.limits;
+    if (thinnest * this.source.aspect < 1) return this.source.refuse("restore.thin", { most: thinnest });
     const { device } = this.controls.settings;
     const job = new Job("/api/restore", { image: chosen.file }, { ...config, device });
     const answer = await this.#do(job, (field, message) => showError(`restore-${field}`, message));

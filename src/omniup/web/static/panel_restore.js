@@ -7,10 +7,13 @@ import { number, significant, tell, tellText } from "./i18n.js";
 import { heading } from "./words.js";
 
 /** As RestoreConfig in the OpenAPI document has them. */
-const SCALE = { min: 1, max: 8, step: 0.5, value: 2 };
-const SEED = { min: 0, max: 2 ** 32 - 1, step: 1, value: 0 };
+const SCALE = { min: 1, max: 8, step: 0.5 };
+const SEED = { min: 0, max: 2 ** 32 - 1, step: 1 };
 const LONGEST_PROMPT = 2000;
 const COLOURS = ["wavelet", "adain", "none"];
+
+/** What the form begins with; a tile of 0 is automatic. */
+export const RESTORE_DEFAULTS = { prompt: "", scale: 2, tile: 0, seed: 0, colour: "wavelet" };
 
 const ORDER = ["enlarged", "restored"];
 
@@ -22,16 +25,18 @@ export class RestorePanel {
   /**
    * @param {object} options of the server
    * @param {(config: object) => void} onRun told how to restore the picture
+   * @param {() => void} onChange called when a setting has been changed
    */
-  constructor({ restoration, limits }, onRun) {
+  constructor({ restoration, limits }, onRun, onChange) {
     Object.assign(this, { limits, onRun, ready: restoration.state === "ready" });
     this.#introduce(restoration);
     byId("restore-settings").append(...this.#controls(restoration.tiles));
-    this.showPicture(null);
+    this.set({});
     byId("restore-settings").addEventListener("input", () => {
       clearErrors();
       this.#showSize();
     });
+    byId("restore-settings").addEventListener("change", onChange);
     byId("restore-form").addEventListener("submit", (event) => {
       event.preventDefault();
       this.run();
@@ -52,7 +57,7 @@ export class RestorePanel {
     const output = make("output", { id: "restore-scale-value", for: "restore-scale", class: "figures" });
     const option = (value, key, values) => tell(make("option", { value }), key, values);
     const sides = tiles.map((side) => option(side, "verbatim", { text: `${side} px` }));
-    const tile = make("select", { id: "restore-tile" }, option("", "restore.tile.auto"), ...sides);
+    const tile = make("select", { id: "restore-tile" }, option(0, "restore.tile.auto"), ...sides);
     const colours = COLOURS.map((name) => option(name, `restore.colour.${name}`));
     const colour = make("select", { id: "restore-colour" }, ...colours);
     const seed = make("input", { id: "restore-seed", type: "number", ...SEED });
@@ -71,8 +76,24 @@ export class RestorePanel {
     this.#showSize();
   }
 
+  /** Set the form: to what is given, and else to what it begins with. */
+  set(settings) {
+    for (const [name, value] of Object.entries({ ...RESTORE_DEFAULTS, ...settings })) {
+      const input = byId(`restore-${name}`);
+      input.value = value;
+      if (input.selectedIndex === -1) input.selectedIndex = 0; // there is no such choice here
+    }
+    this.#showSize();
+  }
+
+  get settings() {
+    const [prompt, colour] = ["prompt", "colour"].map((name) => byId(`restore-${name}`).value);
+    const [scale, tile, seed] = ["scale", "tile", "seed"].map((name) => Number(byId(`restore-${name}`).value));
+    return { prompt, scale, tile, seed, colour };
+  }
+
   get #scale() {
-    return Number(byId("restore-scale").value);
+    return this.settings.scale;
   }
 
   /** The size of the result; zeros where the browser does not know the picture's. */
@@ -106,13 +127,9 @@ export class RestorePanel {
   /** Restore the picture that is chosen, with the settings that stand there. */
   run() {
     if (this.#isTooLarge) return refuse("restore-scale", "restore.large", { most: () => this.#most });
-    return this.onRun({
-      prompt: byId("restore-prompt").value,
-      scale: this.#scale,
-      tile: Number(byId("restore-tile").value) || null,
-      seed: Number(byId("restore-seed").value),
-      colour: byId("restore-colour").value,
-    });
+    if (!byId("restore-seed").validity.valid) return refuse("restore-seed", "restore.seed");
+    const { tile, ...settings } = this.settings;
+    return this.onRun({ ...settings, tile: tile || null });
   }
 
   /** Show what came back. */

@@ -564,6 +564,11 @@ export const TEXTS = {
     "{from} → {to} px, above the limit of {most} megapixels",
     "{from} → {to} 像素，超过 {most} 百万像素的上限",
   ],
+  "restore.thin": [
+    "The picture is too thin to be restored: one side may be at most {most} times the other.",
+    "图像过于狭长，无法复原：一边最多为另一边的 {most} 倍。",
+  ],
+  "restore.seed": ["Accepted are whole numbers from 0 to 4,294,967,295.", "请输入 0 到 4,294,967,295 的整数。"],
   "restore.large": [
     "The result would be too large: at most {most} megapixels. Lower the scale, or take a smaller picture.",
     "结果过大：最多 {most} 百万像素。请降低放大倍数，或换一张更小的图像。",
