@@ -203,7 +203,7 @@ class UpsampleAnything:
                 return render_measurement(renderers, guidance, signal, memory=memory)
             renderer = self._renderer(memory)
             render = renderer(guidance, grid) if self.iterations else in_stages(renderer, guidance, grid)
-            return render_prediction(render, signal)
+            return render_prediction(render, signal, memory=memory)
 
     def _renderer(self, memory: int) -> Callable[[Tensor, Size], Render]:
         def renderer(guidance: Tensor, grid: Size) -> Render:
