@@ -8,7 +8,7 @@ from oracles.windows import disc_window
 
 SIGMA, SIGMA_R, SPREAD, RADIUS = 0.7, 0.025, 0.3, 2
 CHROMA = 3.0
-DETAIL, CALMING, ALIKE = 0.5, 3, 0.35
+DETAIL, CALM, NEAR, ALIKE = 0.5, 0.5, 4, 0.4
 
 
 def oklab(red, green, blue):
@@ -102,7 +102,7 @@ def prediction_of_features(image, signal):
 
 
 def calmed(signal):
-    """Each cell averaged with those within 3 cells, by how near their features are."""
+    """Each cell half-way to the mean of those within 4 cells, weighted by how near their features are."""
     cells = [(i, j) for i in range(signal.shape[1]) for j in range(signal.shape[2])]
 
     def squared(p, q):
@@ -114,13 +114,14 @@ def calmed(signal):
     beside = [squared(p, q) for p in cells for q in cells if steps(p, q) == 1]
     out = torch.zeros_like(signal)
     for p in cells:
-        near = [q for q in cells if steps(p, q) <= CALMING**2]
+        near = [q for q in cells if steps(p, q) <= NEAR**2]
         if beside:
             variance = ALIKE**2 * sum(beside) / len(beside)
             weights = [math.exp(-squared(p, q) / (2 * variance)) for q in near]
         else:
-            weights = [1.0]
-        out[:, p[0], p[1]] = sum(w * signal[:, i, j] for w, (i, j) in zip(weights, near, strict=True)) / sum(weights)
+            weights = [1.0]  # for the one cell that there is
+        mean = sum(w * signal[:, i, j] for w, (i, j) in zip(weights, near, strict=True)) / sum(weights)
+        out[:, p[0], p[1]] = (1 - CALM) * signal[:, p[0], p[1]] + CALM * mean
     return out
 
 

@@ -64,8 +64,8 @@ def test_calming_takes_noise_away_and_leaves_steps():
     step[:, :, :, 6:] = 1
     noise = 0.05 * torch.randn(step.shape, generator=torch.Generator().manual_seed(1)).double()
     calm = calmed(step + noise)
-    assert (calm - step).square().mean() < 0.1 * noise.square().mean()
-    assert (calm - step).abs().max() < 0.1
+    assert (calm - step).square().mean() < 0.4 * noise.square().mean()  # half of it leaves a quarter of its square
+    assert abs((calm[..., 6] - calm[..., 5]).mean() - 1) < 0.02
 
 
 def test_at_the_cells_centres_results_are_nearer_to_the_signal_than_a_mix_is():
