@@ -13,7 +13,8 @@ It is close to the geometric mean, to which averages of logits lead, and has no 
 a network is not sure count less: their weights are multiplied by the largest of their shares.
 
 Predictions are brought up in stages, to cells of half and of a quarter the size and then to the pixels: colours are
-compared with those of ever smaller cells, which are less often mixtures.
+compared with those of ever smaller cells, which are less often mixtures. What is done to features, the predictions that
+are no shares, is in `features.py`.
 
 A back-projected result is no convex mix of the signal: it may overshoot, as what has these means over the cells must.
 Shares stay shares.
