@@ -100,3 +100,11 @@ def test_gradients_of_equal_features_are_finite():
     signal = torch.full((1, 2, 3, 4), 0.7, requires_grad=True)
     BEST(smooth_image((12, 16), dtype=torch.float32), signal).sum().backward()
     assert torch.isfinite(signal.grad).all()
+
+
+def test_autocast_takes_no_digits():
+    image, signal = smooth_image((32, 48), channels=1, dtype=torch.float32), random_signal((4, 6), channels=3).float()
+    mix = UpsampleAnything.preset("best", kind="values").fit(image, (4, 6)).render
+    plain = render_features(mix, signal)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(render_features(mix, signal), plain)

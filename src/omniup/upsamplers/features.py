@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.mixing import DEFAULT_MEMORY
+from omniup.mixing.tiles import exact
 
 #: How much of the image's detail is added.
 DETAIL = 0.5
@@ -61,13 +62,16 @@ def render_features(render: Callable[[Tensor], Tensor], signal: Tensor, *, memor
     out = render(calm.to(signal.dtype))  # [B, C, H, W]
     grid, size = signal.shape[2:], out.shape[2:]
     rows, columns = (_cubic(cells, side).to(exactly) for cells, side in zip(grid, size, strict=True))
-    for channels in _slices(signal.shape[1], 3 * exactly.itemsize * len(signal) * math.prod(size), memory):
-        value, mixed = exactly[:, channels], out[:, channels].to(exactly)
-        rest = calm[:, channels] - DETAIL * F.interpolate(mixed, grid, mode="bilinear")  # of the nearest four pixels
-        narrow = (rows @ rest).flatten(0, 1)  # [B C, H, w]
-        added = torch.baddbmm(mixed.flatten(0, 1), narrow, columns.T.expand(len(narrow), -1, -1), beta=DETAIL)
-        least, most = value.amin((2, 3), keepdim=True), value.amax((2, 3), keepdim=True)
-        out[:, channels] = added.view_as(mixed).clamp(least, most)
+    with exact(out.device):
+        for channels in _slices(signal.shape[1], 3 * exactly.itemsize * len(signal) * math.prod(size), memory):
+            value, mixed = exactly[:, channels], out[:, channels].to(exactly)
+            rest = calm[:, channels] - DETAIL * F.interpolate(
+                mixed, grid, mode="bilinear"
+            )  # of the nearest four pixels
+            narrow = (rows @ rest).flatten(0, 1)  # [B C, H, w]
+            added = torch.baddbmm(mixed.flatten(0, 1), narrow, columns.T.expand(len(narrow), -1, -1), beta=DETAIL)
+            least, most = value.amin((2, 3), keepdim=True), value.amax((2, 3), keepdim=True)
+            out[:, channels] = added.view_as(mixed).clamp(least, most)
     return out
 
 
