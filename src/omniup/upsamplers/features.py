@@ -87,9 +87,9 @@ def calmed(signal: Tensor, *, memory: int = DEFAULT_MEMORY) -> Tensor:
     """
     batch, channels, height, width = signal.shape
     centred = signal - signal.mean((2, 3), keepdim=True)  # or squares would cancel
-    steps = sum(centred.diff(dim=dim).square().sum((1, 2, 3)) for dim in (2, 3))  # [B]
+    down, across = (centred.diff(dim=dim).square().sum((1, 2, 3)) for dim in (2, 3))  # [B]
     neighbours = max(1, (height - 1) * width + height * (width - 1))
-    variance = ALIKE**2 * (steps / neighbours).clamp_min(1e-30).view(batch, 1, 1, 1)
+    variance = ALIKE**2 * ((down + across) / neighbours).clamp_min(1e-30).view(batch, 1, 1, 1)
     out = torch.empty_like(signal)
     for rows in _slices(height, 4 * signal.itemsize * batch * width * (channels + len(_DISC)), memory):
         first, last = max(0, rows.start - RADIUS), min(height, rows.stop + RADIUS)
