@@ -59,6 +59,12 @@ def test_stretched_and_shifted_features_give_stretched_and_shifted_results():
     close(BEST(image, 50 * signal - 7), 50 * BEST(image, signal) - 7)
 
 
+@pytest.mark.parametrize("scale", [2.0**-100, 2.0**100])
+def test_features_may_be_of_any_magnitude(scale):
+    image, signal = smooth_image((37, 40), dtype=torch.float32), random_signal((5, 6), channels=3).float()
+    close(BEST(image, scale * signal) / scale, BEST(image, signal), atol=1e-5)
+
+
 def test_calming_takes_noise_away_and_leaves_steps():
     step = torch.zeros(1, 8, 12, 12).double()
     step[:, :, :, 6:] = 1

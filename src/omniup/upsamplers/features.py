@@ -65,9 +65,8 @@ def render_features(render: Callable[[Tensor], Tensor], signal: Tensor, *, memor
     with exact(out.device):
         for channels in _slices(signal.shape[1], 3 * exactly.itemsize * len(signal) * math.prod(size), memory):
             value, mixed = exactly[:, channels], out[:, channels].to(exactly)
-            rest = calm[:, channels] - DETAIL * F.interpolate(
-                mixed, grid, mode="bilinear"
-            )  # of the nearest four pixels
+            centres = F.interpolate(mixed, grid, mode="bilinear")  # [B, C, h, w], of the nearest four pixels
+            rest = calm[:, channels] - DETAIL * centres
             narrow = (rows @ rest).flatten(0, 1)  # [B C, H, w]
             added = torch.baddbmm(mixed.flatten(0, 1), narrow, columns.T.expand(len(narrow), -1, -1), beta=DETAIL)
             least, most = value.amin((2, 3), keepdim=True), value.amax((2, 3), keepdim=True)
@@ -86,7 +85,8 @@ def calmed(signal: Tensor, *, memory: int = DEFAULT_MEMORY) -> Tensor:
         [B, C, h, w], each cell a convex mix of cells of its image: all channels choose together.
     """
     batch, channels, height, width = signal.shape
-    centred = signal - signal.mean((2, 3), keepdim=True)  # or squares would cancel
+    centred = signal - signal.mean((2, 3), keepdim=True)  # or squares would cancel; and divided, or overflow
+    centred = centred / centred.detach().abs().amax((1, 2, 3), keepdim=True).clamp_min(torch.finfo(signal.dtype).tiny)
     down, across = (centred.diff(dim=dim).square().sum((1, 2, 3)) for dim in (2, 3))  # [B]
     neighbours = max(1, (height - 1) * width + height * (width - 1))
     variance = ALIKE**2 * ((down + across) / neighbours).clamp_min(1e-30).view(batch, 1, 1, 1)
