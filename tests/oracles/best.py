@@ -1,4 +1,4 @@
-"""The preset `best`, pixel by pixel and in plain numbers: its kernels, its stages, power means, back-projection."""
+"""The preset `best`, pixel by pixel and in plain numbers: kernels, stages, features, power means, back-projection."""
 
 import math
 
@@ -8,6 +8,7 @@ from oracles.windows import disc_window
 
 SIGMA, SIGMA_R, SPREAD, RADIUS = 0.7, 0.025, 0.3, 2
 CHROMA = 3.0
+DETAIL, CALM, NEAR, ALIKE = 0.5, 0.5, 4, 0.4
 
 
 def oklab(red, green, blue):
@@ -80,6 +81,71 @@ def staged(image, signal):
             break
         signal = mix(means(image, finer), signal)
     return mix(image, signal)
+
+
+def prediction_of_features(image, signal):
+    """Calmed; then a cubic spline, and half of what the guided mix has beyond its own; held to the signal's values."""
+    _, height, width = image.shape
+    grid = tuple(signal.shape[1:])
+    calm = calmed(signal)
+    guided = staged(image, calm)
+    rest = calm - DETAIL * at_centres(guided, grid)
+    out = signal.new_zeros(len(signal), height, width)
+    for y in range(height):
+        for x in range(width):
+            out[:, y, x] = DETAIL * guided[:, y, x]
+            for i, down in cubic(y, height, grid[0]):
+                for j, across in cubic(x, width, grid[1]):
+                    out[:, y, x] += down * across * rest[:, i, j]
+    least, most = signal.amin((1, 2)), signal.amax((1, 2))
+    return torch.maximum(torch.minimum(out, most[:, None, None]), least[:, None, None])
+
+
+def calmed(signal):
+    """Each cell half-way to the mean of those within 4 cells, weighted by how near their features are."""
+    cells = [(i, j) for i in range(signal.shape[1]) for j in range(signal.shape[2])]
+
+    def squared(p, q):
+        return float(((signal[:, p[0], p[1]] - signal[:, q[0], q[1]]) ** 2).sum())
+
+    def steps(p, q):
+        return (p[0] - q[0]) ** 2 + (p[1] - q[1]) ** 2
+
+    beside = [squared(p, q) for p in cells for q in cells if steps(p, q) == 1]
+    out = torch.zeros_like(signal)
+    for p in cells:
+        near = [q for q in cells if steps(p, q) <= NEAR**2]
+        if beside:
+            variance = ALIKE**2 * sum(beside) / len(beside)
+            weights = [math.exp(-squared(p, q) / (2 * variance)) for q in near]
+        else:
+            weights = [1.0]  # for the one cell that there is
+        mean = sum(w * signal[:, i, j] for w, (i, j) in zip(weights, near, strict=True)) / sum(weights)
+        out[:, p[0], p[1]] = (1 - CALM) * signal[:, p[0], p[1]] + CALM * mean
+    return out
+
+
+def at_centres(image, grid):
+    """[C, H, W] to [C, h, w]: between the pixels nearest to each cell's centre, linearly."""
+    _, height, width = image.shape
+    out = image.new_zeros(len(image), *grid)
+    for i in range(grid[0]):
+        for j in range(grid[1]):
+            y, x = (i + 0.5) * height / grid[0] - 0.5, (j + 0.5) * width / grid[1] - 0.5
+            for row in (math.floor(y), math.floor(y) + 1):
+                for column in (math.floor(x), math.floor(x) + 1):
+                    part = (1 - abs(y - row)) * (1 - abs(x - column))
+                    out[:, i, j] += part * image[:, min(row, height - 1), min(column, width - 1)]
+    return out
+
+
+def cubic(pixel, pixels, cells):
+    """Keys' kernel with a = -0.75: places and weights of four cells, those beyond the border being its own."""
+    a, place = -0.75, (pixel + 0.5) * cells / pixels - 0.5
+    for cell in range(math.floor(place) - 1, math.floor(place) + 3):
+        t = abs(place - cell)
+        near = (a + 2) * t**3 - (a + 3) * t**2 + 1
+        yield min(max(cell, 0), cells - 1), near if t <= 1 else a * (t**3 - 5 * t**2 + 8 * t - 4)
 
 
 def prediction_of_shares(image, shares):

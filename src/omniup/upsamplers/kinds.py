@@ -13,7 +13,8 @@ It is close to the geometric mean, to which averages of logits lead, and has no 
 a network is not sure count less: their weights are multiplied by the largest of their shares.
 
 Predictions are brought up in stages, to cells of half and of a quarter the size and then to the pixels: colours are
-compared with those of ever smaller cells, which are less often mixtures.
+compared with those of ever smaller cells, which are less often mixtures. What is done to features, the predictions that
+are no shares, is in `features.py`.
 
 A back-projected result is no convex mix of the signal: it may overshoot, as what has these means over the cells must.
 Shares stay shares.
@@ -32,6 +33,7 @@ from torch import Tensor
 from omniup.errors import InputError
 from omniup.mixing import DEFAULT_MEMORY, cell_means
 from omniup.upsamplers.base import Size
+from omniup.upsamplers.features import render_features
 from omniup.upsamplers.guided_filter import GuidedFilter
 
 Kind: TypeAlias = Literal["values", "prediction", "measurement"]
@@ -72,18 +74,19 @@ def are_shares(signal: Tensor) -> bool:
     return bool(((signal.sum(1, dtype=torch.float32) - 1).abs() <= TOLERANCE).all())
 
 
-def render_prediction(render: Render, signal: Tensor) -> Tensor:
+def render_prediction(render: Render, signal: Tensor, *, memory: int = DEFAULT_MEMORY) -> Tensor:
     """Upsample what a network says of cells.
 
     Args:
         render: mixes.
-        signal: [B, C, h, w]. Shares are mixed by their power mean, other signals by their mean.
+        signal: [B, C, h, w]. Shares are mixed by their power mean; for other signals see `features.py`.
+        memory: bytes of working memory beyond inputs and outputs.
 
     Returns:
         [B, C, H, W], in the signal's type.
     """
     if not are_shares(signal):
-        return render(signal)
+        return render_features(render, signal, memory=memory)
     roots = _roots(signal)  # [B, C, h, w]
     sure = signal.to(roots).amax(1, keepdim=True)  # [B, 1, h, w]
     mixed = render(torch.cat([sure * roots, sure], dim=1))  # [B, C + 1, H, W]; the last but scales what goes before

@@ -107,9 +107,10 @@ class UpsampleAnything:
         sigma_r_weight: regulariser, times mean |sigma_r - its start|.
         tolerance: stop early once the loss has fallen by less than this fraction over ten steps; None to never stop.
         kind: what signals are, see `kinds.py`: `"values"`, which are mixed and no more; a network's `"prediction"`; or
-            a `"measurement"`, which is back-projected. Where nothing is fitted, predictions are mixed in stages, and
-            measurements choose their own width of the range term, `sigma_r` or up to 16 times that. It concerns the
-            call only: `fit` makes the kernels that values are mixed with.
+            a `"measurement"`, which is back-projected. Predictions that are no shares are features: they are calmed,
+            and sharpened by what the mix knows of the image (`features.py`). Where nothing is fitted, predictions are
+            mixed in stages, and measurements choose their own width of the range term, `sigma_r` or up to 16 times
+            that. It concerns the call only: `fit` makes the kernels that values are mixed with.
     """
 
     window: Literal["square", "disc"] = "square"
@@ -203,7 +204,7 @@ class UpsampleAnything:
                 return render_measurement(renderers, guidance, signal, memory=memory)
             renderer = self._renderer(memory)
             render = renderer(guidance, grid) if self.iterations else in_stages(renderer, guidance, grid)
-            return render_prediction(render, signal)
+            return render_prediction(render, signal, memory=memory)
 
     def _renderer(self, memory: int) -> Callable[[Tensor, Size], Render]:
         share = max(
