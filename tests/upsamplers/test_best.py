@@ -11,6 +11,7 @@ import omniup
 from omniup import InputError, UpsampleAnything
 from omniup.mixing import cell_means
 from omniup.upsamplers import Bilinear, back_project
+from omniup.upsamplers.base import resize
 from omniup.upsamplers.colour_spaces import oklab
 from omniup.upsamplers.kinds import are_shares
 from oracles import best as oracle
@@ -41,6 +42,18 @@ def test_mixes_agree_with_the_oracle(size, channels, data):
     close(VALUES(image, signal)[0], oracle.mix(image[0], signal[0]))
     close(PREDICTION(image, signal)[0], oracle.staged(image[0], signal[0]))
     close(PREDICTION(image, shares)[0], oracle.prediction_of_shares(image[0], shares[0]))
+
+
+@pytest.mark.parametrize(("size", "grid"), [((24, 13), (2, 1)), ((16, 24), (2, 3)), ((13, 12), (5, 4))])
+def test_shares_in_large_and_small_cells_agree_with_the_oracle(size, grid):
+    image, shares = smooth_image(size), random_shares(grid)
+    close(PREDICTION(image, shares)[0], oracle.prediction_of_shares(image[0], shares[0]))
+
+
+def test_the_size_of_cells_is_counted_in_pixels_of_the_image():
+    image, shares = smooth_image((32, 48)), random_shares((2, 3))
+    out = PREDICTION(image, shares, (8, 12))
+    close(out[0], oracle.prediction_of_shares(resize(image, (8, 12))[0], shares[0], side=16))
 
 
 @pytest.mark.parametrize(("size", "grid"), [((12, 16), (3, 4)), ((11, 7), (4, 3))])

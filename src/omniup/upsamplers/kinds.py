@@ -13,7 +13,8 @@ It is close to the geometric mean, to which averages of logits lead, and has no 
 a network is not sure count less: their weights are multiplied by the largest of their shares.
 
 Predictions are brought up in stages, to cells of half and of a quarter the size and then to the pixels: colours are
-compared with those of ever smaller cells, which are less often mixtures.
+compared with those of ever smaller cells, which are less often mixtures. Networks see in strides of 14 or 16 pixels: of
+shares in finer cells there are means over larger ones too, and these count the more, the finer the cells are.
 
 A back-projected result is no convex mix of the signal: it may overshoot, as what has these means over the cells must.
 Shares stay shares.
@@ -46,6 +47,10 @@ STEPS = 5
 
 #: How many stages there are before the last one, each doubling the grid.
 DOUBLINGS = 2
+
+#: Smaller cells, in pixels, are finer than what a network tells apart: together, those in a square of these sides say
+#: what one says.
+RESOLVED = 12
 
 #: Smaller shares than this are taken for it: the root is infinitely steep at 0.
 LEAST_SHARE = 1e-6
@@ -84,10 +89,46 @@ def render_prediction(render: Render, signal: Tensor) -> Tensor:
     """
     if not are_shares(signal):
         return render(signal)
-    roots = _roots(signal)  # [B, C, h, w]
-    sure = signal.to(roots).amax(1, keepdim=True)  # [B, 1, h, w]
-    mixed = render(torch.cat([sure * roots, sure], dim=1))  # [B, C + 1, H, W]; the last but scales what goes before
-    return _shares(mixed[:, :-1]).to(signal.dtype)
+    return _shares(render(_sure_roots(signal))).to(signal.dtype)
+
+
+def render_shares(first: Renderer, later: Renderer, guidance: Tensor, signal: Tensor, pixels: float) -> Tensor:
+    """Upsample class probabilities that a network gives for cells, in stages.
+
+    At each stage the cells' sides are halved, and what comes out are shares again. Where the cells are finer than what
+    the network tells apart, means over larger ones come first, and are averaged with those over smaller ones as they
+    get to their size.
+
+    Args:
+        first: makes the mix of the first stage.
+        later: makes those of the others.
+        guidance: [B, G, H, W].
+        signal: [B, C, h, w], shares.
+        pixels: the sides of a cell, of the image that the network saw.
+
+    Returns:
+        [B, C, H, W], shares, in the signal's type.
+    """
+    size = guidance.shape[2], guidance.shape[3]
+    known = [signal.to(torch.promote_types(signal.dtype, torch.float32))]  # from the finest to the coarsest
+    while pixels < RESOLVED and len(known) <= DOUBLINGS:
+        known.append(cell_means(known[-1], (-(-known[-1].shape[2] // 2), -(-known[-1].shape[3] // 2))))
+        pixels *= 2
+    roots = _sure_roots(known.pop())  # [B, C, h, w]
+    renderer = first
+    for _ in range(DOUBLINGS):
+        grid = roots.shape[2], roots.shape[3]
+        finer = (known[-1].shape[2], known[-1].shape[3]) if known else (2 * grid[0], 2 * grid[1])
+        if not known and (2 * finer[0] > size[0] or 2 * finer[1] > size[1]):  # cells of less than two pixels
+            break
+        render = renderer(cell_means(guidance, finer).clamp_(0, 1), grid)  # clamped against rounding
+        roots = _sure_roots(_shares(render(roots)))
+        if known:
+            pixels /= 2
+            roots = torch.lerp(roots, _sure_roots(known.pop()), (pixels / RESOLVED) ** 2)
+        renderer = later
+    render = renderer(guidance, (roots.shape[2], roots.shape[3]))
+    return _shares(render(roots)).to(signal.dtype)
 
 
 def in_stages(renderer: Renderer, guidance: Tensor, grid: Size) -> Render:
@@ -215,6 +256,12 @@ def _best_part(plain: Tensor, other: Tensor, truth: Tensor) -> Tensor:
 def _roots(shares: Tensor) -> Tensor:
     exactly = shares.to(torch.promote_types(shares.dtype, torch.float32))
     return exactly.clamp_min(LEAST_SHARE).sqrt().sqrt().sqrt()
+
+
+def _sure_roots(shares: Tensor) -> Tensor:
+    """What predictions of shares are mixed by: cells weigh as much as a network is sure of them."""
+    roots = _roots(shares)
+    return shares.to(roots).amax(1, keepdim=True) * roots
 
 
 def _shares(mixed: Tensor) -> Tensor:

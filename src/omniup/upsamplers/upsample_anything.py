@@ -47,12 +47,24 @@ from omniup.upsamplers.gaussian_kernels import (
     Window,
     precision,
 )
-from omniup.upsamplers.kinds import Kind, Render, in_stages, render_measurement, render_prediction
+from omniup.upsamplers.kinds import (
+    Kind,
+    Render,
+    are_shares,
+    in_stages,
+    render_measurement,
+    render_prediction,
+    render_shares,
+)
 
 logger = logging.getLogger(__name__)
 
 #: How many widths of the range term a measurement chooses from, each twice the one before.
 WIDTHS = 5
+
+#: How wide kernels are at the first of the stages that shares are mixed in, in parts of the later ones' width: what a
+#: large cell says is less often true of the cells beside it.
+FIRST = 0.65
 
 #: Added to a softplus, so that no width is ever zero.
 EPS = 1e-6
@@ -191,6 +203,7 @@ class UpsampleAnything:
         Where `kind` is `"measurement"`, the result may leave the interval of the signal's values.
         """
         guidance, size = check_inputs(image, signal, size)
+        pixels = math.sqrt(guidance[0, 0].numel() / signal[0, 0].numel())  # the sides of a cell, of the image itself
         guidance = resize(guidance, size)
         grid = signal.shape[2], signal.shape[3]
         if self.kind == "values":
@@ -202,6 +215,9 @@ class UpsampleAnything:
                 renderers = [method._renderer(memory) for method in methods]
                 return render_measurement(renderers, guidance, signal, memory=memory)
             renderer = self._renderer(memory)
+            if not self.iterations and are_shares(signal):
+                narrow = dataclasses.replace(self, sigma=max(FIRST * self.sigma, SIGMA_RANGE[0]))
+                return render_shares(narrow._renderer(memory), renderer, guidance, signal, pixels)
             render = renderer(guidance, grid) if self.iterations else in_stages(renderer, guidance, grid)
             return render_prediction(render, signal)
 
