@@ -129,13 +129,15 @@ def back_projected(image, signal, sigma_r, steps, start=None):
 
 
 def back_projected_shares(image, shares, sigma_r, steps):
-    """The same for shares: what the means lack goes into the roots."""
+    """The same for shares: what the means lack goes into the roots, averaged with what went there before."""
 
     def powers(mixed):
         high = mixed.clamp(min=0) ** 8
         return high / high.sum(0)
 
     roots = shares.clamp(min=1e-6) ** (1 / 8)
+    added = 0 * roots
     for _ in range(steps):
-        roots = roots + shares - means(powers(mix(image, roots, sigma_r)), shares.shape[1:])
+        added = 0.5 * added + 0.5 * (shares - means(powers(mix(image, roots, sigma_r)), shares.shape[1:]))
+        roots = roots + added
     return powers(mix(image, roots, sigma_r))

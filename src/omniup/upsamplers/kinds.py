@@ -157,7 +157,8 @@ def in_stages(renderer: Renderer, guidance: Tensor, grid: Size) -> Render:
 def back_project(render: Render, signal: Tensor, start: Tensor | None = None, *, steps: int = STEPS) -> Tensor:
     """Upsample means over cells so that the result has, nearly, these means.
 
-    Values: what the means lack is upsampled and added, a few times. Shares: the same, in the numbers that are mixed.
+    Values: what the means lack is upsampled and added, a few times. Shares: the same, in the numbers that are mixed,
+    where this would overshoot: what is added is the mean of what is lacking and of what was added before.
 
     Args:
         render: mixes.
@@ -172,9 +173,11 @@ def back_project(render: Render, signal: Tensor, start: Tensor | None = None, *,
     grid = signal.shape[2], signal.shape[3]
     if start is None and are_shares(signal):
         mixed = _roots(exactly)  # [B, C, h, w]
+        added = torch.zeros_like(mixed)
         out = _shares(render(mixed))
         for _ in range(steps):
-            mixed = mixed + (exactly - cell_means(out, grid))
+            added = (added + exactly - cell_means(out, grid)) / 2
+            mixed = mixed + added
             del out  # before the next is made: it is as large as the result
             out = _shares(render(mixed))
         return out.to(signal.dtype)
