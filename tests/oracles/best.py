@@ -7,7 +7,7 @@ import torch
 from oracles.windows import disc_window
 
 SIGMA, SIGMA_R, SPREAD, RADIUS = 0.7, 0.025, 0.3, 2
-FIRST, RESOLVED = 0.65, 12
+FIRST = 0.65
 CHROMA = 3.0
 
 
@@ -94,16 +94,30 @@ def weighted_roots(shares):
     return shares.max(0).values * shares.clamp(min=1e-6) ** (1 / 8)
 
 
-def prediction_of_shares(image, shares, side=None):
+def sharpness(shares):
+    """The mean jump between neighbours, each weighted by itself, twice, squared."""
+    squares = total = 0.0
+    _, height, width = shares.shape
+    for y in range(height):
+        for x in range(width):
+            for below, right in ((1, 0), (0, 1)):
+                if y + below < height and x + right < width:
+                    jump = (shares[:, y + below, x + right] - shares[:, y, x]).abs()
+                    squares += float((jump**2).sum())
+                    total += float(jump.sum())
+    return (2 * squares / total) ** 2 if total else 0.0
+
+
+def prediction_of_shares(image, shares):
     """Three stages of power means, the first of narrower kernels; fine cells averaged with what larger ones give."""
     _, height, width = image.shape
     levels = [(shares, 1.0)]  # and what each of them counts; the coarsest first
-    side = side or math.sqrt(height * width / shares[0].numel())
-    while side < RESOLVED and len(levels) < 3:
+    sharp = sharpness(shares)
+    while sharp < 1 and len(levels) < 3:
         finer, _ = levels[0]
-        levels[0] = finer, (side / RESOLVED) ** 2
+        levels[0] = finer, sharp**2
         levels.insert(0, (means(finer, (math.ceil(finer.shape[1] / 2), math.ceil(finer.shape[2] / 2))), 1.0))
-        side *= 2
+        sharp *= 2
     sigma = FIRST * SIGMA
     roots = weighted_roots(levels[0][0])
     for stage in (1, 2):

@@ -11,9 +11,8 @@ import omniup
 from omniup import InputError, UpsampleAnything
 from omniup.mixing import cell_means
 from omniup.upsamplers import Bilinear, back_project
-from omniup.upsamplers.base import resize
 from omniup.upsamplers.colour_spaces import oklab
-from omniup.upsamplers.kinds import are_shares
+from omniup.upsamplers.kinds import are_shares, sharpness
 from oracles import best as oracle
 from support.kernels import random_signal, smooth_image
 
@@ -44,16 +43,24 @@ def test_mixes_agree_with_the_oracle(size, channels, data):
     close(PREDICTION(image, shares)[0], oracle.prediction_of_shares(image[0], shares[0]))
 
 
-@pytest.mark.parametrize(("size", "grid"), [((24, 13), (2, 1)), ((16, 24), (2, 3)), ((13, 12), (5, 4))])
-def test_shares_in_large_and_small_cells_agree_with_the_oracle(size, grid):
-    image, shares = smooth_image(size), random_shares(grid)
+@settings(max_examples=6, deadline=None)
+@given(contrast=st.sampled_from([0.3, 1.0, 3.0, 30.0]), grid=st.sampled_from([(3, 4), (4, 3), (1, 6)]))
+def test_smooth_and_sharp_shares_agree_with_the_oracle(contrast, grid):
+    image, shares = smooth_image((12, 13)), (contrast * random_signal(grid, channels=3)).softmax(1)
     close(PREDICTION(image, shares)[0], oracle.prediction_of_shares(image[0], shares[0]))
 
 
-def test_the_size_of_cells_is_counted_in_pixels_of_the_image():
-    image, shares = smooth_image((32, 48)), random_shares((2, 3))
-    out = PREDICTION(image, shares, (8, 12))
-    close(out[0], oracle.prediction_of_shares(resize(image, (8, 12))[0], shares[0], side=16))
+@given(cells=st.integers(1, 8), start=st.floats(1, 7), classes=st.integers(2, 4))
+def test_sharpness_tells_how_many_cells_a_border_takes(cells, start, classes):
+    place = torch.arange(16).double()
+    ramp = ((place - place[4]) / cells).clamp(0, 1)  # from 0 to 1 in so many cells
+    step = (place + 1 - start).clamp(0, 1)  # the means over cells of a border that runs through one of them
+    for share, wanted in ((ramp, (2 / cells) ** 2), (step, (2 * ((start % 1) ** 2 + (1 - start % 1) ** 2)) ** 2)):
+        shares = torch.zeros(1, classes, 3, 16).double()
+        shares[:, 0], shares[:, 1] = share, 1 - share
+        found = sharpness(shares)
+        assert float(found) == pytest.approx(wanted)
+    assert found >= 1 - 1e-12
 
 
 @pytest.mark.parametrize(("size", "grid"), [((12, 16), (3, 4)), ((11, 7), (4, 3))])

@@ -13,8 +13,8 @@ It is close to the geometric mean, to which averages of logits lead, and has no 
 a network is not sure count less: their weights are multiplied by the largest of their shares.
 
 Predictions are brought up in stages, to cells of half and of a quarter the size and then to the pixels: colours are
-compared with those of ever smaller cells, which are less often mixtures. Networks see in strides of 14 or 16 pixels: of
-shares in finer cells there are means over larger ones too, and these count the more, the finer the cells are.
+compared with those of ever smaller cells, which are less often mixtures. Shares may lie in finer cells than what their
+network tells apart: then means over larger cells come first.
 
 A back-projected result is no convex mix of the signal: it may overshoot, as what has these means over the cells must.
 Shares stay shares.
@@ -47,10 +47,6 @@ STEPS = 5
 
 #: How many stages there are before the last one, each doubling the grid.
 DOUBLINGS = 2
-
-#: Smaller cells, in pixels, are finer than what a network tells apart: together, those in a square of these sides say
-#: what one says.
-RESOLVED = 12
 
 #: Smaller shares than this are taken for it: the root is infinitely steep at 0.
 LEAST_SHARE = 1e-6
@@ -92,43 +88,66 @@ def render_prediction(render: Render, signal: Tensor) -> Tensor:
     return _shares(render(_sure_roots(signal))).to(signal.dtype)
 
 
-def render_shares(first: Renderer, later: Renderer, guidance: Tensor, signal: Tensor, pixels: float) -> Tensor:
+def render_shares(first: Renderer, later: Renderer, guidance: Tensor, signal: Tensor) -> Tensor:
     """Upsample class probabilities that a network gives for cells, in stages.
 
     At each stage the cells' sides are halved, and what comes out are shares again. Where the cells are finer than what
-    the network tells apart, means over larger ones come first, and are averaged with those over smaller ones as they
-    get to their size.
+    the network tells apart (see `sharpness`), means over larger ones come first, and are averaged with those over
+    smaller ones as they get to their size.
 
     Args:
         first: makes the mix of the first stage.
         later: makes those of the others.
         guidance: [B, G, H, W].
         signal: [B, C, h, w], shares.
-        pixels: the sides of a cell, of the image that the network saw.
 
     Returns:
-        [B, C, H, W], shares, in the signal's type.
+        [B, C, H, W], shares, in the signal's type; each image of a batch for itself.
     """
-    size = guidance.shape[2], guidance.shape[3]
-    known = [signal.to(torch.promote_types(signal.dtype, torch.float32))]  # from the finest to the coarsest
-    while pixels < RESOLVED and len(known) <= DOUBLINGS:
+    exactly = signal.to(torch.promote_types(signal.dtype, torch.float32))
+    images = zip(guidance.split(1), exactly.split(1), strict=True)
+    return torch.cat([_render_shares(first, later, *each) for each in images]).to(signal.dtype)
+
+
+def _render_shares(first: Renderer, later: Renderer, image: Tensor, shares: Tensor) -> Tensor:
+    size = image.shape[2], image.shape[3]
+    sharp = sharpness(shares)
+    known = [shares]  # from the finest to the coarsest
+    while sharp < 1 and len(known) <= DOUBLINGS:
         known.append(cell_means(known[-1], (-(-known[-1].shape[2] // 2), -(-known[-1].shape[3] // 2))))
-        pixels *= 2
-    roots = _sure_roots(known.pop())  # [B, C, h, w]
+        sharp = 2 * sharp
+    roots = _sure_roots(known.pop())  # [1, C, h, w]
     renderer = first
     for _ in range(DOUBLINGS):
         grid = roots.shape[2], roots.shape[3]
         finer = (known[-1].shape[2], known[-1].shape[3]) if known else (2 * grid[0], 2 * grid[1])
         if not known and (2 * finer[0] > size[0] or 2 * finer[1] > size[1]):  # cells of less than two pixels
             break
-        render = renderer(cell_means(guidance, finer).clamp_(0, 1), grid)  # clamped against rounding
+        render = renderer(cell_means(image, finer).clamp_(0, 1), grid)  # clamped against rounding
         roots = _sure_roots(_shares(render(roots)))
         if known:
-            pixels /= 2
-            roots = torch.lerp(roots, _sure_roots(known.pop()), (pixels / RESOLVED) ** 2)
+            sharp = sharp / 2
+            roots = torch.lerp(roots, _sure_roots(known.pop()), sharp**2)
         renderer = later
-    render = renderer(guidance, (roots.shape[2], roots.shape[3]))
-    return _shares(render(roots)).to(signal.dtype)
+    render = renderer(image, (roots.shape[2], roots.shape[3]))
+    return _shares(render(roots))
+
+
+def sharpness(shares: Tensor) -> Tensor:
+    """How wide a cell is against what a network tells apart, as far as its borders between classes tell.
+
+    Where a sharp border runs through cells, shares jump by a half from one to the next: they are mixtures there. Where
+    borders take several cells, jumps are as many times smaller. The square makes up for noise, which jumps as well.
+
+    Args:
+        shares: [1, C, h, w].
+
+    Returns:
+        A number, (2 Σ d² / Σ |d|)² over the differences d of neighbours: about 1 or more where borders are sharp.
+    """
+    along = shares.diff(dim=2), shares.diff(dim=3)
+    squares = along[0].square().sum() + along[1].square().sum()
+    return (2 * squares / (along[0].abs().sum() + along[1].abs().sum()).clamp_min(1e-30)).square()
 
 
 def in_stages(renderer: Renderer, guidance: Tensor, grid: Size) -> Render:
