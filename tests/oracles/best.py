@@ -7,7 +7,7 @@ import torch
 from oracles.windows import disc_window
 
 SIGMA, SIGMA_R, SPREAD, RADIUS = 0.7, 0.025, 0.3, 2
-FIRST = 0.65
+FIRST, RESOLVED = 0.65, 12
 CHROMA = 3.0
 
 
@@ -95,7 +95,7 @@ def weighted_roots(shares):
 
 
 def sharpness(shares):
-    """The mean jump between neighbours, each weighted by itself, twice, squared."""
+    """Thrice the square of the jump between neighbours, weighted by itself, against what sure shares jump by."""
     squares = total = 0.0
     _, height, width = shares.shape
     for y in range(height):
@@ -105,14 +105,16 @@ def sharpness(shares):
                     jump = (shares[:, y + below, x + right] - shares[:, y, x]).abs()
                     squares += float((jump**2).sum())
                     total += float(jump.sum())
-    return (2 * squares / total) ** 2 if total else 0.0
+    sure = sum(float((shares[:, y, x] ** 2).sum()) for y in range(height) for x in range(width)) / (height * width)
+    return 3 * (squares / (sure * total)) ** 2 if total else 0.0
 
 
-def prediction_of_shares(image, shares):
+def prediction_of_shares(image, shares, side=None):
     """Three stages of power means, the first of narrower kernels; fine cells averaged with what larger ones give."""
     _, height, width = image.shape
     levels = [(shares, 1.0)]  # and what each of them counts; the coarsest first
-    sharp = sharpness(shares)
+    side = side or math.sqrt(height * width / shares[0].numel())
+    sharp = max(sharpness(shares), side / RESOLVED)
     while sharp < 1 and len(levels) < 3:
         finer, _ = levels[0]
         levels[0] = finer, sharp**2

@@ -11,6 +11,7 @@ import omniup
 from omniup import InputError, UpsampleAnything
 from omniup.mixing import cell_means
 from omniup.upsamplers import Bilinear, back_project
+from omniup.upsamplers.base import resize
 from omniup.upsamplers.colour_spaces import oklab
 from omniup.upsamplers.kinds import are_shares, sharpness
 from oracles import best as oracle
@@ -50,17 +51,17 @@ def test_smooth_and_sharp_shares_agree_with_the_oracle(contrast, grid):
     close(PREDICTION(image, shares)[0], oracle.prediction_of_shares(image[0], shares[0]))
 
 
-@given(cells=st.integers(1, 8), start=st.floats(1, 7), classes=st.integers(2, 4))
-def test_sharpness_tells_how_many_cells_a_border_takes(cells, start, classes):
-    place = torch.arange(16).double()
-    ramp = ((place - place[4]) / cells).clamp(0, 1)  # from 0 to 1 in so many cells
-    step = (place + 1 - start).clamp(0, 1)  # the means over cells of a border that runs through one of them
-    for share, wanted in ((ramp, (2 / cells) ** 2), (step, (2 * ((start % 1) ** 2 + (1 - start % 1) ** 2)) ** 2)):
-        shares = torch.zeros(1, classes, 3, 16).double()
-        shares[:, 0], shares[:, 1] = share, 1 - share
-        found = sharpness(shares)
-        assert float(found) == pytest.approx(wanted)
-    assert found >= 1 - 1e-12
+def test_cells_are_counted_in_pixels_of_the_image_that_the_network_saw():
+    image, shares = smooth_image((32, 48)), (0.3 * random_signal((2, 3), channels=3)).softmax(1)
+    out = PREDICTION(image, shares, (8, 12))
+    close(out[0], oracle.prediction_of_shares(resize(image, (8, 12))[0], shares[0], side=16))
+
+
+@given(cells=st.integers(1, 8), unsure=st.integers(1, 4))
+def test_sharpness_tells_how_many_cells_a_border_takes_however_sure_the_network_is(cells, unsure):
+    ramp = ((torch.arange(1000).double() - 500) / cells).clamp(0, 1)  # from 0 to 1 in so many of many cells
+    shares = torch.stack([ramp, 1 - ramp]).repeat(unsure, 1).div(unsure).view(1, 2 * unsure, 1, 1000)
+    assert float(sharpness(shares)) == pytest.approx(3 / cells**2, rel=0.05)
 
 
 @pytest.mark.parametrize(("size", "grid"), [((12, 16), (3, 4)), ((11, 7), (4, 3))])

@@ -48,6 +48,9 @@ STEPS = 5
 #: How many stages there are before the last one, each doubling the grid.
 DOUBLINGS = 2
 
+#: Cells of so many pixels, or more, are never finer than what a network tells apart: few look closer.
+RESOLVED = 12
+
 #: Smaller shares than this are taken for it: the root is infinitely steep at 0.
 LEAST_SHARE = 1e-6
 
@@ -88,7 +91,7 @@ def render_prediction(render: Render, signal: Tensor) -> Tensor:
     return _shares(render(_sure_roots(signal))).to(signal.dtype)
 
 
-def render_shares(first: Renderer, later: Renderer, guidance: Tensor, signal: Tensor) -> Tensor:
+def render_shares(first: Renderer, later: Renderer, guidance: Tensor, signal: Tensor, pixels: float) -> Tensor:
     """Upsample class probabilities that a network gives for cells, in stages.
 
     At each stage the cells' sides are halved, and what comes out are shares again. Where the cells are finer than what
@@ -100,18 +103,19 @@ def render_shares(first: Renderer, later: Renderer, guidance: Tensor, signal: Te
         later: makes those of the others.
         guidance: [B, G, H, W].
         signal: [B, C, h, w], shares.
+        pixels: the sides of a cell, in those of the image that the network saw.
 
     Returns:
         [B, C, H, W], shares, in the signal's type; each image of a batch for itself.
     """
     exactly = signal.to(torch.promote_types(signal.dtype, torch.float32))
     images = zip(guidance.split(1), exactly.split(1), strict=True)
-    return torch.cat([_render_shares(first, later, *each) for each in images]).to(signal.dtype)
+    return torch.cat([_render_shares(first, later, *each, pixels) for each in images]).to(signal.dtype)
 
 
-def _render_shares(first: Renderer, later: Renderer, image: Tensor, shares: Tensor) -> Tensor:
+def _render_shares(first: Renderer, later: Renderer, image: Tensor, shares: Tensor, pixels: float) -> Tensor:
     size = image.shape[2], image.shape[3]
-    sharp = sharpness(shares)
+    sharp = sharpness(shares).clamp_min(pixels / RESOLVED)  # unsure shares look as if borders were wide
     known = [shares]  # from the finest to the coarsest
     while sharp < 1 and len(known) <= DOUBLINGS:
         known.append(cell_means(known[-1], (-(-known[-1].shape[2] // 2), -(-known[-1].shape[3] // 2))))
@@ -136,18 +140,21 @@ def _render_shares(first: Renderer, later: Renderer, image: Tensor, shares: Tens
 def sharpness(shares: Tensor) -> Tensor:
     """How wide a cell is against what a network tells apart, as far as its borders between classes tell.
 
-    Where a sharp border runs through cells, shares jump by a half from one to the next: they are mixtures there. Where
-    borders take several cells, jumps are as many times smaller. The square makes up for noise, which jumps as well.
+    From one class to another, shares of which the network is so sure that their squares add up to s jump by s in the
+    mean; where a sharp border cuts cells in two, by s / √3 or more; and where borders take several cells, by as many
+    times less. The square makes up for noise, which jumps as well.
 
     Args:
         shares: [1, C, h, w].
 
     Returns:
-        A number, (2 Σ d² / Σ |d|)² over the differences d of neighbours: about 1 or more where borders are sharp.
+        A number, 3 (Σ d² / (s Σ |d|))² over the differences d of neighbours: about 1 or more where borders are sharp.
     """
     along = shares.diff(dim=2), shares.diff(dim=3)
     squares = along[0].square().sum() + along[1].square().sum()
-    return (2 * squares / (along[0].abs().sum() + along[1].abs().sum()).clamp_min(1e-30)).square()
+    jumps = along[0].abs().sum() + along[1].abs().sum()
+    sure = shares.square().sum(1).mean()
+    return 3 * (squares / (sure * jumps).clamp_min(1e-30)).square()
 
 
 def in_stages(renderer: Renderer, guidance: Tensor, grid: Size) -> Render:

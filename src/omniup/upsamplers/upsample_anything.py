@@ -203,6 +203,7 @@ class UpsampleAnything:
         Where `kind` is `"measurement"`, the result may leave the interval of the signal's values.
         """
         guidance, size = check_inputs(image, signal, size)
+        pixels = math.sqrt(guidance[0, 0].numel() / signal[0, 0].numel())  # the sides of a cell, in the image as given
         guidance = resize(guidance, size)
         grid = signal.shape[2], signal.shape[3]
         if self.kind == "values":
@@ -216,7 +217,7 @@ class UpsampleAnything:
             renderer = self._renderer(memory)
             if not self.iterations and are_shares(signal):
                 narrow = dataclasses.replace(self, sigma=max(FIRST * self.sigma, SIGMA_RANGE[0]))
-                return render_shares(narrow._renderer(memory), renderer, guidance, signal)
+                return render_shares(narrow._renderer(memory), renderer, guidance, signal, pixels)
             render = renderer(guidance, grid) if self.iterations else in_stages(renderer, guidance, grid)
             return render_prediction(render, signal)
 
