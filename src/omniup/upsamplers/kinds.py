@@ -110,7 +110,8 @@ def render_shares(first: Renderer, later: Renderer, guidance: Tensor, signal: Te
     """
     exactly = signal.to(torch.promote_types(signal.dtype, torch.float32))
     images = zip(guidance.split(1), exactly.split(1), strict=True)
-    return torch.cat([_render_shares(first, later, *each, pixels) for each in images]).to(signal.dtype)
+    results = [_render_shares(first, later, *each, pixels) for each in images]
+    return (torch.cat(results) if len(results) > 1 else results[0]).to(signal.dtype)  # one alone is not copied
 
 
 def _render_shares(first: Renderer, later: Renderer, image: Tensor, shares: Tensor, pixels: float) -> Tensor:
