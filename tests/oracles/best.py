@@ -7,6 +7,7 @@ import torch
 from oracles.windows import disc_window
 
 SIGMA, SIGMA_R, SPREAD, RADIUS = 0.7, 0.025, 0.3, 2
+FIRST, RESOLVED = 0.65, 12
 CHROMA = 3.0
 DETAIL, CALM, NEAR, ALIKE = 0.5, 0.5, 4, 0.4
 
@@ -45,7 +46,7 @@ def overlap(cell, cells, pixel, pixels):
     return max(0.0, min((cell + 1) * stride, pixel + 1) - max(cell * stride, pixel))
 
 
-def mix(image, signal, sigma_r=SIGMA_R):
+def mix(image, signal, sigma_r=SIGMA_R, sigma=SIGMA):
     """[3, H, W], [C, h, w] to [C, H, W]: one stage."""
     _, height, width = image.shape
     grid = tuple(signal.shape[1:])
@@ -64,7 +65,7 @@ def mix(image, signal, sigma_r=SIGMA_R):
                 dy, dx = (y + 0.5) / stride_y - (i + 0.5), (x + 0.5) / stride_x - (j + 0.5)
                 distance = float(((image[:, y, x] - cells[:, i, j]) ** 2).sum())
                 variance = sigma_r**2 + SPREAD * max(0.0, float(spread[i, j]))
-                weights.append(-(dy**2 + dx**2) / (2 * SIGMA**2) - distance / (2 * variance))
+                weights.append(-(dy**2 + dx**2) / (2 * sigma**2) - distance / (2 * variance))
                 values.append(signal[:, i, j])
             most = max(weights)
             weights = [math.exp(weight - most) for weight in weights]
@@ -148,12 +149,57 @@ def cubic(pixel, pixels, cells):
         yield min(max(cell, 0), cells - 1), near if t <= 1 else a * (t**3 - 5 * t**2 + 8 * t - 4)
 
 
-def prediction_of_shares(image, shares):
-    """The power mean, cells weighted by their largest share."""
-    roots = shares.clamp(min=1e-6) ** (1 / 8)
-    sure = shares.max(0, keepdim=True).values
-    powers = (staged(image, sure * roots) / staged(image, sure)) ** 8
+def power_mean(image, roots, sigma):
+    """The eighth roots of shares, mixed and made shares again; `roots` are weighted already."""
+    powers = mix(image, roots, sigma=sigma) ** 8
     return powers / powers.sum(0)
+
+
+def weighted_roots(shares):
+    """Cells count as much as the largest of their shares."""
+    return shares.max(0).values * shares.clamp(min=1e-6) ** (1 / 8)
+
+
+def sharpness(shares):
+    """Thrice the square of the jump between neighbours, weighted by itself, against what sure shares jump by."""
+    squares = total = 0.0
+    _, height, width = shares.shape
+    for y in range(height):
+        for x in range(width):
+            for below, right in ((1, 0), (0, 1)):
+                if y + below < height and x + right < width:
+                    jump = (shares[:, y + below, x + right] - shares[:, y, x]).abs()
+                    squares += float((jump**2).sum())
+                    total += float(jump.sum())
+    sure = sum(float((shares[:, y, x] ** 2).sum()) for y in range(height) for x in range(width)) / (height * width)
+    return 3 * (squares / (sure * total)) ** 2 if total else 0.0
+
+
+def prediction_of_shares(image, shares, side=None):
+    """Three stages of power means, the first of narrower kernels; fine cells averaged with what larger ones give."""
+    _, height, width = image.shape
+    levels = [(shares, 1.0)]  # and what each of them counts; the coarsest first
+    side = side or math.sqrt(height * width / shares[0].numel())
+    sharp = max(sharpness(shares), side / RESOLVED)
+    while sharp < 1 and len(levels) < 3:
+        finer, _ = levels[0]
+        levels[0] = finer, sharp**2
+        levels.insert(0, (means(finer, (math.ceil(finer.shape[1] / 2), math.ceil(finer.shape[2] / 2))), 1.0))
+        sharp *= 2
+    sigma = FIRST * SIGMA
+    roots = weighted_roots(levels[0][0])
+    for stage in (1, 2):
+        if stage < len(levels):
+            own, part = levels[stage]
+            up = weighted_roots(power_mean(means(image, own.shape[1:]), roots, sigma))
+            roots = part * weighted_roots(own) + (1 - part) * up
+        elif 4 * roots.shape[1] <= height and 4 * roots.shape[2] <= width:
+            finer = 2 * roots.shape[1], 2 * roots.shape[2]
+            roots = weighted_roots(power_mean(means(image, finer), roots, sigma))
+        else:
+            break
+        sigma = SIGMA
+    return power_mean(image, roots, sigma)
 
 
 def back_projected(image, signal, sigma_r, steps, start=None):
@@ -165,13 +211,15 @@ def back_projected(image, signal, sigma_r, steps, start=None):
 
 
 def back_projected_shares(image, shares, sigma_r, steps):
-    """The same for shares: what the means lack goes into the roots."""
+    """The same for shares: what the means lack goes into the roots, averaged with what went there before."""
 
     def powers(mixed):
         high = mixed.clamp(min=0) ** 8
         return high / high.sum(0)
 
     roots = shares.clamp(min=1e-6) ** (1 / 8)
+    added = 0 * roots
     for _ in range(steps):
-        roots = roots + shares - means(powers(mix(image, roots, sigma_r)), shares.shape[1:])
+        added = 0.5 * added + 0.5 * (shares - means(powers(mix(image, roots, sigma_r)), shares.shape[1:]))
+        roots = roots + added
     return powers(mix(image, roots, sigma_r))

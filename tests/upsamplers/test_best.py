@@ -11,9 +11,10 @@ import omniup
 from omniup import InputError, UpsampleAnything
 from omniup.mixing import cell_means
 from omniup.upsamplers import Bilinear, back_project
+from omniup.upsamplers.base import resize
 from omniup.upsamplers.colour_spaces import oklab
-from omniup.upsamplers.kinds import are_shares
-from omniup.upsamplers.voting import likeliest, votes
+from omniup.upsamplers.shares import are_shares, sharpness
+from omniup.upsamplers.voting import for_labels, likeliest, votes
 from oracles import best as oracle
 from support.kernels import random_signal, smooth_image
 
@@ -42,6 +43,26 @@ def test_mixes_agree_with_the_oracle(size, channels, data):
     close(VALUES(image, signal)[0], oracle.mix(image[0], signal[0]))
     close(PREDICTION(image, signal)[0], oracle.prediction_of_features(image[0], signal[0]))
     close(PREDICTION(image, shares)[0], oracle.prediction_of_shares(image[0], shares[0]))
+
+
+@settings(max_examples=6, deadline=None)
+@given(contrast=st.sampled_from([0.3, 1.0, 3.0, 30.0]), grid=st.sampled_from([(3, 4), (4, 3), (1, 6)]))
+def test_smooth_and_sharp_shares_agree_with_the_oracle(contrast, grid):
+    image, shares = smooth_image((12, 13)), (contrast * random_signal(grid, channels=3)).softmax(1)
+    close(PREDICTION(image, shares)[0], oracle.prediction_of_shares(image[0], shares[0]))
+
+
+def test_cells_are_counted_in_pixels_of_the_image_that_the_network_saw():
+    image, shares = smooth_image((32, 48)), (0.3 * random_signal((2, 3), channels=3)).softmax(1)
+    out = PREDICTION(image, shares, (8, 12))
+    close(out[0], oracle.prediction_of_shares(resize(image, (8, 12))[0], shares[0], side=16))
+
+
+@given(cells=st.integers(1, 8), unsure=st.integers(1, 4))
+def test_sharpness_tells_how_many_cells_a_border_takes_however_sure_the_network_is(cells, unsure):
+    ramp = ((torch.arange(1000).double() - 500) / cells).clamp(0, 1)  # from 0 to 1 in so many of many cells
+    shares = torch.stack([ramp, 1 - ramp]).repeat(unsure, 1).div(unsure).view(1, 2 * unsure, 1, 1000)
+    assert float(sharpness(shares)) == pytest.approx(3 / cells**2, rel=0.05)
 
 
 @pytest.mark.parametrize(("size", "grid"), [((12, 16), (3, 4)), ((11, 7), (4, 3))])
@@ -161,10 +182,10 @@ def test_results_do_not_depend_on_the_memory(method):
 
 
 def test_labels_do_not_depend_on_the_memory():
-    """Though some labels' votes alone are no shares: the power mean of votes is likeliest where their mean is."""
+    """Though some labels' votes alone are no shares, which predictions would be taken for."""
     image = smooth_image((40, 48))
     labels = random_shares((5, 6), classes=7).argmax(1, keepdim=True)
-    render = partial(PREDICTION, image)
+    render = partial(for_labels(PREDICTION), image)
     whole, parted = (
         likeliest(render, 7, votes(labels), (40, 48), memory=memory) for memory in (2**30, 2 * 4 * 40 * 48)
     )
@@ -176,7 +197,7 @@ def test_one_call_says_all():
     image, depth = smooth_image((24, 32), dtype=torch.float32), torch.rand(1, 1, 3, 4)
     out = omniup.upsample(image, depth, preset="best", kind="measurement")
     assert torch.equal(out, MEASUREMENT(image, depth))
-    with pytest.raises(InputError, match=r"^kind is 'depth': accepted are values, prediction and measurement$"):
+    with pytest.raises(InputError, match=r"^kind is 'depth': accepted are values, votes, prediction and measurement$"):
         omniup.upsample(image, depth, preset="best", kind="depth")
 
 

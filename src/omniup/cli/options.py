@@ -136,7 +136,7 @@ Kind: TypeAlias = Annotated[
     typer.Option(
         metavar="NAME",
         help="What Upsample Anything takes the signal for: values, a network's prediction (the preset best's default) "
-        "or a measurement, that is means over the cells (depth, the image itself).",
+        "or a measurement, that is means over the cells (depth, the image itself); votes is for labels.",
         rich_help_panel=_SIGNAL,
     ),
 ]

@@ -46,7 +46,7 @@ def upsample(
     from omniup.cli import inputs, signals
     from omniup.upsamplers import UpsampleAnything, parse_memory, upsampler
     from omniup.upsamplers.base import check_inputs, resize
-    from omniup.upsamplers.kinds import check_labels
+    from omniup.upsamplers.voting import for_labels
 
     where, scratch = options.pick_device(device), parse_memory(memory)
     target = Target(output, bits)
@@ -57,7 +57,7 @@ def upsample(
     low.check(target, report)
 
     if isinstance(low, signals.Labels):
-        check_labels(chosen)
+        chosen = for_labels(chosen)
     if (
         isinstance(chosen, UpsampleAnything) and chosen.kind == "values"
     ):  # fitted here, where there is progress to be seen

@@ -6,7 +6,8 @@ from omniup.upsamplers.gaussian_kernels import GaussianKernels, History, Window
 from omniup.upsamplers.guided_filter import GuidedFilter
 from omniup.upsamplers.interpolation import Bicubic, Bilinear, Nearest
 from omniup.upsamplers.joint_bilateral import JointBilateral
-from omniup.upsamplers.kinds import Kind, back_project
+from omniup.upsamplers.kinds import Kind
+from omniup.upsamplers.measurements import back_project
 from omniup.upsamplers.upsample_anything import PRESETS, Progress, UpsampleAnything
 
 __all__ = [

@@ -1,81 +1,27 @@
 """What a signal is decides how it is best brought up.
 
-*Predictions* are what a network says of the cells: features, class probabilities. *Measurements* are means over the
-cells of something that has a value at each pixel: depth, masks, an image. There the result can be held against the
-signal, and what is missing be added (back-projection, Irani & Peleg 1991).
-
-*Shares*, signals that are not negative and whose channels add up to 1 in each cell, are mixed as such, in either kind.
-Their mean over neighbouring cells blurs the border between two classes; the power mean does so less:
-
-    out_k = x_k⁸ / Σ_j x_j⁸,    x = Σ_q w(p, q) y_q^⅛
-
-It is close to the geometric mean, to which averages of logits lead, and has no trouble with shares of 0. Cells of which
-a network is not sure count less: their weights are multiplied by the largest of their shares.
-
-Predictions are brought up in stages, to cells of half and of a quarter the size and then to the pixels: colours are
-compared with those of ever smaller cells, which are less often mixtures. What is done to features, the predictions that
-are no shares, is in `features.py`.
-
-A back-projected result is no convex mix of the signal: it may overshoot, as what has these means over the cells must.
-Shares stay shares.
+*Predictions* are what a network says of the cells: class probabilities (`shares.py`), features (`features.py`).
+*Measurements* are means over the cells of something that has a value at each pixel: depth, masks, an image
+(`measurements.py`). *Votes* are what labels come to, some at a time: they are mixed in stages and no more, so that the
+votes for one label do not depend on those for others. *Values* are mixed by the kernels and no more.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from functools import reduce
 from typing import Literal, TypeAlias
 
-import torch
 from torch import Tensor
 
-from omniup.errors import InputError
-from omniup.mixing import DEFAULT_MEMORY, cell_means
-from omniup.upsamplers.base import Size
+from omniup.mixing import DEFAULT_MEMORY
 from omniup.upsamplers.features import render_features
-from omniup.upsamplers.guided_filter import GuidedFilter
+from omniup.upsamplers.shares import are_shares, from_roots, to_sure_roots
+from omniup.upsamplers.stages import Render
 
-Kind: TypeAlias = Literal["values", "prediction", "measurement"]
-Render: TypeAlias = Callable[[Tensor], Tensor]
-"""Brings a signal [B, C, h, w] to [B, C, H, W], linearly and each channel for itself."""
-
-Renderer: TypeAlias = Callable[[Tensor, Size], Render]
-"""Makes that of guidance [1, G, H, W] and a grid (h, w)."""
-
-#: How often what is missing is added. Each time takes one more mix; past five little is.
-STEPS = 5
-
-#: How many stages there are before the last one, each doubling the grid.
-DOUBLINGS = 2
-
-#: Smaller shares than this are taken for it: the root is infinitely steep at 0.
-LEAST_SHARE = 1e-6
-
-#: How far from 1 the shares of a cell may add up: what 16-bit numbers lose.
-TOLERANCE = 0.01
-
-
-def check_labels(method: object) -> None:
-    """Refuse to take labels for measurements: a label is no mean over a cell.
-
-    Raises:
-        InputError: the method, any at all, has a `kind` that says so.
-    """
-    if getattr(method, "kind", None) == "measurement":
-        raise InputError("kind is 'measurement', and the signal is labels: accepted are values and prediction")
-
-
-def are_shares(signal: Tensor) -> bool:
-    """Whether a signal [B, C, h, w] is not negative and its two or more channels add up to 1 in each cell."""
-    signal = signal.detach()
-    if signal.shape[1] < 2 or signal.min() < 0:
-        return False
-    return bool(((signal.sum(1, dtype=torch.float32) - 1).abs() <= TOLERANCE).all())
+Kind: TypeAlias = Literal["values", "votes", "prediction", "measurement"]
 
 
 def render_prediction(render: Render, signal: Tensor, *, memory: int = DEFAULT_MEMORY) -> Tensor:
-    """Upsample what a network says of cells.
+    """Upsample what a network says of cells, by one mix.
 
     Args:
         render: mixes.
@@ -85,145 +31,6 @@ def render_prediction(render: Render, signal: Tensor, *, memory: int = DEFAULT_M
     Returns:
         [B, C, H, W], in the signal's type.
     """
-    if not are_shares(signal):
-        return render_features(render, signal, memory=memory)
-    roots = _roots(signal)  # [B, C, h, w]
-    sure = signal.to(roots).amax(1, keepdim=True)  # [B, 1, h, w]
-    mixed = render(torch.cat([sure * roots, sure], dim=1))  # [B, C + 1, H, W]; the last but scales what goes before
-    return _shares(mixed[:, :-1]).to(signal.dtype)
-
-
-def in_stages(renderer: Renderer, guidance: Tensor, grid: Size) -> Render:
-    """Mix several times, from a grid to ever finer ones and at last to the pixels.
-
-    Args:
-        renderer: makes the mix of one stage.
-        guidance: [B, G, H, W].
-        grid: (h, w), of the signals.
-
-    Returns:
-        A mix too: convex, linear, each channel for itself.
-    """
-    size = guidance.shape[2], guidance.shape[3]
-    stages = []
-    for _ in range(DOUBLINGS):
-        finer = 2 * grid[0], 2 * grid[1]
-        if 2 * finer[0] > size[0] or 2 * finer[1] > size[1]:  # cells of less than two pixels: the last stage is near
-            break
-        stages.append(renderer(cell_means(guidance, finer).clamp_(0, 1), grid))  # clamped against rounding
-        grid = finer
-    stages.append(renderer(guidance, grid))
-    return lambda signal: reduce(lambda mixed, stage: stage(mixed), stages, signal)
-
-
-def back_project(render: Render, signal: Tensor, start: Tensor | None = None, *, steps: int = STEPS) -> Tensor:
-    """Upsample means over cells so that the result has, nearly, these means.
-
-    Values: what the means lack is upsampled and added, a few times. Shares: the same, in the numbers that are mixed.
-
-    Args:
-        render: mixes.
-        signal: [B, C, h, w].
-        start: [B, C, H, W], what to begin with in place of `render(signal)`; not for shares.
-        steps: how often.
-
-    Returns:
-        [B, C, H, W], in the signal's type; shares where the signal is.
-    """
-    exactly = signal.to(torch.promote_types(signal.dtype, torch.float32))
-    grid = signal.shape[2], signal.shape[3]
-    if start is None and are_shares(signal):
-        mixed = _roots(exactly)  # [B, C, h, w]
-        out = _shares(render(mixed))
-        for _ in range(steps):
-            mixed = mixed + (exactly - cell_means(out, grid))
-            del out  # before the next is made: it is as large as the result
-            out = _shares(render(mixed))
-        return out.to(signal.dtype)
-    out = render(exactly) if start is None else start
-    for _ in range(steps):
-        out = out + render(exactly - cell_means(out, grid))
-    return out.to(signal.dtype)
-
-
-def render_measurement(
-    renderers: Sequence[Renderer], guidance: Tensor, signal: Tensor, *, memory: int = DEFAULT_MEMORY
-) -> Tensor:
-    """Upsample means over cells, in the way that would have served one scale further down.
-
-    Guidance and signal are averaged over twice as large cells, and brought back with each renderer: the one that
-    restores the signal best is taken. A linear model of the signal in the colours (`GuidedFilter`) takes part to the
-    degree to which, channel by channel, it makes the restored signal better.
-
-    Args:
-        renderers: to choose from.
-        guidance: [B, G, H, W], of the result's size.
-        signal: [B, C, h, w].
-        memory: bytes of working memory beyond inputs and outputs.
-
-    Returns:
-        [B, C, H, W], in the signal's type; each image of a batch for itself.
-    """
-    return torch.cat(
-        [
-            _render_measurement(renderers, image, each, memory)
-            for image, each in zip(guidance.split(1), signal.split(1), strict=True)
-        ]
-    )
-
-
-def _render_measurement(renderers: Sequence[Renderer], image: Tensor, signal: Tensor, memory: int) -> Tensor:
-    exactly = signal.to(torch.promote_types(signal.dtype, image.dtype))  # [1, C, h, w]
-    grid = signal.shape[2], signal.shape[3]
-    shares = are_shares(signal)
-    coarse_image = cell_means(image, grid).clamp_(0, 1)  # against rounding
-    coarse = cell_means(exactly, (-(-grid[0] // 2), -(-grid[1] // 2)))  # [1, C, h / 2, w / 2]
-    coarse_grid = coarse.shape[2], coarse.shape[3]
-
-    def trial(renderer: Renderer) -> tuple[float, Tensor]:
-        restored = back_project(renderer(coarse_image, coarse_grid), coarse)
-        return float((restored - exactly).detach().square().mean()), restored
-
-    trials = [trial(renderer) for renderer in renderers]
-    place = min(range(len(trials)), key=lambda i: trials[i][0])
-    render = renderers[place](image, grid)
-    if shares:
-        return back_project(render, signal)
-
-    linear = GuidedFilter()
-    renderer = renderers[place](coarse_image, coarse_grid)
-    modelled = back_project(renderer, coarse, linear(coarse_image, coarse, grid))
-    part = _best_part(trials[place][1], modelled, exactly)  # [1, C, 1, 1]
-
-    size = image.shape[2], image.shape[3]
-    out = signal.new_empty(1, signal.shape[1], *size)
-    at_once = max(1, memory // (6 * exactly.itemsize * math.prod(size)))  # channels, half of the memory
-    for start in range(0, signal.shape[1], at_once):
-        channels = slice(start, start + at_once)
-        value, share = exactly[:, channels], part[:, channels]
-        begin = (1 - share) * render(value)
-        if bool((share > 0).any()):
-            begin = begin + share * linear(image, value, size, memory=memory // 2)
-        out[:, channels] = back_project(render, value, begin)
-    return out
-
-
-def _best_part(plain: Tensor, other: Tensor, truth: Tensor) -> Tensor:
-    """Which mix of two is nearest to the truth, channel by channel: the second one's part in 0..1, [B, C, 1, 1]."""
-    better = other - plain
-    gain = ((truth - plain) * better).sum((2, 3), keepdim=True)
-    return (gain / better.square().sum((2, 3), keepdim=True).clamp_min(1e-30)).clamp(0, 1)
-
-
-def _roots(shares: Tensor) -> Tensor:
-    exactly = shares.to(torch.promote_types(shares.dtype, torch.float32))
-    return exactly.clamp_min(LEAST_SHARE).sqrt().sqrt().sqrt()
-
-
-def _shares(mixed: Tensor) -> Tensor:
-    """The shares of which `mixed` [B, C, H, W] are the eighth roots but for a factor; writes over it where it may."""
-    if torch.is_grad_enabled() and mixed.requires_grad:
-        powers = mixed.relu().square().square().square()
-        return powers / powers.sum(1, keepdim=True).clamp_min(1e-30)
-    powers = mixed.relu_().square_().square_().square_()
-    return powers.div_(powers.sum(1, keepdim=True).clamp_min_(1e-30))
+    if are_shares(signal):
+        return from_roots(render(to_sure_roots(signal))).to(signal.dtype)
+    return render_features(render, signal, memory=memory)

@@ -47,12 +47,19 @@ from omniup.upsamplers.gaussian_kernels import (
     Window,
     precision,
 )
-from omniup.upsamplers.kinds import Kind, Render, in_stages, render_measurement, render_prediction
+from omniup.upsamplers.kinds import Kind, render_prediction
+from omniup.upsamplers.measurements import render_measurement
+from omniup.upsamplers.shares import are_shares, render_shares
+from omniup.upsamplers.stages import Render, in_stages
 
 logger = logging.getLogger(__name__)
 
 #: How many widths of the range term a measurement chooses from, each twice the one before.
 WIDTHS = 5
+
+#: How wide kernels are at the first of the stages that shares are mixed in, in parts of the later ones' width: what a
+#: large cell says is less often true of the cells beside it.
+FIRST = 0.65
 
 #: Added to a softplus, so that no width is ever zero.
 EPS = 1e-6
@@ -106,11 +113,10 @@ class UpsampleAnything:
         theta_penalty: which of the two: `"absolute"` or `"variation"`.
         sigma_r_weight: regulariser, times mean |sigma_r - its start|.
         tolerance: stop early once the loss has fallen by less than this fraction over ten steps; None to never stop.
-        kind: what signals are, see `kinds.py`: `"values"`, which are mixed and no more; a network's `"prediction"`; or
-            a `"measurement"`, which is back-projected. Predictions that are no shares are features: they are calmed,
-            and sharpened by what the mix knows of the image (`features.py`). Where nothing is fitted, predictions are
-            mixed in stages, and measurements choose their own width of the range term, `sigma_r` or up to 16 times
-            that. It concerns the call only: `fit` makes the kernels that values are mixed with.
+        kind: what signals are, see `kinds.py`: `"values"`, which are mixed and no more; `"votes"` for labels; a
+            network's `"prediction"`; or a `"measurement"`, which is back-projected. Where nothing is fitted, votes and
+            predictions are mixed in stages, and measurements choose their own width of the range term, `sigma_r` or up
+            to 16 times that. It concerns the call only: `fit` makes the kernels that values are mixed with.
     """
 
     window: Literal["square", "disc"] = "square"
@@ -145,7 +151,7 @@ class UpsampleAnything:
             ("sigma_unit", ("pixel", "cell")),
             ("colour_space", ("given", "oklab")),
             ("cell_colours", ("bilinear", "mean")),
-            ("kind", ("values", "prediction", "measurement")),
+            ("kind", ("values", "votes", "prediction", "measurement")),
         ):
             if getattr(self, name) not in accepted:
                 listed = f"{', '.join(accepted[:-1])} and {accepted[-1]}"
@@ -192,6 +198,7 @@ class UpsampleAnything:
         Where `kind` is `"measurement"`, the result may leave the interval of the signal's values.
         """
         guidance, size = check_inputs(image, signal, size)
+        pixels = math.sqrt(guidance[0, 0].numel() / signal[0, 0].numel())  # the sides of a cell, in the image as given
         guidance = resize(guidance, size)
         grid = signal.shape[2], signal.shape[3]
         if self.kind == "values":
@@ -203,16 +210,17 @@ class UpsampleAnything:
                 renderers = [method._renderer(memory) for method in methods]
                 return render_measurement(renderers, guidance, signal, memory=memory)
             renderer = self._renderer(memory)
+            if self.kind == "prediction" and not self.iterations and are_shares(signal):
+                narrow = dataclasses.replace(self, sigma=max(FIRST * self.sigma, SIGMA_RANGE[0]))
+                return render_shares(narrow._renderer(memory), renderer, guidance, signal, pixels)
             render = renderer(guidance, grid) if self.iterations else in_stages(renderer, guidance, grid)
-            return render_prediction(render, signal, memory=memory)
+            return render(signal) if self.kind == "votes" else render_prediction(render, signal, memory=memory)
 
     def _renderer(self, memory: int) -> Callable[[Tensor, Size], Render]:
-        share = max(
-            memory // 4, min(memory, 2**16)
-        )  # all of very little, so that a complaint names the caller's number
+        part = max(memory // 4, min(memory, 2**16))  # all of very little: then a complaint names the caller's number
 
         def renderer(guidance: Tensor, grid: Size) -> Render:
-            return partial(self.fit(guidance, grid, memory=memory).render, memory=share)
+            return partial(self.fit(guidance, grid, memory=memory).render, memory=part)
 
         return renderer
 

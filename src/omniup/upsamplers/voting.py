@@ -5,12 +5,28 @@ Mixing the numbers of labels, or their colours, would invent classes that are no
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from omniup.upsamplers.base import Size
+from omniup.errors import InputError
+from omniup.upsamplers.base import Size, Upsampler
+from omniup.upsamplers.upsample_anything import UpsampleAnything
+
+
+def for_labels(method: Upsampler) -> Upsampler:
+    """What a method is for votes, which come some labels at a time: one that mixes each label's for themselves.
+
+    Raises:
+        InputError: the method takes its signals for measurements. A label is no mean over a cell.
+    """
+    if not isinstance(method, UpsampleAnything) or method.kind in ("values", "votes"):
+        return method
+    if method.kind == "measurement":
+        raise InputError("kind is 'measurement', and the signal is labels: accepted are values, votes and prediction")
+    return dataclasses.replace(method, kind="votes")
 
 
 def likeliest(

@@ -20,8 +20,7 @@ from omniup.files import read_image, read_labels, read_palette, read_signal
 from omniup.mixing import DEFAULT_MEMORY
 from omniup.upsamplers import UpsampleAnything, Upsampler, methods, upsampler
 from omniup.upsamplers.base import check_inputs
-from omniup.upsamplers.kinds import check_labels
-from omniup.upsamplers.voting import likeliest, votes
+from omniup.upsamplers.voting import for_labels, likeliest, votes
 from omniup.visualize import Panel, class_colours, heat_map, label_picture, pca_rgb, to_picture
 from omniup.web.fields import FieldError, field
 from omniup.web.jobs import Job
@@ -102,7 +101,7 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
         low, known, palette = _read_signal(config, signal, 8 * values)
         check_inputs(guidance, low, None)
         if known is not None:
-            check_labels(method)
+            method = for_labels(method)
         _check_work(method, guidance.shape[2] * guidance.shape[3], low, known, values)
     return Order(config, method, guidance, low, known, palette)
 
