@@ -12,7 +12,18 @@ from torch.nn import functional as F
 
 import omniup
 from omniup import InputError
-from omniup.upsamplers import GuidedFilter, JointBilateral, UpsampleAnything, as_guidance, parse_memory, upsampler
+from omniup.mixing import tiles
+from omniup.mixing.tiles import widest
+from omniup.upsamplers import (
+    GuidedFilter,
+    JointBilateral,
+    UpsampleAnything,
+    as_guidance,
+    guided_filter,
+    parse_memory,
+    upsample_anything,
+    upsampler,
+)
 from support.anyup import random_anyup
 from support.kernels import random_signal, smooth_image
 
@@ -230,6 +241,17 @@ omniup.upsample(image, signal, method="joint_bilateral")
 """
     ran = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_devices_without_float64_give_the_same(method, monkeypatch):
+    expected = omniup.upsample(IMAGE, SIGNAL, **method)
+    asked = []
+    for module in (tiles, guided_filter, upsample_anything):
+        monkeypatch.setattr(module, "widest", lambda device: asked.append(device) or torch.float32)
+    torch.testing.assert_close(omniup.upsample(IMAGE, SIGNAL, **method), expected, rtol=0, atol=1e-4)
+    assert bool(asked) == (method["method"] in ("guided_filter", "upsample_anything"))
+    assert widest(torch.device("mps")) == torch.float32
+    assert widest(torch.device("cuda")) == torch.float64
 
 
 @pytest.mark.parametrize("method", ["anyup", "joint_bilateral", "upsample_anything"], indirect=True)

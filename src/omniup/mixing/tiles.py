@@ -220,9 +220,9 @@ def may_be_smaller(reach: Tensor, windows: Windows, group: Groups) -> Tensor:
 
 
 def radii(reach: Tensor, windows: Windows, pixels: Tensor) -> Tensor:
-    """The radii of pixels [n, P], from those of the cells: [B, 1, h, w] to [B, 1, n, P], float64."""
-    # In float64, so that a radius on the edge of taking in a cell falls on the right side.
-    return interpolate(reach.flatten(2).double(), windows, pixels)
+    """The radii of pixels [n, P], from those of the cells: [B, 1, h, w] to [B, 1, n, P], of the `widest` type."""
+    # So that a radius on the edge of taking in a cell falls on the right side.
+    return interpolate(reach.flatten(2).to(widest(reach.device)), windows, pixels)
 
 
 def occurrences(group: Groups) -> tuple[Tensor, Tensor]:
@@ -250,7 +250,8 @@ def occurrences_by_radius(
         For the queries [B, E, n, P], 1 at the entry for the pixel's radius, else 0; for the keys [1, E, n, k], log m.
     """
     # Between two sums of two squares a disc takes in no cell, so few radii are told apart; of those, some occur.
-    squares = torch.from_numpy(windows.squared_radii).to(radius) * (1 - 1e-12)
+    rounding = max(1e-12, 4 * torch.finfo(radius.dtype).eps)
+    squares = torch.from_numpy(windows.squared_radii).to(radius) * (1 - rounding)
     entry = torch.searchsorted(squares, radius.square(), right=True) - 1
     found, which = entry.unique(return_inverse=True)  # [E], [B, 1, n, P]
     one_hot = which == torch.arange(len(found), device=radius.device).view(-1, 1, 1)  # [B, E, n, P]
@@ -315,6 +316,11 @@ def stack(vectors: Tensor, more: Tensor) -> Tensor:
 def precision(*inputs: Tensor) -> torch.dtype:
     """What is computed in: float64 where an input is, else float32."""
     return functools.reduce(torch.promote_types, (tensor.dtype for tensor in inputs), torch.float32)
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """The widest floating point that a device has: float64; on Apple's GPUs float32."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.mixing import DEFAULT_MEMORY
+from omniup.mixing.tiles import widest
 from omniup.upsamplers.base import ImageLike, Size, check_inputs, check_number, register, resize
 
 
@@ -42,7 +43,8 @@ class GuidedFilter:
         guidance, size = check_inputs(image, signal, size)
         guidance = resize(guidance, size)
         exactly = torch.promote_types(signal.dtype, guidance.dtype)
-        colour = F.interpolate(guidance, signal.shape[2:], mode="area").double()  # [B, G, h, w]; variances cancel
+        colour = F.interpolate(guidance, signal.shape[2:], mode="area")  # [B, G, h, w]
+        colour = colour.to(widest(guidance.device))  # variances cancel
         mean = self._mean(colour)  # [B, G, h, w]
         covariance = self._mean(_products(colour, colour)) - _products(mean, mean)  # [B, G G, h, w]
         g = colour.shape[1]

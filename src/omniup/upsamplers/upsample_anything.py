@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from omniup.errors import InputError
 from omniup.mixing import DEFAULT_MEMORY, cell_means
 from omniup.mixing.objective import L1Objective
+from omniup.mixing.tiles import widest
 from omniup.upsamplers.base import (
     ImageLike,
     Size,
@@ -322,10 +323,11 @@ class UpsampleAnything:
         """[4, B, 1, h, w], what is optimised, where the kernels have their first widths and no angle."""
         strides = [side / cells for side, cells in zip(colours.shape[2:], grid, strict=True)]
         sigma_y, sigma_x = [self.sigma * stride if self.sigma_unit == "cell" else self.sigma for stride in strides]
-        values = torch.tensor([sigma_x, sigma_y, 1.0, self.sigma_r], dtype=torch.float64, device=colours.device)
+        device = colours.device
+        values = torch.tensor([sigma_x, sigma_y, 1.0, self.sigma_r], dtype=widest(device), device=device)
         values = values.view(4, 1, 1, 1, 1).repeat(1, len(colours), 1, *grid)
         if self.sigma_r_spread:
-            exactly = colours.double()  # variances cancel
+            exactly = colours.to(values.dtype)  # variances cancel
             variance = cell_means(exactly.square(), grid) - cell_means(exactly, grid).square()  # [B, G, h, w]
             spread = variance.mean(1, keepdim=True).clamp_(min=0)  # [B, 1, h, w]
             values[3] = (values[3].square() + self.sigma_r_spread * spread).sqrt()
