@@ -18,10 +18,14 @@ def test_a_quick_table_then_a_page_of_it(omniup, data, folder, monkeypatch):
     outcome = omniup("bench", "quality", "--quick", *methods)
     assert outcome.status == 0, outcome
     table = outcome.stdout.decode()
-    for name in ("probabilities 16×, miou", "depth 16×, rmse", "masks 16×, near_accuracy", "images 16×, psnr"):
-        assert table.count(name) == 2
-    assert "bench.jsonl: 20 measurements" in outcome.stderr  # (3 + 1 + 3 + 3 images) × 2 methods
-    assert len((folder / "bench.jsonl").read_text().splitlines()) == 20
+    lines = [line.split()[0] for line in table.splitlines()[1:]]
+    tasks = ("probabilities 16×: miou ↑", "depth 16×: rmse ↓", "masks 16×: near_accuracy ↑", "images 16×: psnr ↑")
+    assert [name in table for name in tasks] == [True] * 4
+    for place in range(0, 12, 3):
+        assert {*lines[place + 1 : place + 3]} == {"bilinear", "guided_filter"}
+    assert lines[9 + 1] == "guided_filter"  # the better comes first
+    assert "bench.jsonl: 32 measurements" in outcome.stderr  # (5 + 1 + 5 + 5 images) × 2 methods
+    assert len((folder / "bench.jsonl").read_text().splitlines()) == 32
 
     assert omniup("bench", "report", "-o", "page.md").status == 0
     assert "### masks" in (folder / "page.md").read_text()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-QUICK_TASKS, QUICK_FACTOR, QUICK_IMAGES = ("probabilities", "depth", "masks", "images"), 16, 3
+QUICK_TASKS, QUICK_FACTOR, QUICK_IMAGES = ("probabilities", "depth", "masks", "images"), 16, 5
 """What `--quick` looks at."""
 
 Results: TypeAlias = Annotated[
@@ -285,15 +285,20 @@ def _shown(report: Report) -> Iterator[Callable[[Progress], None]]:
 
 
 def _overview(found: list[Standing]) -> Table:
-    """Lay out the most telling score of every task, with its interval, a row for each factor and method."""
-    table = listing("task", "method", "score", "95 %", "against bilinear", "95 %", "seconds")
+    """Lay out the most telling score of every task and factor: a row for each method, best first.
+
+    With the gain over plain interpolation, and the intervals of both.
+    """
+    from omniup.evaluation.benchmark.tables import arrow
+
+    table = listing("", "score", "95 %", "gain", "95 %", "seconds")  # to fit in 80 columns
     for standing in found:
         metric = next(iter(standing.task.metrics))
-        for row in standing.rows:
+        table.add_row(f"{standing.task.name} {standing.factor}×: {metric} {arrow(standing, metric)}", style="bold")
+        for row in standing.ranked(metric):
             score, gain = row.scores.estimate(metric), standing.gain(row, metric)
             table.add_row(
-                f"{standing.task.name} {standing.factor}×, {metric}",
-                row.method,
+                f"  {row.method}",
                 f"{score.value:.2f}",
                 _interval(score),
                 f"{gain.value:+.2f}" if gain else "",
@@ -319,7 +324,7 @@ def _times(found: list[Speed]) -> Table:
 
 def _interval(estimate: Estimate) -> str:
     """Write an interval; of too few images there is none."""
-    return f"{estimate.low:.2f} to {estimate.high:.2f}" if estimate.known else ""
+    return f"{estimate.low:.2f}..{estimate.high:.2f}" if estimate.known else ""
 
 
 def _facts(standing: Standing) -> dict[str, object]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ STRIDE = 16
 TURNS = 5
 SIDES = (256, 512, 1024, 2048, 4096)
 CHANNELS = 32
+SIGNAL: Literal["prediction"] = "prediction"  # as features are, which have many channels
 
 START_SECONDS = 60
 """How long a process may take to import what it needs, on a busy machine."""
@@ -101,7 +102,7 @@ def measure(cases: Sequence[Case], results: Results, *, progress: Callable[[Case
 def _facts(case: Case, entry: Entry, device: torch.device) -> dict[str, Any]:
     return {
         "method": entry.name,
-        "settings": entry.settings("measurement"),
+        "settings": entry.settings(SIGNAL),
         "size": (case.side, case.side),
         "grid": (_cells(case), _cells(case)),
         "channels": case.channels,
@@ -148,7 +149,7 @@ def _run(case: Case) -> Iterator[dict[str, Any]]:
     """Measure a case, in this process: the whole first, which matters most."""
     device = torch.device(case.device)
     weights = Path(case.weights) if case.weights else None
-    method = Entry.parse(case.method).build("measurement", weights)
+    method = Entry.parse(case.method).build(SIGNAL, weights)
     image = image_tensor(sample_image("coffee").resize((case.side, case.side))).to(device)
     signal = torch.rand(1, case.channels, _cells(case), _cells(case)).to(device)
     method(image[..., :64, :64], signal[:, :1, :4, :4])  # what is loaded at first use, is now

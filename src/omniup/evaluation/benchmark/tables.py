@@ -37,7 +37,7 @@ def leaders(standings: Iterable[Standing]) -> str:
         metric = next(iter(standing.task.metrics))
         first, *others = standing.ranked(metric)
         places = digits(standing, metric)
-        row = [standing.task.name, f"{standing.factor}×", f"{metric} {_arrow(standing, metric)}"]
+        row = [standing.task.name, f"{standing.factor}×", f"{metric} {arrow(standing, metric)}"]
         row += [first.method, f"{first.scores.values[metric]:.{places}f}"]
         if others:
             row += [others[0].method, f"{others[0].scores.values[metric]:.{places}f}"]
@@ -85,7 +85,7 @@ def _scores(standing: Standing) -> str:
     first = metrics[0]
     header = [
         f"{standing.factor}×",
-        *(f"{name} {_arrow(standing, name)}" for name in metrics),
+        *(f"{name} {arrow(standing, name)}" for name in metrics),
         f"{first} against {BASELINE}",
         "time",
         "memory",
@@ -108,7 +108,7 @@ def _scores(standing: Standing) -> str:
 
 def _by_factor(standings: Sequence[Standing]) -> str:
     metric = next(iter(standings[0].task.metrics))
-    header = [f"{metric} {_arrow(standings[0], metric)}", *(f"{standing.factor}×" for standing in standings)]
+    header = [f"{metric} {arrow(standings[0], metric)}", *(f"{standing.factor}×" for standing in standings)]
     rows = []
     for method in dict.fromkeys(row.method for standing in standings for row in standing.rows):
         found = [next((row for row in standing.rows if row.method == method), None) for standing in standings]
@@ -222,7 +222,8 @@ def _gain(gain: Estimate, places: int) -> str:
     return f"{f'**{value}**' if gain.is_not_zero else value} ({low} to {high})"
 
 
-def _arrow(standing: Standing, metric: str) -> str:
+def arrow(standing: Standing, metric: str) -> str:
+    """Which way a metric is better."""
     return "↑" if standing.task.metrics[metric] else "↓"
 
 
