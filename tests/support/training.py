@@ -44,9 +44,9 @@ def wait_for(process, folder, step):
 
 
 def scalars(folder, name):
-    """What a training's events say: steps and values."""
+    """What a training's events say, by steps: two processes that began in the same second have files in any order."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
-    return [(event.step, event.value) for event in events.Scalars(name)]
+    return sorted((event.step, event.value) for event in events.Scalars(name))
