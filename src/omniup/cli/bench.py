@@ -293,7 +293,7 @@ def _overview(found: list[Standing]) -> Table:
 
     table = listing("", "score", "95 %", "gain", "95 %", "seconds")  # to fit in 80 columns
     for standing in found:
-        metric = next(iter(standing.task.metrics))
+        metric = standing.headline
         table.add_row(f"{standing.task.name} {standing.factor}×: {metric} {arrow(standing, metric)}", style="bold")
         for row in standing.ranked(metric):
             score, gain = row.scores.estimate(metric), standing.gain(row, metric)

@@ -80,7 +80,6 @@ class ResNet18Layer2:
             InputError: the image or the grid cannot be accepted.
         """
         check_request(image, grid)
-        features = self._layers.to(image.device)(
-            normalise(image, IMAGENET_MEAN, IMAGENET_STD)
-        )  # [B, 128, ⌈H/8⌉, ⌈W/8⌉]
+        normal = normalise(image, IMAGENET_MEAN, IMAGENET_STD)  # [B, 3, H, W]
+        features = self._layers.to(image.device)(normal)  # [B, 128, ⌈H/8⌉, ⌈W/8⌉]
         return Encoding(to_grid(features, grid), "resnet18_layer2", self.weights)

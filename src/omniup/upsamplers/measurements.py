@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from omniup.mixing import DEFAULT_MEMORY, cell_means
 from omniup.upsamplers.guided_filter import GuidedFilter
 from omniup.upsamplers.shares import are_shares, from_roots, to_roots
-from omniup.upsamplers.stages import Render, Renderer
+from omniup.upsamplers.stages import Render, Renderer, coarse_guidance, coarser_means, image_by_image
 
 #: How often what is missing is added. Each time takes one more mix; past five little is.
 STEPS = 5
@@ -72,20 +73,15 @@ def render_measurement(
     Returns:
         [B, C, H, W], in the signal's type; each image of a batch for itself.
     """
-    return torch.cat(
-        [
-            _render_measurement(renderers, image, each, memory)
-            for image, each in zip(guidance.split(1), signal.split(1), strict=True)
-        ]
-    )
+    return image_by_image(partial(_render_measurement, renderers, memory), guidance, signal)
 
 
-def _render_measurement(renderers: Sequence[Renderer], image: Tensor, signal: Tensor, memory: int) -> Tensor:
+def _render_measurement(renderers: Sequence[Renderer], memory: int, image: Tensor, signal: Tensor) -> Tensor:
     exactly = signal.to(torch.promote_types(signal.dtype, image.dtype))  # [1, C, h, w]
     grid = signal.shape[2], signal.shape[3]
     shares = are_shares(signal)
-    coarse_image = cell_means(image, grid).clamp_(0, 1)  # against rounding
-    coarse = cell_means(exactly, (-(-grid[0] // 2), -(-grid[1] // 2)))  # [1, C, h / 2, w / 2]
+    coarse_image = coarse_guidance(image, grid)
+    coarse = coarser_means(exactly)  # [1, C, ⌈h/2⌉, ⌈w/2⌉]
     coarse_grid = coarse.shape[2], coarse.shape[3]
 
     def trial(renderer: Renderer) -> tuple[float, Tensor]:

@@ -12,11 +12,12 @@ of their shares. And cells may be finer than what the network tells apart: then 
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from omniup.mixing import cell_means
-from omniup.upsamplers.stages import DOUBLINGS, Renderer
+from omniup.upsamplers.stages import DOUBLINGS, Renderer, coarse_guidance, coarser_means, finer_grid, image_by_image
 
 #: Cells of so many pixels, or more, are never finer than what a network tells apart: few look closer.
 RESOLVED = 12
@@ -54,26 +55,25 @@ def render_shares(first: Renderer, later: Renderer, guidance: Tensor, signal: Te
         [B, C, H, W], shares, in the signal's type; each image of a batch for itself.
     """
     exactly = signal.to(torch.promote_types(signal.dtype, torch.float32))
-    images = zip(guidance.split(1), exactly.split(1), strict=True)
-    results = [_render_shares(first, later, *each, pixels) for each in images]
-    return (torch.cat(results) if len(results) > 1 else results[0]).to(signal.dtype)  # one alone is not copied
+    render = partial(_render_shares, first, later, pixels)
+    return image_by_image(render, guidance, exactly).to(signal.dtype)
 
 
-def _render_shares(first: Renderer, later: Renderer, image: Tensor, shares: Tensor, pixels: float) -> Tensor:
+def _render_shares(first: Renderer, later: Renderer, pixels: float, image: Tensor, shares: Tensor) -> Tensor:
     size = image.shape[2], image.shape[3]
     sharp = sharpness(shares).clamp_min(pixels / RESOLVED)  # unsure shares look as if borders were wide
     known = [shares]  # from the finest to the coarsest
     while sharp < 1 and len(known) <= DOUBLINGS:
-        known.append(cell_means(known[-1], (-(-known[-1].shape[2] // 2), -(-known[-1].shape[3] // 2))))
+        known.append(coarser_means(known[-1]))
         sharp = 2 * sharp
     roots = to_sure_roots(known.pop())  # [1, C, h, w]
     renderer = first
     for _ in range(DOUBLINGS):
         grid = roots.shape[2], roots.shape[3]
-        finer = (known[-1].shape[2], known[-1].shape[3]) if known else (2 * grid[0], 2 * grid[1])
-        if not known and (2 * finer[0] > size[0] or 2 * finer[1] > size[1]):  # cells of less than two pixels
+        finer = (known[-1].shape[2], known[-1].shape[3]) if known else finer_grid(grid, size)
+        if finer is None:
             break
-        render = renderer(cell_means(image, finer).clamp_(0, 1), grid)  # clamped against rounding
+        render = renderer(coarse_guidance(image, finer), grid)
         roots = to_sure_roots(from_roots(render(roots)))
         if known:
             sharp = sharp / 2

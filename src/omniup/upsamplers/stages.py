@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import reduce
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
 
 from omniup.mixing import cell_means
@@ -35,10 +36,31 @@ def in_stages(renderer: Renderer, guidance: Tensor, grid: Size) -> Render:
     size = guidance.shape[2], guidance.shape[3]
     stages = []
     for _ in range(DOUBLINGS):
-        finer = 2 * grid[0], 2 * grid[1]
-        if 2 * finer[0] > size[0] or 2 * finer[1] > size[1]:  # cells of less than two pixels: the last stage is near
+        if (finer := finer_grid(grid, size)) is None:
             break
-        stages.append(renderer(cell_means(guidance, finer).clamp_(0, 1), grid))  # clamped against rounding
+        stages.append(renderer(coarse_guidance(guidance, finer), grid))
         grid = finer
     stages.append(renderer(guidance, grid))
     return lambda signal: reduce(lambda mixed, stage: stage(mixed), stages, signal)
+
+
+def finer_grid(grid: Size, size: Size) -> Size | None:
+    """The grid of cells half as large; None where they would be of less than two pixels: the last stage is near."""
+    finer = 2 * grid[0], 2 * grid[1]
+    return None if 2 * finer[0] > size[0] or 2 * finer[1] > size[1] else finer
+
+
+def coarser_means(signal: Tensor) -> Tensor:
+    """Means over cells twice as large: [B, C, h, w] to [B, C, ⌈h/2⌉, ⌈w/2⌉]."""
+    return cell_means(signal, (-(-signal.shape[2] // 2), -(-signal.shape[3] // 2)))
+
+
+def coarse_guidance(guidance: Tensor, grid: Size) -> Tensor:
+    """The means of guidance over cells, kept in 0..1 against rounding: [B, G, H, W] to [B, G, h, w]."""
+    return cell_means(guidance, grid).clamp_(0, 1)
+
+
+def image_by_image(render: Callable[[Tensor, Tensor], Tensor], guidance: Tensor, signal: Tensor) -> Tensor:
+    """Render each image of a batch for itself; one alone is not copied, since it may be as large as the memory."""
+    results = [render(*each) for each in zip(guidance.split(1), signal.split(1), strict=True)]
+    return torch.cat(results) if len(results) > 1 else results[0]

@@ -145,7 +145,7 @@ def _methods(tasks: Sequence[Sequence[Standing]]) -> list[str]:
 
 
 def _label(panel: Axes, standing: Standing, *, factor: bool = True) -> str:
-    metric = next(iter(standing.task.metrics))
+    metric = standing.headline
     panel.set_title(f"{standing.task.name}, {standing.factor}×" if factor else standing.task.name)
     panel.set_ylabel(f"{metric} {'↑' if standing.task.metrics[metric] else '↓'}")
     return metric

@@ -50,6 +50,11 @@ class Standing:
     rows: tuple[Row, ...]
     processors: tuple[str, ...]
 
+    @property
+    def headline(self) -> str:
+        """The most telling metric: the first that the task names."""
+        return next(iter(self.task.metrics))
+
     def gain(self, row: Row, metric: str) -> Estimate | None:
         """How much more of a metric a method has than the baseline; None for the baseline, and where there is none."""
         base = next((each for each in self.rows if each.method == BASELINE), None)

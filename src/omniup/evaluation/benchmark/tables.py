@@ -34,7 +34,7 @@ def leaders(standings: Iterable[Standing]) -> str:
     header = ["task", "", "score", "first", "", "next", "", "difference"]
     rows = []
     for standing in standings:
-        metric = next(iter(standing.task.metrics))
+        metric = standing.headline
         first, *others = standing.ranked(metric)
         places = digits(standing, metric)
         row = [standing.task.name, f"{standing.factor}×", f"{metric} {arrow(standing, metric)}"]
@@ -107,7 +107,7 @@ def _scores(standing: Standing) -> str:
 
 
 def _by_factor(standings: Sequence[Standing]) -> str:
-    metric = next(iter(standings[0].task.metrics))
+    metric = standings[0].headline
     header = [f"{metric} {arrow(standings[0], metric)}", *(f"{standing.factor}×" for standing in standings)]
     rows = []
     for method in dict.fromkeys(row.method for standing in standings for row in standing.rows):
