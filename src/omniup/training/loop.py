@@ -287,6 +287,7 @@ class Training(ABC, Generic[AnySettings]):
             if finished:
                 weights = self._write_weights()
             self.events.close()
+        self.accelerator.wait_for_everyone()  # none leaves while another has use for it
         self.accelerator.end_training()
         return Outcome(self.step, finished, weights, measured)
 
