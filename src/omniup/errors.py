@@ -6,13 +6,33 @@ import importlib
 import importlib.util
 import re
 from types import ModuleType
+from typing import Any
 
 
 class InputError(ValueError):
-    """The caller's input cannot be accepted; the message names the argument, what was wrong and what is accepted.
+    """The caller's input cannot be accepted; as data, and as one sentence of one grammar.
 
-    The command line shows it as one line with exit status 2. Any other exception is a defect of ours.
+    `str` gives "{argument} {problem}; accepted: {accepted}". The command line shows it as one line with exit status 2,
+    the server sends the parts, and may translate the templates. Any other exception is a defect of ours.
+
+    Args:
+        argument: what cannot be accepted: the name of an argument, setting, option or file.
+        problem: what is wrong with it, as a predicate: `"is {value!r}"`, `"has the shape {shape}"`.
+        accepted: what is accepted instead, as a noun: `"whole numbers from {low:g} to {high:g}"`; may be empty.
+        **values: what the replacement fields of both templates stand for.
+
+    Example:
+        >>> str(InputError("radius", "is {value!r}", "whole numbers from {low} to {high}", value=99, low=0, high=16))
+        'radius is 99; accepted: whole numbers from 0 to 16'
     """
+
+    def __init__(self, argument: str, problem: str = "", accepted: str = "", **values: Any) -> None:
+        super().__init__(argument, problem, accepted)  # with `values` in __dict__, that is what pickle needs
+        self.argument, self.problem, self.accepted, self.values = argument, problem, accepted, values
+
+    def __str__(self) -> str:
+        said = f"{self.argument} {self.problem.format(**self.values)}".rstrip()
+        return f"{said}; accepted: {self.accepted.format(**self.values)}" if self.accepted else said
 
 
 class MissingPackageError(InputError, ImportError):
