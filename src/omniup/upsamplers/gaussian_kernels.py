@@ -25,7 +25,7 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.files import read_tensors, write_tensors
-from omniup.mixing import DEFAULT_MEMORY, Groups, Windows, entropy, mix, mix_at
+from omniup.mixing import DEFAULT_MEMORY, Attention, Groups, Windows
 from omniup.mixing.groups import gather
 from omniup.mixing.windows import MAX_RADIUS
 from omniup.upsamplers.base import Size, check_number, check_points, check_signal, enough_memory, parse_memory
@@ -162,7 +162,7 @@ class GaussianKernels:
         """
         signal, batch = self._accept(signal)
         with enough_memory():
-            out = mix(self._colours, self._precision, signal, self._windows, **self._mixing(memory))
+            out = self._attention(memory).mix(self._colours, signal)
         return out.reshape(batch, -1, *self.size)
 
     def render_at(self, signal: Tensor, points: Tensor, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
@@ -186,7 +186,7 @@ class GaussianKernels:
         ]
         query = query.mT  # [B, G, N]
         with enough_memory():
-            out = mix_at(query, self._precision, signal, self._windows, points, **self._mixing(memory))
+            out = self._attention(memory).mix_at(query, signal, points)
         return out.reshape(batch, signal.shape[1] * len(signal) // batch, points.shape[1]).mT
 
     def confidence(self, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
@@ -199,7 +199,7 @@ class GaussianKernels:
             [B, 1, H, W] in 0..1: one minus the entropy of the weights over that of equal weights.
         """
         with enough_memory():
-            nats = entropy(self._colours, self._precision, self._windows, **self._mixing(memory))
+            nats = self._attention(memory).entropy(self._colours)
         most = math.log(self._windows.shape.sum())
         return (1 - nats / most).clamp_(0, 1) if most > 0 else torch.ones_like(nats)
 
@@ -289,13 +289,15 @@ class GaussianKernels:
     def _windows(self) -> Windows:
         return self.window.windows(self.size, self.grid)
 
-    def _mixing(self, memory: int | str) -> dict[str, Any]:
-        """What `mix`, `mix_at` and `entropy` take alike."""
-        return {
-            "embed": GaussianEmbedding(self.cell_guidance),
-            "reach": self.window.reach(self.sigma_x, self.sigma_y),
-            "memory": parse_memory(memory),
-        }
+    def _attention(self, memory: int | str) -> Attention:
+        """Attention of the pixels' colours to the cells, with the kernels' weights."""
+        return Attention(
+            self._precision,
+            self._windows,
+            embed=GaussianEmbedding(self.cell_guidance),
+            reach=self.window.reach(self.sigma_x, self.sigma_y),
+            memory=parse_memory(memory),
+        )
 
     def _accept(self, signal: Tensor) -> tuple[Tensor, int]:
         """Check a signal; several signals of one image become channels of one: (signal, batch)."""

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.files.weights import IMAGENET_MEAN, IMAGENET_STD, summary
-from omniup.mixing import DEFAULT_MEMORY, Windows, mix, weights_at
+from omniup.mixing import DEFAULT_MEMORY, Attention, Windows
 from omniup.upsamplers.anyup.feature_agnostic import LAYOUTS, Layout
 from omniup.upsamplers.anyup.network import HEADS, Network
 from omniup.upsamplers.anyup.pixels import Pixels, Plan
@@ -163,7 +163,8 @@ class AnyUp(Network):
             if self.training:
                 encoded = self.encode(image)
                 query, key = self.queries(encoded, size), self.keys(encoded, signal.to(image.dtype))
-                return mix(query, key, signal, windows, heads=HEADS, memory=parse_memory(memory), out=out)
+                attention = Attention(key, windows, heads=HEADS, memory=parse_memory(memory))
+                return attention.mix(query, signal, out=out)
             if wanted:
                 pairs = zip(image.split(1), signal.split(1), strict=True)
                 return torch.cat([self._upsample(*pair, windows, parse_memory(memory)) for pair in pairs])
@@ -209,7 +210,8 @@ class AnyUp(Network):
                 each = rows.tolist() or [0]  # one row, where there are no points
                 query = torch.cat([self._query_rows(pixels, size, y, y + 1) for y in each], dim=2)
                 query = query[:, :, which, places[:, 1]]  # [1, D, N]
-                maps.append(weights_at(query, key, windows, places[None], heads=HEADS, memory=plan.mixing))
+                attention = Attention(key, windows, heads=HEADS, memory=plan.mixing)
+                maps.append(attention.weights_at(query, places[None]))
         return torch.cat(maps)
 
     def _accept(self, image: ImageLike, signal: Tensor, size: Size | None) -> tuple[Tensor, Size]:
@@ -237,8 +239,8 @@ class AnyUp(Network):
             bottom = min(top + plan.band, windows.size[0])
             query = self._query_rows(pixels, windows.size, top, bottom)
             band = None if out is None else out[:, :, top:bottom]
-            part = windows.band(top, bottom)
-            bands.append(mix(query, key, signal, part, heads=HEADS, memory=plan.mixing, out=band))
+            attention = Attention(key, windows.band(top, bottom), heads=HEADS, memory=plan.mixing)
+            bands.append(attention.mix(query, signal, out=band))
         return torch.cat(bands, dim=2) if out is None else out
 
     def _look(self, image: Tensor, signal: Tensor, plan: Plan) -> tuple[Pixels, Tensor]:
