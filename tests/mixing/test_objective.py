@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omniup.mixing import DotProduct, mix
+from omniup.mixing import Attention, DotProduct
 from omniup.mixing.objective import L1Objective
 from support.cases import Layout, problem, problems, smallest_memory
 
@@ -19,7 +19,7 @@ def make(p, **memory):
 
 
 def by_mix(p, key):
-    out = mix(p.query, key, p.value, p.layout.windows, reach=p.reach)
+    out = Attention(key, p.layout.windows, reach=p.reach).mix(p.query, p.value)
     return (out - target_of(p)).abs().mean((1, 2, 3))
 
 
@@ -61,7 +61,11 @@ def test_an_objective_serves_many_keys_and_radii():
     objective = make(p)
     for key in (p.key, p.key * 2, p.key.flip(3)):
         for reach in (None, p.reach, p.reach.flip(2), torch.full_like(p.reach, 3), torch.full_like(p.reach, 1)):
-            expected = (mix(p.query, key, p.value, p.layout.windows, reach=reach) - target_of(p)).abs().mean((1, 2, 3))
+            expected = (
+                (Attention(key, p.layout.windows, reach=reach).mix(p.query, p.value) - target_of(p))
+                .abs()
+                .mean((1, 2, 3))
+            )
             torch.testing.assert_close(objective(key, reach), expected, rtol=0, atol=1e-12)
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.files import read_tensors, write_tensors
-from omniup.mixing import DEFAULT_MEMORY, Groups, Windows, entropy, mix, mix_at
+from omniup.mixing import DEFAULT_MEMORY, Attention, Groups, Windows
 from omniup.mixing.groups import gather
 from omniup.mixing.windows import MAX_RADIUS
 from omniup.upsamplers.base import PreparedImage
@@ -158,13 +158,13 @@ class GaussianKernels(PreparedImage):
 
     def mix(self, signal: Tensor, memory: int, out: Tensor | None = None) -> Tensor:
         """Mix a signal [B, C, h, w], unchecked: [B, C, H, W], a convex mix in each pixel, differentiable."""
-        return mix(self.guidance, self._precision, signal, self._windows, out=out, **self._mixing(memory))
+        return self._attention(memory).mix(self.guidance, signal, out=out)
 
     def mix_at(self, signal: Tensor, points: Tensor, memory: int) -> Tensor:
         """Mix at points [B, P, 2] only: [B, C, h, w] to [B, C, P]."""
         images = torch.arange(len(points), device=points.device)[:, None]
         query = self.guidance[images, :, points[..., 0], points[..., 1]].mT  # [B, G, P]
-        return mix_at(query, self._precision, signal, self._windows, points, **self._mixing(memory))
+        return self._attention(memory).mix_at(query, signal, points)
 
     def _render(
         self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None
@@ -195,7 +195,7 @@ class GaussianKernels(PreparedImage):
             [B, 1, H, W] in 0..1: one minus the entropy of the weights over that of equal weights.
         """
         with enough_memory():
-            nats = entropy(self.guidance, self._precision, self._windows, **self._mixing(parse_memory(memory)))
+            nats = self._attention(parse_memory(memory)).entropy(self.guidance)
         most = math.log(self._windows.shape.sum())
         return (1 - nats / most).clamp_(0, 1) if most > 0 else torch.ones_like(nats)
 
@@ -271,20 +271,18 @@ class GaussianKernels(PreparedImage):
         return kernels
 
     @property
-    def _precision(self) -> Tensor:
-        return precision(self.sigma_x, self.sigma_y, self.theta, self.sigma_r)
-
-    @property
     def _windows(self) -> Windows:
         return self.window.windows(self.size, self.grid)
 
-    def _mixing(self, memory: int) -> dict[str, Any]:
-        """Return what `mix`, `mix_at` and `entropy` take alike."""
-        return {
-            "embed": GaussianEmbedding(self.cell_guidance),
-            "reach": self.window.reach(self.sigma_x, self.sigma_y),
-            "memory": memory,
-        }
+    def _attention(self, memory: int) -> Attention:
+        """Attend to the cells in each pixel's window with the weights of GS-JBU."""
+        return Attention(
+            precision(self.sigma_x, self.sigma_y, self.theta, self.sigma_r),
+            self._windows,
+            embed=GaussianEmbedding(self.cell_guidance),
+            reach=self.window.reach(self.sigma_x, self.sigma_y),
+            memory=memory,
+        )
 
 
 _PARAMETERS = ("sigma_x", "sigma_y", "theta", "sigma_r")

@@ -129,7 +129,7 @@ class PreparedGuidedFilter(PreparedImage):
         exact = torch.promote_types(signal.dtype, self.guidance.dtype)
         slope, offset = self._coefficients(signal.to(exact))  # [N, C, G, h, w], [N, C, h, w]
         fitted = interpolate_at(offset, points, self.size, "bilinear")  # [N, C, P]
-        images = torch.arange(len(points), device=points.device)[:, None] if self.batch > 1 else 0
+        images = torch.arange(len(points), device=points.device)[:, None] % self.batch  # [N, 1]
         colour = self.guidance[images, :, points[..., 0], points[..., 1]].mT  # [N, G, P]
         for i in range(colour.shape[1]):
             slopes = interpolate_at(slope[:, :, i], points, self.size, "bilinear")  # [N, C, P]
