@@ -312,8 +312,9 @@ class Windows:
     def _occurrences(self, shape: NDArray[np.bool_]) -> Integers:
         """[row kinds, column kinds, places], how often a window of that shape has each place, after clamping."""
         rows, columns = (axis.membership.astype(np.float32) for axis in (self.rows, self.columns))  # BLAS: no integers
-        counts = np.tensordot(rows, shape.astype(np.float32), axes=1)  # [row kinds, k, u]
-        counts = np.tensordot(counts, columns, axes=(2, 2)).transpose(0, 2, 1, 3)  # [row kinds, column kinds, k, l]
+        with np.errstate(invalid="ignore"):  # some BLAS set the flag for what lies beside small matrices
+            counts = np.tensordot(rows, shape.astype(np.float32), axes=1)  # [row kinds, k, u]
+            counts = np.tensordot(counts, columns, axes=(2, 2)).transpose(0, 2, 1, 3)  # [row kinds, column kinds, k, l]
         return counts.reshape(*counts.shape[:2], -1).astype(np.int64)
 
     def most_pixels(self, longest: int) -> int:
