@@ -1,6 +1,6 @@
 """L1 loss of a mix against a target, with its gradient, in one pass: the inner loop of test-time optimisation.
 
-The derivative of an L1 loss at a pixel needs nothing but that pixel's output, so the weights of a block of groups are
+The derivative of an L1 loss at a pixel needs nothing but that pixel's output, so the weights of a tile of groups are
 computed once and serve the forward and the backward pass while they are in the cache. What does not change from one
 step to the next (queries, values, targets, indices) is computed once and kept, if the memory allows; else it is
 computed for one chunk of groups after the other, at each step.
@@ -93,7 +93,7 @@ class L1Objective:
         self._scratch = Scratch(self._like)
         numbers = 2 * (embed.width + query.shape[1] + 2 * value.shape[1])
         # One half of the memory holds operands: all of them, or else one chunk at a time.
-        self._longest, self._block = tile_size(
+        self._longest, self._tile = tile_size(
             windows,
             numbers=numbers,
             memory=memory,
@@ -104,7 +104,7 @@ class L1Objective:
         )
         p, k = windows.most_pixels(self._longest), windows.most_candidates
         group_bytes = (p + k) * (numbers + 12) * self._like.itemsize
-        self._most = max(1, memory // 2 // group_bytes)
+        self._chunk = max(1, memory // 2 // group_bytes)
         everything = len(query) * math.prod(windows.size) // p * group_bytes
         self._kept = list(self._compute_chunks()) if everything <= memory // 2 else None
 
@@ -128,7 +128,7 @@ class L1Objective:
     def _compute_chunks(self) -> Iterator[_Chunk]:
         for image in range(len(self.query)):
             images = slice(image, image + 1)
-            for group in groups(self.windows, longest=self._longest, most=self._most, like=self._like, by_count=True):
+            for group in groups(self.windows, longest=self._longest, most=self._chunk, like=self._like, by_count=True):
                 queries = self.embed.query(gather(self.query[images], group.pixels), group, images)  # [B, D, n, P]
                 values = gather(self.value[images], group.cells)  # [B, C, n, K]
                 operands = _Operands(
@@ -169,8 +169,8 @@ class L1Objective:
     def _loss_and_gradient(self, operands: _Operands, keys: Tensor, radius: Tensor | None) -> tuple[Tensor, Tensor]:
         d = self.embed.width
         loss, dkeys = keys.new_zeros(len(keys)), torch.zeros_like(keys[:, :, :d])
-        for start in range(0, keys.shape[1], self._block):
-            n = slice(start, start + self._block)
+        for start in range(0, keys.shape[1], self._tile):
+            n = slice(start, start + self._tile)
             k = slice(int(operands.count[n].max()))
             query, key, value = operands.queries[:, n], keys[:, n, :, k], operands.values[:, n, :, k]
             if radius is not None:
