@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.mixing import DEFAULT_MEMORY
-from omniup.mixing.tiles import exact
+from omniup.mixing.dtypes import exact
 
 #: How much of the image's detail is added.
 DETAIL = 0.5

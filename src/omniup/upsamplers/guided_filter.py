@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.mixing import DEFAULT_MEMORY
-from omniup.mixing.tiles import widest
+from omniup.mixing.dtypes import widest
 from omniup.upsamplers.base import ImageLike, Size, check_inputs, check_number, register, resize
 
 

@@ -24,8 +24,8 @@ from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.mixing import DEFAULT_MEMORY, cell_means
+from omniup.mixing.dtypes import widest
 from omniup.mixing.objective import L1Objective
-from omniup.mixing.tiles import widest
 from omniup.upsamplers.base import (
     ImageLike,
     Size,
