@@ -23,7 +23,7 @@ CASES = [pytest.param(layout, budget, id=f"{name}-{budget}") for name, layout in
 
 def make(layout, *, batch=2, depth=8, channels=24, **options):
     p = problem(layout, batch=batch, depth=depth, channels=channels, dtype=torch.float32, **options)
-    _ = layout.windows.lists
+    _ = layout.windows.candidates
     return p
 
 

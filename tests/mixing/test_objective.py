@@ -47,12 +47,12 @@ def test_neither_depends_on_how_the_images_are_cut(p, times):
     torch.testing.assert_close(loss_and_gradient(p, lambda key: cut(key, p.reach)), expected, rtol=0, atol=1e-12)
 
 
-def test_a_small_memory_cuts_an_image_in_parts_and_keeps_none():
+def test_a_small_memory_cuts_an_image_in_chunks_and_keeps_none():
     p = problem(Layout("disc", (40, 30), (10, 6), (3,)))
-    assert len(list(make(p).parts())) == 1
+    assert len(list(make(p).chunks())) == 1
     cut = make(p, memory=60_000)
-    assert len(list(cut.parts())) > 4
-    first, second = (next(iter(cut.parts())) for _ in range(2))
+    assert len(list(cut.chunks())) > 4
+    first, second = (next(iter(cut.chunks())) for _ in range(2))
     assert first is not second
 
 

@@ -2,18 +2,17 @@
 
     out(p) = Σ_q w(p, q) value(q),    w(p, ·) = softmax over the window of ⟨query(p), key(q)⟩
 
-The pixels are worked through in groups that share their candidates (`groups.py`), so a group is a small dense
-attention: two matrix products and a softmax. Weights are made, used and forgotten while they lie in the cache. The
-backward pass makes them anew, and what is of their size there is in closed form:
+Pixels that share their candidates form a group (`groups.py`), which is a small dense attention: two matrix products and
+a softmax. A few groups at a time make a tile (`planner.py`), whose weights are used and forgotten while they lie in the
+cache. The backward pass computes them again; what it needs besides has a closed form,
 
     dlogit = w ⊙ (dw - Σ_q w dw),    dw(p, q) = ⟨dout(p), value(q)⟩
 
-so nothing of the size pixels × candidates outlives its group, forward or backward. Where there are several heads, each
-has its share of query and key and a softmax of its own, and w is the mean of their weights.
+so nothing of the size pixels × candidates outlives its tile, forward or backward. Each of several heads has its part of
+query and key and a softmax of its own, and w is the mean of their weights.
 
 Logits are computed in full float32, or in float64 where the input is: the terms of a Gaussian's exponent cancel, and a
-reduced format (TF32, bfloat16, autocast) would leave noise. Vectors lie channels first, [.., D, P] and [.., D, K]:
-products with one short side are several times faster so.
+reduced format (TF32, bfloat16, autocast) would leave noise.
 """
 
 from __future__ import annotations
@@ -25,19 +24,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from omniup.mixing.groups import read, scatter_add, write
-from omniup.mixing.tiles import (
-    DEFAULT_MEMORY,
-    DotProduct,
-    Embedding,
-    Scratch,
-    Work,
-    exact,
-    mean,
-    pair_products,
-    precision,
-    softmax,
-)
+from omniup.mixing.dtypes import compute_dtype, exact
+from omniup.mixing.groups import read_pixels, scatter_add, write_pixels
+from omniup.mixing.kernels import Scratch, mean_of_heads, pair_products
+from omniup.mixing.planner import DEFAULT_MEMORY, DotProduct, Embedding, Plan
 from omniup.mixing.windows import Windows
 
 
@@ -103,14 +93,14 @@ class Attention:
         """
         self._check_query(query, self.windows.size)
         self._check_value(value)
-        work = self._work(precision(query, self.key, value))
+        plan = self._plan(compute_dtype(query, self.key, value))
         flat = query.flatten(2), self.key.flatten(2), value.flatten(2)
         if out is not None:
             _check_out(out, (*value.shape[:2], *self.windows.size))
             with torch.no_grad():
-                _blend(*flat, work, out.flatten(2))
+                _write_mix(*flat, plan, out.flatten(2))
             return out
-        mixed: Tensor = _Mix.apply(*flat, work)
+        mixed: Tensor = _Mix.apply(*flat, plan)
         return mixed.unflatten(2, self.windows.size)
 
     def mix_at(self, query: Tensor, value: Tensor, points: Tensor) -> Tensor:
@@ -129,8 +119,8 @@ class Attention:
         """
         self._check_points(query, points)
         self._check_value(value)
-        work = self._work(precision(query, self.key, value), points)
-        mixed: Tensor = _Mix.apply(query, self.key.flatten(2), value.flatten(2), work)
+        plan = self._plan(compute_dtype(query, self.key, value), points)
+        mixed: Tensor = _Mix.apply(query, self.key.flatten(2), value.flatten(2), plan)
         return mixed
 
     def weights_at(self, query: Tensor, points: Tensor) -> Tensor:
@@ -147,13 +137,13 @@ class Attention:
             ValueError, TooLittleMemoryError: as `mix_at`.
         """
         self._check_points(query, points)
-        work = self._work(precision(query, self.key), points)
+        plan = self._plan(compute_dtype(query, self.key), points)
         query, key = query.detach(), self.key.detach().flatten(2)
-        out = query.new_zeros(len(query), query.shape[2], key.shape[2], dtype=work.dtype)  # [B, N, cells]
-        pairs, shares = Scratch(out), Scratch(out)
+        out = query.new_zeros(len(query), query.shape[2], key.shape[2], dtype=plan.dtype)  # [B, N, cells]
+        scratch = Scratch(out)
         with torch.no_grad(), exact(query.device):
-            for tile in work.tiles(query, key, channels=1):
-                weights = mean(softmax(pair_products(tile.keys, tile.queries, pairs), shares))[..., 0]  # [B, n, K]
+            for tile in plan.tiles(query, key, channels=1):
+                weights = mean_of_heads(tile.weights(scratch))[..., 0]  # [B, n, K]
                 rows = out[tile.images, tile.places[0, 0] : tile.places[-1, 0] + 1]  # [B, n, cells]
                 rows.scatter_add_(2, tile.group.cells.expand(weights.shape), weights)
         return out.unflatten(2, self.windows.grid)
@@ -175,24 +165,25 @@ class Attention:
             ValueError, TooLittleMemoryError: as `mix`.
         """
         self._check_query(query, self.windows.size)
-        work = self._work(precision(query, self.key))
+        plan = self._plan(compute_dtype(query, self.key))
         query, key = query.detach().flatten(2), self.key.detach().flatten(2)
-        out = query.new_empty(len(query), 1, query.shape[2], dtype=work.dtype)
-        pairs, shares = Scratch(out), Scratch(out)
+        out = query.new_empty(len(query), 1, query.shape[2], dtype=plan.dtype)
+        scratch = Scratch(out)
+        least = torch.finfo(plan.dtype).tiny  # whose logarithm is finite, for weights of 0
         with torch.no_grad(), exact(query.device):
-            for tile in work.tiles(query, key, channels=1):
-                weights = mean(softmax(pair_products(tile.keys, tile.queries, pairs), shares))  # [B, n, K, P]
+            for tile in plan.tiles(query, key, channels=1):
+                weights = mean_of_heads(tile.weights(scratch))  # [B, n, K, P]
                 # log m is the product of the coordinates after the vectors', alike in all heads. It is at least 0 but
                 # for candidates that do not occur, whose weight is none.
-                log_m = pair_products(tile.keys[:, :, 0, tile.width :], tile.queries[:, :, 0, tile.width :], pairs)
-                terms = log_m.clamp_(min=0).mul_(weights).sub_(torch.special.xlogy(weights, weights))  # [B, n, K, P]
-                values = terms.sum(2, keepdim=True)  # [B, n, 1, P] = -Σ w log(w / m)
-                write(out[tile.images], values, self.windows, tile.group, tile.places)
+                log_m = pair_products(tile.keys[:, :, 0, tile.width :], tile.queries[:, :, 0, tile.width :], scratch)
+                surprisal = log_m.clamp_(min=0).sub_(weights.clamp_min(least).log_())  # [B, n, K, P] = -log(w / m)
+                values = surprisal.mul_(weights).sum(2, keepdim=True)  # [B, n, 1, P]
+                write_pixels(out[tile.images], values, self.windows, tile.group, tile.places)
         return out.unflatten(2, self.windows.size)
 
-    def _work(self, dtype: torch.dtype, points: Tensor | None = None) -> Work:
+    def _plan(self, dtype: torch.dtype, points: Tensor | None = None) -> Plan:
         embed = self.embed or DotProduct(self.key.shape[1])
-        return Work(self.windows, embed, self.reach, self.memory, dtype, points, self.heads)
+        return Plan(self.windows, embed, self.reach, self.heads, self.memory, dtype, points)
 
     def _check_query(self, query: Tensor, places: tuple[int, ...]) -> None:
         _check_shape("query", query, (len(self.key), "D" if self.embed else self.key.shape[1], *places))
@@ -212,58 +203,56 @@ class Attention:
             raise ValueError(f"points lie outside the output, {count}; accepted: pixels of {height} × {width}")
 
 
-def _blend(query: Tensor, key: Tensor, value: Tensor, work: Work, out: Tensor) -> None:
-    """Write the mix to `out` [B, C, pixels]; the others are flat too."""
-    like = value.new_empty(0, dtype=work.dtype)
-    pairs, shares = Scratch(like), Scratch(like)
+def _write_mix(query: Tensor, key: Tensor, value: Tensor, plan: Plan, out: Tensor) -> None:
+    """Write the mix to `out` [B, C, pixels]; all tensors are flat."""
+    scratch = Scratch(value.new_empty(0, dtype=plan.dtype))
     with exact(query.device):
-        for channels in work.slabs(value.shape[1]):
-            for tile in work.tiles(query, key, channels=channels.stop - channels.start):
-                weights = mean(softmax(pair_products(tile.keys, tile.queries, pairs), shares))  # [B, n, K, P]
+        for channels in plan.channel_chunks(value.shape[1]):
+            for tile in plan.tiles(query, key, channels=channels.stop - channels.start):
+                weights = mean_of_heads(tile.weights(scratch))  # [B, n, K, P]
                 mixed = tile.values(value[:, channels]) @ weights  # [B, n, C, P]
-                write(out[tile.images, channels], mixed, work.windows, tile.group, tile.places)
+                write_pixels(out[tile.images, channels], mixed, plan.windows, tile.group, tile.places)
 
 
 class _Mix(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, work: Work) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, plan: Plan) -> Tensor:
         ctx.save_for_backward(query, key, value)
-        ctx.work = work
+        ctx.plan = plan
         out = value.new_empty(*value.shape[:2], query.shape[2])  # [B, C, pixels]
-        _blend(query, key, value, work, out)
+        _write_mix(query, key, value, plan, out)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value = ctx.saved_tensors
-        work: Work = ctx.work
+        plan: Plan = ctx.plan
         dquery, dkey, dvalue = (
-            torch.zeros_like(tensor, dtype=work.dtype) if needed else None
+            torch.zeros_like(tensor, dtype=plan.dtype) if needed else None
             for tensor, needed in zip((query, key, value), ctx.needs_input_grad[:3], strict=True)
         )
-        like = value.new_empty(0, dtype=work.dtype)
-        pairs, shares = Scratch(like), Scratch(like)
+        scratch = Scratch(value.new_empty(0, dtype=plan.dtype))
         with exact(query.device):
-            for channels in work.slabs(value.shape[1]):
-                for tile in work.tiles(query, key, channels=channels.stop - channels.start):
+            for channels in plan.channel_chunks(value.shape[1]):
+                for tile in plan.tiles(query, key, channels=channels.stop - channels.start):
                     queries, keys = tile.queries[..., : tile.width, :], tile.keys[..., : tile.width, :]
-                    weights = softmax(pair_products(tile.keys, tile.queries, pairs), shares)  # [B, n, heads, K, P]
-                    g = read(dout[tile.images, channels], work.windows, tile.group, tile.places)  # [B, n, C, P]
-                    g = g.to(work.dtype)
+                    weights = tile.weights(scratch)  # [B, n, heads, K, P]
+                    g = read_pixels(dout[tile.images, channels], plan.windows, tile.group, tile.places)  # [B, n, C, P]
+                    g = g.to(plan.dtype)
                     if dvalue is not None:
-                        dvalues = (g @ mean(weights).mT).transpose(1, 2)  # [B, C, n, K]
+                        dvalues = (g @ mean_of_heads(weights).mT).transpose(1, 2)  # [B, C, n, K]
                         scatter_add(dvalue[tile.images, channels], tile.group.cells, dvalues)
                     if dquery is not None or dkey is not None:
-                        dweights = pair_products(tile.values(value[:, channels]), g, pairs)  # [B, n, K, P]
-                        dweights = dweights.div_(work.heads).unsqueeze(2)  # of each head: [B, n, 1, K, P]
+                        dweights = pair_products(tile.values(value[:, channels]), g, scratch)  # [B, n, K, P]
+                        dweights = dweights.div_(plan.heads).unsqueeze(2)  # of each head: [B, n, 1, K, P]
                         dlogits = weights * (dweights - (weights * dweights).sum(3, keepdim=True))
                         if dquery is not None:
                             dqueries = (keys @ dlogits).flatten(2, 3).transpose(1, 2)  # [B, D, n, P]
                             scatter_add(dquery[tile.images], tile.places, dqueries)
                         if dkey is not None:
                             dkeys = (queries @ dlogits.mT).flatten(2, 3).transpose(1, 2)  # [B, D, n, K]
-                            dcells = work.embed.key_gradient(dkeys, tile.group, tile.images)  # [B, G, n, K]
+                            dcells = plan.embed.key_gradient(dkeys, tile.group, tile.images)  # [B, G, n, K]
                             scatter_add(dkey[tile.images], tile.group.cells, dcells)
         gradients = zip((dquery, dkey, dvalue), (query, key, value), strict=True)
         return *(None if gradient is None else gradient.to(tensor.dtype) for gradient, tensor in gradients), None

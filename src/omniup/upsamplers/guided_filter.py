@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.mixing.tiles import widest
+from omniup.mixing.dtypes import widest
 from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
 from omniup.upsamplers.interpolation import interpolate_at

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.mixing.tiles import exact
+from omniup.mixing.dtypes import exact
 from omniup.upsamplers.interpolation import interpolate_at, interpolation_matrix
 from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Stages
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from omniup.mixing import cell_means
-from omniup.mixing.tiles import widest
+from omniup.mixing.dtypes import widest
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, GaussianKernels, Window
 
