@@ -32,7 +32,6 @@ from omniup.upsamplers.checks import (
     check_size,
     enough_memory,
     parse_memory,
-    resize,
 )
 from omniup.upsamplers.registry import upsampler
 from omniup.upsamplers.signal_types import SignalType, one_hot, render_labels, render_type, signal_types
@@ -106,7 +105,7 @@ class Upsampler(Protocol):
                 0..1, or 8-bit integers.
             grid: (h, w) of the signals, in cells; any ratio to the size.
             size: (H', W') of the results, in pixels; the image's own by default.
-            progress: called before each step of a method that takes several; what it raises ends the preparation.
+            progress: called after each step of a method that takes several; what it raises ends the preparation.
             memory: bytes of working memory beyond inputs and outputs, or a text such as `"512MB"`.
 
         Returns:
@@ -143,9 +142,7 @@ class PreparedImage(abc.ABC):
             """(H, W) of the results, in pixels."""
 
     @abc.abstractmethod
-    def _render(
-        self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None
-    ) -> Tensor:
+    def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
         """Upsample floating-point values.
 
         Args:
@@ -166,9 +163,26 @@ class PreparedImage(abc.ABC):
         full = self._render(signal, types, memory).flatten(2)  # [N, C, H W]
         return full.gather(2, places.expand(-1, full.shape[1], -1))
 
-    def _render_votes(self, image: int, places: Tensor, part: Tensor, count: int, memory: int) -> Tensor:
-        """Upsample the 0/1 maps of some labels of one image: places [1, 1, h, w], part [k] to [1, k, H, W]."""
-        return self.only(image)._render(one_hot(places, part), ("labels",), memory)
+    def _render_votes(
+        self, image: int, places: Tensor, part: Tensor, count: int, points: Tensor | None, memory: int
+    ) -> Tensor:
+        """Upsample the 0/1 maps of some labels of one image.
+
+        Args:
+            image: its number in the batch.
+            places: [1, 1, h, w], each cell's place among all labels.
+            part: [k], the places of some labels.
+            count: how many labels there are.
+            points: [1, P, 2], or None for all pixels.
+            memory: bytes of working memory.
+
+        Returns:
+            [1, k, H, W], or [1, k, P] at points.
+        """
+        one, votes = self.only(image), one_hot(places, part)
+        if points is None:
+            return one._render(votes, ("labels",), memory)
+        return one._render_at(votes, points, ("labels",), memory)
 
     @abc.abstractmethod
     def only(self, image: int) -> PreparedImage:
@@ -258,13 +272,12 @@ class PreparedImage(abc.ABC):
 
             return render_type(signal, types, render).mT
 
-    def _labels(
-        self, signal: Tensor, points: Tensor | None, memory: int, progress: ProgressCallback | None
-    ) -> Tensor:
+    def _labels(self, signal: Tensor, points: Tensor | None, memory: int, progress: ProgressCallback | None) -> Tensor:
         """Upsample each channel of labels [N, C, h, w] by itself: [N, C, H, W], or [N, C, P] at points [N, P, 2]."""
         pixels = math.prod(self.size) if points is None else max(1, points.shape[1])
         chunk = max(1, memory // (8 * 4 * pixels))  # an eighth of the memory holds the 0/1 maps of a chunk, in float32
-        began, maps = time.perf_counter(), []
+        maps: list[Tensor] = []
+        began = time.perf_counter()
         for n, channels in enumerate(signal.detach()):
             image = n if self.batch > 1 else 0
             for labels in channels:
@@ -275,17 +288,10 @@ class PreparedImage(abc.ABC):
                         left = (time.perf_counter() - began) / finished * (parts - finished)
                         progress(Progress(round(finished * of), parts * of, left))
 
-                if points is None:
-                    votes = partial(self._render_votes, image, memory=memory // 2)
-                else:
-                    votes = partial(self._votes_at, image, points[n : n + 1], memory)
+                there = None if points is None else points[n : n + 1]
+                votes = partial(self._render_votes, image, points=there, memory=memory // 2)
                 maps.append(render_labels(labels[None, None], votes, chunk, check))
         return torch.cat(maps).view(*signal.shape[:2], *maps[0].shape[2:])
-
-    def _votes_at(
-        self, image: int, points: Tensor, memory: int, places: Tensor, part: Tensor, count: int
-    ) -> Tensor:
-        return self.only(image)._render_at(one_hot(places, part), points, ("labels",), memory)
 
     def _accept(self, signal: Tensor | NDArray[Any]) -> Tensor:
         signal = as_signal(signal)
@@ -381,7 +387,7 @@ def check_image(image: ImageLike, grid: Size, size: Size | None) -> tuple[Tensor
     """
     guidance = as_guidance(image)
     check_size(grid, (1, 1), name="grid")
-    return guidance, check_size(size or (guidance.shape[2], guidance.shape[3]), grid)
+    return guidance, check_size((guidance.shape[2], guidance.shape[3]) if size is None else size, grid)
 
 
 def check_unavailable(**options: Any) -> None:
@@ -392,5 +398,5 @@ def check_unavailable(**options: Any) -> None:
     """
     defaults = {"layout": "auto", "valid": None, "holes": "fill", "consistency": None}
     for name, value in options.items():
-        if isinstance(value, Tensor) or value != defaults[name]:
+        if value is not defaults[name] and not (isinstance(value, str) and value == defaults[name]):
             raise InputError(name, "is not available yet", "{default!r}", default=defaults[name])

@@ -1,4 +1,4 @@
-"""Check what callers give (image, signal, grid, size, points, numbers), and bring it to the form that methods compute with."""
+"""Check what callers give (image, signal, grid, size, points, numbers), and convert it for the methods."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def enough_memory() -> Iterator[None]:
     try:
         yield
     except TooLittleMemoryError as error:
-        raise InputError("memory", "is too little: {reason}", "more", reason=error) from error
+        raise InputError("memory", "is {reason}", "more", reason=str(error).removeprefix("memory is ")) from error
 
 
 def resize(guidance: Tensor, size: Size) -> Tensor:

@@ -1,4 +1,4 @@
-"""Render with anisotropic Gaussian kernels, one for each low-resolution cell: the weights of GS-JBU (arXiv 2511.16301, section 3).
+"""Render with anisotropic Gaussian kernels, one for each cell: the weights of GS-JBU (arXiv 2511.16301, section 3).
 
 Cell q has the spatial widths sigma_x, sigma_y (pixels), the angle theta (radians) and the width sigma_r of its range
 term (guidance units). For a pixel p with colour I_p, where d = centre(p) - centre(q):
@@ -166,13 +166,12 @@ class GaussianKernels(PreparedImage):
         query = self.guidance[images, :, points[..., 0], points[..., 1]].mT  # [B, G, P]
         return self._attention(memory).mix_at(query, signal, points)
 
-    def _render(
-        self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None
-    ) -> Tensor:
+    def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
         flat = self._flat(signal)
-        result = None if out is None else out.view(*flat.shape[:2], *self.size)
-        mixed = self.mix(flat, memory, result)
-        return mixed.view(*signal.shape[:2], *self.size) if out is None else out
+        if out is None or not out.is_contiguous():
+            return self.mix(flat, memory).view(*signal.shape[:2], *self.size)
+        self.mix(flat, memory, out.view(*flat.shape[:2], *self.size))
+        return out
 
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
         if len(signal) == self.batch:
@@ -239,6 +238,8 @@ class GaussianKernels(PreparedImage):
         if metadata.get("version") not in [str(known) for known in range(1, VERSION + 1)]:
             problem, version = "has version {version}", metadata.get("version")
             raise InputError(str(path), problem, "versions up to {known}", version=version, known=VERSION)
+        if (space := metadata.get("colour_space", "given")) != "given":  # of a preset that is gone
+            raise InputError(str(path), "has the colour space {space!r}", "given", space=space)
         try:
             kernels = cls._from_file(tensors, metadata)
         except (KeyError, TypeError, ValueError, RecursionError) as error:  # JSON may be nested without end
@@ -263,8 +264,6 @@ class GaussianKernels(PreparedImage):
                 raise ValueError(f"{name} is no finite map of shape {list(shape)}")
         if not (kernels.guidance.min() >= 0 and kernels.guidance.max() <= 1):
             raise ValueError("guidance is outside 0..1")
-        if metadata.get("colour_space", "given") != "given":
-            raise ValueError(f"colour_space is {metadata['colour_space']!r}, of a preset that is gone")
         for name in ("sigma_x", "sigma_y", "sigma_r"):
             if not (getattr(kernels, name) > 0).all():
                 raise ValueError(f"{name} is not positive everywhere")

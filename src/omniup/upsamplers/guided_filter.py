@@ -104,13 +104,11 @@ class PreparedGuidedFilter(PreparedImage):
         maps = (self.guidance[one], self.colour[one], self.mean[one], self.inverse[one])
         return PreparedGuidedFilter(*maps, self.radius)
 
-    def _render(
-        self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None
-    ) -> Tensor:
+    def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
         """Work through the signal in as many chunks of channels as the memory asks for."""
         exact = torch.promote_types(signal.dtype, self.guidance.dtype)
         shape = (*signal.shape[:2], *self.size)
-        out = signal.new_empty(shape) if out is None else out  # [N, C, H, W]
+        out = out if out is not None and out.is_contiguous() else signal.new_empty(shape)  # [N, C, H, W]
         flat, result = self._flat(signal), out.view(self.batch, -1, *self.size)
         g, pixels, cells = self.colour.shape[1], self.batch * math.prod(self.size), self.batch * math.prod(self.grid)
         left = memory - 8 * cells * g * (5 * g + 3)

@@ -31,9 +31,7 @@ class PreparedInterpolation(PreparedImage):
     grid: Size
     size: Size
 
-    def _render(
-        self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None
-    ) -> Tensor:
+    def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
         return F.interpolate(signal, self.size, mode=self.mode, align_corners=_corners(self.mode))
 
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:

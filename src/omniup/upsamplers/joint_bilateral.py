@@ -55,6 +55,7 @@ class JointBilateral(Upsampler):
         guidance, size = check_image(image, grid, size)
         guidance = resize(guidance, size)  # [B, G, H, W]
         values = (self.sigma_x, self.sigma_y, self.theta, self.sigma_r)
-        maps = (guidance.new_full((len(guidance), 1, *grid), value) for value in values)
+        sigma_x, sigma_y, theta, sigma_r = (guidance.new_full((len(guidance), 1, *grid), value) for value in values)
         cells = F.interpolate(guidance, (grid[0], grid[1]), mode="bilinear")  # [B, G, h, w]
-        return GaussianKernels(*maps, guidance, cells, Window("square", self.radius))
+        window = Window("square", self.radius)
+        return GaussianKernels(sigma_x, sigma_y, theta, sigma_r, guidance, cells, window)

@@ -18,17 +18,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, cast, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.errors import InputError
+from omniup.mixing.dtypes import widest
 
-SignalType: TypeAlias = Literal[
-    "features", "probabilities", "labels", "measurement", "values", "logits", "directions"
-]
+SignalType: TypeAlias = Literal["features", "probabilities", "labels", "measurement", "values", "logits", "directions"]
 SIGNAL_TYPES: tuple[SignalType, ...] = get_args(SignalType)
 
 Render: TypeAlias = Callable[[Tensor, "tuple[SignalType, ...]"], Tensor]
@@ -64,15 +63,15 @@ def signal_types(signal: Tensor, declared: str = "auto") -> tuple[SignalType, ..
         types = _detect(signal)
         logger.info("signal_type auto: %s", ", ".join(sorted(set(types))))
         return types
-    if not signal.is_floating_point() and declared != "labels":
-        if signal.dtype == torch.bool or declared not in ("measurement", "values"):
-            accepted = "labels" if signal.dtype == torch.bool else "labels, measurement and values"
-            problem = "is {value!r}, and the signal is of type {dtype}"
-            raise InputError("signal_type", problem, accepted, value=declared, dtype=_name(signal.dtype))
+    if signal.dtype == torch.bool and declared != "labels":
+        raise InputError("signal_type", "is {value!r}, and the signal is boolean", "labels", value=declared)
+    if not signal.is_floating_point() and declared not in ("labels", "measurement", "values"):
+        problem, accepted = "is {value!r}, and the signal is of type {dtype}", "labels, measurement and values"
+        raise InputError("signal_type", problem, accepted, value=declared, dtype=_name(signal.dtype))
     if declared == "probabilities" and not all(are_probabilities(signal)):
         accepted = "two or more channels, none negative, that sum to 1 in each cell"
         raise InputError("signal", "holds no probabilities", accepted)
-    return (declared,) * len(signal)  # type: ignore[return-value]  # mypy does not narrow by `in`
+    return _same(cast(SignalType, declared), signal)
 
 
 def are_probabilities(signal: Tensor) -> list[bool]:
@@ -99,11 +98,11 @@ def render_type(signal: Tensor, types: tuple[SignalType, ...], render: Render) -
     if types[0] == "logits":
         return _logits(signal, render)
     if types[0] == "directions":
-        return F.normalize(render(signal, ("features",) * len(signal)), dim=1)
+        return F.normalize(render(signal, _same("features", signal)), dim=1)
     if signal.is_floating_point():
         return render(signal, types)
     limits = torch.iinfo(signal.dtype)
-    exact = torch.float64 if limits.bits > 16 else torch.float32
+    exact = widest(signal.device) if limits.bits > 16 else torch.float32
     result = render(signal.to(exact), types).round_()
     return result.clamp_(limits.min, limits.max).to(signal.dtype)
 
@@ -147,13 +146,17 @@ def one_hot(places: Tensor, part: Tensor) -> Tensor:
 
 def _detect(signal: Tensor) -> tuple[SignalType, ...]:
     if signal.dtype == torch.bool:
-        return ("labels",) * len(signal)
+        return _same("labels", signal)
     if not signal.is_floating_point():
         problem = "is 'auto', and the signal is of type {dtype}, which may be labels or a measurement"
         raise InputError("signal_type", problem, "labels and measurement", dtype=_name(signal.dtype))
     if signal.shape[1] == 1:
-        return ("measurement",) * len(signal)
+        return _same("measurement", signal)
     return tuple("probabilities" if are else "features" for are in are_probabilities(signal))
+
+
+def _same(signal_type: SignalType, signal: Tensor) -> tuple[SignalType, ...]:
+    return (signal_type,) * len(signal)
 
 
 def _logits(signal: Tensor, render: Render) -> Tensor:
@@ -161,14 +164,14 @@ def _logits(signal: Tensor, render: Render) -> Tensor:
     exact = signal.to(torch.promote_types(signal.dtype, torch.float32))
     binary = signal.shape[1] == 1
     logits = torch.cat([torch.zeros_like(exact), exact], dim=1) if binary else exact
-    mixed = render(logits.softmax(1), ("probabilities",) * len(signal))
+    mixed = render(logits.softmax(1), _same("probabilities", signal))
     logs = mixed.clamp_min(torch.finfo(torch.float32).tiny).log()
     return (logs[:, 1:] - logs[:, :1] if binary else logs).to(signal.dtype)
 
 
 def _sortable(labels: Tensor) -> Tensor:
     """Convert types that `torch.unique` does not sort."""
-    return labels.long() if labels.dtype in (torch.uint16, torch.uint32, torch.bool) else labels
+    return labels.long() if labels.dtype in (torch.uint16, torch.uint32, torch.uint64, torch.bool) else labels
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -62,9 +62,8 @@ class UpsampleAnything(Upsampler):
             authors' code does); None for `radius` everywhere.
         positive: how widths are kept positive: `"softplus"` or `"exp"` of what is optimised.
         sigma: the widths in space to start from.
-            sigma_r: the width of the range term to start from, in units of the colour space.
-                    Guidance that has not three channels is always taken as given.
-            sigma_limits: the widths in space are clamped to this interval; None for no clamp.
+        sigma_r: the width of the range term to start from, in guidance units.
+        sigma_limits: the widths in space are clamped to this interval; None for no clamp.
         sigma_r_limits: the width of the range term likewise.
         downsample: how the image that is mixed is made: `"bilinear"` or `"bicubic"`, without smoothing.
         lr: Adam's step size.
@@ -148,7 +147,7 @@ class UpsampleAnything(Upsampler):
             image: the guidance, with any number of channels: PIL; array [H, W] or [H, W, G]; tensor [B, G, H, W].
             grid: (h, w): of the signals to be rendered, in cells. Any ratio to the image's size.
             size: (H', W') of the results, in pixels; the image's own by default, else the image is resized first.
-            progress: called before each step; what it raises ends the fit.
+            progress: called after each step; what it raises ends the fit.
             memory: of working space, in bytes or as a text such as `"512MB"`.
 
         Returns:

@@ -102,8 +102,8 @@ class AnyUp(Network):
         Args:
             weights: `"multi_backbone"` (trained on five encoders) or `"paper"` (on DINOv2 ViT-S), which are downloaded
                 once, to torch.hub's cache, and checked; or a .pth or .safetensors file; or the URL of one.
-            basis_layout: as in `AnyUp`, of the weights; by default what a .safetensors file says of itself, as those that
-                were trained here do, or else `"published"`.
+            basis_layout: as in `AnyUp`, of the weights; by default what a .safetensors file says of itself, as those
+                that were trained here do, or else `"published"`.
             precision: as in `AnyUp`.
             window_ratio: as in `AnyUp`; by default what the file says, or else 0.1.
             feature_path: as in `AnyUp`; by default what the file says, or else true.
@@ -124,9 +124,7 @@ class AnyUp(Network):
 
     def metadata(self) -> dict[str, str]:
         """Return what a .safetensors file should say of the weights, in its metadata, for `from_pretrained`."""
-        return metadata(
-            basis_layout=self.basis_layout, window_ratio=self.window_ratio, feature_path=self.feature_path
-        )
+        return metadata(basis_layout=self.basis_layout, window_ratio=self.window_ratio, feature_path=self.feature_path)
 
     def cost(self, size: Size, grid: Size) -> int:
         """Estimate the work of fitting; there is none."""
@@ -161,7 +159,9 @@ class AnyUp(Network):
             raise InputError("anyup", "is in training mode", "evaluation mode: anyup.eval()")
         guidance, size = check_image(image, grid, size)
         with enough_memory(), torch.no_grad():
-            encoded = [self._encode(one, (grid[0], grid[1]), size, parse_memory(memory)) for one in self._normal(guidance)]
+            encoded = [
+                self._encode(one, (grid[0], grid[1]), size, parse_memory(memory)) for one in self._normal(guidance)
+            ]
         return PreparedAnyUp(self, tuple(encoded), (grid[0], grid[1]), size)
 
     def forward(
@@ -295,9 +295,7 @@ class EncodedImage:
         described = self.anyup.describe(features.to(self.image_part.dtype), self.plan.mixing)
         return self.anyup.join(self.image_part, described)
 
-    def render(
-        self, key: Tensor, value: Tensor, windows: Windows, memory: int, out: Tensor | None
-    ) -> Tensor:
+    def render(self, key: Tensor, value: Tensor, windows: Windows, memory: int, out: Tensor | None) -> Tensor:
         """Mix values [1, C, h, w]: [1, C, H', W'], in `out` where that is given."""
         if self.queries is not None:
             mixing = max(memory - self.queries.nbytes, memory // 4)
@@ -373,9 +371,7 @@ class PreparedAnyUp(PreparedImage):
         """Return one image of the batch."""
         return dataclasses.replace(self, images=self.images[image : image + 1])
 
-    def attention(
-        self, signal: Tensor, points: Tensor, *, memory: int | str = DEFAULT_MEMORY
-    ) -> Tensor:
+    def attention(self, signal: Tensor, points: Tensor, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
         """Return the weights of chosen pixels; see `AnyUp.attention`."""
         signal = self._accept(signal)
         points = check_points(points, self.batch, self.size).to(signal.device)
@@ -407,9 +403,7 @@ class PreparedAnyUp(PreparedImage):
         """Return the image of the n-th signal."""
         return self.images[n if self.batch > 1 else 0]
 
-    def _render(
-        self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None
-    ) -> Tensor:
+    def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
         wanted = torch.is_grad_enabled() and signal.requires_grad
         with torch.set_grad_enabled(wanted):
             if wanted:
@@ -419,22 +413,29 @@ class PreparedAnyUp(PreparedImage):
                 self._mix(n, value, value, memory, out[n : n + 1])
         return out
 
-    def _render_votes(self, image: int, places: Tensor, part: Tensor, count: int, memory: int) -> Tensor:
+    def _render_votes(
+        self, image: int, places: Tensor, part: Tensor, count: int, points: Tensor | None, memory: int
+    ) -> Tensor:
         """Upsample the 0/1 maps of some labels, with the keys of all: how labels are chunked makes no difference."""
         everything = one_hot(places, torch.arange(count, device=part.device))  # [1, K, h, w]
-        return self._mix(image, everything, everything[:, part], memory, None)
+        if points is None:
+            return self._mix(image, everything, everything[:, part], memory, None)
+        return self._mix_at(image, everything, everything[:, part], points, memory)
 
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
-        maps = []
-        for n, value in enumerate(signal.split(1)):
-            attention = Attention(self._image(n).keys(value), self._windows, heads=HEADS, memory=memory)
-            maps.append(attention.mix_at(self._image(n).query_at(points[n]), value, points[n : n + 1]))
-        return torch.cat(maps)
+        each = enumerate(signal.split(1))
+        return torch.cat([self._mix_at(n, value, value, points[n : n + 1], memory) for n, value in each])
 
     def _mix(self, n: int, features: Tensor, value: Tensor, memory: int, out: Tensor | None) -> Tensor:
         """Mix values [1, C, h, w] of the n-th signal with keys that are made of features."""
         encoded = self._image(n)
         return encoded.render(encoded.keys(features), value, self._windows, memory, out)
+
+    def _mix_at(self, n: int, features: Tensor, value: Tensor, points: Tensor, memory: int) -> Tensor:
+        """Mix values likewise at points [1, P, 2]: [1, C, P]."""
+        encoded = self._image(n)
+        attention = Attention(encoded.keys(features), self._windows, heads=HEADS, memory=memory)
+        return attention.mix_at(encoded.query_at(points[0]), value, points)
 
 
 @register(

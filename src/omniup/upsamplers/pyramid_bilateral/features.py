@@ -75,7 +75,9 @@ def denoise(signal: Tensor, settings: PyramidBilateral, memory: int) -> Tensor:
         [1, C, h, w], each cell a convex mix of cells: all channels choose together.
     """
     radius = settings.denoise_radius
-    steps = [(y, x) for y in range(-radius, radius + 1) for x in range(-radius, radius + 1) if y * y + x * x <= radius**2]
+    steps = [
+        (y, x) for y in range(-radius, radius + 1) for x in range(-radius, radius + 1) if y * y + x * x <= radius**2
+    ]
     _, channels, height, width = signal.shape
     centred = signal - signal.mean((2, 3), keepdim=True)  # or squares would cancel; and divided, or overflow
     centred = centred / centred.detach().abs().amax().clamp_min(torch.finfo(signal.dtype).tiny)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -58,20 +59,16 @@ def render_measurement(pyramid: Pyramid, signal: Tensor, settings: PyramidBilate
     for candidate in range(settings.sigma_r_candidates):
         sigma_r = settings.sigma_r * 2**candidate
         kernels = pyramid.kernels(grid, coarse_grid, settings.sigma, sigma_r)
-        restored = project(lambda x, kernels=kernels: pixels.mix(kernels, x), coarse)
+        restored = project(partial(pixels.mix, kernels), coarse)
         trials.append((float((restored - exact).detach().square().mean()), sigma_r, restored, kernels))
     _, sigma_r, plain, coarse_kernels = min(trials, key=lambda trial: trial[0])
-    kernels = pyramid.kernels(pyramid.size, grid, settings.sigma, sigma_r)
-
-    def upsample(values: Tensor) -> Tensor:
-        return pixels.mix(kernels, values)
-
+    upsample = partial(pixels.mix, pyramid.kernels(pyramid.size, grid, settings.sigma, sigma_r))
     if probabilities:
         return project(upsample, exact).to(signal.dtype)
 
     linear = GuidedFilter(settings.filter_radius, settings.filter_eps)
     modelled = linear.prepare(pyramid.average(grid), coarse_grid)._render(coarse, (), memory)
-    other = project(lambda x: pixels.mix(coarse_kernels, x), coarse, modelled)
+    other = project(partial(pixels.mix, coarse_kernels), coarse, modelled)
     part = _best_part(plain, other, exact)  # [1, C, 1, 1]
 
     filtered = linear.prepare(pyramid.guidance, grid)

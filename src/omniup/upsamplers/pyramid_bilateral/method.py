@@ -1,8 +1,8 @@
 """Upsample coarse-to-fine by joint bilateral mixing: OmniUp's own method, and the default of `omniup.upsample`.
 
-Nothing is fitted or trained. The same narrow Gaussian kernel stands at every cell, and signals pass through a pyramid of
-ever finer grids, so that colours are compared with those of ever smaller cells (`pyramid.py`). What is mixed depends on
-the signal type:
+Nothing is fitted or trained. The same narrow Gaussian kernel stands at every cell, and signals pass through a pyramid
+of ever finer grids, so that colours are compared with those of ever smaller cells (`pyramid.py`). What is mixed depends
+on the signal type:
 
 | type | how | file |
 |---|---|---|
@@ -163,12 +163,12 @@ class PreparedPyramid(PreparedImage):
 
     def confidence(self, signal: Tensor | None = None, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
         """Compute how sure a single mix from the grid to the pixels is of its cells: [B, 1, H, W] in 0..1."""
-        each = (pyramid.kernels(self.size, self.grid, self.method.sigma, self.method.sigma_r) for pyramid in self.pyramids)
+        each = (
+            pyramid.kernels(self.size, self.grid, self.method.sigma, self.method.sigma_r) for pyramid in self.pyramids
+        )
         return torch.cat([kernels.confidence(memory=memory) for kernels in each])
 
-    def _render(
-        self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None
-    ) -> Tensor:
+    def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
         results = [self._one(n, value, types[n], Pixels(memory)) for n, value in enumerate(signal.split(1))]
         return torch.cat(results) if len(results) > 1 else results[0]  # one alone may be as large as the memory
 

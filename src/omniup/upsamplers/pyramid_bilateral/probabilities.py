@@ -99,7 +99,7 @@ def weighted_roots(probabilities: Tensor, settings: PyramidBilateral) -> Tensor:
 
 
 def from_roots(mixed: Tensor, power: int) -> Tensor:
-    """Return the probabilities of which `mixed` [B, C, ...] are the roots up to a factor; overwrites it where it may."""
+    """Return the probabilities whose roots are `mixed` [B, C, ...] up to a factor; overwrites it where it may."""
     overwrite = not (torch.is_grad_enabled() and mixed.requires_grad)
     powers = mixed.relu_() if overwrite else mixed.relu()
     for _ in range(power.bit_length() - 1):

@@ -52,7 +52,9 @@ class Pixels:
 
     def mix(self, kernels: GaussianKernels, signal: Tensor) -> Tensor:
         """Mix a signal [1, C, h, w]: [1, C, H, W], or [1, C, P]."""
-        part = max(self.memory // 4, min(self.memory, 2**16))  # all of very little: errors then name the caller's number
+        part = max(
+            self.memory // 4, min(self.memory, 2**16)
+        )  # all of very little: errors then name the caller's number
         if self.points is None:
             return kernels.mix(signal, part)
         return kernels.mix_at(signal, self.points, part)
@@ -75,9 +77,7 @@ class Pyramid:
         halvings: how often cells are halved, at most.
     """
 
-    def __init__(
-        self, guidance: Tensor, radius: int, variance_weight: float, chroma: float, halvings: int
-    ) -> None:
+    def __init__(self, guidance: Tensor, radius: int, variance_weight: float, chroma: float, halvings: int) -> None:
         self.guidance = guidance
         self.size: Size = (guidance.shape[2], guidance.shape[3])
         self.halvings = halvings
@@ -119,8 +119,8 @@ class Pyramid:
         means, spread = self._cells[size, grid]
         sigma_y, sigma_x = (max(sigma * side / cells, SIGMA_RANGE[0]) for side, cells in zip(size, grid, strict=True))
         width = (min(sigma_r, SIGMA_R_RANGE[1]) ** 2 + self._variance_weight * spread).sqrt().to(colours)
-        space = (torch.full_like(width, value) for value in (sigma_x, sigma_y, 0.0))
-        return GaussianKernels(*space, width, colours, means, self._window)
+        wide, high, theta = (torch.full_like(width, value) for value in (sigma_x, sigma_y, 0.0))
+        return GaussianKernels(wide, high, theta, width, colours, means, self._window)
 
     def average(self, grid: Size) -> Tensor:
         """Return the area-averages of the guidance over a grid, kept in 0..1 against rounding: [1, G, h, w]."""

@@ -1,0 +1,32 @@
+"""Every method, quick and without downloads, and the two phases in one call."""
+
+from omniup.upsamplers import (
+    Bicubic,
+    Bilinear,
+    GuidedFilter,
+    JointBilateral,
+    Nearest,
+    PyramidBilateral,
+    UpsampleAnything,
+)
+from support.anyup import random_anyup
+
+
+def all_methods():
+    """A method of each name: AnyUp with random weights, fits of a few steps."""
+    return {
+        "nearest": Nearest(),
+        "bilinear": Bilinear(),
+        "bicubic": Bicubic(),
+        "guided_filter": GuidedFilter(),
+        "joint_bilateral": JointBilateral(),
+        "pyramid_bilateral": PyramidBilateral(),
+        "upsample_anything": UpsampleAnything.preset("paper", iterations=2),
+        "anyup": random_anyup(),
+    }
+
+
+def upsample(method, image, signal, size=None, *, signal_type="auto", memory="512MB"):
+    """Prepare the image and render the signal."""
+    prepared = method.prepare(image, tuple(signal.shape[2:]), size, memory=memory)
+    return prepared.render(signal, signal_type, memory=memory)
