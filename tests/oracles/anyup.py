@@ -8,10 +8,10 @@ from torch.nn import functional as F
 from oracles.windows import relative_window
 
 
-def anyup(state, image, features, size, layout="published", window_ratio=0.1, feature_path=True):
+def anyup(state, image, features, size, basis_layout="published", window_ratio=0.1, feature_path=True):
     """image [3, H, W] in 0..1 and features [C, h, w] to [C, H', W']; all in the type of the state's tensors."""
     known = features if feature_path else torch.zeros_like(features)
-    query, key = queries_and_keys(state, image, known, size, layout)
+    query, key = queries_and_keys(state, image, known, size, basis_layout)
     weights = attention(query, key, ratio=window_ratio)  # [H', W', h, w]
     return torch.einsum("yxij,cij->cyx", weights, features)
 

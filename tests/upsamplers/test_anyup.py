@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from omniup import AnyUp, InputError
 from omniup.upsamplers.anyup import pixels
 from oracles.anyup import anyup, attention, queries_and_keys
+from oracles.windows import relative_window
 from support.anyup import random_anyup
 from support.kernels import random_signal, smooth_image
 from support.scratch import peak_bytes
@@ -28,7 +29,7 @@ def network():
 sides = st.integers(1, 12)
 variants = st.fixed_dictionaries(
     {
-        "layout": st.sampled_from(["published", "paper"]),
+        "basis_layout": st.sampled_from(["published", "paper"]),
         "window_ratio": st.sampled_from([0.1, 0.02, 0.3, 1]),
         "feature_path": st.booleans(),
     }
@@ -98,7 +99,7 @@ def test_it_keeps_to_the_memory(network, budget):
 
 
 def test_too_little_memory_is_refused_with_what_it_takes(network):
-    with pytest.raises(InputError, match=r"^memory is 100000 bytes: a row of pixels takes \d+; accepted is more$"):
+    with pytest.raises(InputError, match=r"^memory is 100000 bytes: a row of pixels takes \d+; accepted: more$"):
         network(IMAGE, SIGNAL, memory=100_000)
 
 
@@ -130,7 +131,7 @@ def test_the_result_may_go_to_a_tensor_of_any_kind(network, dtype, tmp_path):
     ids=lambda out: str(tuple(out.shape)),
 )
 def test_a_tensor_that_cannot_hold_the_result_is_refused(network, out):
-    with pytest.raises(InputError, match=r"^out is .*: accepted is \[1, 4, 24, 32\], floating point"):
+    with pytest.raises(InputError, match=r"^out is .*; accepted: \[1, 4, 24, 32\], floating point"):
         network(IMAGE, SIGNAL, out=out)
 
 
@@ -177,6 +178,23 @@ def test_attention_is_the_weights_that_mix(network, size):
     torch.testing.assert_close(mixed, there, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("memory", ["1MB", "512MB"])
+@pytest.mark.parametrize("ratio", [0.1, 0.3, 1])
+def test_confidence_is_one_less_the_entropy_of_the_attention(ratio, memory):
+    network = random_anyup(dtype=torch.float64, window_ratio=ratio)
+    images, signals = smooth_image((9, 7), batch=2), random_signal((6, 5), batch=2)
+    confidence = network.prepare(images, (6, 5), memory=memory).confidence(signals, memory=memory)
+    assert confidence.shape == (2, 1, 9, 7)
+    for image, signal, found in zip(images, signals, confidence, strict=True):
+        weights = attention(*queries_and_keys(network.state_dict(), image, signal, (9, 7)), ratio=ratio)
+        for y in range(9):
+            for x in range(7):
+                cells = len(relative_window(y, x, (9, 7), (6, 5), ratio))
+                entropy = -sum(weight * math.log(weight) for weight in weights[y, x].flatten().tolist() if weight > 0)
+                wanted = 1 - entropy / math.log(cells) if cells > 1 else 1.0
+                assert found[0, y, x] == pytest.approx(wanted, abs=1e-9)
+
+
 @pytest.mark.parametrize("ratio", [0.1, 0.3, 1])
 def test_attention_is_that_of_the_description(ratio):
     network = random_anyup(dtype=torch.float64, window_ratio=ratio)
@@ -211,7 +229,7 @@ def test_in_training_the_result_may_go_to_a_tensor_too(network):
 
 
 def test_points_outside_are_refused(network):
-    with pytest.raises(InputError, match=r"^points: some lie outside"):
+    with pytest.raises(InputError, match=r"^points has some outside the image; accepted: \(y, x\) within 24 × 32$"):
         network.attention(IMAGE, SIGNAL, torch.tensor([[0, 0], [24, 0]]))
 
 
@@ -220,25 +238,30 @@ def test_grey_is_a_colour(network):
     torch.testing.assert_close(network(grey, SIGNAL), network(grey.expand(-1, 3, -1, -1), SIGNAL))
 
 
+def test_a_network_in_training_prepares_nothing():
+    with pytest.raises(InputError, match=r"^anyup is in training mode; accepted: evaluation mode"):
+        random_anyup().train().prepare(IMAGE, (3, 4))
+
+
 def test_other_images_are_refused(network):
-    with pytest.raises(InputError, match=r"^image has 4 channels: AnyUp accepts three \(RGB\) or one \(grey\)"):
+    with pytest.raises(InputError, match=r"^image has 4 channels; accepted: three channels \(RGB\) or one \(grey\)"):
         network(torch.rand(1, 4, 24, 32), SIGNAL)
 
 
-@pytest.mark.parametrize("setting", ["layout", "precision"])
+@pytest.mark.parametrize("setting", ["basis_layout", "precision"])
 def test_settings_are_refused_by_name(setting):
-    with pytest.raises(InputError, match=rf"^{setting} is 'best': accepted are \w+ and \w+$"):
+    with pytest.raises(InputError, match=rf"^{setting} is 'best'; accepted: \w+, \w+$"):
         AnyUp(**{setting: "best"})
 
 
 @pytest.mark.parametrize("ratio", [0, -0.1, 1.5, math.nan, "wide", True])
 def test_a_window_that_cannot_be_is_refused(ratio):
-    with pytest.raises(InputError, match=r"^window_ratio is .*: accepted are numbers from 0.001 to 1$"):
+    with pytest.raises(InputError, match=r"^window_ratio is .*; accepted: numbers from 0.001 to 1$"):
         AnyUp(window_ratio=ratio)
 
 
 def test_a_switch_is_on_or_off():
-    with pytest.raises(InputError, match=r"^feature_path is 1: accepted are true and false$"):
+    with pytest.raises(InputError, match=r"^feature_path is 1; accepted: True, False$"):
         AnyUp(feature_path=1)
 
 

@@ -52,7 +52,7 @@ def test_weights_come_from_a_file(state, tmp_path, suffix):
 
 def test_settings_are_those_asked_for(state, tmp_path):
     torch.save(state, tmp_path / "weights.pth")
-    network = AnyUp.from_pretrained(tmp_path / "weights.pth", layout="paper", precision="bfloat16")
+    network = AnyUp.from_pretrained(tmp_path / "weights.pth", basis_layout="paper", precision="bfloat16")
     assert (network.key_features_encoder[0].layout, network.precision) == ("paper", "bfloat16")
 
 
@@ -64,15 +64,17 @@ def test_the_layout_is_what_a_file_tells(state, tmp_path, metadata, layout):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"layout": "paper", "window_ratio": 1, "feature_path": False}, {"window_ratio": 0.05}, {}], ids=str
+    "settings",
+    [{"basis_layout": "paper", "window_ratio": 1, "feature_path": False}, {"window_ratio": 0.05}, {}],
+    ids=str,
 )
 def test_a_file_tells_the_settings_of_its_network(tmp_path, settings):
     network = random_anyup(**settings)
-    write_tensors(tmp_path / "weights.safetensors", network.state_dict(), network.told())
+    write_tensors(tmp_path / "weights.safetensors", network.state_dict(), network.metadata())
     image, signal = torch.rand(1, 3, 12, 16), torch.randn(1, 5, 3, 4)
     again = AnyUp.from_pretrained(tmp_path / "weights.safetensors")
     assert torch.equal(again(image, signal), network(image, signal))
-    assert again.told() == network.told()
+    assert again.metadata() == network.metadata()
     asked = AnyUp.from_pretrained(tmp_path / "weights.safetensors", window_ratio=0.2, feature_path=True)
     assert (asked.window_ratio, asked.feature_path) == (0.2, True)
 
@@ -83,7 +85,7 @@ def test_a_file_tells_the_settings_of_its_network(tmp_path, settings):
 )
 def test_a_file_that_tells_nonsense_is_refused(state, tmp_path, metadata, said):
     save_file(state, tmp_path / "weights.safetensors", metadata)
-    with pytest.raises(InputError, match=rf"^{said}: accepted are "):
+    with pytest.raises(InputError, match=rf"^{said}; accepted: "):
         AnyUp.from_pretrained(tmp_path / "weights.safetensors")
 
 
@@ -107,7 +109,7 @@ def test_a_file_put_in_the_cache_by_hand_is_found(cache, published, state):
 
 def test_another_file_under_the_published_name_is_refused(cache, published, state):
     torch.save({**state, "rope.freqs": state["rope.freqs"] + 1}, published)
-    with pytest.raises(InputError, match=r"^weights 'paper' cannot be had \(.* does not have the checksum"):
+    with pytest.raises(InputError, match=r"^weights is 'paper', which cannot be had \(.* does not have the checksum"):
         AnyUp.from_pretrained("paper")
     assert not any(cache.iterdir())
 
@@ -127,7 +129,7 @@ def test_without_a_network_it_says_where_to_put_the_file(cache, monkeypatch, nam
 
 @pytest.mark.parametrize("weights", ["papers", "no/such/file.pth", None, 3])
 def test_what_is_no_weights_is_refused(weights):
-    with pytest.raises(InputError, match=r"^weights is .*: accepted are paper, multi_backbone, a .pth or .safetensors"):
+    with pytest.raises(InputError, match=r"^weights is .*; accepted: paper, multi_backbone, a .pth or .safetensors"):
         AnyUp.from_pretrained(weights)
 
 
@@ -142,7 +144,7 @@ def test_what_is_no_weights_is_refused(weights):
 )
 def test_weights_that_do_not_fit_are_refused(state, tmp_path, change):
     torch.save(change(state), tmp_path / "weights.pth")
-    with pytest.raises(InputError, match=r"^weights: .* does not fit AnyUp \(") as refusal:
+    with pytest.raises(InputError, match=r"^weights is .*, which does not fit AnyUp \(") as refusal:
         AnyUp.from_pretrained(tmp_path / "weights.pth")
     assert "\n" not in str(refusal.value)
 
@@ -150,7 +152,7 @@ def test_weights_that_do_not_fit_are_refused(state, tmp_path, change):
 @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04"])
 def test_damaged_files_are_refused(tmp_path, content):
     (tmp_path / "weights.pth").write_bytes(content)
-    with pytest.raises(InputError, match=r"weights\.pth: cannot be read"):
+    with pytest.raises(InputError, match=r"weights\.pth cannot be read"):
         AnyUp.from_pretrained(tmp_path / "weights.pth")
 
 

@@ -144,7 +144,7 @@ def test_too_little_memory_is_the_callers_mistake(window):
         lambda: kernels.render_at(signal, points, memory=100),
         lambda: kernels.confidence(memory=100),
     ):
-        with pytest.raises(InputError, match=r"^memory is 100 bytes"):
+        with pytest.raises(InputError, match=r"^memory is 100 bytes: .*; accepted: more$"):
             attempt()
 
 
@@ -177,15 +177,15 @@ def test_confidence_is_1_where_one_cell_has_all_the_weight():
 @pytest.mark.parametrize(
     ("signal", "message"),
     [
-        (torch.zeros(4, 5, 4), r"^signal has the shape \[4, 5, 4\]: accepted is \[B, C, h, w\]"),
-        (torch.zeros(2, 3, 4, 5), r"^signal is 4 × 5: these kernels accept 5 × 4"),
-        (torch.zeros(3, 3, 5, 4), r"^signal is a batch of 3: these kernels accept a batch of 2"),
-        (torch.zeros(1, 3, 5, 4), r"^signal is a batch of 1: these kernels accept a batch of 2"),
+        (torch.zeros(4, 5, 4), r"^signal has the shape \[4, 5, 4\]; accepted: \[B, C, h, w\]$"),
+        (torch.zeros(2, 3, 4, 5), r"^signal is 4 × 5, and the image was prepared for 5 × 4; accepted: "),
+        (torch.zeros(3, 3, 5, 4), r"^signal is a batch of 3, and 2 images were prepared; accepted: "),
+        (torch.zeros(1, 3, 5, 4), r"^signal is a batch of 1, and 2 images were prepared; accepted: "),
         (torch.zeros(2, 0, 5, 4), r"^signal has the shape \[2, 0, 5, 4\], which is empty"),
-        (torch.zeros(2, 3, 5, 4, dtype=torch.long), r"^signal is of type torch.int64: accepted is floating point"),
+        (torch.zeros(2, 3, 5, 4, dtype=torch.long), r"^signal_type is 'auto', and the signal is of type int64"),
         (torch.full((2, 1, 5, 4), math.nan), r"^signal has 40 values of 40 that are not finite"),
         (torch.full((2, 1, 5, 4), math.inf).half(), r"^signal has 40 values of 40 that are not finite"),
-        ([[1.0]], r"^signal is a list: accepted is a torch tensor"),
+        ([[1.0]], r"^signal is a list; accepted: a tensor or an array"),
     ],
 )
 def test_a_signal_that_does_not_fit_is_refused(signal, message):
@@ -198,14 +198,14 @@ def test_a_signal_that_does_not_fit_is_refused(signal, message):
 @pytest.mark.parametrize(
     ("points", "message"),
     [
-        (torch.zeros(3, 2), "^points: accepted are whole numbers"),
-        (torch.zeros(3, dtype=torch.long), "^points: accepted are whole numbers"),
-        ([[0, 0]], "^points: accepted are whole numbers"),
-        (torch.zeros(2, 3, 3, dtype=torch.long), r"^points has the shape \[2, 3, 3\]: accepted is \[2, N, 2\]"),
-        (torch.zeros(3, 3, 2, dtype=torch.long), r"^points has the shape \[3, 3, 2\]: accepted is \[2, N, 2\]"),
-        (torch.tensor([[20, 0]]), r"^points: some lie outside the image of 20 × 16"),
-        (torch.tensor([[0, 16]]), r"^points: some lie outside the image of 20 × 16"),
-        (torch.tensor([[-1, 0]]), r"^points: some lie outside the image of 20 × 16"),
+        (torch.zeros(3, 2), r"^points is no tensor of points; accepted: whole numbers"),
+        (torch.zeros(3, dtype=torch.long), r"^points is no tensor of points; accepted: whole numbers"),
+        ([[0, 0]], r"^points is no tensor of points; accepted: whole numbers"),
+        (torch.zeros(2, 3, 3, dtype=torch.long), r"^points has the shape \[2, 3, 3\]; accepted: \[2, N, 2\]$"),
+        (torch.zeros(3, 3, 2, dtype=torch.long), r"^points has the shape \[3, 3, 2\]; accepted: \[2, N, 2\]$"),
+        (torch.tensor([[20, 0]]), r"^points has some outside the image; accepted: \(y, x\) within 20 × 16$"),
+        (torch.tensor([[0, 16]]), r"^points has some outside the image; accepted: \(y, x\) within 20 × 16$"),
+        (torch.tensor([[-1, 0]]), r"^points has some outside the image; accepted: \(y, x\) within 20 × 16$"),
     ],
 )
 def test_points_that_do_not_fit_are_refused(points, message):

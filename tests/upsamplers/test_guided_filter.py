@@ -7,6 +7,7 @@ from omniup import InputError
 from omniup.upsamplers import GuidedFilter
 from oracles.guided_filter import guided_filter
 from support.kernels import random_signal, smooth_image
+from support.methods import upsample
 from support.scratch import peak_bytes
 
 
@@ -18,8 +19,8 @@ from support.scratch import peak_bytes
 def test_it_is_a_ridge_regression_around_each_cell(size, grid, radius, eps, channels):
     image, signal = smooth_image(size, channels=channels), random_signal(grid, channels=2)
     reference = guided_filter(image[0], signal[0], radius, eps)
-    torch.testing.assert_close(GuidedFilter(radius, eps)(image, signal)[0], reference, rtol=0, atol=1e-9)
-    out = GuidedFilter(radius, eps)(image.float(), signal.float())[0]
+    torch.testing.assert_close(upsample(GuidedFilter(radius, eps), image, signal)[0], reference, rtol=0, atol=1e-9)
+    out = upsample(GuidedFilter(radius, eps), image.float(), signal.float())[0]
     torch.testing.assert_close(out, reference.float(), rtol=0, atol=1e-6 / eps)  # slopes are quotients of about eps
 
 
@@ -27,35 +28,35 @@ def test_a_linear_function_of_the_colour_is_found():
     image = smooth_image((48, 64))
     weights = torch.tensor([0.5, -2.0, 1.0]).view(1, 3, 1, 1).double()
     cells = torch.nn.functional.interpolate(image, (12, 16), mode="area")
-    out = GuidedFilter(radius=3, eps=1e-9)(image, (weights * cells).sum(1, keepdim=True) + 3)
+    out = upsample(GuidedFilter(radius=3, eps=1e-9), image, (weights * cells).sum(1, keepdim=True) + 3)
     torch.testing.assert_close(out, (weights * image).sum(1, keepdim=True) + 3, rtol=0, atol=1e-3)
 
 
 def test_constants_stay_constant():
-    out = GuidedFilter()(smooth_image((24, 32)), torch.full((1, 2, 6, 8), 0.7).double())
+    out = upsample(GuidedFilter(), smooth_image((24, 32)), torch.full((1, 2, 6, 8), 0.7).double())
     torch.testing.assert_close(out, torch.full((1, 2, 24, 32), 0.7).double(), rtol=0, atol=1e-10)
 
 
 def test_images_and_channels_do_not_influence_each_other():
     images, signals = smooth_image((24, 32), batch=2), random_signal((6, 8), batch=2, channels=3)
     alone = [
-        torch.cat([GuidedFilter()(image[None], channel[None, None]) for channel in signal], dim=1)
+        torch.cat([upsample(GuidedFilter(), image[None], channel[None, None]) for channel in signal], dim=1)
         for image, signal in zip(images, signals, strict=True)
     ]
-    torch.testing.assert_close(GuidedFilter()(images, signals), torch.cat(alone), rtol=0, atol=1e-12)
+    torch.testing.assert_close(upsample(GuidedFilter(), images, signals), torch.cat(alone), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_signals_of_half_the_precision_are_computed_with_in_float32(dtype):
     image, signal = smooth_image((24, 32)).float(), random_signal((6, 8)).to(dtype)
-    out = GuidedFilter()(image, signal)
+    out = upsample(GuidedFilter(), image, signal)
     assert out.dtype == dtype
-    assert torch.equal(out, GuidedFilter()(image, signal.float()).to(dtype))
+    assert torch.equal(out, upsample(GuidedFilter(), image, signal.float()).to(dtype))
 
 
 def test_it_is_differentiable_in_the_signal():
     image, signal = smooth_image((8, 12)), random_signal((2, 3), channels=2).requires_grad_()
-    assert torch.autograd.gradcheck(lambda signal: GuidedFilter()(image, signal), signal)
+    assert torch.autograd.gradcheck(lambda signal: upsample(GuidedFilter(), image, signal), signal)
 
 
 @pytest.mark.parametrize(
@@ -75,11 +76,11 @@ def test_the_memory_changes_nothing_and_bounds_the_scratch(size, grid, guidance,
 
     def run():
         nonlocal out
-        out = GuidedFilter()(image, signal, memory=memory)
+        out = upsample(GuidedFilter(), image, signal, memory=memory)
         return out
 
     assert peak_bytes(run, image, signal) <= memory
-    torch.testing.assert_close(out, GuidedFilter()(image, signal, memory=2**30), rtol=0, atol=1e-4)
+    torch.testing.assert_close(out, upsample(GuidedFilter(), image, signal, memory=2**30), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("eps", [1e-3, 1e-7])
@@ -87,9 +88,9 @@ def test_the_memory_changes_nothing_and_bounds_the_scratch(size, grid, guidance,
 def test_equal_channels_are_no_obstacle(eps, dtype):
     grey = smooth_image((24, 32), channels=1, dtype=dtype)
     signal = random_signal((6, 8), dtype=dtype)
-    out = GuidedFilter(eps=eps)(grey.expand(-1, 3, -1, -1), signal)
+    out = upsample(GuidedFilter(eps=eps), grey.expand(-1, 3, -1, -1), signal)
     # Three equal channels share the slope: as one, held down by a third.
-    torch.testing.assert_close(out, GuidedFilter(eps=eps / 3)(grey, signal), rtol=0, atol=1e-2)
+    torch.testing.assert_close(out, upsample(GuidedFilter(eps=eps / 3), grey, signal), rtol=0, atol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -108,4 +109,4 @@ def test_settings_that_are_accepted_give_finite_results(eps):
         method = GuidedFilter(eps=eps)
     except InputError:
         return
-    assert method(grey, random_signal((6, 8), dtype=torch.float32)).isfinite().all()
+    assert upsample(method, grey, random_signal((6, 8), dtype=torch.float32)).isfinite().all()

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from omniup import InputError
+from omniup import GaussianKernels, InputError
 from omniup.upsamplers import JointBilateral
 from oracles.rendering import spec_render
 from support.kernels import random_signal, smooth_image
+from support.methods import upsample
 
 
 def oracle(image, signal, sigma_x=16.0, sigma_y=16.0, theta=0.0, sigma_r=0.12, radius=2):
@@ -33,8 +34,8 @@ def oracle(image, signal, sigma_x=16.0, sigma_y=16.0, theta=0.0, sigma_r=0.12, r
 def test_it_is_the_specs_mix_with_fixed_kernels(size, grid, settings):
     image, signal = smooth_image(size, batch=2), random_signal(grid, batch=2)
     reference = oracle(image, signal, **settings)
-    torch.testing.assert_close(JointBilateral(**settings)(image, signal), reference, rtol=0, atol=1e-10)
-    out = JointBilateral(**settings)(image.float(), signal.float())
+    torch.testing.assert_close(upsample(JointBilateral(**settings), image, signal), reference, rtol=0, atol=1e-10)
+    out = upsample(JointBilateral(**settings), image.float(), signal.float())
     torch.testing.assert_close(out, reference.float(), rtol=0, atol=1e-5)
 
 
@@ -42,10 +43,11 @@ def test_its_defaults_are_those_of_the_spec():
     assert JointBilateral() == JointBilateral(sigma_x=16.0, sigma_y=16.0, theta=0.0, sigma_r=0.12, radius=2)
 
 
-def test_its_kernels_may_be_had():
+def test_it_prepares_kernels():
     image, signal = smooth_image((20, 16)), random_signal((5, 4))
-    kernels = JointBilateral(sigma_r=0.3).kernels(image, (5, 4))
-    assert torch.equal(kernels.render(signal), JointBilateral(sigma_r=0.3)(image, signal))
+    kernels = JointBilateral(sigma_r=0.3).prepare(image, (5, 4))
+    assert isinstance(kernels, GaussianKernels)
+    assert torch.equal(kernels.render(signal), upsample(JointBilateral(sigma_r=0.3), image, signal))
     assert kernels.sigma_r.eq(0.3).all()
 
 
@@ -74,4 +76,4 @@ def test_settings_that_are_accepted_give_finite_results(settings):
         method = JointBilateral(**settings)
     except InputError:
         return
-    assert method(smooth_image((20, 16)).float(), random_signal((5, 4)).float()).isfinite().all()
+    assert upsample(method, smooth_image((20, 16)).float(), random_signal((5, 4)).float()).isfinite().all()

@@ -17,17 +17,19 @@ from omniup.mixing.dtypes import widest
 from omniup.upsamplers import (
     GuidedFilter,
     JointBilateral,
+    PyramidBilateral,
     UpsampleAnything,
     as_guidance,
     guided_filter,
     parse_memory,
-    upsample_anything,
     upsampler,
 )
+from omniup.upsamplers.pyramid_bilateral import pyramid
 from support.anyup import random_anyup
 from support.kernels import random_signal, smooth_image
 
-METHODS = ["anyup", "bicubic", "bilinear", "guided_filter", "joint_bilateral", "nearest", "upsample_anything"]
+METHODS = ["anyup", "bicubic", "bilinear", "guided_filter", "joint_bilateral", "nearest"]
+METHODS += ["pyramid_bilateral", "upsample_anything"]
 IMAGE = smooth_image((24, 32), dtype=torch.float32)
 SIGNAL = random_signal((3, 4), dtype=torch.float32)
 
@@ -40,12 +42,11 @@ def weights(tmp_path_factory):
     return str(path)
 
 
-@pytest.fixture(params=[*METHODS, "upsample_anything, fitted"])
+@pytest.fixture(params=METHODS)
 def method(request, weights):
     """The name of a method and settings that make it quick."""
-    name, _, fitted = request.param.partition(", ")
-    settings = {"anyup": {"weights": weights}} | ({name: {"preset": "paper", "iterations": 2}} if fitted else {})
-    return {"method": name} | settings.get(name, {})
+    settings = {"anyup": {"weights": weights}, "upsample_anything": {"iterations": 2}}
+    return {"method": request.param} | settings.get(request.param, {})
 
 
 def test_every_method_is_registered_with_one_line_and_its_settings(weights):
@@ -65,13 +66,14 @@ def test_every_method_is_registered_with_one_line_and_its_settings(weights):
 def test_settings_reach_the_method():
     assert upsampler("joint_bilateral", sigma_r=0.5) == JointBilateral(sigma_r=0.5)
     assert upsampler("guided_filter", radius=3) == GuidedFilter(radius=3)
-    assert upsampler("upsample_anything") == UpsampleAnything.preset("best")
+    assert upsampler("pyramid_bilateral", halvings=1) == PyramidBilateral(halvings=1)
+    assert upsampler("upsample_anything") == UpsampleAnything.preset("paper")
     assert upsampler("upsample_anything", preset="spec", lr=0.1) == UpsampleAnything.preset("spec", lr=0.1)
 
 
-def test_upsample_anything_is_the_method_by_default():
-    out = omniup.upsample(IMAGE, SIGNAL, kind="measurement")
-    assert torch.equal(out, UpsampleAnything.preset("best", kind="measurement")(IMAGE, SIGNAL))
+def test_pyramid_bilateral_is_the_method_by_default():
+    out = omniup.upsample(IMAGE, SIGNAL, signal_type="measurement")
+    assert torch.equal(out, PyramidBilateral().prepare(IMAGE, (3, 4)).render(SIGNAL, "measurement"))
 
 
 def test_all_forms_of_an_image_give_the_same(method):
@@ -145,6 +147,12 @@ def test_every_method_is_differentiable_in_the_signal(method):
     assert signal.grad.abs().sum() > 0
 
 
+def test_one_image_may_serve_many_signals(method):
+    signals = random_signal((3, 4), batch=3, dtype=torch.float32)
+    alone = torch.cat([omniup.upsample(IMAGE, signal[None], **method) for signal in signals])
+    torch.testing.assert_close(omniup.upsample(IMAGE, signals, **method), alone, rtol=0, atol=1e-5)
+
+
 def test_an_image_that_requires_a_gradient_is_no_obstacle(method):
     image = IMAGE.clone().requires_grad_()
     assert torch.equal(omniup.upsample(image, SIGNAL, **method), omniup.upsample(IMAGE, SIGNAL, **method))
@@ -170,38 +178,49 @@ def test_the_memory_changes_nothing(method):
 
 
 REFUSED = [
-    ("image", IMAGE[0], r"^image has the shape \[3, 24, 32\]: accepted is \[B, G, H, W\]"),
+    ("image", IMAGE[0], r"^image has the shape \[3, 24, 32\]; accepted: \[B, G, H, W\]"),
     ("image", IMAGE[:, :, :0], r"^image has the shape \[1, 3, 0, 32\], which is empty"),
     ("image", IMAGE[:0], r"^image has the shape \[0, 3, 24, 32\], which is empty"),
-    ("image", np.zeros((2, 24, 32, 3)), r"^image is an array of shape \[2, 24, 32, 3\]"),
-    ("image", np.zeros(24), r"^image is an array of shape \[24\]"),
-    ("image", "photo.jpg", r"^image is a str: accepted is a PIL image, a numpy array or a torch tensor"),
+    (
+        "image",
+        np.zeros((2, 24, 32, 3)),
+        r"^image has the shape \[2, 24, 32, 3\]; accepted: arrays \[H, W\] and \[H, W, G\]$",
+    ),
+    ("image", np.zeros(24), r"^image has the shape \[24\]; accepted: arrays"),
+    ("image", "photo.jpg", r"^image is a str; accepted: a PIL image, an array \[H, W\]"),
     ("image", None, r"^image is a NoneType"),
     ("image", (IMAGE * 255).long(), r"^image is of type torch.int64"),
     ("image", (IMAGE * 255).to(torch.int16).numpy()[0].transpose(1, 2, 0), r"^image is of type torch.int16"),
     ("image", IMAGE > 0.5, r"^image is of type torch.bool"),
-    ("image", IMAGE * 255, r"^image has values from .* to .*: accepted is 0..1"),
-    ("image", IMAGE - 0.5, r"^image has values from -0\..*: accepted is 0..1"),
+    ("image", IMAGE * 255, r"^image has values from .* to .*; accepted: 0..1"),
+    ("image", IMAGE - 0.5, r"^image has values from -0\..*; accepted: 0..1"),
     ("image", IMAGE * math.nan, r"^image has values from nan to nan"),
     ("image", IMAGE.clone().fill_(math.inf), r"^image has values from .* to inf"),
-    ("image", IMAGE.expand(2, -1, -1, -1), r"^signal is a batch of 1 and image of 2: accepted are equal batches"),
+    ("image", IMAGE.expand(2, -1, -1, -1), r"^signal is a batch of 1 and image of 2; accepted: equal batches"),
     ("image", IMAGE[:, :, :2], r"^signal is 3 × 4, larger than the image .*, 2 × 32"),
-    ("signal", SIGNAL[0], r"^signal has the shape \[4, 3, 4\]: accepted is \[B, C, h, w\]"),
+    ("signal", SIGNAL[0], r"^signal has the shape \[4, 3, 4\]; accepted: \[B, C, h, w\]"),
     ("signal", SIGNAL[:, :0], r"^signal has the shape \[1, 0, 3, 4\], which is empty"),
-    ("signal", SIGNAL.long(), r"^signal is of type torch.int64: accepted is floating point"),
+    (
+        "signal",
+        SIGNAL.long(),
+        r"^signal_type is 'auto', and the signal is of type int64, which may be labels or a meas",
+    ),
     ("signal", SIGNAL.to(torch.complex64), r"^signal is of type torch.complex64"),
     ("signal", [[[[1.0]]]], r"^signal is a list"),
     ("signal", SIGNAL * math.nan, r"^signal has 48 values of 48 that are not finite"),
     ("signal", SIGNAL.index_fill(3, torch.tensor([2]), math.inf), r"^signal has 12 values of 48 that are not finite"),
-    ("signal", SIGNAL.expand(3, -1, -1, -1), r"^signal is a batch of 3 and image of 1"),
     ("signal", torch.zeros(1, 1, 25, 4), r"^signal is 25 × 4, larger than the image .*, 24 × 32"),
-    ("signal", np.zeros((1, 2, 3, 4), dtype=object), r"^signal .*object"),
-    ("size", (0, 5), r"^size is \(0, 5\): accepted are two whole numbers of at least 1"),
+    (
+        "signal",
+        np.zeros((1, 2, 3, 4), dtype=object),
+        r"^signal is an array of object; accepted: floating point and integers$",
+    ),
+    ("size", (0, 5), r"^size is \(0, 5\); accepted: two whole numbers of at least 1"),
     ("size", (24, 32, 3), r"^size is \(24, 32, 3\)"),
     ("size", (24.0, 32.0), r"^size is \(24.0, 32.0\)"),
     ("size", 32, r"^size is 32"),
     ("size", (2, 32), r"^signal is 3 × 4, larger than the image or the size asked for, 2 × 32"),
-    ("memory", "lots", r"^memory is 'lots': accepted are bytes or texts such as 512MB"),
+    ("memory", "lots", r"^memory is 'lots'; accepted: bytes, or texts such as 512MB"),
     ("memory", "", r"^memory is ''"),
     ("memory", 0, r"^memory is 0"),
     ("memory", -1, r"^memory is -1"),
@@ -244,34 +263,38 @@ omniup.upsample(image, signal, method="joint_bilateral")
 
 
 def test_devices_without_float64_give_the_same(method, monkeypatch):
+    if method["method"] == "upsample_anything":
+        method = {**method, "sigma": 3.0}  # so that cells have radii of their own
     expected = omniup.upsample(IMAGE, SIGNAL, **method)
     asked = []
-    for module in (radii, guided_filter, upsample_anything):
+    for module in (radii, guided_filter, pyramid):
         monkeypatch.setattr(module, "widest", lambda device: asked.append(device) or torch.float32)
     torch.testing.assert_close(omniup.upsample(IMAGE, SIGNAL, **method), expected, rtol=0, atol=1e-4)
-    assert bool(asked) == (method["method"] in ("guided_filter", "upsample_anything"))
+    assert bool(asked) == (method["method"] in ("guided_filter", "pyramid_bilateral", "upsample_anything"))
     assert widest(torch.device("mps")) == torch.float32
     assert widest(torch.device("cuda")) == torch.float64
 
 
-@pytest.mark.parametrize("method", ["anyup", "joint_bilateral", "upsample_anything"], indirect=True)
+@pytest.mark.parametrize(
+    "method", ["anyup", "joint_bilateral", "pyramid_bilateral", "upsample_anything"], indirect=True
+)
 def test_too_little_memory_is_the_callers_mistake(method):
-    with pytest.raises(InputError, match=r"^memory is 100 bytes"):
+    with pytest.raises(InputError, match=r"^memory is 100 bytes: .* takes? \d+; accepted: more$"):
         omniup.upsample(IMAGE, SIGNAL, memory=100, **method)
 
 
 def test_an_unknown_method_is_refused_with_the_list():
-    with pytest.raises(InputError, match=f"^method is 'jbu': accepted are {', '.join(METHODS)}$"):
+    with pytest.raises(InputError, match=f"^method is 'jbu'; accepted: {', '.join(METHODS)}$"):
         omniup.upsample(IMAGE, SIGNAL, method="jbu")
 
 
 def test_an_unknown_setting_is_refused_with_the_list():
-    with pytest.raises(InputError, match=r"^settings of bilinear: there is no radius; it takes none$"):
+    with pytest.raises(InputError, match=r"^radius is no setting of bilinear; accepted: none$"):
         omniup.upsample(IMAGE, SIGNAL, method="bilinear", radius=2)
-    with pytest.raises(InputError, match=r"^settings of guided_filter: there is no r, s; accepted are radius, eps$"):
+    with pytest.raises(InputError, match=r"^r is no setting of guided_filter; accepted: radius, eps$"):
         omniup.upsample(IMAGE, SIGNAL, method="guided_filter", s=2, r=1)
-    with pytest.raises(InputError, match=r"^settings of upsample_anything: there is no steps; accepted are preset"):
-        omniup.upsample(IMAGE, SIGNAL, steps=2)
+    with pytest.raises(InputError, match=r"^steps is no setting of upsample_anything; accepted: preset, window, "):
+        omniup.upsample(IMAGE, SIGNAL, method="upsample_anything", steps=2)
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def test_neither_the_memory_nor_the_call_before_changes_a_fit():
         torch.testing.assert_close(cut, map_, rtol=1e-8, atol=1e-8)
 
 
-def test_progress_is_told_at_each_step():
+def test_progress_is_reported_after_each_step():
     told = []
     kernels = UpsampleAnything.preset("spec", iterations=7).fit(IMAGE, GRID, progress=told.append)
     assert [(step.iteration, step.iterations) for step in told] == [(i + 1, 7) for i in range(7)]
@@ -248,16 +248,21 @@ def test_a_fit_leaves_the_image_as_it_was_and_takes_no_gradient_to_it():
     assert not any(tensor.requires_grad for tensor in (*parameters(kernels), kernels.guidance, kernels.cell_guidance))
 
 
-def test_calling_it_is_fitting_and_rendering():
+def test_fitting_is_preparing_at_any_size():
     settings, signal = UpsampleAnything.preset("paper", iterations=4), random_signal(GRID, dtype=torch.float32)
     image = IMAGE.float()
-    assert torch.equal(settings(image, signal), settings.fit(image, GRID).render(signal))
-    larger = settings(image, signal, (46, 50))
-    assert larger.shape == (1, 4, 46, 50)
+    assert equal(settings.fit(image, GRID), settings.prepare(image, GRID))
+    assert settings.fit(image, GRID, (46, 50)).render(signal).shape == (1, 4, 46, 50)
+
+
+def test_the_cost_is_that_of_all_steps():
+    assert UpsampleAnything.preset("spec").cost((20, 30), (4, 5)) == 20 * 30 * 25 * 50
+    assert UpsampleAnything.preset("paper", iterations=0).cost((20, 30), (4, 5)) == 0
+    assert UpsampleAnything.preset("paper").cost((20, 30), (4, 5)) == 20 * 30 * 197 * 51
 
 
 def test_the_presets_are_those_of_the_facts():
-    assert set(PRESETS) == {"spec", "paper", "best"}
+    assert set(PRESETS) == {"spec", "paper"}
     spec, paper = UpsampleAnything.preset("spec"), UpsampleAnything.preset("paper")
     assert spec == UpsampleAnything()
     assert (spec.window, spec.radius, spec.window_sigmas, spec.positive) == ("square", 2, None, "softplus")
@@ -272,9 +277,9 @@ def test_the_presets_are_those_of_the_facts():
 
 
 def test_unknown_names_are_refused_with_the_list():
-    with pytest.raises(InputError, match=r"^preset is 'finest': accepted are .*spec.*paper"):
+    with pytest.raises(InputError, match=r"^preset is 'finest'; accepted: spec, paper$"):
         UpsampleAnything.preset("finest")
-    with pytest.raises(InputError, match=r"^settings: there is no colour, steps; accepted are window, radius, "):
+    with pytest.raises(InputError, match=r"^colour is no setting of upsample_anything; accepted: window, radius, "):
         UpsampleAnything.preset("spec", steps=3, colour=1)
 
 
@@ -313,14 +318,14 @@ def test_unknown_names_are_refused_with_the_list():
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(name, value):
-    with pytest.raises(InputError, match=rf"^(window_)?{name.removeprefix('window_')} is .*accepted"):
+    with pytest.raises(InputError, match=rf"^(window_)?{name.removeprefix('window_')} is .*; accepted: "):
         UpsampleAnything.preset("spec", **{name: value})
 
 
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        ((0, 5), r"^grid is \(0, 5\): accepted are two whole numbers of at least 1"),
+        ((0, 5), r"^grid is \(0, 5\); accepted: two whole numbers of at least 1"),
         ((4, 5, 6), r"^grid is \(4, 5, 6\)"),
         ((4.0, 5.0), r"^grid is \(4.0, 5.0\)"),
         ((24, 5), r"24 × 5, larger than the image"),
@@ -334,12 +339,12 @@ def test_a_grid_that_is_none_is_refused(grid, message):
 
 
 def test_too_little_memory_is_the_callers_mistake():
-    with pytest.raises(InputError, match=r"^memory is 1000 bytes"):
+    with pytest.raises(InputError, match=r"^memory is 1000 bytes: .*; accepted: more$"):
         UpsampleAnything.preset("spec", iterations=1).fit(IMAGE, GRID, memory=1000)
 
 
 def test_a_fit_that_diverges_says_so():
-    with pytest.raises(InputError, match=r"^lr is 10\.0: the fit diverged"):
+    with pytest.raises(InputError, match=r"^lr is 10\.0, with which the fit diverged; accepted: a smaller one$"):
         UpsampleAnything.preset("paper", lr=10.0).fit(IMAGE.float(), GRID)
 
 

@@ -236,7 +236,7 @@ class GaussianKernels(PreparedImage):
             accepted = "files that `omniup fit` or `save` wrote"
             raise InputError(str(path), "holds no Gaussian kernels", accepted)
         if metadata.get("version") not in [str(known) for known in range(1, VERSION + 1)]:
-            problem, version = "has version {version}", metadata.get("version")
+            problem, version = "has version {version!r}", metadata.get("version")
             raise InputError(str(path), problem, "versions up to {known}", version=version, known=VERSION)
         if (space := metadata.get("colour_space", "given")) != "given":  # of a preset that is gone
             raise InputError(str(path), "has the colour space {space!r}", "given", space=space)

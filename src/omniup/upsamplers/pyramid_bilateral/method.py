@@ -6,7 +6,7 @@ on the signal type:
 
 | type | how | file |
 |---|---|---|
-| features | denoised in feature space; bicubic interpolation plus half of what the mix owes to the image | `features.py` |
+| features | denoised in feature space; bicubic interpolation plus half of what the mix adds | `features.py` |
 | probabilities | power means, coarse-to-fine | `probabilities.py` |
 | measurement | a range sigma chosen by the signal, back-projection onto the cells' means | `measurements.py` |
 | values, 0/1 maps of labels | mixed coarse-to-fine, and no more | `pyramid.py` |
