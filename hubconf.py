@@ -1,9 +1,9 @@
 """Entry points of `torch.hub`: `torch.hub.load(repository, "anyup" | "anyup_multi_backbone" | "upsample_anything")`.
 
     upsampler = torch.hub.load("OWNER/omniup", "anyup")
-    hr = upsampler(image, features)
+    hr = upsampler.prepare(image, grid=(h, w)).render(features)
 
-All are called as upsampler(image, signal, size=None, memory=…); see `omniup.Upsampler`.
+All are methods as `omniup.Upsampler` describes them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def anyup_multi_backbone(pretrained: bool = True, **settings: Any) -> AnyUp:
     return _anyup("multi_backbone", pretrained, settings)
 
 
-def upsample_anything(preset: str = "best", **settings: Any) -> UpsampleAnything:
+def upsample_anything(preset: str = "paper", **settings: Any) -> UpsampleAnything:
     """Upsample Anything, which needs no weights; `settings` are those of its preset."""
     return UpsampleAnything.preset(preset, **settings)
 

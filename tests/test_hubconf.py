@@ -41,4 +41,4 @@ def test_anyup_comes_without_weights_where_that_is_asked_for():
 
 
 def test_upsample_anything_comes_with_its_settings():
-    assert load("upsample_anything", iterations=3) == UpsampleAnything.preset("best", iterations=3)
+    assert load("upsample_anything", iterations=3) == UpsampleAnything.preset("paper", iterations=3)

@@ -9,8 +9,8 @@ import omniup as library
 from omniup.cli import about, options
 from omniup.encoders import encoders
 from omniup.mixing import DEFAULT_MEMORY
-from omniup.upsamplers import PRESETS, parse_memory
-from omniup.upsamplers.upsample_anything import DEFAULT_PRESET, FITTED_PRESET
+from omniup.upsamplers import DEFAULT_METHOD, PRESETS, SIGNAL_TYPES, parse_memory
+from omniup.upsamplers.upsample_anything import DEFAULT_PRESET
 
 
 def test_methods(omniup):
@@ -49,5 +49,8 @@ def test_optional_packages_are_in_the_extras_that_are_said_to_bring_them():
 
 def test_what_help_says_is_so():
     assert parse_memory(options.DEFAULT_MEMORY) == DEFAULT_MEMORY
-    assert (DEFAULT_PRESET, FITTED_PRESET) == ("best", "paper")
-    assert set(PRESETS) == {"paper", "spec", "best"}
+    assert options.DEFAULT_METHOD == DEFAULT_METHOD == "pyramid_bilateral"
+    assert DEFAULT_PRESET == "paper"
+    assert set(PRESETS) == {"paper", "spec"}
+    said = options.SignalType.__metadata__[0].help
+    assert all(name in said for name in SIGNAL_TYPES)

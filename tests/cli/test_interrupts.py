@@ -17,7 +17,7 @@ def test_ctrl_c_in_the_middle_of_a_fit(folder):
     Image.fromarray(np.zeros((256, 256), np.uint8)).save("photo.png")
     np.save("signal.npy", np.zeros((16, 16), np.float32))
     for job in (
-        ("upsample", "photo.png", "signal.npy", "-o", "out.npy"),
+        ("upsample", "photo.png", "signal.npy", "-o", "out.npy", "--method", "upsample_anything"),
         ("reconstruct", "photo.png", "-o", "out"),
     ):
         endless = (*job, "--iters", "100000", "--verbose")

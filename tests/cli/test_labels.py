@@ -17,7 +17,9 @@ def _classes(name):
     return set(np.unique(np.array(_open(name))))
 
 
-@pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic", "joint_bilateral", "guided_filter"])
+@pytest.mark.parametrize(
+    "method", ["nearest", "bilinear", "bicubic", "joint_bilateral", "guided_filter", "pyramid_bilateral"]
+)
 def test_no_label_is_invented(omniup, photo, mask, method):
     assert omniup("upsample", photo, mask, "-o", "out.png", "--method", method).status == 0
     assert _classes("out.png") == {3, 7, 200}
@@ -26,8 +28,8 @@ def test_no_label_is_invented(omniup, photo, mask, method):
 
 
 def test_a_fit_for_labels(omniup, photo, mask):
-    outcome = omniup("upsample", photo, mask, "-o", "out.png", "--iters", 2, "--json")
-    assert json.loads(outcome.stdout)["labels"] is True
+    outcome = omniup("upsample", photo, mask, "-o", "out.png", "--method", "upsample_anything", "--iters", 2, "--json")
+    assert json.loads(outcome.stdout)["signal_type"] == "labels"
     assert _classes("out.png") <= {3, 7, 200}
 
 
@@ -45,6 +47,7 @@ def test_grey_images_are_values_unless_told(omniup, photo, mask):
     assert "say --labels" in omniup(*arguments).stderr
     assert len(_classes("out.png")) > 3
     assert "say --labels" not in omniup(*arguments, "--values").stderr
+    assert "say --labels" not in omniup(*arguments, "--signal-type", "measurement").stderr
     assert "say --labels" not in omniup(*arguments, "--labels").stderr
     assert _classes("out.png") == {3, 7, 200}
     assert _open("out.png").mode == "L"
@@ -53,6 +56,29 @@ def test_grey_images_are_values_unless_told(omniup, photo, mask):
 def test_palette_images_are_labels_unless_told(omniup, photo, mask):
     assert omniup("upsample", photo, mask, "-o", "out.npy", "--method", "bilinear", "--values").status == 0
     assert len(np.unique(np.load("out.npy"))) > 3
+
+
+def test_labels_has_a_long_form(omniup, photo):
+    np.save("segments.npy", np.array([[1, 700], [300, 2]]))
+    for output, short_or_long in (("a.npy", ("--labels",)), ("b.npy", ("--signal-type", "labels"))):
+        assert omniup("upsample", photo, "segments.npy", "-o", output, *short_or_long).status == 0
+    assert np.array_equal(np.load("a.npy"), np.load("b.npy"))
+    assert set(np.unique(np.load("a.npy"))) <= {1, 2, 300, 700}
+
+
+def test_a_palette_image_of_another_type(omniup, photo, mask):
+    outcome = omniup("upsample", photo, mask, "-o", "out.npy", "--signal-type", "values", "--json")
+    assert json.loads(outcome.stdout)["signal_type"] == "values"
+    assert len(np.unique(np.load("out.npy"))) > 3
+
+
+def test_contradictions_are_refused(refusal, photo, mask):
+    arguments = ("upsample", photo, mask, "-o", "out.png")
+    said = "--labels is given together with --signal-type measurement; accepted: one of the two"
+    assert said in refusal(*arguments, "--labels", "--signal-type", "measurement")
+    said = "--values is given together with --signal-type labels; accepted: one of the two"
+    assert said in refusal(*arguments, "--values", "--signal-type", "labels")
+    assert "signal_type is 'depth'; accepted: " in refusal(*arguments, "--signal-type", "depth")
 
 
 def test_labels_beyond_8_bits(omniup, photo):

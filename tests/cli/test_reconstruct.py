@@ -11,19 +11,20 @@ from omniup.files import read_image
 
 QUICK = ("--size", 96, "--iters", 4)
 PICTURES = {
-    *("sheet", "loss", "original", "low_resolution", "bilinear", "bicubic", "fixed", "fitted"),
+    *("sheet", "loss", "original", "low_resolution", "bilinear", "bicubic", "fixed", "fitted", "pyramid"),
     *(
         "error_bilinear",
         "error_bicubic",
         "error_fixed",
         "error_fitted",
+        "error_pyramid",
         "confidence",
         "sigma_x",
         "sigma_y",
         "theta",
         "sigma_r",
     ),
-    *("features_low_resolution", "features_bilinear", "features_fixed", "features_fitted"),
+    *("features_low_resolution", "features_bilinear", "features_fixed", "features_fitted", "features_pyramid"),
 }
 
 
@@ -55,7 +56,15 @@ def test_what_people_see(omniup, folder):
     outcome = omniup("reconstruct", "sample:coffee", "-o", "out", *QUICK, "--preset", "spec")
     said = outcome.stdout.decode()
     assert said.startswith("sample:coffee: 64 x 96 pixels from 4 x 6 cells\n")
-    for part in ("PSNR", "bilinear", "fitted kernels", "fit ", "out/sheet.png", "out/metrics.json"):
+    for part in (
+        "PSNR",
+        "bilinear",
+        "fitted kernels",
+        "pyramid bilateral",
+        "fit ",
+        "out/sheet.png",
+        "out/metrics.json",
+    ):
         assert part in said
     assert outcome.stderr.startswith("The fitted kernels gain only 0.")
     assert "--preset paper" in outcome.stderr

@@ -1,5 +1,8 @@
 import json
-from io import BytesIO
+import re
+import sys
+import time
+from io import BytesIO, StringIO
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import omniup as library
+from omniup.cli.report import Report
 from omniup.files import read_image, read_signal, sample_image
 from support.anyup import random_anyup
 
@@ -22,27 +26,79 @@ def test_every_method(omniup, photo, features, method):
     assert torch.equal(torch.from_numpy(np.load("out.npy")), expected)
 
 
+def test_the_default_method(omniup, photo, features):
+    assert omniup("upsample", photo, features, "-o", "out.npy").status == 0
+    expected = library.upsample(read_image(photo), read_signal(features), method="pyramid_bilateral")
+    assert torch.equal(torch.from_numpy(np.load("out.npy")), expected)
+
+
 def test_settings(omniup, photo, features):
-    given = ("--preset", "spec", "--iters", 3, "--set", "radius=1", "--set", "sigma_limits=[2, 9]", "--set", "lr=1e-2")
+    given = ("--method", "upsample_anything", "--preset", "spec", "--iters", 3, "--set", "radius=1")
+    given += ("--set", "sigma_limits=[2, 9]", "--set", "lr=1e-2")
     assert omniup("upsample", photo, features, "-o", "out.npy", *given, "--set", "positive=exp").status == 0
     settings = {"preset": "spec", "iterations": 3, "radius": 1, "sigma_limits": (2, 9), "lr": 1e-2, "positive": "exp"}
-    expected = library.upsample(read_image(photo), read_signal(features), **settings)
+    expected = library.upsample(read_image(photo), read_signal(features), method="upsample_anything", **settings)
     assert torch.equal(torch.from_numpy(np.load("out.npy")), expected)
 
 
-@pytest.mark.parametrize("kind", ["values", "prediction", "measurement"])
-def test_kinds(omniup, photo, features, kind):
-    assert omniup("upsample", photo, features, "-o", "out.npy", "--preset", "best", "--kind", kind).status == 0
-    expected = library.upsample(read_image(photo), read_signal(features), preset="best", kind=kind)
+@pytest.mark.parametrize("signal_type", ["features", "measurement", "values", "logits", "directions"])
+def test_declared_types(omniup, photo, features, signal_type):
+    arguments = ("upsample", photo, features, "-o", "out.npy", "--signal-type", signal_type, "--json")
+    assert json.loads(omniup(*arguments).stdout)["signal_type"] == signal_type
+    expected = library.upsample(read_image(photo), read_signal(features), signal_type=signal_type)
     assert torch.equal(torch.from_numpy(np.load("out.npy")), expected)
 
 
-def test_labels_are_no_measurement(omniup, photo):
-    np.save("labels.npy", np.ones((4, 6), np.uint8))
-    given = ("--labels", "--preset", "best", "--kind", "measurement")
-    outcome = omniup("upsample", photo, "labels.npy", "-o", "out.npy", *given)
-    assert outcome.status == 2
-    assert "kind is 'measurement', and the signal is labels" in outcome.stderr
+def test_what_auto_chose_is_reported(omniup, photo):
+    shares = np.random.default_rng(0).dirichlet(np.ones(5), (3, 4)).transpose(2, 0, 1).astype(np.float32)
+    batch = np.stack([shares, np.random.default_rng(1).standard_normal((5, 3, 4)).astype(np.float32)])
+    Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save("grey.png")
+    np.save("shares.npy", shares)
+    np.save("depth.npy", shares[0])
+    np.save("batch.npy", batch)
+    for signal, found in {
+        "shares.npy": "probabilities",
+        "depth.npy": "measurement",
+        "grey.png": "measurement",
+        "batch.npy": "features, probabilities",
+    }.items():
+        outcome = omniup("upsample", photo, signal, "-o", "out.npy", "--json")
+        assert json.loads(outcome.stdout)["signal_type"] == found
+        assert f"48 x 64 float32, {found} (read " in outcome.stderr
+        expected = library.upsample(read_image(photo), read_signal(signal))
+        assert torch.equal(torch.from_numpy(np.load("out.npy")), expected)
+
+
+def test_probabilities_must_be_some(refusal, photo, features):
+    arguments = ("upsample", photo, features, "-o", "out.npy", "--signal-type", "probabilities")
+    assert "signal holds no probabilities; accepted: two or more channels" in refusal(*arguments)
+
+
+class Terminal(StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_shown_on_a_terminal(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    report = Report(as_json=False)
+    with report.progress("prepare"):
+        pass
+    assert terminal.getvalue() == ""  # no steps, no bar
+    with report.progress("prepare") as show:
+        show(library.Progress(1, 4, 3.0, 0.25))
+        time.sleep(0.2)  # a bar is not drawn more often than that
+        show(library.Progress(3, 4, 1.0, 0.125))
+    assert re.search(r"prepare: .*0/4", terminal.getvalue())
+    assert re.search(r"prepare: .*3/4 .*loss=0\.1250", terminal.getvalue())
+    terminal.truncate(0)
+    with report.progress("render") as show:
+        show(library.Progress(1, 7, 6.0))
+        time.sleep(0.2)
+        show(library.Progress(5, 9, 4.0))  # of labels, the number of steps may change from channel to channel
+    assert re.search(r"render: .*5/9", terminal.getvalue())
+    assert "loss" not in terminal.getvalue()
 
 
 @pytest.mark.parametrize("method", ["bilinear", "upsample_anything"])
@@ -56,7 +112,7 @@ def test_size(omniup, photo, features, method):
 
 def test_a_white_photo_at_another_size(omniup, features):
     Image.new("RGB", (130, 97), "white").save("white.png")  # smoothing it rounds to a hair above 1
-    assert omniup("upsample", "white.png", features, "-o", "out.npy", "--size", "64x96", "--iters", 1).status == 0
+    assert omniup("upsample", "white.png", features, "-o", "out.npy", "--size", "64x96").status == 0
 
 
 def test_formats(omniup, photo, features):
@@ -122,24 +178,24 @@ def test_fractions_are_not_rounded_in_silence(omniup, photo):
 
 
 def test_reports(omniup, photo, features):
-    arguments = ("upsample", photo, features, "-o", "out.npy", "--preset", "paper", "--iters", 2)
+    arguments = ("upsample", photo, features, "-o", "out.npy", "--method", "upsample_anything", "--iters", 2)
     plain = omniup(*arguments)
     assert plain.stdout == b""
-    assert plain.stderr.startswith("out.npy: 1 x 5 x 48 x 64 float32 (read ")
+    assert plain.stderr.startswith("out.npy: 1 x 5 x 48 x 64 float32, features (read ")
     assert plain.stderr.count("\n") == 1
     quiet = omniup(*arguments, "--quiet")
     assert (quiet.status, quiet.stdout, quiet.stderr) == (0, b"", "")
     verbose = omniup(*arguments, "--verbose")
-    for line in ("fit on cpu in float32: 2 iterations", "iteration 0: loss", "fit: ", "render: ", "out.npy: "):
+    for line in ("fit on cpu in float32: 2 iterations", "iteration 0: loss", "prepare: ", "render: ", "out.npy: "):
         assert line in verbose.stderr
     facts = json.loads(omniup(*arguments, "--json", "--quiet").stdout)
-    assert facts.pop("seconds").keys() == {"read", "fit", "render", "write"}
+    assert facts.pop("seconds").keys() == {"read", "prepare", "render", "write"}
     assert facts == {
         "method": "upsample_anything",
         "output": "out.npy",
         "shape": [1, 5, 48, 64],
         "dtype": "float32",
-        "labels": False,
+        "signal_type": "features",
         "grid": [3, 4],
         "device": "cpu",
     }
@@ -169,7 +225,10 @@ def test_images_of_every_kind(omniup, features):
 def test_a_real_photo_and_a_real_networks_probabilities(omniup, shared, folder):
     photos = shared / "data" / "photos"
     arguments = (photos / "voc_2009_003810.jpg", photos / "voc_2009_003810.class_probabilities_32x32.npy")
-    assert omniup("upsample", *arguments, "-o", "out.npy", "--preset", "spec", "--iters", 1).status == 0
-    probabilities = np.load("out.npy")
-    assert probabilities.shape[1] == 21
-    assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-4)
+    fit = ("--method", "upsample_anything", "--preset", "spec", "--iters", 1)
+    for method in (fit, ("--method", "pyramid_bilateral")):
+        outcome = omniup("upsample", *arguments, "-o", "out.npy", *method, "--json")
+        assert json.loads(outcome.stdout)["signal_type"] == "probabilities"
+        probabilities = np.load("out.npy")
+        assert probabilities.shape[1] == 21
+        assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-4)

@@ -10,10 +10,10 @@ from omniup.encoders import Projection
 from omniup.evaluation import reconstruction_metrics
 from omniup.files import image_tensor
 from omniup.reconstruction import SSIM_WINDOW, panels, reconstruct, working_image
-from omniup.upsamplers import Bicubic, Bilinear, JointBilateral, UpsampleAnything
+from omniup.upsamplers import Bicubic, Bilinear, JointBilateral, PyramidBilateral, UpsampleAnything
 from support.kernels import equal, smooth_image
 
-WAYS = ("bilinear", "bicubic", "fixed", "fitted")
+WAYS = ("bilinear", "bicubic", "fixed", "fitted", "pyramid")
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +42,15 @@ def made(image):
     return job(image)
 
 
-def test_all_ways_mix_the_same_cells(image, made):
+def test_all_ways_upsample_the_same_cells(image, made):
     assert made.image is image
     assert made.cells.equal(torch.nn.functional.interpolate(image, (6, 8), mode="bilinear"))
     expected = {
-        "bilinear": Bilinear()(image, made.cells),
-        "bicubic": Bicubic()(image, made.cells),
-        "fixed": JointBilateral()(image, made.cells),
+        "bilinear": Bilinear().prepare(image, (6, 8)).render(made.cells),
+        "bicubic": Bicubic().prepare(image, (6, 8)).render(made.cells),
+        "fixed": JointBilateral().prepare(image, (6, 8)).render(made.cells),
         "fitted": made.kernels.render(made.cells),
+        "pyramid": PyramidBilateral().prepare(image, (6, 8)).render(made.cells, "values"),
     }
     assert made.images.keys() == expected.keys() == made.metrics.keys()
     for way in WAYS:
@@ -57,12 +58,15 @@ def test_all_ways_mix_the_same_cells(image, made):
         assert made.metrics[way] == reconstruction_metrics(made.images[way], image)
 
 
-def test_features_are_brought_up_with_the_same_kernels(image, made):
+def test_features_are_upsampled_with_the_same_kernels(image, made):
     features = Projection(5, 8)(image, (6, 8)).features
     assert made.encoding.features.equal(features)
-    torch.testing.assert_close(made.features["bilinear"], Bilinear()(image, features))
+    torch.testing.assert_close(made.features["bilinear"], Bilinear().prepare(image, (6, 8)).render(features))
     torch.testing.assert_close(made.features["fixed"], made.fixed.render(features))
     torch.testing.assert_close(made.features["fitted"], made.kernels.render(features))
+    pyramid = PyramidBilateral().prepare(image, (6, 8)).render(features, "features")
+    torch.testing.assert_close(made.features["pyramid"], pyramid)
+    assert made.features.keys() == set(WAYS) - {"bicubic"}
     assert made.confidence.equal(made.kernels.confidence())
 
 
@@ -79,7 +83,7 @@ def test_the_gain_is_over_the_fixed_kernels(made):
 
 def test_the_baseline_can_be_chosen(image):
     other = JointBilateral(5, 5, 0.0, 0.3, 1)
-    assert equal(job(image, baseline=other).fixed, other.kernels(image, (6, 8)))
+    assert equal(job(image, baseline=other).fixed, other.prepare(image, (6, 8)))
 
 
 def test_without_iterations_the_kernels_are_the_fixed_ones(image):
@@ -124,7 +128,7 @@ def test_memory_does_not_change_the_result(image, made):
 def test_every_panel_is_of_the_reconstruction(made):
     found = panels(made)
     errors = {f"error_{way}" for way in WAYS}
-    features = {f"features_{way}" for way in ("low_resolution", "bilinear", "fixed", "fitted")}
+    features = {f"features_{way}" for way in ("low_resolution", "bilinear", "fixed", "fitted", "pyramid")}
     parameters = {"sigma_x", "sigma_y", "theta", "sigma_r"}
     assert found.keys() == {"original", "low_resolution", "confidence", *WAYS} | errors | features | parameters
     assert len({found[name].limits for name in errors}) == 1

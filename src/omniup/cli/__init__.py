@@ -43,7 +43,7 @@ def omniup(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
-    """Bring anything computed from an image at low resolution back to full resolution, sharp along its edges."""
+    """Upsample anything computed from an image to the image's resolution, sharp along its edges."""
     if version:
         print(f"omniup {__version__}")
     elif context.invoked_subcommand is None:

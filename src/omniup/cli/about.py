@@ -13,7 +13,7 @@ from omniup.cli.report import Report
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: Optional packages that something here uses, and the extra of ours that brings them.
+#: Optional packages that something here uses, and the extra of ours that installs them.
 OPTIONAL = {
     "timm": "features",
     "torchvision": "features",
@@ -37,7 +37,7 @@ def methods(as_json: options.AsJson = False) -> None:
 
 
 def encoders(as_json: options.AsJson = False) -> None:
-    """List the encoders of `omniup reconstruct`: what computes features to bring up."""
+    """List the encoders of `omniup reconstruct`, which compute the features to upsample."""
     from omniup.encoders import encoders as registered
 
     table = listing("encoder", "what it is")

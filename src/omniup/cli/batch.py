@@ -34,7 +34,7 @@ class Batch:
         targets: where their results go, likewise.
         prompts: what is said about them.
         settings: with which everything is restored; kept in each result.
-        report: is told how far it has come.
+        report: shows how far it has come.
 
     Attributes:
         restored: the results written.
@@ -82,7 +82,7 @@ class Batch:
                     self.restored.append(str(self._targets[source]))
 
     @contextmanager
-    def told_at_the_end(self) -> Iterator[None]:
+    def summary_at_the_end(self) -> Iterator[None]:
         """List what has failed, however the end comes, and say that an interrupt loses nothing.
 
         Raises:
@@ -99,16 +99,16 @@ class Batch:
             for said in self.failures.values():
                 print(said, file=sys.stderr)
         if self.failures:
-            counts = f"{len(self.failures)} of {len(self._pictures)}"
-            raise InputError(f"{counts} pictures could not be restored: those above")
+            raise InputError(
+                f"{len(self.failures)} of {len(self._pictures)} pictures", "could not be restored: those above"
+            )
 
     @contextmanager
     def _noting(self, source: str) -> Iterator[None]:
         try:
             yield
         except InputError as error:
-            said = str(error)
-            self.failures[source] = said if said.startswith(source) else f"{source}: {said}"
+            self.failures[source] = str(error if error.argument.startswith(source) else error.within(source))
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

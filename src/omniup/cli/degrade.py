@@ -43,7 +43,7 @@ def degrade(
     size: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Longest side, in pixels, that larger pictures are brought down to first."
+            min=1, metavar="N", help="Longest side, in pixels, that larger pictures are first downsampled to."
         ),
     ] = None,
     device: options.Device = "auto",
@@ -104,11 +104,11 @@ def degrade(
         report.result(facts | {"seconds": report.seconds})
         if failures:
             print(*failures.values(), sep="\n", file=sys.stderr)
-            raise InputError(f"{len(failures)} of {len(pictures)} pictures could not be read: those above")
+            raise InputError(f"{len(failures)} of {len(pictures)} pictures", "could not be read: those above")
 
 
 def _read(source: str, longest: int | None) -> Tensor:
-    """Read a picture, [1, 3, H, W], and bring it down where a side is longer than wanted."""
+    """Read a picture, [1, 3, H, W], and downsample it where a side is longer than wanted."""
     from torch.nn import functional as F
 
     from omniup.cli.inputs import read_guidance

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-DEFAULT_METHODS = ("bilinear", "joint_bilateral", "upsample_anything:paper", "anyup:multi_backbone")
+DEFAULT_METHODS = (
+    "bilinear",
+    "joint_bilateral",
+    "pyramid_bilateral",
+    "upsample_anything:paper",
+    "anyup:multi_backbone",
+)
 
 
 def panels(
@@ -63,13 +69,15 @@ def panels(
     where, scratch = options.pick_device(device), parse_memory(memory)
     published = shared_folder("weights", weights)
     entries = [Entry.parse(name) for name in dict.fromkeys(methods or DEFAULT_METHODS)]
-    upsamplers = {entry.name: entry.build(task.signal, published) for entry in entries}
+    upsamplers = {entry.name: entry.build(published) for entry in entries}
     sheets = []
     with output_folder(output) as folder:
         for picture, low, target in task.pairs(shared_folder("data", data), factor, images):
-            results = {
-                name: method(picture.image, low.to(where), memory=scratch).cpu() for name, method in upsamplers.items()
-            }
+            image, grid = picture.image.to(where), (low.shape[2], low.shape[3])
+            results = {}
+            for name, method in upsamplers.items():
+                prepared = method.prepare(image, grid, memory=scratch)
+                results[name] = prepared.render(low.to(where), task.signal_type, memory=scratch).cpu()
             maps = {"low-resolution features": low, **results, "reference": target}
             path = folder / f"{picture.name.replace('/', '-')}.png"
             write_image(path, feature_sheet(picture.name, picture.image, maps))

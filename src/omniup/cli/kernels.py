@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +11,6 @@ from omniup.cli import options
 from omniup.cli.outputs import Target, check_writable
 from omniup.cli.report import Report
 from omniup.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 def fit(
@@ -43,18 +39,20 @@ def fit(
     For example: omniup fit street.jpg --stride 16 -o street.safetensors
     """
     report = Report(as_json, quiet, verbose)
-    if (grid is None) == (stride is None):
-        raise InputError("either --grid or --stride is needed, and not both")
+    if grid is None and stride is None:
+        raise InputError("--stride", "is missing, and so is --grid", "one of the two")
+    if grid is not None and stride is not None:
+        raise InputError("--grid", "is given together with --stride", "one of the two")
     if Path(output).suffix != ".safetensors":
-        raise InputError(f"{output}: kernels are written as .safetensors")
+        raise InputError(output, "is no name for a file of kernels", "names that end in .safetensors")
 
     from omniup.cli import inputs
     from omniup.encoders.preparation import nearest_cells
     from omniup.upsamplers import UpsampleAnything, parse_memory
-    from omniup.upsamplers.upsample_anything import FITTED_PRESET
+    from omniup.upsamplers.upsample_anything import DEFAULT_PRESET
 
     where, scratch = options.pick_device(device), parse_memory(memory)
-    method = UpsampleAnything.preset(preset or FITTED_PRESET, **options.pick_settings(settings, iterations=iterations))
+    method = UpsampleAnything.preset(preset or DEFAULT_PRESET, **options.pick_settings(settings, iterations=iterations))
     check_writable(output)
     with report.stage("read"):
         guidance = inputs.read_guidance(image).to(where)
@@ -62,8 +60,8 @@ def fit(
     if grid is None:
         assert stride is not None  # as checked above
         grid = options.Sides(nearest_cells(height, stride), nearest_cells(width, stride))
-    with report.stage("fit"), report.fitting(method.iterations) as progress:
-        kernels = method.fit(guidance, grid, progress=progress, memory=scratch)
+    with report.stage("fit"), report.progress("fit") as progress:
+        kernels = method.prepare(guidance, grid, progress=progress, memory=scratch)
     with report.stage("write"):
         kernels.save(output)
 
@@ -93,19 +91,21 @@ def render(
         str | None,
         typer.Option(
             metavar="OUT",
-            help="Where to write how sure the mix is of its cells, 0 to 1 per pixel (0 to 255 in a .png).",
+            help="Where to write the confidence, 0 to 1 for each pixel (0 to 255 in a .png): one minus the normalised "
+            "entropy of its weights.",
         ),
     ] = None,
     memory: options.Memory = options.DEFAULT_MEMORY,
     device: options.Device = "auto",
     name: options.ArrayName = None,
+    signal_type: options.SignalType = "auto",
     labels: options.AreLabels = None,
     bits: options.Bits = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Bring a SIGNAL to full resolution with the KERNELS of its image.
+    """Upsample a SIGNAL with the KERNELS of its image.
 
     For example: omniup render street.safetensors features.npy -o features_full.npy
     """
@@ -120,12 +120,12 @@ def render(
     trust_target = Target(confidence) if confidence else None
     with report.stage("read"):
         fitted = GaussianKernels.load(kernels).to(where)
-        low = signals.read(signal, report, name=name, are_labels=labels, device=where)
+        low = signals.read(signal, report, name=name, signal_type=signal_type, are_labels=labels, device=where)
     low.check(target, report)
     if trust_target:
         trust_target.check(fitted.guidance[:, :1])  # of the same shape, and in 0..1 likewise
 
-    facts = signals.bring_up(low, partial(fitted.render, memory=scratch), fitted.size, target, report, memory=scratch)
+    facts = signals.render(low, fitted, target, report, memory=scratch)
     if trust_target:
         with report.stage("confidence"):
             trust = fitted.confidence(memory=scratch)

@@ -62,9 +62,9 @@ def check_streams(*inputs: str, output: str = "", as_json: bool = False) -> None
         InputError: the arguments ask for it.
     """
     if inputs.count("-") > 1:
-        raise InputError("only one input can be -, standard input")
+        raise InputError("-", "is named for two inputs", "standard input for one of them")
     if output == "-" and as_json:
-        raise InputError("-o - and --json exclude each other: both write to standard output")
+        raise InputError("-o -", "is given together with --json, and both write to standard output", "one of the two")
 
 
 def pick_device(name: str) -> torch.device:
@@ -87,6 +87,7 @@ def pick_device(name: str) -> torch.device:
 
 
 DEFAULT_MEMORY = "512MB"
+DEFAULT_METHOD = "pyramid_bilateral"
 
 # The headings in a command's help.
 _COMPUTE = "How to compute"
@@ -125,23 +126,14 @@ Preset: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Settings of Upsample Anything: best (nothing fitted: fastest, and best for features, probabilities, "
-        "depth and masks, see --kind; the default for signals), paper (of the authors' code; the default where an "
-        "image is fitted) or spec (smaller windows and steps: faster, hardly more than fixed kernels).",
+        help="Settings of Upsample Anything: paper (of the authors' code; the default) or spec (smaller windows and "
+        "steps: faster, hardly more than fixed kernels).",
         rich_help_panel=_COMPUTE,
     ),
 ]
-Kind: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="What Upsample Anything takes the signal for: values, a network's prediction (the preset best's default) "
-        "or a measurement, that is means over the cells (depth, the image itself); votes is for labels.",
-        rich_help_panel=_SIGNAL,
-    ),
-]
 Iterations: TypeAlias = Annotated[
-    int | None, typer.Option("--iters", min=0, metavar="N", help="Steps of the fit.", rich_help_panel=_COMPUTE)
+    int | None,
+    typer.Option("--iters", min=0, metavar="N", help="Steps of test-time optimisation.", rich_help_panel=_COMPUTE),
 ]
 Settings: TypeAlias = Annotated[
     list[Setting] | None,
@@ -166,13 +158,23 @@ ArrayName: TypeAlias = Annotated[
         "--name", metavar="NAME", help="Which array of an .npz or .safetensors file.", rich_help_panel=_SIGNAL
     ),
 ]
+SignalType: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="The type of the signal: features, probabilities, labels, measurement (area-averages: depth, an image), "
+        "values (anything else), logits or directions. By default auto: labels for palette pictures, probabilities for "
+        "channels that sum to 1, measurement for one channel, features for several.",
+        rich_help_panel=_SIGNAL,
+    ),
+]
 AreLabels: TypeAlias = Annotated[
     bool | None,
     typer.Option(
         "--labels/--values",
         show_default=False,
-        help="Label numbers are never mixed: each label's probability is, and the likeliest label wins. By default "
-        "palette pictures are labels, everything else values.",
+        help="--labels is short for --signal-type labels: the 0/1 map of each label is upsampled, and each pixel gets "
+        "the argmax. --values: the numbers of a palette picture are not labels.",
         rich_help_panel=_SIGNAL,
     ),
 ]

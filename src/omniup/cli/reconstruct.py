@@ -35,7 +35,7 @@ def reconstruct(
     ] = None,
     stride: Annotated[int, typer.Option(min=1, metavar="S", help="Pixels per low-resolution cell.")] = 16,
     encoder: Annotated[
-        str, typer.Option(metavar="NAME", help="What makes the features; `omniup encoders` lists them.")
+        str, typer.Option(metavar="NAME", help="What computes the features; `omniup encoders` lists them.")
     ] = "projection",
     features: Annotated[
         bool, typer.Option("--features", help="Write features.npy too, fitted, C x H x W; it may be large.")
@@ -49,7 +49,7 @@ def reconstruct(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Reconstruct an IMAGE from its low-resolution version, bring features up with it, and compare.
+    """Reconstruct an IMAGE from its low-resolution version, upsample its features likewise, and compare methods.
 
     Writes sheet.png with everything on it, every picture by itself, kernels.safetensors and metrics.json.
 
@@ -64,9 +64,9 @@ def reconstruct(
     from omniup.reconstruction import WORTHWHILE, working_image
     from omniup.reconstruction import reconstruct as compute
     from omniup.upsamplers import UpsampleAnything, parse_memory
-    from omniup.upsamplers.upsample_anything import FITTED_PRESET
+    from omniup.upsamplers.upsample_anything import DEFAULT_PRESET
 
-    preset = preset or FITTED_PRESET
+    preset = preset or DEFAULT_PRESET
     where, scratch = options.pick_device(device), parse_memory(memory)
     method = UpsampleAnything.preset(preset, **options.pick_settings(settings, iterations=iterations))
 
@@ -74,12 +74,12 @@ def reconstruct(
         try:
             return encode(image, encoder, grid=grid)
         except InputError as error:
-            raise InputError(f"--encoder {encoder}: {error}") from error
+            raise error.within(f"--encoder {encoder}") from error
 
     with output_folder(output) as folder:
         with report.stage("read"):
             guidance = working_image(inputs.read_guidance(image), stride, size).to(where)
-        with report.fitting(method.iterations) as progress:
+        with report.progress("fit") as progress:
             made = compute(
                 guidance,
                 method,
@@ -111,7 +111,7 @@ def reconstruct(
 
     report.result(facts, _summary(image, made, folder, report.times))
     if made.gain < WORTHWHILE:
-        advice = "" if preset == FITTED_PRESET else f"; --preset {FITTED_PRESET} takes larger steps"
+        advice = "" if preset == DEFAULT_PRESET else f"; --preset {DEFAULT_PRESET} takes larger steps"
         report.note(f"The fitted kernels gain only {made.gain:.2f} dB over fixed ones{advice}.")
 
 

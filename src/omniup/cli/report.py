@@ -40,7 +40,7 @@ class Report:
 
     def __init__(self, as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
         if quiet and verbose:
-            raise InputError("--quiet and --verbose exclude each other")
+            raise InputError("--quiet", "is given together with --verbose", "one of the two")
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
         self.seconds: dict[str, float] = {}
         logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
@@ -62,18 +62,27 @@ class Report:
         logger.info("%s: %.3f s", name, self.seconds[name])
 
     @contextmanager
-    def fitting(self, iterations: int) -> Iterator[Callable[[Progress], None]]:
-        """Show how far a fit has come, on a terminal."""
+    def progress(self, name: str) -> Iterator[Callable[[Progress], None]]:
+        """Show how far something has come, on a terminal; nothing where it reports no steps."""
         from tqdm import tqdm
 
         silent = self.quiet or self.verbose or not sys.stderr.isatty()
-        with tqdm(desc="fit", total=iterations, leave=False, disable=silent) as bar:
+        bar: tqdm[Any] | None = None
 
-            def show(progress: Progress) -> None:
+        def show(progress: Progress) -> None:
+            nonlocal bar
+            if bar is None:
+                bar = tqdm(desc=name, total=progress.iterations, leave=False, disable=silent)
+            bar.total = progress.iterations
+            if progress.loss is not None:
                 bar.set_postfix(loss=f"{progress.loss:.4f}", refresh=False)
-                bar.update()
+            bar.update(progress.iteration - bar.n)
 
+        try:
             yield show
+        finally:
+            if bar is not None:
+                bar.close()
 
     def note(self, text: str) -> None:
         """Say something in passing."""

@@ -35,7 +35,7 @@ def serve(
     restore_pixels: Annotated[int, typer.Option(min=1, metavar="N", help="The largest restored picture.")] = 2**22,
     open_browser: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
 ) -> None:
-    """Serve the demo as a web page: see test-time optimisation at work, bring your own picture and signal.
+    """Serve the demo as a web page: see test-time optimisation at work, upload your own picture and signal.
 
     For example: omniup serve --open
     """

@@ -1,14 +1,9 @@
-"""What is brought to full resolution: values, which are mixed, and labels, which never are.
-
-The mean of the labels 3 and 7 is not the label 5. So a label map is taken apart into a probability map for each label,
-these are mixed, and every pixel gets the label that is likeliest there: none can appear that the input did not have.
-"""
+"""Read signals with the type that they have, render them and write the results."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,78 +13,40 @@ from torch import Tensor
 from omniup.cli.inputs import source
 from omniup.cli.outputs import Target
 from omniup.cli.report import Report
+from omniup.errors import InputError
 from omniup.files import read_labels, read_palette, read_signal, write_image
-from omniup.upsamplers.voting import likeliest, votes
-
-Render: TypeAlias = Callable[[Tensor], Tensor]
-"""Mixes: [B, C, h, w] to [B, C, H, W]."""
+from omniup.upsamplers import Prepared, signal_types
 
 
 @dataclass(frozen=True, eq=False)
-class Values:
-    """Numbers that can be mixed: features, probabilities, depth, colours.
+class Signal:
+    """A signal as it was read.
 
     Attributes:
-        map: [B, C, h, w].
+        values: [B, C, h, w].
+        declared: the type to render it with: that of all its images, or `"auto"` where theirs differ.
+        found: that type; of images that differ all of theirs, for people and machines to read.
+        palette: the colours of labels, to be written as they were read; None if there are none.
     """
 
-    map: Tensor
+    values: Tensor
+    declared: str
+    found: str
+    palette: list[int] | None = None
 
-    def upsample(self, render: Render, size: tuple[int, int], memory: int) -> Tensor:
-        """Mix them: [B, C, H, W]."""
-        return render(self.map)
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w), in cells."""
+        return self.values.shape[2], self.values.shape[3]
 
     def check(self, target: Target, report: Report) -> None:
-        """Refuse a target that cannot hold them; point out one that will round them."""
-        target.check(self.map)
-        if target.format == "png" and not self._are_whole():
+        """Refuse a target that cannot hold the result; point out one that rounds it."""
+        target.check(self.values)
+        if target.format == "png" and not _are_whole(self.values):
             report.note(f"{target.argument}: a PNG holds whole numbers, so values are rounded; .npy keeps them")
 
     def write(self, result: Tensor, target: Target) -> None:
-        """Write what `upsample` gave."""
-        target.write(result)
-
-    def look_like_labels(self) -> bool:
-        """Whether they are a few whole numbers over and over."""
-        if self.map.shape[:2] != (1, 1) or not self._are_whole():
-            return False
-        return 2 < len(torch.unique(self.map)) <= min(64, self.map.numel() // 8)
-
-    def _are_whole(self) -> bool:
-        return bool((self.map == self.map.round()).all())
-
-
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """The numbers of classes or of segments.
-
-    Attributes:
-        map: [1, 1, h, w], for each cell the place of its label in `known`.
-        known: [K], the labels that there are, ascending.
-        palette: their colours, to be written as they were read; None if they have none.
-    """
-
-    map: Tensor
-    known: Tensor
-    palette: list[int] | None
-
-    def upsample(self, render: Render, size: tuple[int, int], memory: int) -> Tensor:
-        """Find the likeliest label of each pixel: [1, 1, H, W].
-
-        Args:
-            render: mixes.
-            size: (H, W).
-            memory: bytes that the probabilities of all labels may take at a time.
-        """
-        place = likeliest(render, len(self.known), votes(self.map), size, memory=memory)
-        return self.known[place]
-
-    def check(self, target: Target, report: Report) -> None:
-        """Refuse a target that cannot hold them."""
-        target.check(self.known.view(1, 1, 1, -1))
-
-    def write(self, result: Tensor, target: Target) -> None:
-        """Write what `upsample` gave, in the colours of the input where both can have them."""
+        """Write what was rendered, in the colours of the input where both can have them."""
         if self.palette is None or target.format != "png":
             target.write(result)
         else:
@@ -99,52 +56,78 @@ class Labels:
 
 
 def read(
-    argument: str, report: Report, *, name: str | None, are_labels: bool | None, device: torch.device
-) -> Values | Labels:
-    """Read a signal.
+    argument: str,
+    report: Report,
+    *,
+    name: str | None,
+    signal_type: str,
+    are_labels: bool | None,
+    device: torch.device,
+) -> Signal:
+    """Read a signal and settle its type.
 
     Args:
         argument: as the user gave it.
-        report: is told if the values look like labels.
+        report: notes it if the signal looks like labels and is not taken for them.
         name: which array of an archive; None where there is just one.
-        are_labels: None to take palette images for labels and everything else for values.
+        signal_type: what it is, or `"auto"`: labels for palette pictures, and else what `signal_types` finds.
+        are_labels: True for labels, False for anything but labels, None to go by `signal_type`.
         device: where it should be.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, is not of the type, or the two arguments on its type contradict each other.
     """
+    _check_agreement(signal_type, are_labels)
     file = source(argument)
     palette = read_palette(file)
-    if are_labels or (are_labels is None and palette is not None):
-        known, places = torch.unique(read_labels(file, name=name).to(device), return_inverse=True)
-        return Labels(places.float().unsqueeze(1), known, palette)
-    values = Values(read_signal(file, name=name).to(device))
-    if are_labels is None and values.look_like_labels():
-        report.note(f"{argument}: a few whole numbers, which are mixed as values; if they are labels, say --labels")
-    return values
+    is_undeclared = signal_type == "auto" and are_labels is None
+    if are_labels or signal_type == "labels" or (is_undeclared and palette is not None):
+        return Signal(read_labels(file, name=name).unsqueeze(1).to(device), "labels", "labels", palette)
+    values = read_signal(file, name=name).to(device)
+    types = sorted(set(signal_types(values, signal_type)))
+    if is_undeclared and _look_like_labels(values):
+        report.note(f"{argument}: a few whole numbers, taken for a measurement; if they are labels, say --labels")
+    return Signal(values, types[0] if len(types) == 1 else signal_type, ", ".join(types))
 
 
-def bring_up(
-    signal: Values | Labels, render: Render, size: tuple[int, int], target: Target, report: Report, *, memory: int
-) -> dict[str, Any]:
+def render(signal: Signal, prepared: Prepared, target: Target, report: Report, *, memory: int) -> dict[str, Any]:
     """Upsample a signal, write the result, and say so.
 
     Returns:
         The facts, for machines.
     """
-    with report.stage("render"):
-        result = signal.upsample(render, size, memory)
+    with report.stage("render"), report.progress("render") as progress:
+        result = prepared.render(signal.values, signal.declared, memory=memory, progress=progress)
     with report.stage("write"):
         signal.write(result, target)
     facts = {
         "output": target.argument,
         "shape": list(result.shape),
         "dtype": str(result.dtype).removeprefix("torch."),
-        "labels": isinstance(signal, Labels),
-        "grid": list(signal.map.shape[2:]),
+        "signal_type": signal.found,
+        "grid": list(signal.grid),
         "device": str(result.device),
         "seconds": report.seconds,
     }
-    kind = "labels" if facts["labels"] else facts["dtype"]
-    report.note(f"{target.argument}: {' x '.join(map(str, result.shape))} {kind} ({report.times})")
+    shape = " x ".join(map(str, result.shape))
+    report.note(f"{target.argument}: {shape} {facts['dtype']}, {signal.found} ({report.times})")
     return facts
+
+
+def _check_agreement(signal_type: str, are_labels: bool | None) -> None:
+    if are_labels and signal_type not in ("auto", "labels"):
+        problem = "is given together with --signal-type {value}"
+        raise InputError("--labels", problem, "one of the two", value=signal_type)
+    if are_labels is False and signal_type == "labels":
+        raise InputError("--values", "is given together with --signal-type labels", "one of the two")
+
+
+def _look_like_labels(values: Tensor) -> bool:
+    """Tell whether values are a few whole numbers over and over."""
+    if values.shape[:2] != (1, 1) or not _are_whole(values):
+        return False
+    return 2 < len(torch.unique(values)) <= min(64, values.numel() // 8)
+
+
+def _are_whole(values: Tensor) -> bool:
+    return not values.is_floating_point() or bool((values == values.round()).all())

@@ -74,7 +74,7 @@ def anyup(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train AnyUp to bring up the features of any backbone; see docs/training.md.
+    """Train AnyUp to upsample the features of any backbone; see docs/training.md.
 
     On several GPUs: accelerate launch -m omniup train anyup CONFIG -o DIR
     """

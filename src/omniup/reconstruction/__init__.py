@@ -1,4 +1,4 @@
-"""The main job, which the command line and the web demo share: a photograph brought back from its low resolution."""
+"""Reconstruct a photograph from its low resolution: the main job, which the command line and the web demo share."""
 
 from omniup.reconstruction.panels import TITLES, alone, panels
 from omniup.reconstruction.reconstruct import SSIM_WINDOW, WORTHWHILE, Reconstruction, reconstruct, working_image

@@ -1,4 +1,4 @@
-"""What there is to see of a reconstruction: its panels, by name, on scales that make them comparable."""
+"""Make the panels of a reconstruction, by name, on scales that make them comparable."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from omniup.upsamplers import GaussianKernels
 from omniup.visualize import Panel, error_map, heat_map, limits_of, parameter_panels, pca_rgb, to_picture
 from omniup.visualize.colours import DEFAULT_COLOURS
 
-TITLES = {"bilinear": "bilinear", "bicubic": "bicubic", "fixed": "fixed joint bilateral", "fitted": "fitted kernels"}
+TITLES = {
+    "bilinear": "bilinear",
+    "bicubic": "bicubic",
+    "fixed": "fixed joint bilateral",
+    "fitted": "fitted kernels",
+    "pyramid": "pyramid bilateral",
+}
 
 
 def panels(made: Reconstruction) -> dict[str, Panel]:
     """Make the panels of a reconstruction.
 
     Returns:
-        By name: original, low_resolution; each way of bringing it up, and error_WAY; confidence;
+        By name: original, low_resolution; each way of upsampling it, and error_WAY; confidence;
         features_low_resolution and features_WAY; the kernels' four parameters.
     """
     errors = {way: error_map(image, made.image) for way, image in made.images.items()}

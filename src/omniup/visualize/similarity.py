@@ -43,7 +43,7 @@ def lengths(features: Tensor) -> Tensor:
 def mixed_similarity(
     render: Callable[[Tensor], Tensor], features: Tensor, vector: Tensor, mixed_lengths: Tensor
 ) -> Tensor:
-    """Compare a vector with features brought up by mixing, without bringing them up.
+    """Compare a vector with features upsampled by mixing, without upsampling them.
 
     Mixing is linear: the inner products with the mixed features are the mixed inner products, which is one channel.
 
