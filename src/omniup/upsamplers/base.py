@@ -115,6 +115,15 @@ class Upsampler(Protocol):
             InputError: an argument cannot be accepted.
         """
 
+    def __call__(
+        self, image: ImageLike, signal: Tensor, size: Size | None = None, *, memory: int | str = DEFAULT_MEMORY
+    ) -> Tensor:
+        """Upsample a signal whose type is told by its values: `prepare` and `render` in one call."""
+        signal = as_signal(signal)
+        guidance = as_guidance(image, device=signal.device)
+        prepared = self.prepare(guidance, (signal.shape[2], signal.shape[3]), size, memory=memory)
+        return prepared.render(signal, memory=memory)
+
     def cost(self, size: Size, grid: Size) -> int:
         """Estimate the work of `prepare`: pairs of pixel and cell that it visits in all steps; 0 where it has none."""
         return 0

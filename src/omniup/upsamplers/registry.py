@@ -12,7 +12,8 @@ import functools
 import importlib.metadata
 import inspect
 import logging
-from collections.abc import Callable, Collection, Mapping
+import typing
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from omniup.errors import InputError
@@ -37,6 +38,7 @@ class Method:
         settings: the settings that `build` takes, with their defaults.
         paths: those of them that may name a file, which whoever is not to read this machine's files must not do; with
             the names that stand for something else, and are safe.
+        choices: the settings that are one of a few values, with these; None among them where it is the default.
         variants: the one setting, if any, by which its variants are told apart, with their names: presets, weights.
     """
 
@@ -46,6 +48,7 @@ class Method:
     build: Callable[..., Upsampler]
     settings: Mapping[str, Any]
     paths: Mapping[str, Collection[str]]
+    choices: Mapping[str, Sequence[Any]]
     variants: Mapping[str, Collection[str]]
 
 
@@ -60,6 +63,7 @@ def register(
     summary_zh: str = "",
     settings: Mapping[str, Any] | None = None,
     paths: Mapping[str, Collection[str]] | None = None,
+    choices: Mapping[str, Sequence[Any]] | None = None,
     variants: Mapping[str, Collection[str]] | None = None,
 ) -> Callable[[_Build], _Build]:
     """Make a method known under a name.
@@ -70,6 +74,7 @@ def register(
         summary_zh: the same in Chinese.
         settings: its settings with their defaults; by default the keyword arguments of what is registered.
         paths: as in `Method`; none by default.
+        choices: as in `Method`; by default those of the keyword arguments that are annotated with `Literal`.
         variants: as in `Method`; none by default.
 
     Raises:
@@ -83,7 +88,11 @@ def register(
     def add(build: _Build) -> _Build:
         parameters = inspect.signature(build).parameters.values()
         found = {parameter.name: parameter.default for parameter in parameters} if settings is None else settings
-        _METHODS[name] = Method(name, summary, summary_zh or summary, build, found, paths or {}, variants or {})
+        words = {**literals(build), **(choices or {}), **{key: tuple(names) for key, names in (variants or {}).items()}}
+        options = {key: words[key] for key in found if key in words}
+        _METHODS[name] = Method(
+            name, summary, summary_zh or summary, build, found, paths or {}, options, variants or {}
+        )
         return build
 
     return add
@@ -121,6 +130,22 @@ def upsampler(method: str, /, **settings: Any) -> Upsampler:
         names = ", ".join(accepted) or "none"
         raise InputError(unknown[0], "is no setting of {method}", "{names}", method=method, names=names)
     return known[method].build(**settings)
+
+
+def literals(build: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
+    """Return the keyword arguments that are annotated with `Literal`, with their values."""
+    try:
+        hints = typing.get_type_hints(build)
+    except NameError:  # of names that are imported for type checkers only
+        return {}
+    found = {name: _literal(hint) for name, hint in hints.items()}
+    return {name: values for name, values in found.items() if values}
+
+
+def _literal(hint: Any) -> tuple[Any, ...]:
+    if typing.get_origin(hint) is typing.Literal:
+        return typing.get_args(hint)
+    return tuple(value for part in typing.get_args(hint) for value in _literal(part))
 
 
 @functools.cache

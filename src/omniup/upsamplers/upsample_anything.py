@@ -43,7 +43,7 @@ from omniup.upsamplers.gaussian_kernels import (
     Window,
     precision,
 )
-from omniup.upsamplers.registry import register
+from omniup.upsamplers.registry import literals, register
 
 logger = logging.getLogger(__name__)
 
@@ -321,6 +321,7 @@ DEFAULT_PRESET = "paper"
     "Upsample Anything: Gaussian kernels, fitted to the image by test-time optimisation",
     summary_zh="Upsample Anything：用测试时优化把高斯核拟合到图像",
     settings={"preset": DEFAULT_PRESET, **dataclasses.asdict(UpsampleAnything.preset(DEFAULT_PRESET))},
+    choices=literals(UpsampleAnything),
     variants={"preset": tuple(PRESETS)},
 )
 def _by_preset(preset: str = DEFAULT_PRESET, **changes: Any) -> UpsampleAnything:

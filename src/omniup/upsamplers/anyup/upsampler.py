@@ -449,6 +449,7 @@ class PreparedAnyUp(PreparedImage):
         "feature_path": None,
     },
     paths={"weights": tuple(PUBLISHED)},
+    choices={"basis_layout": LAYOUTS, "precision": PRECISIONS},
     variants={"weights": tuple(PUBLISHED)},
     summary_zh="在多种编码器的特征上训练的网络（AnyUp）；首次使用时下载权重",
 )
