@@ -37,7 +37,7 @@ export function renderImages(result) {
   return panel.replaceChildren(
     heading("section.reconstructions"),
     note("section.reconstructions.note"),
-    make("div", { class: "grid" }, ...figures(reconstructions)),
+    make("div", { class: "grid four" }, ...figures(reconstructions)),
     heading("section.compare"),
     compare.element,
     heading("section.errors"),
