@@ -60,7 +60,7 @@ def measure(case: str, device: torch.device) -> dict[str, float]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
-    result = UpsampleAnything.preset("paper").fit(image, (cells, cells)).render(features)
+    result = UpsampleAnything.preset("paper").prepare(image, (cells, cells)).render(features)
     synchronise(device)
     taken = time.perf_counter() - began
     on_gpu = device.type == "cuda"

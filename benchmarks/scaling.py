@@ -21,7 +21,7 @@ def main() -> None:
     def render(side: int) -> None:
         # The kernels are made anew each time, as they cost next to nothing and would fill the memory if all were kept.
         grid = (side // STRIDE, side // STRIDE)
-        kernels = JointBilateral().kernels(photographs[side], grid)
+        kernels = JointBilateral().prepare(photographs[side], grid)
         # All results are kept until the last, so that each size pays for fresh memory, not the large ones only.
         _ = [kernels.render(features[side], memory=MEMORY) for _ in range(repeats(side))]
 

@@ -27,7 +27,8 @@ def main() -> None:
     rows = []
     for side in INPUT_SIZES:
         cells = side // PATCH
-        objective = Objective(AnyUp(layout="paper"), LossSettings(self_consistency_size=2 * cells)).to(device).train()
+        losses = LossSettings(self_consistency_size=2 * cells)
+        objective = Objective(AnyUp(basis_layout="paper"), losses).to(device).train()
         optimiser = torch.optim.AdamW([weight for weight in objective.parameters() if weight.requires_grad])
         guidance = photograph(side, side, device).expand(BATCH, -1, -1, -1)
         batch = {

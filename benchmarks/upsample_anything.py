@@ -27,7 +27,7 @@ def main() -> None:
     paper_image, spec_image = photograph(224, 224, device), photograph(256, 256, device)
     features = torch.randn(1, CHANNELS, 16, 16, device=device)
     paper, spec = UpsampleAnything.preset("paper"), UpsampleAnything.preset("spec")
-    kernels = paper.fit(paper_image, (16, 16))
+    kernels = paper.prepare(paper_image, (16, 16))
 
     queries = torch.randn(AT_ONCE, PIXELS, WIDTH, device=device)
     keys = torch.randn(AT_ONCE, WIDTH, CANDIDATES, device=device)
@@ -37,10 +37,10 @@ def main() -> None:
     negative = -logits.abs()
     times = in_turns(
         [
-            lambda: paper.fit(paper_image, (16, 16)).render(features),
-            lambda: paper.fit(paper_image, (16, 16)),
+            lambda: paper.prepare(paper_image, (16, 16)).render(features),
+            lambda: paper.prepare(paper_image, (16, 16)),
             lambda: kernels.render(features),
-            lambda: spec.fit(spec_image, (16, 16)),
+            lambda: spec.prepare(spec_image, (16, 16)),
             lambda: [torch.bmm(queries, keys, out=logits) for _ in range(CELLS // AT_ONCE)],
             lambda: [torch.exp(negative, out=logits) for _ in range(CELLS // AT_ONCE)],
             lambda: [torch.bmm(logits, values, out=rendered) for _ in range(CELLS // AT_ONCE)],

@@ -10,10 +10,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from starlette.testclient import TestClient
 
+import omniup
 from omniup import GaussianKernels
 from omniup.evaluation import edge_spread, reconstruction_metrics
 from omniup.files import SAMPLES, sample_image
-from omniup.upsamplers import UpsampleAnything
+from omniup.upsamplers import SIGNAL_TYPES, UpsampleAnything
 from omniup.visualize import error_map, heat_map, pca_rgb, to_picture
 from omniup.web import Settings, create_app
 from support.demo import SMALL, array, encoded, noise, picture, run, values
@@ -25,7 +26,7 @@ OF_THE_SPECIFICATION = {
 }
 OURS = {
     *("I_lr", "I_lr_up_bicubic", "I_hat_fixed", "err_abs_bilinear", "err_abs_fixed", "confidence"),
-    "feat_hr_fixed_pca",
+    *("feat_hr_fixed_pca", "I_hat_pyramid", "err_abs_pyramid", "feat_hr_pyramid_pca"),
 }
 
 
@@ -202,7 +203,7 @@ def test_edge_spread_is_that_of_the_arrays(client, small):
 
 def test_metrics_are_those_of_the_arrays(client, small):
     original = values(picture(small["images"]["I_hr"]))
-    for way in ("bilinear", "fixed", "gsjbu"):
+    for way in ("bilinear", "fixed", "gsjbu", "pyramid"):
         expected = reconstruction_metrics(array(client, small, f"image_{way}.npy"), original)
         assert small["metrics"]["methods"][way] == pytest.approx(expected, abs=1e-4), way
     bicubic = torch.nn.functional.interpolate(array(client, small, "image_lr.npy"), (96, 96), mode="bicubic")
@@ -226,19 +227,22 @@ def test_pictures_are_the_arrays(client, small):
     same(picture(images["I_lr_up_bilinear"]), arrays["image_bilinear"])
     same(picture(images["I_hat_fixed"]), arrays["image_fixed"])
     same(picture(images["I_hat_tto"]), arrays["image_gsjbu"])
+    same(picture(images["I_hat_pyramid"]), arrays["image_pyramid"])
     same(picture(images["I_lr"])[4::8, 4::8], arrays["image_lr"])
     cells = picture(images["I_lr"]).reshape(12, 8, 12, 8, 3)
     assert (cells == cells[:, :1, :, :1]).all()  # a cell appears as the cell it is
 
-    low, *high = pca_rgb(*(arrays[f"features_{way}"] for way in ("lr", "bilinear", "fixed", "gsjbu")))
+    ways = ("bilinear", "fixed", "gsjbu", "pyramid")
+    low, *high = pca_rgb(*(arrays[f"features_{way}"] for way in ("lr", *ways)))
     same(picture(images["feat_lr_pca"])[4::8, 4::8], low)
-    for way, colours in zip(("bilinear", "fixed", "gsjbu"), high, strict=True):
+    for way, colours in zip(ways, high, strict=True):
         same(picture(images[f"feat_hr_{way}_pca"]), colours)
 
 
 def test_error_maps_share_the_scale_that_is_told(client, small):
     key, original = small["scales"]["err_abs"], values(picture(small["images"]["I_hr"]))
-    for name, way in (("err_abs", "gsjbu"), ("err_abs_fixed", "fixed"), ("err_abs_bilinear", "bilinear")):
+    ways = {"": "gsjbu", "_fixed": "fixed", "_bilinear": "bilinear", "_pyramid": "pyramid"}
+    for name, way in ((f"err_abs{suffix}", way) for suffix, way in ways.items()):
         error = error_map(array(client, small, f"image_{way}.npy"), original)
         expected = np.asarray(heat_map(error, (key["low"], key["high"]))).astype(int)
         assert_allclose(picture(small["images"][name]).astype(int), expected, atol=4)
@@ -283,7 +287,7 @@ def test_the_kernels_can_be_taken_along(client, small, tmp_path):
 
 def test_the_fit_is_the_library_s(client, small):
     original = values(picture(small["images"]["I_hr"]))
-    kernels = UpsampleAnything(iterations=5).fit(original, (12, 12))
+    kernels = UpsampleAnything(iterations=5).prepare(original, (12, 12))
     assert kernels.history.losses == pytest.approx(small["losses"], rel=1e-4)
     torch.testing.assert_close(kernels.sigma_r, array(client, small, "sigma_r.npy"), atol=1e-4, rtol=1e-3)
 
@@ -354,6 +358,13 @@ def test_the_options_say_what_there_is(client):
     assert options["presets"]["spec"] == {
         "iters": 50, "radius": 2, "lr": 1e-3, "window": "square", "window_cells": 25,
     }  # fmt: skip
+    assert options["presets"].keys() == {"spec", "paper"}
+    assert options["signal_types"] == ["auto", *SIGNAL_TYPES]
+    known = omniup.methods()
+    assert options["method"] == "pyramid_bilateral"
+    assert {each["name"]: (each["summary"], each["summary_zh"]) for each in options["methods"]} == {
+        name: (method.summary, method.summary_zh) for name, method in known.items()
+    }
     assert options["device"] in {device["name"] for device in options["devices"]}
     for sample in options["samples"]:
         for url, longest in ((sample["url"], None), (sample["thumbnail"], 96)):

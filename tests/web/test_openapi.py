@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 import omniup
 from omniup.errors import MissingPackageError
+from omniup.upsamplers import SIGNAL_TYPES
 from omniup.web import Settings, create_app, schemas
 from support.demo import SMALL, encoded, noise, npy, run, upsample
 
@@ -101,9 +102,18 @@ def upsample_settings():
     return st.one_of(
         st.fixed_dictionaries(
             {"method": st.sampled_from(sorted(set(omniup.methods()) - {"upsample_anything", "anyup"}))},
-            optional={"labels": st.none() | st.booleans(), "settings": st.just({"radius": 1})},
+            optional={
+                "labels": st.none() | st.booleans(),
+                "signal_type": st.sampled_from(["auto", *SIGNAL_TYPES]),
+                "settings": st.just({"radius": 1}),
+            },
         ),
-        st.fixed_dictionaries({"settings": st.fixed_dictionaries({"iterations": st.integers(0, 3) | st.just(-1)})}),
+        st.fixed_dictionaries(
+            {
+                "method": st.just("upsample_anything"),
+                "settings": st.fixed_dictionaries({"iterations": st.integers(0, 3) | st.just(-1)}),
+            }
+        ),
     )
 
 

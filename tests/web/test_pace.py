@@ -28,10 +28,10 @@ def test_it_measures_the_machine(pace):
 
 def test_it_learns_from_runs(pace):
     for _ in range(50):
-        pace.learn(256 * 256, cells=25, iterations=50, fit=2.0, rest=0.5)
+        pace.learn(256 * 256, pairs=256 * 256 * 25 * 50, iterations=50, fit=2.0, rest=0.5)
     method = UpsampleAnything(iterations=50)
     assert pace.seconds(256, method) == pytest.approx(2.5, rel=1e-3)
     assert pace.seconds(512, method) == pytest.approx(10, rel=1e-3)
     before = pace.pairs_per_second
-    pace.learn(256 * 256, cells=25, iterations=0, fit=0.0, rest=0.5)  # which tells nothing of the fit
+    pace.learn(256 * 256, pairs=0, iterations=0, fit=0.0, rest=0.5)  # which tells nothing of the fit
     assert pace.pairs_per_second == before

@@ -14,6 +14,7 @@ from PIL import Image
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
 
+import omniup
 from support.pages import Visit, move_divider
 
 RUN = 20_000  # ms that a small run may take where the cores are busy
@@ -155,10 +156,10 @@ def test_loads_quietly_and_lightly(visit, artefacts):
 
 def test_sample_runs_at_once(shown, artefacts):
     images = widths(shown, "#panel-image img")
-    assert len(images) == 6 + 2 + 3  # reconstructions, the comparison's two, errors
+    assert len(images) == 7 + 2 + 4  # reconstructions, the comparison's two, errors
     assert set(images) == {256}
     captions = shown.locator("#panel-image .number").all_inner_texts()
-    assert len(captions) == 4 and all(re.fullmatch(r"\d+\.\d\d dB", caption) for caption in captions)
+    assert len(captions) == 5 and all(re.fullmatch(r"\d+\.\d\d dB", caption) for caption in captions)
     assert shown.locator("#panel-image .legend .strip").count() == 1
     assert len(shown.locator("#panel-image polyline").get_attribute("points").split()) > 1
     expect(shown.locator("#about-run")).to_contain_text("coffee · 256 ×")
@@ -167,7 +168,7 @@ def test_sample_runs_at_once(shown, artefacts):
 
 def test_every_tab_shows_its_pictures(first_tab, artefacts):
     page = first_tab
-    pictures = {"features": 4 + 2, "kernels": 4 + 1 + 1, "segmentation": 6 + 2}
+    pictures = {"features": 5 + 2, "kernels": 4 + 1 + 1, "segmentation": 8 + 2}
     for tab in TABS[1:]:
         page.click(f"#tab-{tab}")
         panel = page.locator(f"#panel-{tab}")
@@ -176,7 +177,7 @@ def test_every_tab_shows_its_pictures(first_tab, artefacts):
             expect(panel.locator("img")).to_have_count(pictures[tab])
             assert min(widths(page, f"#panel-{tab} img")) >= 64
         page.screenshot(path=artefacts / f"{tab}.png", full_page=True)
-    assert page.locator("#panel-features .number").count() == 3
+    assert page.locator("#panel-features .number").count() == 4
     assert page.locator("#panel-kernels .histogram rect").count() > 4 * 8
     assert page.locator("#panel-kernels .legend").count() == 5
     expect(page.locator("#panel-kernels .ellipses ellipse")).to_have_count(16 * 11)
@@ -191,6 +192,7 @@ def test_metrics_are_all_there_and_can_be_taken_away(first_tab):
         "Bicubic",
         "Fixed JBU",
         "GS-JBU + TTO",
+        "Pyramid bilateral",
     ]
     assert scores.locator("td.best").count() >= 3
     expect(page.locator("#panel-metrics")).to_contain_text(re.compile(r"gains [+-]\d+\.\d\d dB"))
@@ -204,7 +206,7 @@ def test_metrics_are_all_there_and_can_be_taken_away(first_tab):
         page.get_by_role("button", name="JSON").click()
     assert download.value.suggested_filename == "coffee_metrics.json"
     numbers = json.loads(Path(download.value.path()).read_text())
-    assert set(numbers["metrics"]["methods"]) == {"bilinear", "bicubic", "fixed", "gsjbu"}
+    assert set(numbers["metrics"]["methods"]) == {"bilinear", "bicubic", "fixed", "gsjbu", "pyramid"}
     assert "images" not in numbers
 
     with page.expect_download() as download:
@@ -278,7 +280,7 @@ def test_no_steps_of_optimisation(visit):
     page.click("#run")
     finished(page)
     expect(page.locator("#panel-image")).to_contain_text("No steps were taken")
-    assert len(widths(page, "#panel-image img")) == 11
+    assert len(widths(page, "#panel-image img")) == 13
 
 
 def test_upload_drop_and_paste(visit):
@@ -555,6 +557,13 @@ def test_own_signal(visit, artefacts):
     page.evaluate(DELIVER, ["drop", list(file.getvalue()), "features.npy", ""])
     expect(page.locator("#signal-name")).to_have_text("features.npy")
     upload(page)
+    assert page.input_value("#signal-method") == "pyramid_bilateral"
+    method = omniup.methods()["pyramid_bilateral"]
+    expect(page.locator("#method-summary")).to_have_text(method.summary)
+    page.click("#language")
+    expect(page.locator("#method-summary")).to_have_text(method.summary_zh)
+    page.click("#language")
+    page.select_option("#signal-method", "upsample_anything")
     page.select_option("#setting-preset", "paper")
     page.fill("#setting-iterations", "2")
     page.click("#signal-run")
@@ -569,6 +578,14 @@ def test_own_signal(visit, artefacts):
     assert np.load(download.value.path()).shape == (1, 5, 64, 96)
     page.screenshot(path=artefacts / "signal.png", full_page=True)
 
+    page.select_option("#signal-type", "values")
+    page.click("#signal-run")
+    expect(page.locator("#signal-result")).to_contain_text("Taken for other values", timeout=RUN)
+    page.select_option("#signal-type", "probabilities")
+    page.click("#signal-run")
+    expect(page.locator("#signal-error")).to_contain_text("signal holds no probabilities", timeout=RUN)
+
+    page.select_option("#signal-type", "auto")
     page.select_option("#signal-method", "guided_filter")
     page.fill("#setting-radius", "-3")
     page.click("#signal-run")
@@ -598,7 +615,7 @@ def test_segmentation_example_is_always_there(visit):
     page = visit("#tab=segmentation")
     panel = page.locator("#panel-segmentation")
     expect(panel.locator("h3").first).to_contain_text("example", timeout=RUN)
-    assert len(widths(page, "#panel-segmentation img")) == 8
+    assert len(widths(page, "#panel-segmentation img")) == 10
     shares = [float(share) for share in re.findall(r"([\d.]+)%", panel.locator(".classes").inner_text())]
     assert len(shares) >= 2 and sum(shares) == pytest.approx(100, abs=1)
 

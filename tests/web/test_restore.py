@@ -267,7 +267,7 @@ def test_a_folder_that_lacks_files_is_named_with_them(trained, tmp_path):
     status, said = refusal(folder)
     assert status["state"] == "unavailable"
     assert status["message"] == said
-    assert f"the folder {folder} has no vae/diffusion_pytorch_model.safetensors" in said
+    assert f"the folder {folder}, which has no vae/diffusion_pytorch_model.safetensors" in said
 
 
 def test_weights_that_do_not_fit_are_named(trained, tmp_path):
@@ -275,7 +275,7 @@ def test_weights_that_do_not_fit_are_named(trained, tmp_path):
     (folder / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"damaged")
     status, said = refusal(folder)
     assert status["state"] == "ready"  # which only loading disproves
-    assert f"model: {folder / 'vae'} cannot be read as AutoencoderKL" in said
+    assert f"model has the folder {folder / 'vae'}, which cannot be read as AutoencoderKL" in said
 
 
 def test_a_repository_that_is_not_here_is_never_fetched(tmp_path, monkeypatch):
@@ -285,7 +285,7 @@ def test_a_repository_that_is_not_here_is_never_fetched(tmp_path, monkeypatch):
     monkeypatch.setattr(hub, "model_info", None)
     status, said = refusal("someone/restorer")
     assert status["message"] == said
-    assert f"unet/config.json of someone/restorer is not in {tmp_path}" in said
+    assert f"model is someone/restorer, of which unet/config.json is not in {tmp_path}" in said
     assert "hf download someone/restorer" in said
 
 

@@ -19,7 +19,7 @@ WHOLE = {
 }
 REAL = {"sigma": (1.0, 64.0), "sigma_r": (0.01, 1.0)}
 CHOICES = {
-    "preset": ("spec", "paper", "best"),
+    "preset": ("spec", "paper"),
     "shape": ("square", "keep"),
     "extractor": ("projection", "resnet18_layer2"),
     "device": ("auto", "cpu", "cuda", "mps"),

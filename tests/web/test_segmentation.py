@@ -9,14 +9,15 @@ from starlette.testclient import TestClient
 
 from omniup.encoders import Encoding, Mask2Former
 from omniup.files import sample_probabilities
-from omniup.upsamplers import Bilinear, JointBilateral, UpsampleAnything
+from omniup.upsamplers import Bilinear, JointBilateral, PyramidBilateral, UpsampleAnything
 from omniup.web import Settings, create_app, segmentation
-from omniup.web.segmentation import Segmenter, bring_up
+from omniup.web.segmentation import Segmenter, upsample_probabilities
 from support.demo import SMALL, noise, picture, run, values
 from support.kernels import SPEC, cast, random_kernels
 from support.mask2former import CLASSES, small_network
 
-PICTURES = {"photo", "seg_lr", "seg_bilinear", "seg_gsjbu", "boundaries_bilinear", "boundaries_gsjbu"}
+WAYS = ("bilinear", "gsjbu", "pyramid")
+PICTURES = {"photo", "seg_lr", *(f"{part}_{way}" for part in ("seg", "boundaries") for way in WAYS)}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def poor(tmp_path_factory):
 @pytest.fixture
 def kernels():
     image = values(np.array(noise(48, 64)))
-    return JointBilateral().kernels(image, (6, 8))
+    return JointBilateral().prepare(image, (6, 8))
 
 
 def probabilities(classes, grid, *, seed=0):
@@ -71,7 +72,7 @@ def test_pictures_have_the_colours_of_their_classes_and_no_others(client, photo)
     found = run(client, photo, size=96, iters=2, stride=8, segmentation=True, seg_resolution=128)["segmentation"]
     colours = {tuple(bytes.fromhex(each["colour"][1:])): each["share"] for each in found["classes"]}
     assert len(colours) == len(found["classes"])
-    for name in ("seg_lr", "seg_bilinear", "seg_gsjbu"):
+    for name in ("seg_lr", *(f"seg_{way}" for way in WAYS)):
         assert set(map(tuple, picture(found["images"][name]).reshape(-1, 3).tolist())) <= colours.keys()
     pixels = picture(found["images"]["seg_gsjbu"]).reshape(-1, 3)
     for colour, share in colours.items():
@@ -208,8 +209,13 @@ def test_probabilities_are_mixed_and_then_the_likeliest_class_wins(classes):
     kernels = cast(random_kernels((20, 30), (4, 6), SPEC, seed=1), torch.float32)
     low = probabilities(classes, (4, 6))
     names = tuple(f"class {index}" for index in range(classes))
-    segments = bring_up(low, names, kernels, "drawn")
-    ways = {"bilinear": Bilinear()(kernels.guidance, low), "gsjbu": kernels.render(low)}
+    segments = upsample_probabilities(low, names, kernels, "drawn")
+    signal_type = "probabilities" if classes > 1 else "values"
+    ways = {
+        "bilinear": Bilinear().prepare(kernels.guidance, (4, 6)).render(low),
+        "gsjbu": kernels.render(low),
+        "pyramid": PyramidBilateral().prepare(kernels.guidance, (4, 6)).render(low, signal_type),
+    }
     assert segments.high.keys() == ways.keys()
     for way, mixed in ways.items():
         assert_array_equal(segments.high[way], mixed.argmax(1, keepdim=True))
@@ -222,7 +228,7 @@ def test_no_class_is_likeliest_that_was_not_there(seed):
     kernels = cast(random_kernels((24, 24), (5, 5), SPEC, seed=seed), torch.float32)
     low = probabilities(8, (5, 5), seed=seed)
     low[:, [1, 4, 7]] = 0  # nobody sees these anywhere
-    segments = bring_up(low / low.sum(1, keepdim=True), tuple("abcdefgh"), kernels, "drawn")
+    segments = upsample_probabilities(low / low.sum(1, keepdim=True), tuple("abcdefgh"), kernels, "drawn")
     drawn = segmentation.segmentation(segments)
     for labels in segments.high.values():
         assert not set(labels.unique().tolist()) & {1, 4, 7}
@@ -232,7 +238,7 @@ def test_no_class_is_likeliest_that_was_not_there(seed):
 def test_a_class_that_is_the_likeliest_nowhere_is_not_told_of():
     kernels = cast(random_kernels((24, 24), (5, 5), SPEC), torch.float32)
     low = torch.tensor([0.5, 0.3, 0.2]).view(1, 3, 1, 1).expand(1, 3, 5, 5)
-    drawn = segmentation.segmentation(bring_up(low, ("a", "b", "c"), kernels, "drawn"))
+    drawn = segmentation.segmentation(upsample_probabilities(low, ("a", "b", "c"), kernels, "drawn"))
     assert [(each.name, each.share) for each in drawn.classes] == [("a", 1.0)]
 
 
@@ -240,8 +246,8 @@ def test_boundaries_are_drawn_over_the_photograph():
     image = torch.full((1, 3, 16, 16), 0.5)
     low = torch.zeros(1, 2, 4, 4)
     low[:, 0, :, :2] = low[:, 1, :, 2:] = 1
-    kernels = UpsampleAnything(iterations=0).fit(image, (4, 4))
-    drawn = segmentation.segmentation(bring_up(low, ("left", "right"), kernels, "drawn"))
+    kernels = UpsampleAnything(iterations=0).prepare(image, (4, 4))
+    drawn = segmentation.segmentation(upsample_probabilities(low, ("left", "right"), kernels, "drawn"))
     pixels = picture(drawn.images["boundaries_bilinear"])
     assert_array_equal(picture(drawn.images["photo"]), np.full((16, 16, 3), 128))
     changed = (pixels != 128).any(2)
@@ -274,5 +280,6 @@ def test_the_example_s_boundaries_follow_the_photograph_better_by_gsjbu(poor):
 
     images = {name: picture(url) for name, url in poor.get("/api/segmentation/example").json()["images"].items()}
     photo = values(images["photo"])
-    spread = {way: edge_spread(values(images[f"seg_{way}"]), photo) for way in ("bilinear", "gsjbu")}
+    spread = {way: edge_spread(values(images[f"seg_{way}"]), photo) for way in WAYS}
+    assert spread["pyramid"] < spread["bilinear"]
     assert spread["gsjbu"] < spread["bilinear"]

@@ -93,7 +93,7 @@ def test_features_that_are_all_alike_are_all_similar():
 @pytest.mark.parametrize(("y", "x"), [(12, 0), (0, 18), (12, 18), (4095, 4095)])
 def test_points_outside_are_refused(y, x):
     comparison, _ = comparison_of((12, 18), (2, 3))
-    with pytest.raises(InputError, match="accepted are pixels of 18 × 12"):
+    with pytest.raises(InputError, match="accepted: pixels of 18 × 12"):
         similarity(comparison, SimilarityRequest(run_id=uuid4(), x=x, y=y))
 
 

@@ -189,7 +189,7 @@ def speed(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Time methods, fit and render apart, and measure their memory, each in a process of its own.
+    """Time methods, prepare and render apart, and measure their memory, each in a process of its own.
 
     Run nothing else meanwhile. May be interrupted at any time: the same command goes on from there.
 

@@ -115,7 +115,7 @@ def _add_runs(app: FastAPI, service: Service) -> None:
             ),
         ] = None,
     ) -> Response:
-        """Fit kernels to a picture, bring it and its features up in every way, and compare."""
+        """Fit kernels to a picture, upsample it and its features in every way, and compare."""
         return await _finished(request, service, await service.submit_run(config or RunConfig(), image))
 
     @app.get(
@@ -186,13 +186,13 @@ def _add_upsampling(app: FastAPI, service: Service) -> None:
             Form(description="An `UpsampleConfig` as JSON.", examples=["{}", '{"method": "bilinear"}']),
         ] = None,
     ) -> Response:
-        """Bring one's own signal to the resolution of one's own image."""
+        """Upsample one's own signal to the resolution of one's own image."""
         job = await service.submit_upsampling(config or UpsampleConfig(), image, signal)
         return await _finished(request, service, job)
 
     @app.get("/api/segmentation/example", response_model=Segmentation, responses=_problems(), tags=["upsampling"])
     async def example() -> Response:
-        """Class probabilities of a bundled photograph, brought up."""
+        """Get class probabilities of a bundled photograph, upsampled."""
         return Response(await service.quickly(lambda: service.example), media_type=JSON_ANSWER)
 
 

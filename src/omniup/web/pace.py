@@ -16,6 +16,9 @@ from omniup.web.pictures import data_url, drawn
 PATIENT = 3.0
 """Seconds that a first run may take; on a machine that needs more for the usual settings, gentler ones are offered."""
 
+STRIDE = 16
+"""Pixels per cell of the run that is measured."""
+
 
 class Pace:
     """What is known of the machine's speed; measured once, and corrected by every run.
@@ -32,28 +35,28 @@ class Pace:
 
     def measure(self, device: str) -> None:
         """Do a small run, which also imports and sets up what the first user would have to wait for."""
-        image = working_image(image_tensor(sample_image()), 16, 256, square=True).to(device)
+        image = working_image(image_tensor(sample_image()), STRIDE, 256, square=True).to(device)
         method = UpsampleAnything(iterations=10)
         for _ in range(2):  # the first warms up
             began = time.perf_counter()
-            made = reconstruct(image, method, stride=16, encode=Projection(), stage=lambda _: nullcontext())
+            made = reconstruct(image, method, stride=STRIDE, encode=Projection(), stage=lambda _: nullcontext())
             for picture in drawn(panels(made), made.kernels.size).values():
                 data_url(picture)
             taken = time.perf_counter() - began
         fit = made.kernels.history.seconds["fit"]
-        self.pairs_per_second = image[0, 0].numel() * method.cells * method.iterations / fit
+        self.pairs_per_second = method.cost(made.kernels.size, made.kernels.grid) / fit
         self.overhead_seconds = taken - fit
 
-    def learn(self, pixels: int, cells: int, iterations: int, fit: float, rest: float) -> None:
-        """Take a run into account: its size, its window, its steps, and its seconds in the fit and beside it."""
+    def learn(self, pixels: int, pairs: int, iterations: int, fit: float, rest: float) -> None:
+        """Take a run into account: its size, its cost, its steps, and its seconds in the fit and beside it."""
         with self._lock:
             if iterations >= 10 and fit > 0:
-                self.pairs_per_second += 0.3 * (pixels * cells * iterations / fit - self.pairs_per_second)
+                self.pairs_per_second += 0.3 * (pairs / fit - self.pairs_per_second)
             self.overhead_seconds += 0.3 * (rest * 65536 / pixels - self.overhead_seconds)
 
     def seconds(self, size: int, method: UpsampleAnything) -> float:
         """Estimate a run of size × size pixels."""
-        pairs = size * size * method.cells * method.iterations
+        pairs = method.cost((size, size), (size // STRIDE, size // STRIDE))
         return self.overhead_seconds * size * size / 65536 + pairs / self.pairs_per_second
 
     def gentle(self) -> dict[str, int]:

@@ -88,9 +88,8 @@ def read_picture(config: RestoreConfig, image: bytes, *, pixels: int, restored_p
         picture = read_image(image, max_pixels=pixels)
         height, width = picture.shape[2:]
         if max(height, width) > THINNEST * min(height, width):
-            raise InputError(
-                f"image has {width} × {height} pixels: accepted are sides at most {THINNEST} times the other"
-            )
+            problem, accepted = "has {width} × {height} pixels", "sides at most {most} times the other"
+            raise InputError("image", problem, accepted, width=width, height=height, most=THINNEST)
     made = round(height * config.scale) * round(width * config.scale)
     if made > restored_pixels:
         most = math.floor(100 * math.sqrt(restored_pixels / (height * width))) / 100
@@ -127,12 +126,13 @@ def restore(job: Job, config: RestoreConfig, image: Tensor, *, device: str, rest
         try:
             restored = enhancer(image, **settings, batch=1, progress=stage.tiling)  # one at a time: it ends after each
         except InputError as error:
-            named = str(error).partition(":")[0]  # the library's messages begin with the name of what they refuse
-            raise FieldError(f"config.{named}" if named in settings else "config", error) from error
+            named = f"config.{error.argument}" if error.argument in settings else "config"
+            raise FieldError(named, error) from error
     with stage("draw"):
         height, width = restored.shape[2:]
+        enlarged = Bicubic().prepare(image, (image.shape[2], image.shape[3]), (height, width)).render(image, "values")
         pictures = {
-            "enlarged": to_picture(Bicubic()(image, image, (height, width))),
+            "enlarged": to_picture(enlarged),
             "restored": to_picture(restored.cpu()),
         }
         makers = {f"{name}.png": picture_maker(picture) for name, picture in pictures.items()}

@@ -1,11 +1,10 @@
-"""`POST /api/run`: fit an image, bring it and its features up in every way, and say how well that went."""
+"""`POST /api/run`: fit an image, upsample it and its features in every way, and say how well that went."""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
-from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor
@@ -14,7 +13,7 @@ from omniup.encoders import Encoding, Projection, ResNet18Layer2
 from omniup.errors import MissingPackageError
 from omniup.evaluation.metrics.edges import image_edges, spread_off
 from omniup.reconstruction import WORTHWHILE, Reconstruction, panels, reconstruct
-from omniup.upsamplers import Bilinear, JointBilateral
+from omniup.upsamplers import Bilinear, JointBilateral, PyramidBilateral
 from omniup.visualize import lengths
 from omniup.web.jobs import Job
 from omniup.web.pace import Pace
@@ -34,17 +33,20 @@ PICTURES = {
     "I_lr_up_bicubic": "bicubic",
     "I_hat_fixed": "fixed",
     "I_hat_tto": "fitted",
+    "I_hat_pyramid": "pyramid",
     "err_abs": "error_fitted",
     "err_abs_fixed": "error_fixed",
     "err_abs_bilinear": "error_bilinear",
+    "err_abs_pyramid": "error_pyramid",
     "confidence": "confidence",
     "feat_lr_pca": "features_low_resolution",
     "feat_hr_bilinear_pca": "features_bilinear",
     "feat_hr_fixed_pca": "features_fixed",
     "feat_hr_gsjbu_pca": "features_fitted",
+    "feat_hr_pyramid_pca": "features_pyramid",
     **{name: name for name in ("sigma_x", "sigma_y", "theta", "sigma_r")},
 }
-WAYS = {"bilinear": "bilinear", "bicubic": "bicubic", "fixed": "fixed", "fitted": "gsjbu"}
+WAYS = {"bilinear": "bilinear", "bicubic": "bicubic", "fixed": "fixed", "fitted": "gsjbu", "pyramid": "pyramid"}
 PARAMETERS = ("sigma_x", "sigma_y", "theta", "sigma_r")
 
 
@@ -139,7 +141,7 @@ def run(
     kept.settle(*files)
     fit = stage.seconds["fit"]
     rest = answer.meta.seconds["total"] - fit - stage.seconds.get("segment", 0.0)
-    pace.learn(size[0] * size[1], method.cells, answer.meta.iters, fit, rest)
+    pace.learn(size[0] * size[1], method.cost(size, made.kernels.grid), answer.meta.iters, fit, rest)
     _log(answer)
     return answer.model_dump_json().encode()
 
@@ -187,22 +189,30 @@ def _scores(values: dict[str, float]) -> Scores:
 
 
 def _keep(job: Job, made: Reconstruction) -> Kept:
-    """What of a run is kept: little. Full-resolution features are made again when they are asked for."""
+    """Keep little of a run: full-resolution features are made again when they are asked for."""
     features, cells, fitted = made.encoding.features, made.cells, made.kernels
     kernels = {"fixed": made.fixed, "gsjbu": fitted}
-    comparison = Comparison(features, kernels, {WAYS[way]: lengths(each) for way, each in made.features.items()})
-    renders: dict[str, Callable[[Tensor], Tensor]] = {
-        "bilinear": partial(Bilinear(), fitted.guidance),
-        **{name: each.render for name, each in kernels.items()},
-    }
+    linear = {"bilinear": Bilinear().prepare(fitted.guidance, fitted.grid), **kernels}
+    comparison = Comparison(
+        features,
+        kernels,
+        {WAYS[way]: lengths(each) for way, each in made.features.items() if WAYS[way] in linear},
+    )
     makers: dict[str, Maker] = {
         "kernels.safetensors": fitted.save,
         "image_lr.npy": tensor_maker(lambda: cells),
         "features_lr.npy": tensor_maker(lambda: features),
     }
-    for name, render in renders.items():
+    for name, prepared in linear.items():
+        render = partial(prepared.render, signal_type="values")
         makers[f"image_{name}.npy"] = tensor_maker(partial(render, cells))
         makers[f"features_{name}.npy"] = tensor_maker(partial(render, features))
+
+    def pyramid(signal: Tensor, signal_type: str) -> Tensor:
+        return PyramidBilateral().prepare(fitted.guidance, fitted.grid).render(signal, signal_type)
+
+    makers["image_pyramid.npy"] = tensor_maker(partial(pyramid, cells, "values"))
+    makers["features_pyramid.npy"] = tensor_maker(partial(pyramid, features, "features"))
     for name in PARAMETERS:
         makers[f"{name}.npy"] = tensor_maker(partial(getattr, fitted, name))
     tensors = [features, cells, made.image, *comparison.lengths.values()]

@@ -7,14 +7,14 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from omniup.upsamplers.upsample_anything import UpsampleAnything
+from omniup.upsamplers import DEFAULT_METHOD, SignalType, UpsampleAnything
 
 MAX_CHANNELS = 128
 MAX_WORK = 2**34
 """Pairs of pixel and cell that a fit may visit in all its steps: some minutes on a laptop."""
 
 FeatureMap = Literal["bilinear", "fixed", "gsjbu"]
-"""How features were brought up."""
+"""How features were upsampled whose similarities can be computed: those that are mixed linearly."""
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 
 DataUrl = Annotated[str, Field(description="A PNG: `data:image/png;base64,...`, or its URL where files are returned.")]
@@ -38,10 +38,8 @@ class RunConfig(_Model):
     run_id: UUID | None = Field(
         None, description="Chosen by the client, so that it can follow the progress; else by the server."
     )
-    preset: Literal["spec", "paper", "best"] = Field(
-        "spec",
-        description="What iters, radius and lr are by default: the specification's settings, the authors', or those "
-        "that measure best, which fit nothing.",
+    preset: Literal["spec", "paper"] = Field(
+        "spec", description="What iters, radius and lr are by default: the specification's settings, or the authors'."
     )
     size: int = Field(256, ge=64, le=1024, description="The side, or the longer side, that is worked on, in pixels.")
     shape: Literal["square", "keep"] = Field(
@@ -51,35 +49,28 @@ class RunConfig(_Model):
     iters: int | None = Field(None, ge=0, le=100, description="Steps of test-time optimisation; 0 for none.")
     radius: int | None = Field(None, ge=1, le=8, description="Of the window, in cells: (2R + 1)² in a square one.")
     lr: float | None = Field(None, gt=0, le=1, description="Step size of Adam.")
-    sigma: float = Field(
-        16.0,
-        ge=1,
-        le=64,
-        description="Width in space of the fixed and the first kernels, in pixels; `best` has its own.",
-    )
-    sigma_r: float = Field(0.12, ge=0.01, le=1, description="Their width in colour, of 0..1; likewise.")
+    sigma: float = Field(16.0, ge=1, le=64, description="Width in space of the fixed and the first kernels, in pixels.")
+    sigma_r: float = Field(0.12, ge=0.01, le=1, description="Their width in colour, of 0..1.")
     extractor: Annotated[
         Literal["projection", "resnet18_layer2"], BeforeValidator(lambda name: "projection" if name == "fake" else name)
     ] = Field("projection", description='What makes the features. "fake", the specification\'s name, is projection.')
     channels: int = Field(32, ge=1, le=MAX_CHANNELS, description="Of the projection's features.")
     device: DeviceChoice = Field("auto", description="auto is the fastest that there is.")
-    segmentation: bool = Field(False, description="Run Mask2Former, and bring its class probabilities up.")
+    segmentation: bool = Field(False, description="Run Mask2Former, and upsample its class probabilities.")
     seg_resolution: int = Field(256, ge=64, le=512, description="The longer side that Mask2Former sees, in pixels.")
     return_files: bool = Field(False, description="Answer with URLs in place of data URLs, for large pictures.")
 
     @property
     def method(self) -> UpsampleAnything:
-        """What to fit with: the preset with the changes."""
+        """The preset with the changes: what to fit with."""
         changes = {"iterations": self.iters, "radius": self.radius, "lr": self.lr}
         given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
-        if self.preset != "best":  # whose widths count cells and distances in another colour space
-            given |= {"sigma": self.sigma, "sigma_r": self.sigma_r}
-        return UpsampleAnything.preset(self.preset, **given)
+        return UpsampleAnything.preset(self.preset, sigma=self.sigma, sigma_r=self.sigma_r, **given)
 
     @model_validator(mode="after")
     def _bounded(self) -> RunConfig:
-        method = self.method
-        work = self.size**2 * method.cells * method.iterations
+        cells = self.size // self.stride
+        work = self.method.cost((self.size, self.size), (cells, cells))
         if work > MAX_WORK:
             raise ValueError(
                 f"size² x window x iters is {work:.1e}, more than the limit of {MAX_WORK:.1e}: "
@@ -125,8 +116,8 @@ class FeatureScores(_Model):
 class Metrics(Scores):
     """Of the fitted kernels, as the specification has it; and of every method."""
 
-    methods: dict[Literal["bilinear", "bicubic", "fixed", "gsjbu"], Scores]
-    features: dict[FeatureMap, FeatureScores]
+    methods: dict[Literal["bilinear", "bicubic", "fixed", "gsjbu", "pyramid"], Scores]
+    features: dict[Literal["bilinear", "fixed", "gsjbu", "pyramid"], FeatureScores]
     gain_db: float = Field(description="PSNR of the fitted kernels less that of the fixed ones.")
 
 
@@ -154,7 +145,7 @@ class SegmentClass(_Model):
 
     name: str
     colour: str = Field(description="#rrggbb")
-    share: float = Field(description="Part of the pixels, brought up by GS-JBU, 0..1.")
+    share: float = Field(description="Part of the pixels, upsampled by GS-JBU, 0..1.")
 
 
 class SegmentationStatus(_Model):
@@ -165,10 +156,20 @@ class SegmentationStatus(_Model):
 
 
 class Segmentation(_Model):
-    """Class probabilities brought up, and their likeliest classes."""
+    """Class probabilities upsampled, and their likeliest classes."""
 
     images: dict[
-        Literal["photo", "seg_lr", "seg_bilinear", "seg_gsjbu", "boundaries_bilinear", "boundaries_gsjbu"], DataUrl
+        Literal[
+            "photo",
+            "seg_lr",
+            "seg_bilinear",
+            "seg_gsjbu",
+            "seg_pyramid",
+            "boundaries_bilinear",
+            "boundaries_gsjbu",
+            "boundaries_pyramid",
+        ],
+        DataUrl,
     ]
     classes: list[SegmentClass]
     source: str = Field(description="Where the probabilities come from.")
@@ -242,31 +243,42 @@ class SimilarityAnswer(_Model):
 
 
 class UpsampleConfig(_Model):
-    """How to bring one's own signal up."""
+    """How to upsample one's own signal."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"method": "joint_bilateral", "settings": {"radius": 2, "sigma_r": 0.25}}]}
     )
 
-    method: str = Field("upsample_anything", max_length=40, description="One of the methods in /api/options.")
+    method: str = Field(DEFAULT_METHOD, max_length=40, description="One of the methods in /api/options.")
     settings: dict[Annotated[str, Field(max_length=40)], Any] = Field(
         default_factory=dict, max_length=30, description="The method's settings, by name."
     )
+    signal_type: Literal["auto", SignalType] = Field(
+        "auto",
+        description="What the signal is, which decides how it is upsampled. auto takes palette PNGs for labels, "
+        "channels that are probabilities for these, one channel for a measurement, and all else for features.",
+    )
     labels: bool | None = Field(
-        None, description="Whether whole numbers are labels, to be voted on and not mixed; null for palette PNGs only."
+        None,
+        description="true is the signal type labels; false says that a palette PNG holds other numbers.",
     )
     name: str | None = Field(None, max_length=200, description="Which array of an .npz file.")
     run_id: UUID | None = Field(None, description="As for a run.")
     device: DeviceChoice = Field("auto", description="As for a run.")
+
+    @model_validator(mode="after")
+    def _agree(self) -> UpsampleConfig:
+        if self.signal_type != "auto" and self.labels not in (None, self.signal_type == "labels"):
+            raise ValueError(f"labels is {self.labels}, signal_type {self.signal_type!r}: accepted is either alone")
+        return self
 
 
 class UpsampleAnswer(_Model):
     """A signal at full resolution."""
 
     run_id: UUID
-    kind: Literal["labels", "probabilities", "colours", "map", "features"] = Field(
-        description="What the signal was taken for, which decides how it is drawn."
-    )
+    signal_type: SignalType = Field(description="What the signal was taken for, which decides how it is upsampled.")
+    kind: Literal["labels", "probabilities", "colours", "map", "features"] = Field(description="How it is drawn.")
     shape: list[int] = Field(description="Of the result, [1, C, H, W].")
     grid: tuple[int, int]
     method: str
@@ -274,7 +286,9 @@ class UpsampleAnswer(_Model):
     images: dict[Literal["image", "low", "result"], DataUrl]
     scale: Scale | None = Field(description="Of a map.")
     seconds: dict[str, float]
-    files: dict[str, str] = Field(description="result.npy, result.png and, of Upsample Anything, kernels.safetensors.")
+    files: dict[str, str] = Field(
+        description="result.npy, result.png and, of methods with Gaussian kernels, kernels.safetensors."
+    )
 
 
 class RestoreConfig(_Model):
@@ -340,6 +354,7 @@ class Described(_Model):
 
     name: str
     summary: str
+    summary_zh: str = Field("", description="The same in Chinese; empty where there is none.")
     settings: dict[str, Any] = {}
 
 
@@ -376,6 +391,8 @@ class Options(_Model):
     strides: list[int]
     extractors: list[Described]
     methods: list[Described]
+    method: str = Field(description="The method to begin with.")
+    signal_types: list[str] = Field(description="auto, and the types that a signal may be declared to have.")
     samples: list[Sample]
     limits: Limits
     config: dict[str, Any] = Field(description="The run settings to begin with on this machine.")

@@ -1,4 +1,4 @@
-"""Class probabilities brought up: what is mixed is the probability of each class, and then the likeliest class wins.
+"""Class probabilities upsampled: what is mixed is the probability of each class, and then the likeliest class wins.
 
 Mixing the colours of a label map instead would invent classes along every border.
 """
@@ -9,9 +9,7 @@ import copy
 import logging
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,9 +18,7 @@ from torch.nn import functional as F
 from omniup.encoders import Encoding, Mask2Former
 from omniup.errors import InputError
 from omniup.files import sample_probabilities
-from omniup.mixing import DEFAULT_MEMORY
-from omniup.upsamplers import Bilinear, GaussianKernels, UpsampleAnything
-from omniup.upsamplers.voting import likeliest
+from omniup.upsamplers import Bilinear, GaussianKernels, Prepared, PyramidBilateral, UpsampleAnything
 from omniup.visualize import class_colours, label_picture, outlined, to_picture
 from omniup.web.pictures import data_url, enlarged
 from omniup.web.schemas import Segmentation, SegmentationStatus, SegmentClass
@@ -40,7 +36,7 @@ class Segments:
     Attributes:
         image: [1, 3, H, W], the photograph.
         low: [1, 1, h, w], the likeliest class of each cell.
-        high: [1, 1, H, W], of each pixel, by the way that the probabilities were brought up: bilinear, gsjbu.
+        high: [1, 1, H, W], of each pixel, by the way that the probabilities were upsampled: bilinear, gsjbu, pyramid.
         classes: the names of all classes.
         source: where the probabilities come from.
     """
@@ -78,7 +74,7 @@ class Segmenter:
     def segment(
         self, image: Tensor, kernels: GaussianKernels, resolution: int
     ) -> tuple[SegmentationStatus, Segments | None]:
-        """Segment an image and bring the probabilities up with its kernels.
+        """Segment an image and upsample the probabilities.
 
         Args:
             image: [1, 3, H, W] in 0..1.
@@ -98,7 +94,9 @@ class Segmenter:
         except RuntimeError as error:
             logger.exception("Mask2Former failed")
             return SegmentationStatus(state="unavailable", message=f"Mask2Former failed: {error}"), None
-        segments = bring_up(encoding.features.to(image.device), network.classes, kernels, encoding.weights)
+        segments = upsample_probabilities(
+            encoding.features.to(image.device), network.classes, kernels, encoding.weights
+        )
         longest = " x ".join(map(str, kernels.grid))
         message = f"{encoding.weights}, at {resolution} pixels on {where}, {longest} cells"
         return SegmentationStatus(state="done", message=message), segments
@@ -128,26 +126,26 @@ class Segmenter:
             return network(image.cpu(), grid), "cpu"
 
 
-def bring_up(probabilities: Tensor, classes: tuple[str, ...], kernels: GaussianKernels, source: str) -> Segments:
-    """Bring class probabilities [1, K, h, w] up with an image's kernels, and bilinearly."""
-    of = partial(
-        likeliest, classes=len(classes), probabilities=lambda part: probabilities[:, part.to(probabilities.device)]
-    )
-    ways: dict[str, Callable[[Tensor], Tensor]] = {
-        "bilinear": partial(Bilinear(), kernels.guidance),
-        "gsjbu": kernels.render,
+def upsample_probabilities(
+    probabilities: Tensor, classes: tuple[str, ...], kernels: GaussianKernels, source: str
+) -> Segments:
+    """Upsample class probabilities [1, K, h, w] with an image's kernels, and by the methods to compare them with."""
+    ways: dict[str, Prepared] = {
+        "bilinear": Bilinear().prepare(kernels.guidance, kernels.grid),
+        "gsjbu": kernels,
+        "pyramid": PyramidBilateral().prepare(kernels.guidance, kernels.grid),
     }
-    high = {way: of(render, size=kernels.size, memory=DEFAULT_MEMORY) for way, render in ways.items()}
+    signal_type = "probabilities" if len(classes) > 1 else "values"  # of one class they decide nothing
+    high = {way: each.render(probabilities, signal_type).argmax(1, keepdim=True) for way, each in ways.items()}
     return Segments(kernels.guidance, probabilities.argmax(1, keepdim=True), high, classes, source)
 
 
 def example() -> Segments:
-    """The segmentation that comes along: a real network's probabilities for a bundled photograph."""
+    """Make the segmentation that comes along: a real network's probabilities for a bundled photograph."""
     sample = sample_probabilities()
-    kernels = UpsampleAnything.preset("spec").fit(
-        sample.image, (sample.probabilities.shape[2], sample.probabilities.shape[3])
-    )
-    return bring_up(sample.probabilities, sample.classes, kernels, sample.source)
+    grid = sample.probabilities.shape[2], sample.probabilities.shape[3]
+    kernels = UpsampleAnything.preset("spec").prepare(sample.image, grid)
+    return upsample_probabilities(sample.probabilities, sample.classes, kernels, sample.source)
 
 
 def segmentation(segments: Segments) -> Segmentation:

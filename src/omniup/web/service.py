@@ -19,7 +19,7 @@ from omniup import __version__
 from omniup.encoders import encoders
 from omniup.files import SAMPLES, read_image
 from omniup.reconstruction import working_image
-from omniup.upsamplers import UpsampleAnything, methods
+from omniup.upsamplers import DEFAULT_METHOD, SIGNAL_TYPES, UpsampleAnything, methods
 from omniup.upsamplers.upsample_anything import PRESETS
 from omniup.web.fields import FieldError, field
 from omniup.web.jobs import Job, Jobs, KnownError
@@ -136,9 +136,16 @@ class Service:
             strides=[8, 14, 16, 32],
             extractors=[Described(name=name, summary=known[name]) for name in ("projection", "resnet18_layer2")],
             methods=[
-                Described(name=method.name, summary=method.summary, settings=dict(method.settings))
+                Described(
+                    name=method.name,
+                    summary=method.summary,
+                    summary_zh=method.summary_zh,
+                    settings=dict(method.settings),
+                )
                 for method in methods().values()
             ],
+            method=DEFAULT_METHOD,
+            signal_types=["auto", *SIGNAL_TYPES],
             samples=[
                 Sample(name=name, url=f"/api/samples/{name}", thumbnail=f"/api/samples/{name}?size=96")
                 for name in SAMPLES

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from omniup.errors import InputError
-from omniup.upsamplers import Bilinear
+from omniup.upsamplers import Bilinear, PreparedImage
 from omniup.visualize import Panel, mixed_similarity, similarity_map
 from omniup.web.pictures import data_url, drawn, scale
 from omniup.web.runs import Comparison
@@ -30,14 +27,14 @@ def similarity(comparison: Comparison, request: SimilarityRequest) -> Similarity
     features, kernels = comparison.features, comparison.kernels["gsjbu"]
     height, width = kernels.size
     if not (request.y < height and request.x < width):
-        raise InputError(f"x, y are {request.x}, {request.y}: accepted are pixels of {width} × {height}")
-    render: Callable[[Tensor], Tensor]
+        problem, accepted = "are {x}, {y}", "pixels of {width} × {height}"
+        raise InputError("x, y", problem, accepted, x=request.x, y=request.y, width=width, height=height)
     if request.map == "bilinear":
-        render, vector = partial(Bilinear(), kernels.guidance), _bilinear_at(features, request, height, width)
+        chosen: PreparedImage = Bilinear().prepare(kernels.guidance, kernels.grid)
     else:
         chosen = comparison.kernels[request.map]
-        point = torch.tensor([[request.y, request.x]])
-        render, vector = chosen.render, chosen.render_at(features, point)[0, 0]
+    vector = chosen.render_at(features, torch.tensor([[request.y, request.x]]), "values")[0, 0]
+    render = partial(chosen.render, signal_type="values")
     cosine = mixed_similarity(render, features, vector, comparison.lengths[request.map])
 
     rows, columns = kernels.grid
@@ -52,10 +49,3 @@ def similarity(comparison: Comparison, request: SimilarityRequest) -> Similarity
         scale=scale(panel),
         milliseconds=1000 * (time.perf_counter() - began),
     )
-
-
-def _bilinear_at(features: Tensor, request: SimilarityRequest, height: int, width: int) -> Tensor:
-    """[C], what bilinear interpolation of features [1, C, h, w] gives at one pixel."""
-    place = torch.tensor([(2 * request.x + 1) / width - 1, (2 * request.y + 1) / height - 1])
-    grid = place.view(1, 1, 1, 2).to(features)
-    return F.grid_sample(features, grid, padding_mode="border", align_corners=False)[0, :, 0, 0]

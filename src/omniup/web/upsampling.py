@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -17,10 +15,9 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.files import read_image, read_labels, read_palette, read_signal
-from omniup.mixing import DEFAULT_MEMORY
-from omniup.upsamplers import UpsampleAnything, Upsampler, methods, upsampler
-from omniup.upsamplers.base import check_inputs
-from omniup.upsamplers.voting import for_labels, likeliest, votes
+from omniup.upsamplers import SignalType, Upsampler, methods, signal_types, upsampler
+from omniup.upsamplers.checks import check_size
+from omniup.upsamplers.signal_types import are_probabilities
 from omniup.visualize import Panel, class_colours, heat_map, label_picture, pca_rgb, to_picture
 from omniup.web.fields import FieldError, field
 from omniup.web.jobs import Job
@@ -31,11 +28,11 @@ from omniup.web.stages import Stages
 
 Kind = Literal["labels", "probabilities", "colours", "map", "features"]
 
-LARGEST = 1e30
-"""Beyond this float32 has no room to mix in."""
+LARGEST = 1e16
+"""Beyond this float32 has no room for sums of squares, which some methods need."""
 
 MAX_VOTES = 2**30
-"""Labels times pixels: every label is mixed by itself."""
+"""Labels times pixels: the 0/1 map of every label is mixed."""
 
 PICTURED = 512
 """The longest side of the pictures of the answer, in pixels; the files have all of them."""
@@ -49,30 +46,44 @@ class Order:
         config: how to do it.
         method: what to do it with.
         guidance: [1, 3, H, W].
-        signal: [1, C, h, w]; of labels, [1, 1, h, w], their places in `known`.
-        known: [K], the labels that there are; None if the signal is not labels.
-        palette: their colours, red, green and blue in turn, where they came with some.
+        signal: [1, C, h, w]; labels are int64, [1, 1, h, w].
+        signal_type: what the signal is, decided.
+        palette: the colours that labels came with, red, green and blue in turn; None if there were none.
     """
 
     config: UpsampleConfig
     method: Upsampler
     guidance: Tensor
     signal: Tensor
-    known: Tensor | None
+    signal_type: SignalType
     palette: list[int] | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the image and of the result, in pixels."""
+        return self.guidance.shape[2], self.guidance.shape[3]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the signal, in cells."""
+        return self.signal.shape[2], self.signal.shape[3]
+
+    @functools.cached_property
+    def known(self) -> Tensor:
+        """The labels that there are, ascending: [K]."""
+        return self.signal.unique()
 
     @functools.cached_property
     def kind(self) -> Kind:
-        """What the signal is taken for."""
+        """How the signal is drawn."""
         channels = self.signal.shape[1]
-        if self.known is not None:
+        if self.signal_type == "labels":
             return "labels"
         if channels == 1:
             return "map"
-        low, high = (bound.item() for bound in self.signal.aminmax())
-        sums = self.signal.float().sum(1)
-        if low >= 0 and high <= 1 and bool((sums - 1).abs().max() < 1e-2):
+        if self.signal_type == "logits" or are_probabilities(self.signal)[0]:
             return "probabilities"
+        low, high = (bound.item() for bound in self.signal.aminmax())
         return "colours" if channels == 3 and low >= 0 and high <= 255 else "features"
 
 
@@ -93,17 +104,15 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
     try:
         method = upsampler(config.method, **config.settings)
     except InputError as error:
-        named = str(error).partition(" ")[0]  # the library's messages begin with the name of what they refuse
-        raise FieldError(f"config.settings.{named}" if named in config.settings else "config", error) from error
+        named = f"config.settings.{error.argument}" if error.argument in config.settings else "config"
+        raise FieldError(named, error) from error
     with field("image"):
         guidance = read_image(image, max_pixels=pixels)
     with field("signal"):
-        low, known, palette = _read_signal(config, signal, 8 * values)
-        check_inputs(guidance, low, None)
-        if known is not None:
-            method = for_labels(method)
-        _check_work(method, guidance.shape[2] * guidance.shape[3], low, known, values)
-    return Order(config, method, guidance, low, known, palette)
+        checked = Order(config, method, guidance, *_read_signal(config, signal, 8 * values))
+        check_size(checked.size, checked.grid)
+        _check_work(checked, values)
+    return checked
 
 
 def _check_paths(config: UpsampleConfig) -> None:
@@ -114,29 +123,31 @@ def _check_paths(config: UpsampleConfig) -> None:
             raise FieldError(f"config.settings.{name}", f"{name}: accepted are {', '.join(accepted)}")
 
 
-def _read_signal(config: UpsampleConfig, file: bytes, max_bytes: int) -> tuple[Tensor, Tensor | None, list[int] | None]:
-    """Read the signal, the labels that it has and their palette, as `Order` has them."""
+def _read_signal(config: UpsampleConfig, file: bytes, max_bytes: int) -> tuple[Tensor, SignalType, list[int] | None]:
+    """Read the signal, its type and the palette of labels, as `Order` has them."""
     palette = read_palette(file)
-    if config.labels or (config.labels is None and palette is not None):
-        labels = read_labels(file, name=config.name, max_bytes=max_bytes)
-        known, places = torch.unique(labels, return_inverse=True)
-        return places.float().unsqueeze(1), known, palette
+    undecided = config.labels is None and config.signal_type == "auto"
+    if config.labels or config.signal_type == "labels" or (undecided and palette is not None):
+        return read_labels(file, name=config.name, max_bytes=max_bytes).unsqueeze(1), "labels", palette
     signal = read_signal(file, name=config.name, max_bytes=max_bytes)
     if len(signal) != 1:
-        raise InputError(f"signal is a batch of {len(signal)}: accepted is one")
+        raise InputError("signal", "is a batch of {count}", "one", count=len(signal))
     largest = float(signal.abs().max())
     if largest > LARGEST:
-        raise InputError(f"signal has values up to {largest:g}: accepted are up to {LARGEST:g}")
-    return signal, None, None
+        raise InputError("signal", "has values up to {largest:g}", "up to {most:g}", largest=largest, most=LARGEST)
+    return signal, signal_types(signal, config.signal_type)[0], None
 
 
-def _check_work(method: Upsampler, size: int, signal: Tensor, known: Tensor | None, values: int) -> None:
-    """Refuse what would take too long, or too much memory; `size` is the image's, in pixels."""
-    if signal.shape[1] * size > values:
-        raise InputError(f"{signal.shape[1]} channels of {size} pixels are more than the limit of {values} values")
-    if known is not None and len(known) * size > MAX_VOTES:
-        raise InputError(f"{len(known)} labels times {size} pixels are more than the limit of {MAX_VOTES}")
-    if isinstance(method, UpsampleAnything) and (work := size * method.cells * method.iterations) > MAX_WORK:
+def _check_work(order: Order, values: int) -> None:
+    """Refuse what would take too long, or too much memory."""
+    channels, pixels = order.signal.shape[1], order.guidance[0, 0].numel()
+    if channels * pixels > values:
+        problem, accepted = "has {channels} channels of {pixels} pixels", "up to {values} values"
+        raise InputError("signal", problem, accepted, channels=channels, pixels=pixels, values=values)
+    if order.signal_type == "labels" and len(order.known) * pixels > MAX_VOTES:
+        problem, accepted = "has {labels} labels, for {pixels} pixels each", "up to {most} in all"
+        raise InputError("signal", problem, accepted, labels=len(order.known), pixels=pixels, most=MAX_VOTES)
+    if (work := order.method.cost(order.size, order.grid)) > MAX_WORK:
         raise FieldError("config", f"pixels x window x iterations is {work:.1e}: accepted is up to {MAX_WORK:.1e}")
 
 
@@ -148,33 +159,26 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs) -> bytes:
     """
     stage, began = Stages(job), time.perf_counter()
     guidance, signal = order.guidance.to(device), order.signal.to(device)
-    size = guidance.shape[2], guidance.shape[3]
     makers: dict[str, Maker] = {}
-    render: Callable[[Tensor], Tensor] = partial(order.method, guidance, size=size, memory=DEFAULT_MEMORY)
-    if isinstance(order.method, UpsampleAnything) and order.method.kind == "values":
-        with stage("fit"):
-            kernels = order.method.fit(guidance, (signal.shape[2], signal.shape[3]), progress=stage.fitting)
-        render = kernels.render
-        makers["kernels.safetensors"] = kernels.save
+    with stage("prepare"):
+        prepared = order.method.prepare(guidance, order.grid, progress=stage.fitting)
+    if save := getattr(prepared, "save", None):  # only kernels can be saved
+        makers["kernels.safetensors"] = save
     with stage("render image"):
-        if order.known is None:
-            result = render(signal)
-        else:
-            patient = partial(_rendered, job, render)
-            places = likeliest(patient, len(order.known), votes(signal), size, memory=DEFAULT_MEMORY // 8)
-            result = order.known[places.cpu()]
+        result = prepared.render(signal, order.signal_type, progress=lambda _: job.check())
     with stage("draw"):
-        low_picture, picture, key = _pictures(order, result if order.known is None else places)
+        low_picture, picture, key = _pictures(order, result)
         makers |= {"result.npy": tensor_maker(lambda: result), "result.png": picture_maker(picture)}
         kept = Kept(job.id, makers, comparison=None, size=0)
         runs.add(kept)
         kept.settle(*makers)
-        shown = _shown_size(size)
+        shown = _shown_size(order.size)
         answer = UpsampleAnswer(
             run_id=job.id,
+            signal_type=order.signal_type,
             kind=order.kind,
             shape=list(result.shape),
-            grid=(signal.shape[2], signal.shape[3]),
+            grid=order.grid,
             method=order.config.method,
             device=device,
             images={
@@ -190,27 +194,16 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs) -> bytes:
     return answer.model_dump_json().encode()
 
 
-def _rendered(job: Job, render: Callable[[Tensor], Tensor], signal: Tensor) -> Tensor:
-    """Render a part, unless the job was cancelled."""
-    job.check()
-    return render(signal)
-
-
 def _shown_size(size: tuple[int, int]) -> tuple[int, int]:
     shrink = min(1.0, PICTURED / max(size))
     return max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))
 
 
 def _pictures(order: Order, result: Tensor) -> tuple[Image.Image, Image.Image, Scale | None]:
-    """Draw the signal and the result, each at its own size, and give the key of their colours.
-
-    Args:
-        order: what was asked for.
-        result: [1, C, H, W]; of labels, their places.
-    """
+    """Draw the signal and the result [1, C, H, W], each at its own size, and give the key of their colours."""
     low, high = order.signal.cpu(), result.cpu()
     if order.kind == "map":
-        key = scale(Panel("", low))  # both on one scale, which is the signal's: a mix stays within
+        key = scale(Panel("", low))  # both on one scale, the signal's
         pair = [heat_map(each, (key.low, key.high)) for each in (low, high)]
         return pair[0], pair[1], key
     if order.kind == "colours":
@@ -219,15 +212,17 @@ def _pictures(order: Order, result: Tensor) -> tuple[Image.Image, Image.Image, S
     if order.kind == "features":
         low, high = pca_rgb(low, high)
         return to_picture(low), to_picture(high), None
-    if order.kind == "probabilities":
+    if order.kind == "labels":
+        low, high = (torch.searchsorted(order.known, labels) for labels in (low, high))  # as places in `known`
+    else:
         low, high = low.argmax(1, keepdim=True), high.argmax(1, keepdim=True)
     colours = _class_colours(order)
-    return label_picture(low.long(), colours), label_picture(high, colours), None
+    return label_picture(low, colours), label_picture(high, colours), None
 
 
 def _class_colours(order: Order) -> NDArray[np.uint8]:
-    """The colours that the labels came with, or else our own."""
-    if order.known is None:
+    """Return the colours that the labels came with, or else our own."""
+    if order.kind == "probabilities":
         return class_colours(order.signal.shape[1])
     if order.palette is None:
         return class_colours(len(order.known))

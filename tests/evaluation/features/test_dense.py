@@ -6,7 +6,7 @@ import torch
 from omniup.evaluation.benchmark.dense import DenseFeatures, feature_sums
 from omniup.evaluation.benchmark.street_scenes import FEATURES, moved, scaled, street_scenes
 from omniup.evaluation.benchmark.task import Learner
-from omniup.upsamplers import upsampler
+from omniup.upsamplers import upsample
 
 
 @pytest.mark.parametrize("factor", [4, 8])
@@ -56,7 +56,7 @@ def test_on_real_streets_interpolation_beats_the_nearest_cell(shared):
     task = DenseFeatures("moved")
     (sample,) = task.samples(shared / "data", 32, 1)
     cosine = {
-        name: task.scores(sample.judge(upsampler(name)(sample.image, sample.signal, sample.size)))["cosine"]
+        name: task.scores(sample.judge(upsample(sample.image, sample.signal, method=name, size=sample.size)))["cosine"]
         for name in ("nearest", "bilinear")
     }
     assert 50 < cosine["nearest"] < cosine["bilinear"] < 100

@@ -9,9 +9,11 @@ from omniup.evaluation.benchmark.street_scenes import FEATURES, scaled, street_s
 from omniup.evaluation.benchmark.task import Learner
 from omniup.evaluation.benchmark.truths import DepthMaps, Labels, Normals
 from omniup.evaluation.probes import ridge_regression
-from omniup.upsamplers import upsampler
+from omniup.upsamplers import upsample
 
-bilinear = upsampler("bilinear")
+
+def bilinear(image, signal, size=None):
+    return upsample(image, signal, method="bilinear", size=size)
 
 
 def measure(task, data, factor, method=bilinear):

@@ -37,12 +37,12 @@ def test_weights_by_path_have_a_name_of_one_s_own(tmp_path):
 
     network = random_anyup(window_ratio=0.3)
     path = tmp_path / "weights.safetensors"
-    write_tensors(path, network.state_dict(), network.told())
+    write_tensors(path, network.state_dict(), network.metadata())
     entry = Entry.parse(f"ours=anyup:{path},feature_path=false")
     assert (entry.name, entry.method) == ("ours", "anyup")
-    built = entry.build("prediction")
+    built = entry.build()
     assert (built.window_ratio, built.feature_path) == (0.3, False)
-    assert json.dumps(entry.settings("prediction"))
+    assert json.dumps(entry.settings())
 
 
 @pytest.mark.parametrize("name", ["=bilinear", "ours=nothing", " =bilinear"])

@@ -39,7 +39,7 @@ def test_it_trains(omniup, configuration, tmp_path):
         for method in ("anyup", "bilinear")
     }
     assert outcome["weights"] == f"{tmp_path}/anyup.safetensors"
-    assert AnyUp.from_pretrained(outcome["weights"], layout="paper")
+    assert AnyUp.from_pretrained(outcome["weights"], basis_layout="paper")
     assert err.startswith("step 4: cosine/hog-patch4/anyup ")
 
     status, out, err = omniup("train", "anyup", configuration, "-o", tmp_path)

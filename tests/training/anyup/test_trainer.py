@@ -68,7 +68,7 @@ def test_a_training_goes_on_exactly(configure, losses, tmp_path):
     assert list(after) == [5, 6]
     assert before | after == whole
     first, second = (
-        AnyUp.from_pretrained(tmp_path / name / "anyup.safetensors", layout="paper").state_dict()
+        AnyUp.from_pretrained(tmp_path / name / "anyup.safetensors", basis_layout="paper").state_dict()
         for name in ("whole", "parts")
     )
     assert all(torch.equal(weight, second[name]) for name, weight in first.items())
@@ -238,14 +238,14 @@ def test_without_crops_the_whole_is_compared(configure, losses, photo_folder):
 def test_weights_tell_how_their_network_is_made(configure, losses, tmp_path):
     losses(configure(steps=1, model={"window_ratio": 0.25, "feature_path": False}))
     trained = AnyUp.from_pretrained(tmp_path / "run/anyup.safetensors")
-    assert (trained.layout, trained.window_ratio, trained.feature_path) == ("paper", 0.25, False)
+    assert (trained.basis_layout, trained.window_ratio, trained.feature_path) == ("paper", 0.25, False)
 
 
 def test_weights_to_begin_with(configure, losses, tmp_path):
     losses(configure(steps=2), "first")
     begin = {"weights": str(tmp_path / "first/anyup.safetensors")}
     training = module._Training(configure(model=begin), tmp_path / "second", None)
-    trained = AnyUp.from_pretrained(begin["weights"], layout="paper").state_dict()
+    trained = AnyUp.from_pretrained(begin["weights"], basis_layout="paper").state_dict()
     assert all(torch.equal(weight, trained[name]) for name, weight in training.network.state_dict().items())
     assert training.network.training
     assert training.network.image_encoder[0].weight.requires_grad
@@ -289,7 +289,7 @@ def test_a_loss_that_is_not_finite_ends_it(configure, losses, monkeypatch):
 
 
 def test_self_consistency_compares_with_the_clean_guidance():
-    network = AnyUp(layout="paper").train()
+    network = AnyUp(basis_layout="paper").train()
     guidance, features = torch.rand(1, 3, 16, 16), torch.randn(1, 6, 4, 4)
     batch = {
         "guidance": guidance,

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
 
 import torch
 from PIL import Image
@@ -22,6 +21,7 @@ from omniup.errors import InputError
 from omniup.evaluation.benchmark.task import Sample, Statistics, Task
 from omniup.files import image_tensor, read_image, read_signal
 from omniup.mixing import cell_means
+from omniup.upsamplers import SignalType
 
 NOISE = 0.02
 """Standard deviation of the noise, white being 1: five grey levels of 256."""
@@ -39,7 +39,7 @@ EXAMPLE = "photos/voc_2009_003810"
 class Consistency:
     """Whether a method keeps to the signal of another task, in its images: no truth is looked at.
 
-    The folder is the other task's. That of network's predictions has one more image, `photos/voc_2009_003810.jpg`
+    The folder is the other task's. That of class probabilities has one more image, `photos/voc_2009_003810.jpg`
     with `photos/voc_2009_003810.class_probabilities_32x32.npy`, [21, 32, 32], where that is there.
 
     Args:
@@ -53,7 +53,7 @@ class Consistency:
         self.of = of
         self.name = f"consistency-{of.name}"
         self.summary = f"the signal kept, mirrored alike, undisturbed by noise and JPEG, of {of.summary}"
-        self.signal: Literal["measurement", "prediction"] = of.signal
+        self.signal_type: SignalType = of.signal_type
 
     def samples(self, data: Path, factor: int, count: int | None = None) -> Iterator[Sample]:
         """Read the images; see `Task`. Each is four: itself, mirrored, noisy, compressed."""
@@ -70,7 +70,7 @@ class Consistency:
         for sample in self.of.samples(data, factor, min(count or MOST, MOST)):
             yield sample.name, sample.image, sample.signal
         picture = data / f"{EXAMPLE}.jpg"
-        if self.signal == "prediction" and factor == 16 and picture.is_file():
+        if self.signal_type == "probabilities" and factor == 16 and picture.is_file():
             yield EXAMPLE, read_image(picture), _example(data)
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from omniup.evaluation.benchmark.data import Picture
 from omniup.evaluation.benchmark.street_scenes import FEATURES, STRIDE, moved, scaled, scenes, street_scenes
 from omniup.evaluation.benchmark.task import Sample, Split, Statistics
+from omniup.upsamplers import SignalType
 
 Reference: TypeAlias = Literal["moved", "enlarged"]
 
@@ -36,7 +37,7 @@ class DenseFeatures:
         split: see `tasks`.
     """
 
-    signal: Literal["measurement", "prediction"] = "prediction"
+    signal_type: SignalType = "features"
     factors: tuple[int, ...] = (16, 32)
     metrics: Mapping[str, bool] = {"cosine": True, "error": False}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from omniup.evaluation.benchmark.task import Sample, Statistics
 from omniup.evaluation.metrics.depth import depth_scores, depth_sums
 from omniup.files import read_signal
 from omniup.mixing import cell_means
+from omniup.upsamplers import SignalType
 
 
 class Depth:
@@ -28,7 +28,7 @@ class Depth:
 
     name: str = "depth"
     summary: str = "depth maps, brought down by area averaging (Middlebury 2005)"
-    signal: Literal["measurement", "prediction"] = "measurement"
+    signal_type: SignalType = "measurement"
     factors: tuple[int, ...] = (4, 8, 14, 16, 32)
     metrics: Mapping[str, bool] = {"rmse": False, "mae": False, "edge_mae": False, "delta1": True}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from omniup.evaluation.metrics.labels import (
     boundary_matches,
 )
 from omniup.mixing import cell_means
+from omniup.upsamplers import SignalType
 
 NEAR = 6
 """Accuracy near boundaries is that of the pixels less than this far from a true boundary."""
@@ -38,7 +38,7 @@ class Masks:
 
     name: str = "masks"
     summary: str = "human segmentations, brought down by area averaging (BSDS500)"
-    signal: Literal["measurement", "prediction"] = "measurement"
+    signal_type: SignalType = "measurement"
     factors: tuple[int, ...] = (4, 8, 14, 16, 32)
     metrics: Mapping[str, bool] = {"near_accuracy": True, "boundary_f": True, "region_accuracy": True}
 

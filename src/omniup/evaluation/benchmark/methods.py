@@ -13,16 +13,10 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from omniup.errors import InputError
-from omniup.upsamplers import PRESETS, Upsampler, methods, upsampler
-from omniup.upsamplers.anyup.weights import PUBLISHED
-
-_VARIANT = {"upsample_anything": "preset", "anyup": "weights"}
-"""The setting that is named after a colon."""
-
-_VARIANTS = {"upsample_anything": tuple(PRESETS), "anyup": tuple(PUBLISHED)}
+from omniup.upsamplers import Method, Upsampler, methods, upsampler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,76 +45,65 @@ class Entry:
         label, described = labelled.groups() if labelled else (name, name)
         head, *parts = re.split(r",(?=[^,\[\]]*=)", described.strip())
         method, colon, variant = head.partition(":")
-        if method not in methods():
+        known = methods()
+        if method not in known:
             raise InputError(f"method is {name!r}: accepted are {', '.join(default_methods())}, and others by settings")
-        if colon and (method not in _VARIANT or not variant):
+        if colon and not (known[method].variants and variant):
             raise InputError(f"method is {name!r}: accepted after a colon are {_accepted_variants()}")
-        given = {_VARIANT[method]: variant} if colon else {}
+        given = dict.fromkeys(known[method].variants, variant) if colon else {}
         for part in parts:
             setting, equals, value = part.partition("=")
             if not (setting and equals and value):
                 raise InputError(f"method is {name!r}: {part!r} is not a setting; accepted is name=value")
             given[setting] = _value(value)
         entry = cls(label.strip(), method, given)
-        if unknown := sorted(given.keys() - methods()[method].settings.keys()):
-            known = ", ".join(methods()[method].settings) or "none"
-            raise InputError(f"method is {name!r}: there is no setting {', '.join(unknown)}; accepted are {known}")
+        if unknown := sorted(given.keys() - known[method].settings.keys()):
+            accepted = ", ".join(known[method].settings) or "none"
+            raise InputError(f"method is {name!r}: there is no setting {', '.join(unknown)}; accepted are {accepted}")
         return entry
 
-    def build(self, signal: Literal["measurement", "prediction"], weights: Path | None = None) -> Upsampler:
+    def build(self, weights: Path | None = None) -> Upsampler:
         """Make the upsampler.
 
         Args:
-            signal: what it is for; told to methods that have a setting `kind`.
-            weights: a folder that may hold AnyUp's published weights, as `anyup_paper.pth`; else they are downloaded.
+            weights: a folder that may hold published weights, e.g. `anyup_paper.pth`; else they are downloaded.
 
         Raises:
             InputError: a setting's value is not accepted, or weights cannot be had.
         """
-        settings = self._for(signal)
-        if self.method == "anyup":
-            name = settings.get("weights", methods()["anyup"].settings["weights"])
-            local = weights / f"anyup_{name}.pth" if weights and name in PUBLISHED else None
-            settings["weights"] = str(local) if local and local.is_file() else name
+        settings, known = dict(self.given), self._registered
+        for setting, published in known.paths.items():
+            name = settings.get(setting, known.settings[setting])
+            local = weights / f"{self.method}_{name}.pth" if weights and name in published else None
+            settings[setting] = str(local) if local and local.is_file() else name
         return upsampler(self.method, **settings)
 
-    def settings(self, signal: Literal["measurement", "prediction"]) -> dict[str, Any]:
-        """All its settings, those that are not given too, as JSON has them."""
-        if self.method == "anyup":  # which is no dataclass, and would be loaded
-            return {**methods()["anyup"].settings, **self.given}
-        built = upsampler(self.method, **self._for(signal))
-        known = dataclasses.asdict(built) if dataclasses.is_dataclass(built) else {**self._for(signal)}
-        return json.loads(json.dumps(known))
+    def settings(self) -> dict[str, Any]:
+        """Return all its settings, those that are not given too, as JSON has them."""
+        if self._registered.paths:  # building it may load files
+            return {**self._registered.settings, **self.given}
+        built = upsampler(self.method, **self.given)
+        fields = dataclasses.asdict(built) if dataclasses.is_dataclass(built) else dict(self.given)
+        return json.loads(json.dumps(fields))
 
-    def _for(self, signal: str) -> dict[str, Any]:
-        """The settings to build it with for a kind of signal: a method that has a setting for it is told.
-
-        Except where it is given, or where it is `values`, which means that the method is to make no difference.
-        """
-        if "kind" not in methods()[self.method].settings or "kind" in self.given:
-            return dict(self.given)
-        told = getattr(upsampler(self.method, **self.given), "kind", "values") != "values"
-        return {**self.given, "kind": signal} if told else dict(self.given)
+    @property
+    def _registered(self) -> Method:
+        return methods()[self.method]
 
 
 def default_methods() -> tuple[str, ...]:
-    """The names of all methods, presets and published weights."""
-    names = []
-    for method in methods():
-        variants = _VARIANTS.get(method)
-        names += [f"{method}:{variant}" for variant in variants] if variants else [method]
-    return tuple(sorted(names, key=_order))
-
-
-def _order(name: str) -> int:
-    """Plain interpolation first, what looks at the image next, what is fitted or trained last."""
-    order = ("nearest", "bilinear", "bicubic", "guided_filter", "joint_bilateral", "upsample_anything", "anyup")
-    method = name.partition(":")[0]
-    return order.index(method) if method in order else len(order)
+    """Return the names of all methods, with their variants, in the order of registration."""
+    names: list[str] = []
+    for name, method in methods().items():
+        variants = [f"{name}:{variant}" for each in method.variants.values() for variant in each]
+        names += variants or [name]
+    return tuple(names)
 
 
 def _accepted_variants() -> str:
-    return "; ".join(f"{method}: {', '.join(names)}" for method, names in _VARIANTS.items())
+    return "; ".join(
+        f"{name}: {', '.join(variants)}" for name, method in methods().items() for variants in method.variants.values()
+    )
 
 
 def _value(text: str) -> Any:

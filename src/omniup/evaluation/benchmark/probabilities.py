@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from omniup.evaluation.metrics.labels import (
     mean_iou,
     overlaps,
 )
+from omniup.upsamplers import SignalType
 
 WIDTHS = tuple(range(1, 11))
 """Of the trimaps: how far they reach on either side of a true boundary, in pixels."""
@@ -51,7 +51,7 @@ class Probabilities:
 
     name: str = "probabilities"
     summary: str = "class probabilities of a street-scene network (CamVid)"
-    signal: Literal["measurement", "prediction"] = "prediction"
+    signal_type: SignalType = "probabilities"
     factors: tuple[int, ...] = (4, 8, 14, 16, 32)
     metrics: Mapping[str, bool] = METRICS
 

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.evaluation.benchmark.street_scenes import FEATURES, scaled, street_scenes
-from omniup.evaluation.benchmark.task import Read, Sample, Statistics
+from omniup.evaluation.benchmark.task import Read, Sample, Statistics, Upsample
 from omniup.evaluation.probes import LinearProbe
 from omniup.mixing import cell_means
-from omniup.upsamplers import Upsampler
-from omniup.upsamplers.base import Size
+from omniup.upsamplers import SignalType
+from omniup.upsamplers.checks import Size
 
 Fit: TypeAlias = Callable[[Tensor, Tensor, Tensor], LinearProbe]
 """Of vectors [n, C], targets [n, K] times their counts, and counts [n]."""
@@ -89,7 +89,7 @@ class Probe:
         fitted_to: `results` of each method, or the low-resolution `features`.
     """
 
-    signal: Literal["measurement", "prediction"] = "prediction"
+    signal_type: SignalType = "features"
 
     def __init__(self, truth: Truth, fitted_to: FittedTo) -> None:
         self.truth, self.fitted_to = truth, fitted_to
@@ -107,10 +107,10 @@ class Probe:
             features = scaled(network, example.image, factor, FEATURES)
             yield Sample(example.name, example.image, features, example.judge, example.size)
 
-    def learn(self, method: Upsampler, data: Path, factor: int) -> Read:
+    def learn(self, upsample: Upsample, data: Path, factor: int) -> Read:
         """Fit the probe; see `Learner`."""
         if self.fitted_to == "results":
-            return self._fit(method, data, factor)
+            return self._fit(upsample, data, factor)
         if (data, factor) not in self._learnt:
             self._learnt[data, factor] = self._fit(None, data, factor)
         return self._learnt[data, factor]
@@ -119,17 +119,17 @@ class Probe:
         """Of all images' pixels together; see `Task`."""
         return self.truth.scores(totals)
 
-    def _fit(self, method: Upsampler | None, data: Path, factor: int) -> Read:
-        """Gather vectors of the method's results, or of the features where there is none."""
+    def _fit(self, upsample: Upsample | None, data: Path, factor: int) -> Read:
+        """Gather vectors of a method's results, or of the features where there is none."""
         network = street_scenes(data)
         seen: dict[str, tuple[Tensor, ...]] = {}  # by image: vectors [n, C], targets [n, K] times counts, counts [n]
         for example in self.truth.fitting(data):
             features = scaled(network, example.image, factor, FEATURES)
-            if method is None:
+            if upsample is None:
                 size = features.shape[2], features.shape[3]
                 maps = features, *(cell_means(each, size) for each in (example.target * example.counts, example.counts))
             else:
-                result = method(example.image, features).cpu()
+                result = upsample(example.image, features, None).cpu()
                 whole = result, example.target * example.counts, example.counts
                 first = EVERY // 2
                 maps = tuple(each[:, :, first::EVERY, first::EVERY] for each in whole)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from torch import Tensor
 from omniup.errors import InputError
 from omniup.evaluation.benchmark.methods import Entry
 from omniup.evaluation.benchmark.records import Quality, Results
-from omniup.evaluation.benchmark.task import Learner, Read, Sample, Statistics, Task
+from omniup.evaluation.benchmark.task import Learner, Read, Sample, Statistics, Task, Upsample
 from omniup.evaluation.measuring import cost, processor, versions
 from omniup.mixing import DEFAULT_MEMORY
-from omniup.upsamplers import Upsampler
-from omniup.upsamplers.base import ImageLike, Size
+from omniup.upsamplers import SignalType, Upsampler
+from omniup.upsamplers.checks import Size
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,10 @@ def judge(
     task: Task, method: Upsampler, data: Path, factor: int, count: int | None = None
 ) -> Iterator[tuple[str, Statistics]]:
     """Try a method on a task, without results: names of the images and what the task's judge found."""
-    read = _reader(task, method, data, factor)
+    upsample = partial(_upsample, method, task.signal_type, torch.device("cpu"), DEFAULT_MEMORY)
+    read = _reader(task, upsample, data, factor)
     for sample in task.samples(data, factor, count):
-        yield sample.name, sample.judge(read(sample.name, method(sample.image, sample.signal, sample.size)))
+        yield sample.name, sample.judge(read(sample.name, upsample(sample.image, sample.signal, sample.size)))
 
 
 def total(statistics: Iterable[Statistics]) -> Statistics:
@@ -123,25 +124,24 @@ class _Run:
     ) -> None:
         self.entry, self.task, self.factor, self.data = entry, task, factor, data
         self.device, self.memory, self.weights = device, memory, weights
-        self.settings = entry.settings(task.signal)
+        self.settings = entry.settings()
         self.where = {"device": device.type, "processor": processor(device), "versions": versions()}
 
     @cached_property
     def method(self) -> Upsampler:
-        method = self.entry.build(self.task.signal, self.weights)
-        method(torch.rand(1, 3, 64, 64), torch.rand(1, 1, 4, 4).to(self.device))  # what is loaded at first use, is now
+        method = self.entry.build(self.weights)
+        warm_up(method, self.task.signal_type, self.device)
         return method
+
+    @property
+    def upsample(self) -> Upsample:
+        """The method, as tasks of this type use it."""
+        return partial(_upsample, self.method, self.task.signal_type, self.device, self.memory)
 
     @cached_property
     def read(self) -> Read:
         """What is judged in place of a result."""
-
-        def upsample(
-            image: ImageLike, signal: Tensor, size: Size | None = None, *, memory: int = self.memory
-        ) -> Tensor:
-            return self.method(image, signal.to(self.device), size, memory=memory).cpu()
-
-        return _reader(self.task, upsample, self.data, self.factor)
+        return _reader(self.task, self.upsample, self.data, self.factor)
 
     def facts(self, sample: Sample) -> dict[str, Any]:
         """What is known before the measurement."""
@@ -161,10 +161,10 @@ class _Run:
 
     def measure(self, sample: Sample) -> dict[str, Any]:
         """Upsample and judge."""
-        image, signal, method = sample.image.to(self.device), sample.signal.to(self.device), self.method
+        image, signal, upsample = sample.image.to(self.device), sample.signal.to(self.device), self.upsample
         try:
             with cost(self.device) as taken:
-                result = method(image, signal, sample.size, memory=self.memory)
+                result = upsample(image, signal, sample.size)
         except InputError as error:
             raise InputError(f"{self.entry.name} on {self.task.name}, {sample.name}: {error}") from error
         found = {
@@ -174,9 +174,29 @@ class _Run:
         return {"statistics": found, "seconds": taken.seconds, "peak_bytes": taken.peak_bytes}
 
 
-def _reader(task: Task, method: Upsampler, data: Path, factor: int) -> Read:
-    """What a task judges in place of a method's results: most of them these themselves."""
-    return task.learn(method, data, factor) if isinstance(task, Learner) else lambda _, result: result
+def warm_up(method: Upsampler, signal_type: SignalType, device: torch.device) -> None:
+    """Upsample something small, so that what is loaded at first use is loaded, and not timed."""
+    signal = torch.rand(1, 2, 4, 4).softmax(1)  # of any type
+    _upsample(method, signal_type, device, DEFAULT_MEMORY, torch.rand(1, 3, 64, 64), signal, None)
+
+
+def _upsample(
+    method: Upsampler,
+    signal_type: SignalType,
+    device: torch.device,
+    memory: int,
+    image: Tensor,
+    signal: Tensor,
+    size: Size | None,
+) -> Tensor:
+    """Upsample on a device."""
+    prepared = method.prepare(image.to(device), (signal.shape[2], signal.shape[3]), size, memory=memory)
+    return prepared.render(signal.to(device), signal_type, memory=memory)
+
+
+def _reader(task: Task, upsample: Upsample, data: Path, factor: int) -> Read:
+    """Return what a task judges in place of a method's results: most of them these themselves."""
+    return task.learn(upsample, data, factor) if isinstance(task, Learner) else lambda _, result: result
 
 
 def _factors(task: Task, wanted: Sequence[int] | None) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor
 
@@ -12,6 +11,7 @@ from omniup.evaluation.benchmark.data import grid_of, held_back, labelled_pictur
 from omniup.evaluation.benchmark.task import Sample, Split, Statistics
 from omniup.evaluation.metrics import l1, psnr, ssim
 from omniup.mixing import cell_means
+from omniup.upsamplers import SignalType
 
 
 class Images:
@@ -23,7 +23,7 @@ class Images:
 
     name: str = "images"
     summary: str = "a photograph from its colours at low resolution (BSDS500)"
-    signal: Literal["measurement", "prediction"] = "measurement"
+    signal_type: SignalType = "measurement"
     factors: tuple[int, ...] = (4, 8, 14, 16, 32)
     metrics: Mapping[str, bool] = {"psnr": True, "ssim": True, "l1": False}
 

@@ -84,7 +84,7 @@ class Speed(Record):
     """How long one method takes at one size.
 
     Attributes:
-        stage: `fit`, `render`, or `whole`: from the image and the signal to the result.
+        stage: `prepare`, `render`, or `whole`: from the image and the signal to the result.
         seconds: of each counted run; none where there was a failure.
         failure: `time` where not one run ended within `limit_seconds`, `memory` where there was too little; or None.
         limit_seconds: how long all stages together might take.
@@ -95,7 +95,7 @@ class Speed(Record):
     """
 
     kind: Literal["speed"] = "speed"
-    stage: Literal["fit", "render", "whole"]
+    stage: Literal["prepare", "render", "whole"]
     seconds: tuple[float, ...]
     failure: Literal["time", "memory"] | None
     limit_seconds: float

@@ -13,24 +13,25 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from omniup.errors import is_out_of_memory
 from omniup.evaluation.benchmark.methods import Entry
+from omniup.evaluation.benchmark.quality import warm_up
 from omniup.evaluation.benchmark.records import Results, Speed
 from omniup.evaluation.measuring import Limits, cost, limits, processor, seconds, versions
 from omniup.files import image_tensor, sample_image
 from omniup.mixing import DEFAULT_MEMORY
-from omniup.upsamplers import GaussianKernels, JointBilateral, UpsampleAnything, Upsampler
+from omniup.upsamplers import Prepared, SignalType, Upsampler
 
 STRIDE = 16
 TURNS = 5
 SIDES = (256, 512, 1024, 2048, 4096)
 CHANNELS = 32
-SIGNAL: Literal["prediction"] = "prediction"  # as features are, which have many channels
+SIGNAL_TYPE: SignalType = "features"  # which have many channels
 
 START_SECONDS = 60
 """How long a process may take to import what it needs, on a busy machine."""
@@ -102,7 +103,7 @@ def measure(cases: Sequence[Case], results: Results, *, progress: Callable[[Case
 def _facts(case: Case, entry: Entry, device: torch.device) -> dict[str, Any]:
     return {
         "method": entry.name,
-        "settings": entry.settings(SIGNAL),
+        "settings": entry.settings(),
         "size": (case.side, case.side),
         "grid": (_cells(case), _cells(case)),
         "channels": case.channels,
@@ -149,10 +150,10 @@ def _run(case: Case) -> Iterator[dict[str, Any]]:
     """Measure a case, in this process: the whole first, which matters most."""
     device = torch.device(case.device)
     weights = Path(case.weights) if case.weights else None
-    method = Entry.parse(case.method).build(SIGNAL, weights)
+    method = Entry.parse(case.method).build(weights)
     image = image_tensor(sample_image("coffee").resize((case.side, case.side))).to(device)
     signal = torch.rand(1, case.channels, _cells(case), _cells(case)).to(device)
-    method(image[..., :64, :64], signal[:, :1, :4, :4])  # what is loaded at first use, is now
+    warm_up(method, SIGNAL_TYPE, device)
     stages = _stages(method, image, signal, case.memory)
     for name, prepare in stages.items():
         run = prepare()
@@ -175,25 +176,20 @@ def _run(case: Case) -> Iterator[dict[str, Any]]:
 def _stages(
     method: Upsampler, image: Tensor, signal: Tensor, memory: int
 ) -> dict[str, Callable[[], Callable[[], object]]]:
-    """What can be timed of a method, each made ready by a call."""
+    """Return what can be timed of a method, each made ready by a call."""
     grid = signal.shape[2], signal.shape[3]
 
-    def whole() -> Tensor:
-        return method(image, signal, memory=memory)
+    def prepare() -> Prepared:
+        return method.prepare(image, grid, memory=memory)
 
-    def fit() -> GaussianKernels:
-        if isinstance(method, JointBilateral):
-            return method.kernels(image, grid)
-        assert isinstance(method, UpsampleAnything)
-        return method.fit(image, grid, memory=memory)
+    def whole() -> Tensor:
+        return prepare().render(signal, SIGNAL_TYPE, memory=memory)
 
     def rendering() -> Callable[[], Tensor]:
-        kernels = fit()
-        return lambda: kernels.render(signal, memory=memory)
+        prepared = prepare()
+        return lambda: prepared.render(signal, SIGNAL_TYPE, memory=memory)
 
-    if isinstance(method, (JointBilateral, UpsampleAnything)):
-        return {"whole": lambda: whole, "fit": lambda: fit, "render": rendering}
-    return {"whole": lambda: whole}
+    return {"whole": lambda: whole, "prepare": lambda: prepare, "render": rendering}
 
 
 def _cells(case: Case) -> int:

@@ -148,7 +148,7 @@ def _machine(records: Sequence[Speed]) -> str:
 def _stages(records: Sequence[Speed]) -> str:
     """All stages of all methods at one size."""
     size = "{}×{}".format(*records[0].size)
-    header = [size, "whole", "fit", "render", "times a copy of the result", "peak memory", "of it the result"]
+    header = [size, "whole", "prepare", "render", "times a copy of the result", "peak memory", "of it the result"]
     rows = []
     for method in dict.fromkeys(record.method for record in records):
         stages = {record.stage: record for record in records if record.method == method}
@@ -157,7 +157,7 @@ def _stages(records: Sequence[Speed]) -> str:
         rows.append(
             [
                 method,
-                *(_spread(stages[stage]) if stage in stages else "" for stage in ("whole", "fit", "render")),
+                *(_spread(stages[stage]) if stage in stages else "" for stage in ("whole", "prepare", "render")),
                 f"{statistics.median(whole.seconds) / _copying(whole):.1f}" if whole and whole.seconds else "",
                 "" if peak is None else f"{peak / 2**20:.0f} MB",
                 "" if whole is None else f"{whole.result_bytes / 2**20:.0f} MB",

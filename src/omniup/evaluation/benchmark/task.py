@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omniup.upsamplers import Upsampler
+from omniup.upsamplers import SignalType
 
 Statistics: TypeAlias = Mapping[str, "NDArray[Any] | float"]
 """By name; those of two images are added up."""
@@ -49,14 +49,14 @@ class Task(Protocol):
     Attributes:
         name: as on the command line, e.g. `depth`.
         summary: one line for readers of the report.
-        signal: whether its values are averages over cells or a network's predictions for them.
+        signal_type: of its signals: `probabilities`, `measurement` or `features`.
         factors: the upsampling factors that it can be run at.
         metrics: the scores' names, the most telling first, and whether more is better.
     """
 
     name: str
     summary: str
-    signal: Literal["measurement", "prediction"]
+    signal_type: SignalType
     factors: tuple[int, ...]
     metrics: Mapping[str, bool]
 
@@ -76,6 +76,9 @@ class Task(Protocol):
         """Score the sum of some images' statistics: a value for each of `metrics`."""
 
 
+Upsample: TypeAlias = Callable[[Tensor, Tensor, "tuple[int, int] | None"], Tensor]
+"""Upsamples a signal [1, C, h, w], given its image [1, 3, H, W], to a size, by default the image's."""
+
 Read: TypeAlias = Callable[[str, Tensor], Tensor]
 """Of an image's name and a result [1, C, H', W'], what is judged in place of the result."""
 
@@ -84,11 +87,11 @@ Read: TypeAlias = Callable[[str, Tensor], Tensor]
 class Learner(Protocol):
     """A task whose judges do not take results but what is read off them, by something that is fitted first."""
 
-    def learn(self, method: Upsampler, data: Path, factor: int) -> Read:
+    def learn(self, upsample: Upsample, data: Path, factor: int) -> Read:
         """Look at the features of other images, or at what a method makes of them.
 
         Args:
-            method: whose results will be read.
+            upsample: the method whose results will be read.
             data: as of `samples`.
             factor: as of `samples`.
 

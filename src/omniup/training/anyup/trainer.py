@@ -144,7 +144,7 @@ class _Training(Training[Configuration]):
 
     def _metadata(self) -> dict[str, str]:
         return {
-            **self.network.told(),
+            **self.network.metadata(),
             "steps": str(self.step),
             "backbones": json.dumps([backbone.name for backbone in self.backbones]),
             "omniup": __version__,
@@ -154,7 +154,9 @@ class _Training(Training[Configuration]):
 def _network(settings: ModelSettings, seed: int) -> AnyUp:
     """The network that the training starts from, in training mode."""
     with seeded(seed, "weights"):
-        network = AnyUp(layout=settings.layout, window_ratio=settings.window_ratio, feature_path=settings.feature_path)
+        network = AnyUp(
+            basis_layout=settings.layout, window_ratio=settings.window_ratio, feature_path=settings.feature_path
+        )
     if settings.weights is not None:
-        network.load_state_dict(AnyUp.from_pretrained(settings.weights, layout=settings.layout).state_dict())
+        network.load_state_dict(AnyUp.from_pretrained(settings.weights, basis_layout=settings.layout).state_dict())
     return network.train()

@@ -1,4 +1,4 @@
-/** Tab 2: features brought up with the same kernels, in colours by PCA. */
+/** Tab 2: features upsampled in every way, in colours by PCA. */
 
 import { createCompare } from "./compare.js";
 import { byId, make } from "./dom.js";
@@ -12,6 +12,7 @@ const FEATURES = {
   feat_hr_bilinear_pca: "bilinear",
   feat_hr_fixed_pca: "fixed",
   feat_hr_gsjbu_pca: "gsjbu",
+  feat_hr_pyramid_pca: "pyramid",
 };
 
 const compare = createCompare("feat_hr_bilinear_pca", "feat_hr_gsjbu_pca", { pick: true });

@@ -1,4 +1,4 @@
-/** Tab 1: the photograph brought back from its cells in four ways, where they err, and how the fit went. */
+/** Tab 1: the photograph reconstructed from its cells in every way, where they err, and how the fit went. */
 
 import { LossCurve } from "./charts.js";
 import { createCompare } from "./compare.js";
@@ -15,8 +15,9 @@ const RECONSTRUCTIONS = {
   I_lr_up_bicubic: "bicubic",
   I_hat_fixed: "fixed",
   I_hat_tto: "gsjbu",
+  I_hat_pyramid: "pyramid",
 };
-const ERRORS = ["err_abs_bilinear", "err_abs_fixed", "err_abs"];
+const ERRORS = ["err_abs_bilinear", "err_abs_fixed", "err_abs", "err_abs_pyramid"];
 
 const compare = createCompare("I_lr_up_bilinear", "I_hat_tto", { pick: true });
 
@@ -36,12 +37,12 @@ export function renderImages(result) {
   return panel.replaceChildren(
     heading("section.reconstructions"),
     note("section.reconstructions.note"),
-    make("div", { class: "grid" }, ...figures(reconstructions)),
+    make("div", { class: "grid four" }, ...figures(reconstructions)),
     heading("section.compare"),
     compare.element,
     heading("section.errors"),
     note("section.errors.note"),
-    make("div", { class: "grid" }, ...figures(ERRORS.map((key) => picture(key)))),
+    make("div", { class: "grid four" }, ...figures(ERRORS.map((key) => picture(key)))),
     makeLegend(answer.scales.err_abs),
     heading("section.fit"),
     losses.length ? curve.element : note("fit.none"),

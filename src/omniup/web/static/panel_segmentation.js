@@ -1,4 +1,4 @@
-/** Tab 4: class probabilities brought up, then the likeliest class: of the run, or of the example that comes along. */
+/** Tab 4: class probabilities upsampled, then the likeliest class: of the run, or of the example that comes along. */
 
 import { getSegmentationExample } from "./api.js";
 import { createCompare } from "./compare.js";
@@ -8,7 +8,10 @@ import { explain } from "./messages.js";
 import { hold, makeFigure } from "./pictures.js";
 import { heading, note } from "./words.js";
 
-const ORDER = ["seg_lr", "seg_bilinear", "seg_gsjbu", "photo", "boundaries_bilinear", "boundaries_gsjbu"];
+const ORDER = [
+  ...["seg_lr", "seg_bilinear", "seg_gsjbu", "seg_pyramid"],
+  ...["photo", "boundaries_bilinear", "boundaries_gsjbu", "boundaries_pyramid"],
+];
 
 const compare = createCompare("boundaries_bilinear", "boundaries_gsjbu");
 
@@ -54,7 +57,7 @@ function draw(panel, segmentation, stem, title) {
     heading(title),
     note("segmentation.note", { source: () => tOr(`source.${source}`, source), height, width }),
     makeClasses(segmentation.classes),
-    make("div", { class: "grid" }, ...pictures.map((each) => makeFigure(each))),
+    make("div", { class: "grid four" }, ...pictures.map((each) => makeFigure(each))),
     heading("section.compare"),
     compare.element,
   );

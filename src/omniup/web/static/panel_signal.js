@@ -1,8 +1,8 @@
-/** Tab 6: bring one's own signal up: features, probabilities, depth, labels, whatever was computed from the picture. */
+/** Tab 6: upsample one's own signal: features, probabilities, depth, labels, whatever was computed from the picture. */
 
 import { createCompare } from "./compare.js";
 import { byId, make, show } from "./dom.js";
-import { number, t, tOr, tell, tellText } from "./i18n.js";
+import { current, number, t, tOr, tell, tellText } from "./i18n.js";
 import { makeFigure, makeLegend, hold } from "./pictures.js";
 import { heading, note } from "./words.js";
 
@@ -14,17 +14,13 @@ const WORDS = {
   positive: ["softplus", "exp"],
   downsample: ["bilinear", "bicubic"],
   theta_penalty: ["absolute", "variation"],
-  sigma_unit: ["pixel", "cell"],
-  colour_space: ["given", "oklab"],
-  cell_colours: ["bilinear", "mean"],
-  kind: ["values", "prediction", "measurement"],
 };
 
 /** Which of a preset's numbers is which setting of the method. */
 const OF_PRESET = { iterations: "iters", radius: "radius", lr: "lr" };
 
 /** The settings that one may want to change first; the others are folded away. */
-const BASIC = ["preset", "kind", "iterations", "radius", "lr", "sigma", "sigma_x", "sigma_y", "theta", "sigma_r", "eps"];
+const BASIC = ["preset", "iterations", "radius", "lr", "sigma", "sigma_x", "sigma_y", "theta", "sigma_r", "eps"];
 
 const compare = createCompare("low", "result");
 
@@ -33,14 +29,16 @@ export class SignalPanel {
 
   /**
    * @param {object} options of the server
-   * @param {(file: File, config: object) => void} onRun told the signal and how to bring it up
+   * @param {(file: File, config: object) => void} onRun told the signal and how to upsample it
    */
   constructor(options, onRun) {
     this.options = options;
     this.onRun = onRun;
-    const option = ({ name }) => tellText(make("option", { value: name }), () => tOr(`method.${name}`, name));
-    byId("signal-method").append(...options.methods.map(option));
-    byId("signal-method").value = "upsample_anything";
+    const option = (group) => (name) =>
+      tellText(make("option", { value: name }), () => tOr(`${group}.${name}`, name));
+    byId("signal-method").append(...options.methods.map(({ name }) => name).map(option("method")));
+    byId("signal-method").value = options.method;
+    byId("signal-type").append(...options.signal_types.map(option("signal_type")));
     this.#showSettings();
     this.showGuidance(null);
     this.#listen();
@@ -69,7 +67,7 @@ export class SignalPanel {
 
   /** Show the server's objection at its control. Returns whether there is one. */
   showError(field, message) {
-    const input = field === "signal" ? byId("signal") : byId(`setting-${field}`);
+    const input = byId({ signal: "signal", signal_type: "signal-type" }[field] ?? `setting-${field}`);
     if (!input) return false;
     this.refuse("verbatim", { text: message });
     input.focus();
@@ -92,8 +90,8 @@ export class SignalPanel {
   /** The settings of the chosen method: empty ones stay at what stands in them. */
   #showSettings() {
     const name = byId("signal-method").value;
-    const { settings, summary } = this.options.methods.find((method) => method.name === name);
-    tellText(byId("method-summary"), () => tOr(`about.${name}`, summary));
+    const { settings, summary, summary_zh } = this.options.methods.find((method) => method.name === name);
+    tellText(byId("method-summary"), () => (current() === "zh" && summary_zh) || summary);
     const build = ([setting, value]) => this.#setting(setting, value);
     const entries = Object.entries(settings);
     const basic = BASIC.filter((setting) => setting in settings).map((setting) => build([setting, settings[setting]]));
@@ -143,9 +141,8 @@ export class SignalPanel {
     const settings = Object.fromEntries(
       given.map(({ dataset, type, value }) => [dataset.setting, type === "number" ? Number(value) : value]),
     );
-    const labels = JSON.parse(byId("signal-labels").value);
     const name = byId("signal-array").hidden ? null : byId("signal-array-name").value || null;
-    return { method, settings, labels, name };
+    return { method, settings, signal_type: byId("signal-type").value, name };
   }
 
   /** Show what came back. */
@@ -156,7 +153,7 @@ export class SignalPanel {
     byId("panel-signal").style.setProperty("--ratio", width / height);
     compare.show(pictures);
     const facts = {
-      kind: () => t(`kind.${answer.kind}`),
+      type: () => t(`signal_type.${answer.signal_type}`),
       method: () => tOr(`method.${answer.method}`, answer.method),
       low: `${answer.grid[1]} × ${answer.grid[0]}`,
       size: `${width} × ${height}`,
