@@ -99,16 +99,16 @@ class Batch:
             for said in self.failures.values():
                 print(said, file=sys.stderr)
         if self.failures:
-            counts = f"{len(self.failures)} of {len(self._pictures)}"
-            raise InputError(f"{counts} pictures could not be restored: those above")
+            raise InputError(
+                f"{len(self.failures)} of {len(self._pictures)} pictures", "could not be restored: those above"
+            )
 
     @contextmanager
     def _noting(self, source: str) -> Iterator[None]:
         try:
             yield
         except InputError as error:
-            said = str(error)
-            self.failures[source] = said if said.startswith(source) else f"{source}: {said}"
+            self.failures[source] = str(error if error.argument.startswith(source) else error.within(source))
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

@@ -104,7 +104,7 @@ def degrade(
         report.result(facts | {"seconds": report.seconds})
         if failures:
             print(*failures.values(), sep="\n", file=sys.stderr)
-            raise InputError(f"{len(failures)} of {len(pictures)} pictures could not be read: those above")
+            raise InputError(f"{len(failures)} of {len(pictures)} pictures", "could not be read: those above")
 
 
 def _read(source: str, longest: int | None) -> Tensor:

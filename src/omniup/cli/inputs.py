@@ -63,9 +63,11 @@ def find_pictures(inputs: Sequence[str], *, results: str) -> dict[str, PurePath]
         for source, path in _below(argument, Path(results).resolve()):
             name = found[source] = path.with_suffix(".png")
             if (owner := owners.setdefault(name, source)) != source:
-                raise InputError(f"{printable(source)} and {printable(owner)} would both become {name}")
+                raise InputError(
+                    printable(source), "would become {name}, and so would {other}", name=name, other=printable(owner)
+                )
     if not found:
-        raise InputError(f"{printable(', '.join(inputs))}: there are no pictures; accepted are {ACCEPTED}")
+        raise InputError(printable(", ".join(inputs)), "holds no pictures", ACCEPTED)
     return found
 
 

@@ -43,10 +43,12 @@ def fit(
     For example: omniup fit street.jpg --stride 16 -o street.safetensors
     """
     report = Report(as_json, quiet, verbose)
-    if (grid is None) == (stride is None):
-        raise InputError("either --grid or --stride is needed, and not both")
+    if grid is None and stride is None:
+        raise InputError("--stride", "is missing, and so is --grid", "one of the two")
+    if grid is not None and stride is not None:
+        raise InputError("--grid", "is given together with --stride", "one of the two")
     if Path(output).suffix != ".safetensors":
-        raise InputError(f"{output}: kernels are written as .safetensors")
+        raise InputError(output, "is no name for a file of kernels", "names that end in .safetensors")
 
     from omniup.cli import inputs
     from omniup.encoders.preparation import nearest_cells

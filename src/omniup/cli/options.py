@@ -62,9 +62,9 @@ def check_streams(*inputs: str, output: str = "", as_json: bool = False) -> None
         InputError: the arguments ask for it.
     """
     if inputs.count("-") > 1:
-        raise InputError("only one input can be -, standard input")
+        raise InputError("-", "is named for two inputs", "standard input for one of them")
     if output == "-" and as_json:
-        raise InputError("-o - and --json exclude each other: both write to standard output")
+        raise InputError("-o -", "is given together with --json, and both write to standard output", "one of the two")
 
 
 def pick_device(name: str) -> torch.device:

@@ -40,11 +40,16 @@ class Target:
         self.format = "npy" if self.is_standard_output else Path(argument).suffix.removeprefix(".").lower()
         if self.format not in WRITTEN_FORMATS:
             suffixes = ", ".join(f".{known}" for known in WRITTEN_FORMATS)
-            raise InputError(f"{argument}: the suffix is not one of {suffixes}; accepted is also -, standard output")
+            raise InputError(
+                argument,
+                "has another suffix than those of the formats",
+                "{suffixes}; or -, standard output",
+                suffixes=suffixes,
+            )
         if bits not in (None, 8, 16):
-            raise InputError(f"--bits is {bits}: accepted are 8 and 16")
+            raise InputError("--bits", "is {value}", "8 and 16", value=bits)
         if self.is_standard_output and sys.stdout.isatty():
-            raise InputError("standard output is a terminal: -o - is for redirecting numbers to a file or a program")
+            raise InputError("standard output", "is a terminal", "-o - where it leads to a file or a program")
         if not self.is_standard_output:
             check_writable(argument)
 
@@ -62,13 +67,23 @@ class Target:
         low, high = (round(bound.item()) for bound in signal.aminmax())
         self.bits = self.bits or (8 if high < 2**8 else 16)
         if (*signal.shape[:2], self.bits) not in ((1, 1, 8), (1, 1, 16), (1, 3, 8)):
-            shape = " x ".join(map(str, signal.shape))
-            problem = f"a PNG holds one channel, or three of 8 bits, and the signal is {shape} of {self.bits} bits"
-        elif not 0 <= low <= high < 2**self.bits:
-            problem = f"a PNG of {self.bits} bits holds 0 to {2**self.bits - 1}, and values run from {low} to {high}"
-        else:
-            return
-        raise InputError(f"{self.argument}: {problem}; accepted are .npy, .npz and .safetensors")
+            raise InputError(
+                self.argument,
+                "is a PNG, which holds one channel, or three of 8 bits, and not a signal of {shape} in {bits} bits",
+                ".npy, .npz and .safetensors",
+                shape=" x ".join(map(str, signal.shape)),
+                bits=self.bits,
+            )
+        if not 0 <= low <= high < 2**self.bits:
+            raise InputError(
+                self.argument,
+                "is a PNG of {bits} bits, which holds 0 to {most}, and not values from {low} to {high}",
+                ".npy, .npz and .safetensors",
+                bits=self.bits,
+                most=2**self.bits - 1,
+                low=low,
+                high=high,
+            )
 
     def write(self, result: Tensor) -> None:
         """Write [B, C, H, W]; what overshoots the limits of a PNG is cut off there."""
@@ -134,4 +149,4 @@ def standard_output() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno == errno.EPIPE:
             raise typer.Exit(1) from error
-        raise InputError(f"standard output cannot be written to ({error.strerror})") from error
+        raise InputError("standard output", "cannot be written ({reason})", reason=error.strerror) from error

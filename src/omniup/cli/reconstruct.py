@@ -74,7 +74,7 @@ def reconstruct(
         try:
             return encode(image, encoder, grid=grid)
         except InputError as error:
-            raise InputError(f"--encoder {encoder}: {error}") from error
+            raise error.within(f"--encoder {encoder}") from error
 
     with output_folder(output) as folder:
         with report.stage("read"):

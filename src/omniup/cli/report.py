@@ -40,7 +40,7 @@ class Report:
 
     def __init__(self, as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
         if quiet and verbose:
-            raise InputError("--quiet and --verbose exclude each other")
+            raise InputError("--quiet", "is given together with --verbose", "one of the two")
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
         self.seconds: dict[str, float] = {}
         logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)

@@ -120,7 +120,7 @@ def restore(
     """
     report = Report(as_json, quiet, verbose)
     if scale is not None and longest_side is not None:
-        raise InputError("--scale and --longest-side exclude each other")
+        raise InputError("--scale", "is given together with --longest-side", "one of the two")
 
     from omniup.cli.batch import Batch
     from omniup.cli.inputs import find_pictures
@@ -131,7 +131,7 @@ def restore(
     where = options.pick_device(device)
     precision = choose_precision(precision, where)
     if colour not in COLOURS:
-        raise InputError(f"--colour is {colour!r}: accepted are {', '.join(COLOURS)}")
+        raise InputError("--colour", "is {value!r}", "{names}", value=colour, names=", ".join(COLOURS))
     said = _prompts(prompt, prompts, caption, caption_model)
     pictures = find_pictures(inputs, results=output)
     folder, targets = _targets(pictures, output)
@@ -170,7 +170,7 @@ def _prompts(prompt: str | None, prompts: str | None, caption: str | None, capti
     from omniup.restoration.prompts import Captions, MirroredPrompts, SamePrompt
 
     if [prompt, prompts, caption].count(None) < 2:
-        raise InputError("--prompt, --prompts and --caption exclude each other")
+        raise InputError("--prompt, --prompts and --caption", "are given together", "one of them")
     if prompts is not None:
         return MirroredPrompts(Path(prompts))
     if caption is not None:
@@ -190,9 +190,11 @@ def _targets(pictures: Mapping[str, PurePath], output: str) -> tuple[Path, dict[
     elif len(pictures) == 1:
         folder, targets = path.parent, dict.fromkeys(pictures, path)
     else:
-        raise InputError(f"{output}: {len(pictures)} pictures need a folder, not a .png file")
+        raise InputError(output, "is one .png file for {count} pictures", "a folder", count=len(pictures))
     originals = {Path(source).resolve() for source in pictures}
     for target in targets.values():
         if target.resolve() in originals:
-            raise InputError(f"{target}: a result would overwrite a picture that is to be restored")
+            raise InputError(
+                str(target), "is a picture that is to be restored, and a result would overwrite it", "another folder"
+            )
     return folder, targets

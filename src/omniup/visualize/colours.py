@@ -74,9 +74,9 @@ def colour_scale(map: Tensor, limits: tuple[float, float] | None, colours: str) 
     """
     low, high = limits or limits_of(map)
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise InputError(f"limits is {limits}; accepted are two finite numbers, the lower first")
+        raise InputError("limits", "is {value}", "two finite numbers, the lower first", value=limits)
     if colours not in matplotlib.colormaps:
-        raise InputError(f"colours is {colours!r}; accepted are the names of matplotlib's colour maps")
+        raise InputError("colours", "is {value!r}", "the names of matplotlib's colour maps", value=colours)
     return ScalarMappable(Normalize(low, high), colours)
 
 

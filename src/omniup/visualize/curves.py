@@ -32,7 +32,7 @@ def loss_curve(
     """
     curves = losses if isinstance(losses, Mapping) else {"": losses}
     if not curves or not all(len(curve) for curve in curves.values()):
-        raise InputError("losses is empty; accepted is at least one value for every curve")
+        raise InputError("losses", "is empty", "at least one value for every curve")
 
     figure = blank_figure(*SIZE)
     figure.set_layout_engine("constrained")

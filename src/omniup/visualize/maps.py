@@ -32,7 +32,11 @@ def error_map(prediction: Tensor, target: Tensor) -> Tensor:
     check_map("target", target)
     if prediction.shape != target.shape:
         raise InputError(
-            f"prediction has shape {list(prediction.shape)} and target {list(target.shape)}; accepted are equal shapes"
+            "prediction",
+            "has the shape {prediction}, and target {target}",
+            "equal shapes",
+            prediction=list(prediction.shape),
+            target=list(target.shape),
         )
     pairs = zip(pieces(prediction), pieces(target), strict=True)
     return torch.cat([(ours - theirs).abs().mean(dim=1, keepdim=True) for ours, theirs in pairs], dim=2)

@@ -71,9 +71,11 @@ def sheet(
             colours that `heat_map` refuses.
     """
     if not panels:
-        raise InputError("panels is empty; accepted is at least one")
-    if columns < 1 or width < 64:
-        raise InputError(f"columns is {columns} and width {width}; accepted are from 1 and from 64 on")
+        raise InputError("panels", "is empty", "at least one panel")
+    if columns < 1:
+        raise InputError("columns", "is {value}", "{least} or more", value=columns, least=1)
+    if width < 64:
+        raise InputError("width", "is {value}", "{least} or more", value=width, least=64)
     pictures = [_picture(panel) for panel in panels]
     largest = max(pictures, key=lambda picture: picture.width * picture.height)
     box = (width, max(1, round(width * largest.height / largest.width)))

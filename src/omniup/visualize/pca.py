@@ -46,21 +46,23 @@ def pca_rgb(*maps: Tensor, seed: int = 0, samples: int = 16384) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     vectors = torch.cat([_draw(features, samples // len(maps), generator) for features in maps])  # [N, C]
     if not vectors.isfinite().all():
-        raise InputError("maps hold NaN or infinite values; accepted are finite ones")
+        raise InputError("maps", "holds NaN or infinite values", "finite values")
     gain, offset = _fit_colours(vectors, generator)
     return [_apply(features, gain, offset) for features in maps]
 
 
 def _check(maps: tuple[Tensor, ...], samples: int) -> None:
     if not maps:
-        raise InputError("maps is empty; accepted are one or more [1, C, h, w]")
+        raise InputError("maps", "is empty", "one or more [1, C, h, w]")
     for index, features in enumerate(maps):
         check_map(f"maps[{index}]", features)
     channels = [features.shape[1] for features in maps]
     if len(set(channels)) > 1:
-        raise InputError(f"maps have {channels} channels; accepted are maps with the same number")
+        raise InputError("maps", "has {channels} channels", "maps with the same number of channels", channels=channels)
     if samples < len(maps):
-        raise InputError(f"samples is {samples}; accepted is at least one for each of the {len(maps)} maps")
+        raise InputError(
+            "samples", "is {value}", "at least one for each of the {count} maps", value=samples, count=len(maps)
+        )
 
 
 def _draw(features: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -39,7 +39,9 @@ def label_picture(labels: Tensor, colours: NDArray[np.uint8]) -> Image.Image:
     check_map("labels", labels, channels=(1,))
     low, high = (int(bound) for bound in labels.aminmax())
     if low < 0 or high >= len(colours):
-        raise InputError(f"labels run from {low} to {high}; accepted are 0 to {len(colours) - 1}")
+        raise InputError(
+            "labels", "has values from {low} to {high}", "0 to {most}", low=low, high=high, most=len(colours) - 1
+        )
     return Image.fromarray(colours[labels[0, 0].cpu().numpy()])
 
 
@@ -58,7 +60,13 @@ def outlined(image: Tensor, labels: Tensor) -> Image.Image:
     """
     check_map("labels", labels, channels=(1,))
     if image.shape[2:] != labels.shape[2:]:
-        raise InputError(f"image is {list(image.shape)} and labels {list(labels.shape)}; accepted are equal sizes")
+        raise InputError(
+            "image",
+            "has the shape {image}, and labels {labels}",
+            "equal sizes",
+            image=list(image.shape),
+            labels=list(labels.shape),
+        )
     numbers = labels[0, 0].cpu()
     near, far = (torch.zeros_like(numbers, dtype=torch.bool) for _ in range(2))  # [H, W], the two sides of a border
     for axis in (0, 1):

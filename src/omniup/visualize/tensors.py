@@ -30,7 +30,9 @@ def check_map(name: str, value: Tensor, channels: tuple[int, ...] = ()) -> None:
     wanted = " or ".join(map(str, channels)) or "C"
     accepted = value.ndim == 4 and value.shape[0] == 1 and value.numel() > 0
     if not accepted or (channels and value.shape[1] not in channels):
-        raise InputError(f"{name} has shape {list(value.shape)}; accepted is a non-empty [1, {wanted}, h, w]")
+        raise InputError(
+            name, "has the shape {shape}", "a non-empty [1, {channels}, h, w]", shape=list(value.shape), channels=wanted
+        )
 
 
 def check_point(name: str, point: tuple[int, int], height: int, width: int) -> None:
@@ -41,7 +43,15 @@ def check_point(name: str, point: tuple[int, int], height: int, width: int) -> N
     """
     y, x = point
     if not (0 <= y < height and 0 <= x < width):
-        raise InputError(f"{name} is (y, x) = ({y}, {x}); accepted is (0, 0) to ({height - 1}, {width - 1})")
+        raise InputError(
+            name,
+            "is (y, x) = ({y}, {x})",
+            "(0, 0) to ({bottom}, {right})",
+            y=y,
+            x=x,
+            bottom=height - 1,
+            right=width - 1,
+        )
 
 
 def pieces(value: Tensor) -> Iterator[Tensor]:
