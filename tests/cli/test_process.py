@@ -61,7 +61,7 @@ def test_a_full_disk_behind_standard_output():
     with Path("/dev/full").open("w") as full:
         outcome = subprocess.run([*COMMAND, "encoders"], stdout=full, stderr=subprocess.PIPE, text=True)
     assert outcome.returncode == 2
-    assert outcome.stderr == "omniup: standard output cannot be written to (No space left on device)\n"
+    assert outcome.stderr == "omniup: standard output cannot be written (No space left on device)\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a terminal")

@@ -41,7 +41,7 @@ def test_images(refusal, photo, features, folder):
         assert problem in said
     assert "No such file" in _refused_upsample(refusal, "missing.png", features)
     assert "Is a directory" in _refused_upsample(refusal, ".", features)
-    assert "sample is 'cat': accepted are coffee" in _refused_upsample(refusal, "sample:cat", features)
+    assert "sample is 'cat'; accepted: coffee" in _refused_upsample(refusal, "sample:cat", features)
     assert "is empty" in refusal("upsample", "-", features, "-o", "out.npy")
 
 
@@ -54,7 +54,7 @@ def test_signals(refusal, photo, features, folder):
     Path("cut.npy").write_bytes((folder / features).read_bytes()[:-4])
     Image.new("RGBA", (4, 3)).save("alpha.png")
     for name, problem in {
-        "nan.npy": "1 of its numbers are not finite, the first (nan) at [0, 0, 0, 1]",
+        "nan.npy": "has 1 numbers that are not finite, the first (nan) at [0, 0, 0, 1]",
         "complex.npy": "holds numbers of type complex128",
         "objects.npy": "holds Python objects",
         "fine.npy": "signal is 100 × 100, larger than the image or the size asked for, 48 × 64",
@@ -88,8 +88,8 @@ def test_signals(refusal, photo, features, folder):
         (("--memory", "0"), "memory is '0': accepted are"),
         (("--method", "joint_bilateral", "--memory", "9"), "memory is 9 bytes: the window of one pixel takes"),
         (("--device", "tpu"), "Invalid value for '--device': 'tpu' is none of auto, cuda, mps, cpu"),
-        (("--bits", "12"), "--bits is 12: accepted are 8 and 16"),
-        (("--quiet", "--verbose"), "--quiet and --verbose exclude each other"),
+        (("--bits", "12"), "--bits is 12; accepted: 8 and 16"),
+        (("--quiet", "--verbose"), "--quiet is given together with --verbose; accepted: one of the two"),
         (("--colour",), "No such option: --colour"),
     ],
 )
@@ -100,27 +100,27 @@ def test_options(refusal, photo, features, options, problem):
 def test_outputs(refusal, photo, features, folder):
     Path("folder.npy").mkdir()
     for output, problem in {
-        "out.tiff": "the suffix is not one of .npy, .npz, .safetensors, .png",
-        "out": "the suffix is not one of",
-        "missing/out.npy": f"there is no folder {folder / 'missing'}",
+        "out.tiff": "has another suffix than those of the formats; accepted: .npy, .npz, .safetensors, .png; or -",
+        "out": "has another suffix than",
+        "missing/out.npy": f"is in the folder {folder / 'missing'}, which does not exist",
         "folder.npy": "is a directory",
         "photo.png/out.npy": "Not a directory",
-        "out.png": "a PNG holds one channel, or three of 8 bits, and the signal is 1 x 5 x 3 x 4 of 8 bits",
+        "out.png": "is a PNG, which holds one channel, or three of 8 bits, and not a signal of 1 x 5 x 3 x 4 in 8 bits",
     }.items():
         assert problem in refusal("upsample", photo, features, "-o", output)
 
 
 def test_standard_streams_are_used_once(refusal, photo, features):
-    assert "only one input can be -" in refusal("upsample", "-", "-", "-o", "out.npy")
-    assert "-o - and --json exclude each other" in refusal("upsample", photo, features, "-o", "-", "--json")
+    assert "- is named for two inputs" in refusal("upsample", "-", "-", "-o", "out.npy")
+    assert "-o - is given together with --json" in refusal("upsample", photo, features, "-o", "-", "--json")
 
 
 def test_what_a_png_cannot_hold(refusal, photo):
     for array, options, problem in (
-        (np.array([[-1, 1]]), (), "a PNG of 8 bits holds 0 to 255, and values run from -1 to 1"),
-        (np.array([[0, 300]]), ("--bits", 8), "a PNG of 8 bits holds 0 to 255, and values run from 0 to 300"),
-        (np.array([[0, 70000]]), ("--labels",), "a PNG of 16 bits holds 0 to 65535, and values run from 0 to 70000"),
-        (np.zeros((5, 2, 2)), (), "a PNG holds one channel, or three of 8 bits, and the signal is 1 x 5 x 2 x 2 of 8"),
+        (np.array([[-1, 1]]), (), "which holds 0 to 255, and not values from -1 to 1"),
+        (np.array([[0, 300]]), ("--bits", 8), "which holds 0 to 255, and not values from 0 to 300"),
+        (np.array([[0, 70000]]), ("--labels",), "which holds 0 to 65535, and not values from 0 to 70000"),
+        (np.zeros((5, 2, 2)), (), "one channel, or three of 8 bits, and not a signal of 1 x 5 x 2 x 2 in 8"),
         (np.full((3, 2, 2), 300), (), "and the signal is 1 x 3 x 2 x 2 of 16"),
     ):
         np.save("signal.npy", array)
@@ -130,10 +130,10 @@ def test_what_a_png_cannot_hold(refusal, photo):
 
 def test_fit(refusal, photo):
     both = ("--grid", "3x4", "--stride", 16)
-    assert "either --grid or --stride is needed" in refusal("fit", photo, "-o", "out.safetensors")
-    assert "either --grid or --stride is needed" in refusal("fit", photo, "-o", "out.safetensors", *both)
+    assert "--stride is missing, and so is --grid" in refusal("fit", photo, "-o", "out.safetensors")
+    assert "--grid is given together with --stride" in refusal("fit", photo, "-o", "out.safetensors", *both)
     assert "kernels are written as .safetensors" in refusal("fit", photo, "-o", "out.npy", "--stride", 16)
-    assert "there is no folder" in refusal("fit", photo, "-o", "missing/out.safetensors", "--stride", 16)
+    assert "missing, which does not exist" in refusal("fit", photo, "-o", "missing/out.safetensors", "--stride", 16)
     assert "larger than the image" in refusal("fit", photo, "-o", "out.safetensors", "--grid", "49x10")
     assert "preset is 'finest'" in refusal("fit", photo, "-o", "out.safetensors", "--stride", 16, "--preset", "finest")
     assert not Path("out.safetensors").exists()
@@ -147,12 +147,12 @@ def test_render(refusal, omniup, photo, features):
     )
     assert "accepted: a safetensors file" in refusal("render", photo, features, *arguments)
     confidence = ("--confidence", "missing/trust.npy")
-    assert "there is no folder" in refusal("render", "kernels.safetensors", features, *arguments, *confidence)
+    assert "missing, which does not exist" in refusal("render", "kernels.safetensors", features, *arguments, *confidence)
 
 
 def test_reconstruct(refusal, photo):
     for options, problem in {
-        ("-o", photo): f"{photo}: cannot be written (File exists)",
+        ("-o", photo): f"{photo} cannot be written (File exists)",
         ("-o", f"{photo}/out"): "Not a directory",
         ("-o", "out", "--encoder", "magic"): "--encoder magic: ",
         ("-o", "out", "--stride", "0"): "Invalid value for '--stride'",

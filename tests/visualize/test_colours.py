@@ -69,7 +69,7 @@ def test_unknown_colours_are_refused() -> None:
 
 
 def test_other_shapes_are_refused() -> None:
-    with pytest.raises(InputError, match=r"map has shape \[1, 3, 2, 2\]; accepted is a non-empty \[1, 1, h, w\]"):
+    with pytest.raises(InputError, match=r"map has the shape \[1, 3, 2, 2\]; accepted: a non-empty \[1, 1, h, w\]"):
         heat_map(torch.rand(1, 3, 2, 2))
-    with pytest.raises(InputError, match=r"tensor has shape \[1, 2, 2, 2\]; .* \[1, 1 or 3, h, w\]"):
+    with pytest.raises(InputError, match=r"tensor has the shape \[1, 2, 2, 2\]; .* \[1, 1 or 3, h, w\]"):
         to_picture(torch.rand(1, 2, 2, 2))

@@ -25,9 +25,9 @@ def test_error_map_of_bytes_does_not_wrap_around() -> None:
 
 
 def test_error_map_refuses_shapes_that_differ() -> None:
-    with pytest.raises(InputError, match="accepted are equal shapes"):
+    with pytest.raises(InputError, match="accepted: equal shapes"):
         error_map(torch.rand(1, 3, 4, 4), torch.rand(1, 1, 4, 4))
-    with pytest.raises(InputError, match="target has shape"):
+    with pytest.raises(InputError, match="target has the shape"):
         error_map(torch.rand(1, 3, 4, 4), torch.rand(3, 4, 4))
 
 
@@ -45,5 +45,5 @@ def test_parameter_panels() -> None:
 
 def test_parameter_panels_refuse_other_shapes() -> None:
     good = torch.rand(1, 1, 2, 2)
-    with pytest.raises(InputError, match="theta has shape"):
+    with pytest.raises(InputError, match="theta has the shape"):
         parameter_panels(good, good, good[0], good)

@@ -113,13 +113,13 @@ def test_threads_do_not_disturb_each_other(image: torch.Tensor) -> None:
 @pytest.mark.parametrize(
     ("panel", "message"),
     [
-        (Panel("", torch.rand(1, 2, 4, 4)), "has shape"),
-        (Panel("", torch.rand(4, 4)), "has shape"),
+        (Panel("", torch.rand(1, 2, 4, 4)), "has the shape"),
+        (Panel("", torch.rand(4, 4)), "has the shape"),
         (Panel("", torch.rand(1, 1, 4, 4), limits=(1, 0)), "limits is"),
         (Panel("", torch.rand(1, 1, 4, 4), colours="nonsense"), "colours is"),
         (
             Panel("", torch.rand(1, 3, 4, 5), mark=(4, 0)),
-            r"mark is \(y, x\) = \(4, 0\); accepted is .* to \(3, 4\)",
+            r"mark is \(y, x\) = \(4, 0\); accepted: .* to \(3, 4\)",
         ),
     ],
 )
@@ -131,6 +131,6 @@ def test_panels_that_cannot_be_drawn_are_refused(panel: Panel, message: str) -> 
 def test_layouts_that_cannot_be_are_refused(image: torch.Tensor) -> None:
     with pytest.raises(InputError, match="panels is empty"):
         sheet([])
-    for options in ({"columns": 0}, {"width": 63}):
-        with pytest.raises(InputError, match="accepted are from 1 and from 64 on"):
-            sheet([Panel("", image)], **options)
+    for argument, value, least in (("columns", 0, 1), ("width", 63, 64)):
+        with pytest.raises(InputError, match=f"^{argument} is {value}; accepted: {least} or more$"):
+            sheet([Panel("", image)], **{argument: value})

@@ -158,10 +158,10 @@ def test_maps_that_require_gradients_are_accepted() -> None:
     ("maps", "message"),
     [
         ([], "maps is empty"),
-        ([torch.rand(3, 4, 4)], r"maps\[0\] has shape \[3, 4, 4\]; accepted is a non-empty \[1, C, h, w\]"),
-        ([torch.rand(2, 3, 4, 4)], r"maps\[0\] has shape \[2, 3, 4, 4\]"),
-        ([torch.rand(1, 3, 4, 4), torch.rand(1, 3, 0, 4)], r"maps\[1\] has shape \[1, 3, 0, 4\]"),
-        ([torch.rand(1, 3, 4, 4), torch.rand(1, 5, 4, 4)], r"maps have \[3, 5\] channels"),
+        ([torch.rand(3, 4, 4)], r"maps\[0\] has the shape \[3, 4, 4\]; accepted: a non-empty \[1, C, h, w\]"),
+        ([torch.rand(2, 3, 4, 4)], r"maps\[0\] has the shape \[2, 3, 4, 4\]"),
+        ([torch.rand(1, 3, 4, 4), torch.rand(1, 3, 0, 4)], r"maps\[1\] has the shape \[1, 3, 0, 4\]"),
+        ([torch.rand(1, 3, 4, 4), torch.rand(1, 5, 4, 4)], r"maps has \[3, 5\] channels"),
         ([torch.full((1, 3, 4, 4), torch.nan)], "NaN or infinite"),
     ],
 )
@@ -171,5 +171,5 @@ def test_refusals(maps: list[Tensor], message: str) -> None:
 
 
 def test_fewer_samples_than_maps_are_refused() -> None:
-    with pytest.raises(InputError, match="samples is 1; accepted is at least one for each of the 2 maps"):
+    with pytest.raises(InputError, match="samples is 1; accepted: at least one for each of the 2 maps"):
         pca_rgb(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4), samples=1)

@@ -49,7 +49,7 @@ def test_given_colours_are_kept():
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"), [([[0, 3]], "from 0 to 3; accepted are 0 to 2"), ([[-1, 0]], "from -1 to 0")]
+    ("rows", "said"), [([[0, 3]], "from 0 to 3; accepted: 0 to 2"), ([[-1, 0]], "from -1 to 0")]
 )
 def test_labels_without_a_colour_are_refused(rows, said):
     with pytest.raises(InputError, match=said):
@@ -113,5 +113,5 @@ def test_the_photograph_is_left_as_it_was():
 
 
 def test_sizes_that_differ_are_refused():
-    with pytest.raises(InputError, match="accepted are equal sizes"):
+    with pytest.raises(InputError, match="accepted: equal sizes"):
         outlined(torch.zeros(1, 3, 8, 9), torch.zeros(1, 1, 9, 8, dtype=torch.int64))

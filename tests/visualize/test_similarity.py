@@ -56,12 +56,12 @@ def test_pieces_do_not_matter(features: torch.Tensor, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("point", [(-1, 0), (0, -1), (9, 0), (0, 11)])
 def test_points_outside_are_refused(features: torch.Tensor, point: tuple[int, int]) -> None:
-    with pytest.raises(InputError, match=r"point is \(y, x\) = .*; accepted is \(0, 0\) to \(8, 10\)"):
+    with pytest.raises(InputError, match=r"point is \(y, x\) = .*; accepted: \(0, 0\) to \(8, 10\)"):
         similarity_map(features, point)
 
 
 def test_other_shapes_are_refused(features: torch.Tensor) -> None:
-    with pytest.raises(InputError, match="features has shape"):
+    with pytest.raises(InputError, match="features has the shape"):
         similarity_map(features[0], (0, 0))
 
 
@@ -124,5 +124,5 @@ def test_the_length_of_the_vector_does_not_matter(features: torch.Tensor) -> Non
 
 def test_mixed_features_of_another_shape_are_refused(features: torch.Tensor) -> None:
     for call in (lengths, lambda wrong: mixed_similarity(lambda signal: signal, wrong, wrong[:, 0, 0], wrong)):
-        with pytest.raises(InputError, match="features has shape"):
+        with pytest.raises(InputError, match="features has the shape"):
             call(features[0])

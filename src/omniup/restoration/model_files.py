@@ -166,7 +166,7 @@ def _recipe(folder: Path) -> Recipe:
         place = ".".join(map(str, first["loc"]))
         raise InputError(
             f"{path}: {place}" if place else str(path),
-            "is no recipe of a model ({reason})",
+            "cannot be accepted ({reason})",
             "{names}",
             reason=first["msg"],
             names=", ".join(Recipe.model_fields),
