@@ -60,7 +60,7 @@ def test_speed(omniup, folder):
         (("quality", "--task", "masks", "--data", "nowhere"), "data: nowhere has no bsds500/val/NAME.jpg"),
         (("quality", "--images", "0"), "--images"),
         (("quality", "--memory", "little"), "memory is 'little'"),
-        (("quality", "-o", "nowhere/r.jsonl", "--quick", "--method", "bilinear"), "nowhere/r.jsonl cannot be written"),
+        (("quality", "-o", "nowhere/r.jsonl", "--quick", "--method", "bilinear"), "nowhere/r.jsonl: cannot be written"),
         (("speed", "--method", "bilinear,radius=2"), "there is no setting radius"),
         (("report", "nowhere.jsonl"), "nowhere.jsonl is no file; accepted: what `omniup bench quality` wrote"),
     ],

@@ -166,7 +166,7 @@ def test_refusals(omniup, refusal, photos):
     assert "none.yaml cannot be read" in refusal("degrade", "photos", "out", "--config", "none.yaml")
     twice = refusal("degrade", "photos", "out")
     assert "a.png would become a.png, and so would " in twice and "a.bmp" in twice
-    assert "notes.txt is not in a format" in refusal("degrade", "photos/b.jpg", "photos/notes.txt")
+    assert "notes.txt cannot be written (File exists)" in refusal("degrade", "photos/b.jpg", "photos/notes.txt")
     assert "'--seed'" in refusal("degrade", "photos", "out", "--seed", -1)
     assert "'--size'" in refusal("degrade", "photos", "out", "--size", 0)
     assert "'--device'" in refusal("degrade", "photos", "out", "--device", "abacus")

@@ -58,7 +58,7 @@ def test_signals(refusal, photo, features, folder):
         "complex.npy": "holds numbers of type complex128",
         "objects.npy": "holds Python objects",
         "fine.npy": "signal is 100 × 100, larger than the image or the size asked for, 48 × 64",
-        "many.npz": "holds several arrays, so name one of 'a', 'b'",
+        "many.npz": "holds 2 arrays, so name one of 'a', 'b'",
         "cut.npy": "is truncated",
         "alpha.png": "is an image of the mode RGBA",
         "missing.npy": "No such file",
@@ -121,7 +121,7 @@ def test_what_a_png_cannot_hold(refusal, photo):
         (np.array([[0, 300]]), ("--bits", 8), "which holds 0 to 255, and not values from 0 to 300"),
         (np.array([[0, 70000]]), ("--labels",), "which holds 0 to 65535, and not values from 0 to 70000"),
         (np.zeros((5, 2, 2)), (), "one channel, or three of 8 bits, and not a signal of 1 x 5 x 2 x 2 in 8"),
-        (np.full((3, 2, 2), 300), (), "and the signal is 1 x 3 x 2 x 2 of 16"),
+        (np.full((3, 2, 2), 300), (), "and not a signal of 1 x 3 x 2 x 2 in 16"),
     ):
         np.save("signal.npy", array)
         assert problem in refusal("upsample", photo, "signal.npy", "-o", "out.png", *options)
@@ -132,7 +132,9 @@ def test_fit(refusal, photo):
     both = ("--grid", "3x4", "--stride", 16)
     assert "--stride is missing, and so is --grid" in refusal("fit", photo, "-o", "out.safetensors")
     assert "--grid is given together with --stride" in refusal("fit", photo, "-o", "out.safetensors", *both)
-    assert "kernels are written as .safetensors" in refusal("fit", photo, "-o", "out.npy", "--stride", 16)
+    assert "out.npy is no name for a file of kernels; accepted: names that end in .safetensors" in refusal(
+        "fit", photo, "-o", "out.npy", "--stride", 16
+    )
     assert "missing, which does not exist" in refusal("fit", photo, "-o", "missing/out.safetensors", "--stride", 16)
     assert "larger than the image" in refusal("fit", photo, "-o", "out.safetensors", "--grid", "49x10")
     assert "preset is 'finest'" in refusal("fit", photo, "-o", "out.safetensors", "--stride", 16, "--preset", "finest")
@@ -147,7 +149,9 @@ def test_render(refusal, omniup, photo, features):
     )
     assert "accepted: a safetensors file" in refusal("render", photo, features, *arguments)
     confidence = ("--confidence", "missing/trust.npy")
-    assert "missing, which does not exist" in refusal("render", "kernels.safetensors", features, *arguments, *confidence)
+    assert "missing, which does not exist" in refusal(
+        "render", "kernels.safetensors", features, *arguments, *confidence
+    )
 
 
 def test_reconstruct(refusal, photo):

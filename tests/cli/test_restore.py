@@ -168,7 +168,10 @@ def test_a_full_disk(refusal, photo, monkeypatch):
     [
         (("--scale", "2", "--longest-side", "90"), "--scale is given together with --longest-side"),
         (("--scale", "0"), "Invalid value for '--scale'"),
-        (("--prompt", "a", "--prompts", "."), "--prompt, --prompts and --caption are given together; accepted: one of them"),
+        (
+            ("--prompt", "a", "--prompts", "."),
+            "--prompt, --prompts and --caption are given together; accepted: one of them",
+        ),
         (("--prompts", "nowhere"), "nowhere does not exist; accepted: a folder of prompts"),
         (("--caption", "nowhere"), "caption is no address of an endpoint; accepted: http://HOST/v1"),
         (("--colour", "blue"), "--colour is 'blue'; accepted: wavelet, adain, none"),
@@ -185,7 +188,9 @@ def test_refusals(refusal, photo, options, problem):
 
 
 def test_refused_outputs(refusal, pictures):
-    assert "out.png is one .png file for 3 pictures; accepted: a folder" in refusal("restore", "in", "-o", "out.png", *TINY)
+    assert "out.png is one .png file for 3 pictures; accepted: a folder" in refusal(
+        "restore", "in", "-o", "out.png", *TINY
+    )
     assert "a result would overwrite it" in refusal("restore", "in/cat.png", "-o", "in", *TINY)
 
 

@@ -148,6 +148,8 @@ def test_weights_of_another_network_are_refused_in_one_line(network, tmp_path):
     state = network.state_dict()
     state["fc.extra"] = state.pop("layer1.0.conv1.weight")
     torch.save(state, tmp_path / "other.pth")
-    with pytest.raises(InputError, match=r"^weights is .*other.pth, which does not fit ResNet-18 .*layer1.0.conv1.weight") as refusal:
+    with pytest.raises(
+        InputError, match=r"^weights is .*other.pth, which does not fit ResNet-18 .*layer1.0.conv1.weight"
+    ) as refusal:
         ResNet18Layer2(tmp_path / "other.pth")
     assert "\n" not in str(refusal.value)

@@ -198,7 +198,9 @@ def test_published_weights_are_found_in_the_hub_s_cache(hub, networks):
 @pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize("name", ["test_vit", "test_resnet.r160_in1k", "test_vit_relpos"])  # the last was never trained
 def test_weights_that_cannot_be_had_are_not_replaced_by_random_ones(name):
-    with pytest.raises(InputError, match=rf"^pretrained is True, and the weights of {name} .*; accepted: a local file") as refusal:
+    with pytest.raises(
+        InputError, match=rf"^pretrained is True, and the weights of {name} .*; accepted: a local file"
+    ) as refusal:
         TimmBackbone(name)
     assert "\n" not in str(refusal.value)
 
@@ -208,7 +210,9 @@ def test_weights_that_cannot_be_had_are_not_replaced_by_random_ones(name):
     [("vit_small_patch14_dinov", "vit_small_patch14_dinov2"), ("test_vit.r160_in1", "test_vit.r160_in1k")],
 )
 def test_an_unknown_name_is_refused_with_close_ones(name, close):
-    with pytest.raises(InputError, match=rf"^name is '{name}', which timm does not have; accepted: what .* lists, such as .*{close}"):
+    with pytest.raises(
+        InputError, match=rf"^name is '{name}', which timm does not have; accepted: what .* lists, such as .*{close}"
+    ):
         TimmBackbone(name)
 
 
@@ -218,5 +222,7 @@ def test_a_name_like_no_other_is_refused_too():
 
 
 def test_a_size_that_timm_does_not_take_is_refused(image):
-    with pytest.raises(InputError, match=r"^image has 96×128 pixels as halonet26t is to see it; accepted: sizes near 256×256, which"):
+    with pytest.raises(
+        InputError, match=r"^image has 96×128 pixels as halonet26t is to see it; accepted: sizes near 256×256, which"
+    ):
         TimmBackbone("halonet26t", pretrained=False)(image)

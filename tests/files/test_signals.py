@@ -460,9 +460,7 @@ def test_labels_may_be_negative_and_large() -> None:
 def test_refused_labels(encode: Encode) -> None:
     colour = encode(Image.new("RGB", (4, 5)), "PNG")
     assert _refusal(colour, read_labels) == "labels has the shape [3, 5, 4]"
-    assert (
-        _refusal(encode(Image.new("F", (4, 5)), "TIFF"), read_labels) == "labels holds numbers of type torch.float32"
-    )
+    assert _refusal(encode(Image.new("F", (4, 5)), "TIFF"), read_labels) == "labels holds numbers of type torch.float32"
     assert _refusal(_npy(np.zeros((2, 3))), read_labels) == "labels holds numbers of type torch.float64"
     for shape in ((2, 3, 4), (2, 1, 3, 4), (3,), (0, 3), (1, 1, 1, 3, 4)):
         assert _refusal(_npy(np.zeros(shape, int)), read_labels) == f"labels has the shape {list(shape)}"
@@ -531,7 +529,9 @@ def test_png_round_trip(tmp_path: Path, channels: int, bits: int) -> None:
 
 @pytest.mark.parametrize(("bits", "value"), [(8, 255.6), (8, -0.6), (16, 65_535.6), (16, -1.0), (8, float("nan"))])
 def test_png_out_of_range(tmp_path: Path, bits: int, value: float) -> None:
-    with pytest.raises(InputError, match=rf"s\.png cannot hold values from .*, not within 0\.\.{2**bits - 1}; accepted: "):
+    with pytest.raises(
+        InputError, match=rf"s\.png cannot hold values from .*, not within 0\.\.{2**bits - 1}; accepted: "
+    ):
         write_signal(tmp_path / "s.png", torch.full((1, 1, 2, 2), value), bits=bits)
     assert list(tmp_path.iterdir()) == []
 
@@ -548,7 +548,10 @@ def test_png_cannot_hold(tmp_path: Path, shape: tuple[int, ...], bits: int) -> N
 
 def test_refused_writes(tmp_path: Path) -> None:
     signal = torch.zeros(1, 1, 2, 2)
-    for name, problem in (("s.jpg", "has the format 'jpg', which is unknown"), ("s", "has neither a suffix nor `format`")):
+    for name, problem in (
+        ("s.jpg", "has the format 'jpg', which is unknown"),
+        ("s", "has neither a suffix nor `format`"),
+    ):
         with pytest.raises(InputError, match=f"{name} {problem}.*; accepted: .*npy, .npz or .safetensors"):
             write_signal(tmp_path / name, signal)
     with pytest.raises(InputError, match="signal has neither a suffix nor `format`;"):

@@ -95,7 +95,9 @@ def test_a_server_that_is_not_there():
 
 def test_refused_addresses_and_keys_are_not_repeated(serve, monkeypatch):
     for url in ("ftp://host/v1", "http://", "host/v1", f"http://user:{KEY}@host/v1", "http://[::1"):
-        with pytest.raises(InputError, match=r"^caption is no address of an endpoint; accepted: http://HOST/v1") as refusal:
+        with pytest.raises(
+            InputError, match=r"^caption is no address of an endpoint; accepted: http://HOST/v1"
+        ) as refusal:
             Captioner(url, "eyes")
         assert KEY not in str(refusal.value)
     server = serve("A cup.")

@@ -170,9 +170,7 @@ def test_refused_pictures(enhancer):
 
 def test_a_picture_too_thin_to_be_worked_on_is_refused(enhancer):
     """Its short side would be made as long as in training, which is 128 pixels, and the long one in proportion."""
-    with pytest.raises(
-        InputError, match="image is too thin: its 1 × 30000 pixels are worked on as 128 × 3840000; acc"
-    ):
+    with pytest.raises(InputError, match="image is too thin: its 1 × 30000 pixels are worked on as 128 × 3840000; acc"):
         enhancer(torch.rand(1, 3, 1, 30_000), scale=1)
 
 

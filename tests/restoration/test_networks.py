@@ -110,7 +110,9 @@ def test_missing_files_are_named(folder):
     (folder / "vae" / "config.json").unlink()
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     said = refusal(folder)
-    assert f"model is the folder {folder}, which has no vae/config.json, unet/diffusion_pytorch_model.safetensors" in said
+    assert (
+        f"model is the folder {folder}, which has no vae/config.json, unet/diffusion_pytorch_model.safetensors" in said
+    )
 
 
 def test_partial_and_wrong_weights_are_named(folder):

@@ -151,7 +151,9 @@ def test_refusals(settings, problem):
 def test_refused_pictures_and_functions():
     with pytest.raises(InputError, match=r"image has the shape \[3, 8, 8\]"):
         tiled(torch.clone, size=8, stride=8)(torch.rand(3, 8, 8))
-    with pytest.raises(InputError, match=r"function makes \[2, 3, 8, 8\] of .*; accepted: \[2, C, 16, 16\], at scale 2"):
+    with pytest.raises(
+        InputError, match=r"function makes \[2, 3, 8, 8\] of .*; accepted: \[2, C, 16, 16\], at scale 2"
+    ):
         tiled(torch.clone, size=8, stride=8, scale=2)(torch.rand(1, 3, 8, 16))
     with pytest.raises(InputError, match="picture has 0 × 5 pixels"):
         tile_windows(0, 5, size=8, stride=8)

@@ -48,9 +48,7 @@ def test_given_colours_are_kept():
     assert_array_equal(np.asarray(label_picture(label_map([[1, 0]]), colours)), colours[[[1, 0]]])
 
 
-@pytest.mark.parametrize(
-    ("rows", "said"), [([[0, 3]], "from 0 to 3; accepted: 0 to 2"), ([[-1, 0]], "from -1 to 0")]
-)
+@pytest.mark.parametrize(("rows", "said"), [([[0, 3]], "from 0 to 3; accepted: 0 to 2"), ([[-1, 0]], "from -1 to 0")])
 def test_labels_without_a_colour_are_refused(rows, said):
     with pytest.raises(InputError, match=said):
         label_picture(label_map(rows), class_colours(3))

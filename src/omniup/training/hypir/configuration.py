@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from omniup.errors import InputError
-from omniup.files.settings import Section, read_settings
+from omniup.files.settings import Section, SettingsError, read_settings
 from omniup.restoration.degradation import Degradation
 from omniup.restoration.model_files import PUBLISHED, TINY
 from omniup.training import settings
@@ -240,7 +240,13 @@ class Configuration(TrainingSettings):
     def _from_a_file(cls, degradation: Any, info: ValidationInfo) -> Any:
         if not isinstance(degradation, str):
             return degradation
-        return Degradation.read(existing(beside_the_file(Path(degradation), info)))
+        path = existing(beside_the_file(Path(degradation), info))
+        try:
+            return Degradation.read(path)
+        except SettingsError:
+            raise
+        except InputError as error:  # it names the file, not a field
+            raise SettingsError([error]) from error
 
     @model_validator(mode="after")
     def _fits(self) -> Configuration:
