@@ -559,7 +559,7 @@ def test_refused_writes(tmp_path: Path) -> None:
     for shape in ((2, 2), (1, 2, 2), (1, 1, 0, 2)):
         with pytest.raises(InputError, match="cannot hold a signal of shape"):
             write_signal(tmp_path / "s.npy", torch.zeros(shape))
-    with pytest.raises(InputError, match="is in the folder .*, which does not exist"):
+    with pytest.raises(InputError, match=r"is in the folder .*, which does not exist"):
         write_signal(tmp_path / "no" / "s.npy", signal)
     assert list(tmp_path.iterdir()) == []
 

@@ -55,7 +55,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_tensors(path, {"a": torch.zeros(2)}, {"count": 3})  # type: ignore[dict-item]
     assert torch.equal(read_tensors(path)[0]["a"], torch.ones(2))
     assert [entry.name for entry in tmp_path.iterdir()] == ["t.safetensors"]
-    with pytest.raises(InputError, match="is in the folder .*, which does not exist"):
+    with pytest.raises(InputError, match=r"is in the folder .*, which does not exist"):
         write_tensors(tmp_path / "no" / "t.safetensors", {}, {})
 
 

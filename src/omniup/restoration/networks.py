@@ -249,5 +249,5 @@ def _quiet(*libraries: ModuleType) -> Iterator[None]:
                 log.enable_progress_bar()
 
 
-def _summary(problem: object) -> str:
-    return textwrap.shorten(str(problem) or type(problem).__name__, 200, placeholder=" …")
+def _summary(cause: object) -> str:
+    return textwrap.shorten(str(cause) or type(cause).__name__, 200, placeholder=" …")

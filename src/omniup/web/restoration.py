@@ -14,8 +14,9 @@ from omniup.files import read_image
 from omniup.restoration import Enhancer, ModelFiles, load_networks, locate
 from omniup.upsamplers import Bicubic
 from omniup.visualize import to_picture
-from omniup.web.fields import FieldError, field
+from omniup.web.fields import FieldError, field, refused_field
 from omniup.web.jobs import Job
+from omniup.web.language import said
 from omniup.web.runs import Kept, Runs, picture_maker
 from omniup.web.schemas import RestorationStatus, RestoreAnswer, RestoreConfig
 from omniup.web.stages import Stages
@@ -47,7 +48,7 @@ class Restorer:
             files = self._locate()
         except InputError as error:
             return RestorationStatus(
-                state="unavailable", message=str(error), model=self._model, trained=False, tiles=[]
+                state="unavailable", message=said(error), model=self._model, trained=False, tiles=[]
             )
         patch = files.recipe.patch
         tiles = [patch // 2, patch, patch * 3 // 2, patch * 2]
@@ -89,15 +90,26 @@ def read_picture(config: RestoreConfig, image: bytes, *, pixels: int, restored_p
         height, width = picture.shape[2:]
         if max(height, width) > THINNEST * min(height, width):
             raise InputError(
-                f"image has {width} × {height} pixels: accepted are sides at most {THINNEST} times the other"
+                "image",
+                "has {width} × {height} pixels",
+                "sides at most {most} times the other",
+                width=width,
+                height=height,
+                most=THINNEST,
             )
     made = round(height * config.scale) * round(width * config.scale)
     if made > restored_pixels:
         most = math.floor(100 * math.sqrt(restored_pixels / (height * width))) / 100
-        accepted = f"up to {most} here" if most >= 1 else "a smaller picture"
         raise FieldError(
             "config.scale",
-            f"scale makes {made} pixels of {width} × {height}, above {restored_pixels}: accepted is {accepted}",
+            "scale",
+            "makes {made} pixels of {width} × {height}, above {pixels}",
+            "up to {most} here" if most >= 1 else "a smaller picture",
+            made=made,
+            width=width,
+            height=height,
+            pixels=restored_pixels,
+            most=most,
         )
     return picture
 
@@ -127,8 +139,8 @@ def restore(job: Job, config: RestoreConfig, image: Tensor, *, device: str, rest
         try:
             restored = enhancer(image, **settings, batch=1, progress=stage.tiling)  # one at a time: it ends after each
         except InputError as error:
-            named = str(error).partition(":")[0]  # the library's messages begin with the name of what they refuse
-            raise FieldError(f"config.{named}" if named in settings else "config", error) from error
+            named = error.argument
+            raise refused_field(f"config.{named}" if named in settings else "config", error) from error
     with stage("draw"):
         height, width = restored.shape[2:]
         pictures = {

@@ -55,7 +55,10 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise InputError(
-            f"--host {host} --port {port}: {error.strerror or error}; accepted is an address that is free"
+            f"--host {host} --port {port}",
+            "cannot be had ({reason})",
+            "an address that is free",
+            reason=error.strerror or error,
         ) from error
     return listening
 

@@ -30,7 +30,15 @@ def similarity(comparison: Comparison, request: SimilarityRequest) -> Similarity
     features, kernels = comparison.features, comparison.kernels["gsjbu"]
     height, width = kernels.size
     if not (request.y < height and request.x < width):
-        raise InputError(f"x, y are {request.x}, {request.y}: accepted are pixels of {width} × {height}")
+        raise InputError(
+            "x, y",
+            "is {x}, {y}",
+            "pixels of {width} × {height}",
+            x=request.x,
+            y=request.y,
+            width=width,
+            height=height,
+        )
     render: Callable[[Tensor], Tensor]
     if request.map == "bilinear":
         render, vector = partial(Bilinear(), kernels.guidance), _bilinear_at(features, request, height, width)

@@ -22,7 +22,7 @@ from omniup.upsamplers import UpsampleAnything, Upsampler, methods, upsampler
 from omniup.upsamplers.base import check_inputs
 from omniup.upsamplers.voting import for_labels, likeliest, votes
 from omniup.visualize import Panel, class_colours, heat_map, label_picture, pca_rgb, to_picture
-from omniup.web.fields import FieldError, field
+from omniup.web.fields import FieldError, field, refused_field
 from omniup.web.jobs import Job
 from omniup.web.pictures import data_url, enlarged, scale
 from omniup.web.runs import Kept, Maker, Runs, picture_maker, tensor_maker
@@ -93,8 +93,8 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
     try:
         method = upsampler(config.method, **config.settings)
     except InputError as error:
-        named = str(error).partition(" ")[0]  # the library's messages begin with the name of what they refuse
-        raise FieldError(f"config.settings.{named}" if named in config.settings else "config", error) from error
+        named = error.argument.partition(" ")[0]  # TEMPORARY: `error.argument`, once all of upsamplers/ names it
+        raise refused_field(f"config.settings.{named}" if named in config.settings else "config", error) from error
     with field("image"):
         guidance = read_image(image, max_pixels=pixels)
     with field("signal"):
@@ -111,7 +111,9 @@ def _check_paths(config: UpsampleConfig) -> None:
     known = methods().get(config.method)
     for name, accepted in known.paths.items() if known else ():
         if name in config.settings and config.settings[name] not in [*accepted]:
-            raise FieldError(f"config.settings.{name}", f"{name}: accepted are {', '.join(accepted)}")
+            raise FieldError(
+                f"config.settings.{name}", name, "is none of what may be read", "{names}", names=", ".join(accepted)
+            )
 
 
 def _read_signal(config: UpsampleConfig, file: bytes, max_bytes: int) -> tuple[Tensor, Tensor | None, list[int] | None]:
@@ -123,21 +125,39 @@ def _read_signal(config: UpsampleConfig, file: bytes, max_bytes: int) -> tuple[T
         return places.float().unsqueeze(1), known, palette
     signal = read_signal(file, name=config.name, max_bytes=max_bytes)
     if len(signal) != 1:
-        raise InputError(f"signal is a batch of {len(signal)}: accepted is one")
+        raise InputError("signal", "is a batch of {count}", "one signal", count=len(signal))
     largest = float(signal.abs().max())
     if largest > LARGEST:
-        raise InputError(f"signal has values up to {largest:g}: accepted are up to {LARGEST:g}")
+        raise InputError(
+            "signal", "has values up to {largest:g}", "values up to {most:g}", largest=largest, most=LARGEST
+        )
     return signal, None, None
 
 
 def _check_work(method: Upsampler, size: int, signal: Tensor, known: Tensor | None, values: int) -> None:
     """Refuse what would take too long, or too much memory; `size` is the image's, in pixels."""
     if signal.shape[1] * size > values:
-        raise InputError(f"{signal.shape[1]} channels of {size} pixels are more than the limit of {values} values")
+        raise InputError(
+            "signal",
+            "has {channels} channels, for each of {pixels} pixels",
+            "up to {most} values in all",
+            channels=signal.shape[1],
+            pixels=size,
+            most=values,
+        )
     if known is not None and len(known) * size > MAX_VOTES:
-        raise InputError(f"{len(known)} labels times {size} pixels are more than the limit of {MAX_VOTES}")
+        raise InputError(
+            "signal",
+            "has {labels} labels, for each of {pixels} pixels",
+            "up to {most} votes in all",
+            labels=len(known),
+            pixels=size,
+            most=MAX_VOTES,
+        )
     if isinstance(method, UpsampleAnything) and (work := size * method.cells * method.iterations) > MAX_WORK:
-        raise FieldError("config", f"pixels x window x iterations is {work:.1e}: accepted is up to {MAX_WORK:.1e}")
+        raise FieldError(
+            "config", "pixels x window x iterations", "is {work:.1e}", "up to {most:.1e}", work=work, most=MAX_WORK
+        )
 
 
 def upsample(job: Job, order: Order, *, device: str, runs: Runs) -> bytes:

@@ -80,27 +80,20 @@ def _value(text: str) -> Any:
 def _path(weights: str | Path) -> Path:
     """Where the file is; a published one, or one with a URL, is fetched."""
     if not isinstance(weights, (str, Path)):
-        raise InputError("weights", "is {value!r}", _ACCEPTED, value=weights, names=", ".join(PUBLISHED))
+        raise InputError(f"weights is {weights!r}: accepted are {_ACCEPTED}")
     published = PUBLISHED.get(str(weights))
     if published is None and not re.match(r"(https?|file)://", str(weights)):
         if not Path(weights).is_file():
-            raise InputError(
-                "weights", "is {value!r}, which is no file", _ACCEPTED, value=str(weights), names=", ".join(PUBLISHED)
-            )
+            raise InputError(f"weights is {str(weights)!r}, and there is no such file: accepted are {_ACCEPTED}")
         return Path(weights)
     url, checksum = (published.url, published.sha256) if published else (str(weights), None)
     try:
         return fetch(url, checksum)
     except WeightsUnavailableError as error:
         raise InputError(
-            "weights",
-            "is {value!r}, which cannot be had ({reason})",
-            "a file; what {url} has, once it is at {path}",
-            value=str(weights),
-            reason=error,
-            url=url,
-            path=cached_path(url),
+            f"weights {weights!r} cannot be had ({error}): download {url} elsewhere and put it at {cached_path(url)}, "
+            "or give the file as `weights`"
         ) from error
 
 
-_ACCEPTED = "{names}, a .pth or .safetensors file, or the URL of one"
+_ACCEPTED = f"{', '.join(PUBLISHED)}, a .pth or .safetensors file, or the URL of one"
