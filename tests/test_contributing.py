@@ -70,8 +70,8 @@ def test_the_command_line_knows_it(package, tmp_path):
     assert "by_colour" in run(package, "-m", "omniup", "methods")
     signal, result = tmp_path / "low.npy", tmp_path / "full.npy"
     run(package, "-c", f"import numpy as np; np.save({str(signal)!r}, np.random.rand(5, 16, 16).astype('f4'))")
-    command = ["upsample", "sample:coffee", signal, "-o", result, "--method", "by_colour", "--set", "radius=2", "--json"]
-    assert json.loads(run(package, "-m", "omniup", *command))["method"] == "by_colour"
+    chosen = ("--method", "by_colour", "--set", "radius=2", "--json")
+    assert json.loads(run(package, "-m", "omniup", "upsample", "sample:coffee", signal, "-o", result, *chosen))["method"] == "by_colour"
     assert result.is_file()
 
 

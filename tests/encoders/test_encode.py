@@ -34,7 +34,7 @@ def test_encode_hands_the_rest_of_a_name_to_its_family(image):
 
 @pytest.mark.parametrize("name", ["", "resnet", "timm", "timm:", "timm:NAME:", ":", "projection:", "projection:x"])
 def test_an_unknown_name_is_refused_with_the_list(image, name):
-    with pytest.raises(InputError, match=r"^name: ") as refusal:
+    with pytest.raises(InputError, match=r"^name is ") as refusal:
         encode(image, name)
     if name != "timm:NAME:":  # which is a name for timm to refuse
         assert "mask2former, projection, resnet18_layer2, timm:NAME" in str(refusal.value)
@@ -50,7 +50,7 @@ def test_an_unknown_name_is_refused_with_the_list(image, name):
     ],
 )
 def test_an_unknown_setting_is_refused_with_the_list(image, name, setting, accepted):
-    with pytest.raises(InputError, match=rf"^settings: .*'{setting}'.* accepts: {accepted}$"):
+    with pytest.raises(InputError, match=rf"^settings do not fit .*'{setting}'.*; accepted: {accepted}$"):
         encode(image, name, **{setting: 1})
 
 
@@ -61,19 +61,19 @@ def test_an_unknown_setting_is_refused_with_the_list(image, name, setting, accep
         (torch.rand(1, 4, 8, 8), r"shape \[1, 4, 8, 8\]"),
         (torch.rand(1, 3, 0, 8), r"shape \[1, 3, 0, 8\]"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "uint8"),
-        (torch.full((1, 3, 8, 8), 255.0), "run from 255 to 255"),
-        (torch.full((1, 3, 8, 8), -0.5), "run from -0.5 to -0.5"),
-        (torch.full((1, 3, 8, 8), torch.nan), "run from nan to nan"),
+        (torch.full((1, 3, 8, 8), 255.0), "from 255 to 255"),
+        (torch.full((1, 3, 8, 8), -0.5), "from -0.5 to -0.5"),
+        (torch.full((1, 3, 8, 8), torch.nan), "from nan to nan"),
     ],
 )
 def test_an_image_that_is_none_is_refused(broken, problem):
-    with pytest.raises(InputError, match=rf"^image: .*{problem}.*accepted: \[B, 3, H, W\], floating point in 0..1$"):
+    with pytest.raises(InputError, match=rf"^image .*{problem}.*accepted: \[B, 3, H, W\], floating point in 0..1$"):
         check_request(broken, None)
 
 
 @pytest.mark.parametrize("grid", [(0, 4), (4, -1), (98, 4), (4, 131), (4,), (4, 4, 4)])
 def test_a_grid_beyond_the_image_is_refused(image, grid):
-    with pytest.raises(InputError, match=r"^grid: .*\(1, 1\) to the image's \(97, 130\)"):
+    with pytest.raises(InputError, match=r"^grid is .*\(1, 1\) to the image's \(97, 130\)"):
         check_request(image, grid)
 
 

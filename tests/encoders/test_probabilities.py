@@ -42,7 +42,7 @@ def test_logits_go_through_a_softmax(logits, probabilities):
 def test_logits_are_not_taken_for_probabilities(logits):
     with pytest.raises(InputError) as refusal:
         read_probabilities(npy(logits))
-    assert f"values run from {logits.min():g} to {logits.max():g}" in str(refusal.value)
+    assert f"has values from {logits.min():g} to {logits.max():g}" in str(refusal.value)
     assert "`logits=True`, which applies a softmax" in str(refusal.value)
 
 
@@ -54,7 +54,7 @@ def test_sums_must_be_one(probabilities):
 def test_values_must_be_in_range_even_where_the_sums_are_one(probabilities):
     probabilities[0] += 2
     probabilities[1] -= 2
-    with pytest.raises(InputError, match="values run from -"):
+    with pytest.raises(InputError, match="has values from -"):
         read_probabilities(npy(probabilities))
 
 

@@ -68,5 +68,5 @@ def test_it_says_what_it_is(image):
 
 @pytest.mark.parametrize(("setting", "value"), [("channels", 0), ("stride", 0), ("seed", -1)])
 def test_a_setting_out_of_range_is_refused(setting, value):
-    with pytest.raises(InputError, match=f"^{setting}: is {value}; accepted: "):
+    with pytest.raises(InputError, match=f"^{setting} is {value}; accepted: "):
         Projection(**{setting: value})

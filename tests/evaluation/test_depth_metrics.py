@@ -68,5 +68,5 @@ def test_errors_at_edges_are_those_near_a_jump():
 
 
 def test_maps_of_different_shapes_are_refused():
-    with pytest.raises(InputError, match=r"^predicted is \[3, 4\] and truth \[4, 3\]"):
+    with pytest.raises(InputError, match=r"^predicted has the shape \[3, 4\], and truth \[4, 3\]"):
         depth_sums(np.ones((3, 4)), np.ones((4, 3)))

@@ -118,5 +118,5 @@ def test_it_takes_no_part_in_gradients():
     "shape", [(1, 3, SIDE, SIDE + 1), (1, 3, SIDE - 1, SIDE), (2, 3, SIDE, SIDE), (3, SIDE, SIDE)], ids=str
 )
 def test_sizes_that_differ_are_refused(shape):
-    with pytest.raises(InputError, match="accepted are equal sizes"):
+    with pytest.raises(InputError, match="accepted: equal sizes"):
         edge_spread(torch.zeros(shape), step())

@@ -135,9 +135,11 @@ def test_nothing_to_count_scores_nothing():
 
 def test_maps_that_do_not_fit_are_refused():
     zeros = np.zeros((3, 4), dtype=int)
-    with pytest.raises(InputError, match=r"^predicted is \[3, 4\] and truth \[4, 3\]: accepted are equal maps"):
+    with pytest.raises(
+        InputError, match=r"^predicted has the shape \[3, 4\], and truth \[4, 3\]; accepted: maps of equal"
+    ):
         metrics.confusion(zeros, zeros.T, 2)
-    with pytest.raises(InputError, match=r"^labels run from 0 to 5: accepted are 0 to 1"):
+    with pytest.raises(InputError, match=r"^labels has values from 0 to 5; accepted: 0 to 1"):
         metrics.confusion(zeros, zeros + 5, 2)
-    with pytest.raises(InputError, match=r"^labels run from -1 to 0"):
+    with pytest.raises(InputError, match=r"^labels has values from -1 to 0"):
         metrics.boundary_overlaps(zeros - 1, zeros, 2, 1)

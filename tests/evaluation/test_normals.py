@@ -63,5 +63,5 @@ def test_equal_vectors_are_no_angle_apart():
 
 
 def test_other_shapes_are_refused():
-    with pytest.raises(InputError, match=r"^predicted is \[3, 4, 5\] and truth \[3, 4, 4\]: accepted are"):
+    with pytest.raises(InputError, match=r"^predicted has the shape \[3, 4, 5\], and truth \[3, 4, 4\]; accepted: "):
         normal_sums(np.zeros((3, 4, 5)), np.zeros((3, 4, 4)), np.ones((4, 4), bool))

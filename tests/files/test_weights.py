@@ -38,7 +38,7 @@ def published(tmp_path):
 def test_what_is_no_state_dict_is_refused_in_one_line_that_tempts_nobody(tmp_path):
     torch.save(STATE | {"code": print}, path := tmp_path / "odd\nname.pth")
     with pytest.raises(
-        InputError, match=r"^'/.*odd\\nname\.pth': cannot be read \(Weights only load failed\); accepted: "
+        InputError, match=r"^'/.*odd\\nname\.pth' cannot be read \(Weights only load failed\); accepted: "
     ):
         read_state_dict(path)
     for content, held in (([1], "a list"), ({}, "a dict"), ({"epoch": 3}, "a dict of epoch")):

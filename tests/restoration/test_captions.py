@@ -62,18 +62,18 @@ def test_a_busy_server_is_asked_again(serve):
 @pytest.mark.parametrize(
     ("answer", "problem", "attempts"),
     [
-        ((500, {}), "no answer (status 500)", 4),
-        ((401, {}), "no answer (status 401)", 1),
-        (b"{}", "the answer holds no caption", 1),
-        (b"not json", "the answer holds no caption", 1),
-        ("", "the answer holds no caption", 1),
+        ((500, {}), "gave no answer (status 500)", 4),
+        ((401, {}), "gave no answer (status 401)", 1),
+        (b"{}", "gave an answer that holds no caption", 1),
+        (b"not json", "gave an answer that holds no caption", 1),
+        ("", "gave an answer that holds no caption", 1),
     ],
 )
 def test_what_is_no_caption(serve, answer, problem, attempts):
     server = serve(answer)
     with pytest.raises(InputError) as refusal:
         Captioner(server.url, "eyes")(torch.zeros(1, 3, 5, 5))
-    assert str(refusal.value) == f"caption by eyes at 127.0.0.1:{server.server_port}: {problem}"
+    assert str(refusal.value) == f"caption by eyes at 127.0.0.1:{server.server_port} {problem}"
     assert len(server.requests) == attempts
 
 
@@ -95,7 +95,9 @@ def test_a_server_that_is_not_there():
 
 def test_refused_addresses_and_keys_are_not_repeated(serve, monkeypatch):
     for url in ("ftp://host/v1", "http://", "host/v1", f"http://user:{KEY}@host/v1", "http://[::1"):
-        with pytest.raises(InputError, match=r"^caption: accepted is http://HOST/v1") as refusal:
+        with pytest.raises(
+            InputError, match=r"^caption is no address of an endpoint; accepted: http://HOST/v1"
+        ) as refusal:
             Captioner(url, "eyes")
         assert KEY not in str(refusal.value)
     server = serve("A cup.")

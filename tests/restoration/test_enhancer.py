@@ -119,7 +119,7 @@ def test_precision(enhancer, photograph, precision, tolerance):
 
 def test_the_device_decides_on_precision(enhancer):
     assert enhancer.precision == "fp32"
-    with pytest.raises(InputError, match="precision: is 'fp8'; accepted: auto, fp32, bf16, fp16"):
+    with pytest.raises(InputError, match="precision is 'fp8'; accepted: auto, fp32, bf16, fp16"):
         Enhancer(enhancer.networks, precision="fp8")
 
 
@@ -141,13 +141,13 @@ def test_more_memory_means_larger_tiles(enhancer):
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"scale": 0}, "scale: is 0; accepted: above 0"),
-        ({"scale": float("nan")}, "scale: is nan"),
-        ({"scale": 1000}, "scale: makes 100000 × 150000 pixels"),
-        ({"longest_side": -1}, "longest_side: is -1"),
-        ({"colour": "blue"}, "colour: is 'blue'; accepted: wavelet, adain, none"),
-        ({"tile": 20}, "tile: is 20; accepted: 64 pixels or more"),
-        ({"memory": "1KB"}, r"memory: is 0 MB; accepted: \d+ MB or more, for a tile of 64 × 64 pixels in fp32"),
+        ({"scale": 0}, "scale is 0; accepted: numbers above 0"),
+        ({"scale": float("nan")}, "scale is nan"),
+        ({"scale": 1000}, "scale makes 100000 × 150000 pixels"),
+        ({"longest_side": -1}, "longest_side is -1"),
+        ({"colour": "blue"}, "colour is 'blue'; accepted: wavelet, adain, none"),
+        ({"tile": 20}, "tile is 20; accepted: 64 pixels or more"),
+        ({"memory": "1KB"}, r"memory is 0 MB; accepted: \d+ MB or more, for a tile of 64 × 64 pixels in fp32"),
         ({"memory": "lots"}, "memory is 'lots'"),
     ],
 )
@@ -158,11 +158,11 @@ def test_refusals(enhancer, photograph, settings, problem):
 
 def test_refused_pictures(enhancer):
     for image, problem in {
-        torch.rand(3, 8, 8): r"image: is torch.float32 of the shape \[3, 8, 8\]",
+        torch.rand(3, 8, 8): r"image is torch.float32 of the shape \[3, 8, 8\]",
         torch.rand(1, 1, 8, 8): r"of the shape \[1, 1, 8, 8\]",
-        torch.zeros(1, 3, 8, 8, dtype=torch.uint8): "image: is torch.uint8",
-        2 * torch.ones(1, 3, 8, 8): "image: its values run from 2 to 2",
-        torch.full((1, 3, 8, 8), float("nan")): "image: its values run from nan",
+        torch.zeros(1, 3, 8, 8, dtype=torch.uint8): "image is torch.uint8",
+        2 * torch.ones(1, 3, 8, 8): "image has values from 2 to 2",
+        torch.full((1, 3, 8, 8), float("nan")): "image has values from nan",
     }.items():
         with pytest.raises(InputError, match=problem):
             enhancer(image)
@@ -170,9 +170,7 @@ def test_refused_pictures(enhancer):
 
 def test_a_picture_too_thin_to_be_worked_on_is_refused(enhancer):
     """Its short side would be made as long as in training, which is 128 pixels, and the long one in proportion."""
-    with pytest.raises(
-        InputError, match="image: is too thin, since 1 × 30000 pixels are worked on as 128 × 3840000; acc"
-    ):
+    with pytest.raises(InputError, match="image is too thin: its 1 × 30000 pixels are worked on as 128 × 3840000; acc"):
         enhancer(torch.rand(1, 3, 1, 30_000), scale=1)
 
 

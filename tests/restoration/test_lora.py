@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_changed(unet, tensors, tmp_pa
     }
     for problem, content in cases.items():
         save_file(content, tmp_path / "lora.safetensors")
-        with pytest.raises(InputError, match=r"lora\.safetensors: ") as refusal:
+        with pytest.raises(InputError, match=r"lora\.safetensors ") as refusal:
             load_lora(unet, tmp_path / "lora.safetensors")
         assert problem in str(refusal.value)
     for known, tensor in lora_tensors(unet).items():
@@ -108,14 +108,14 @@ def test_no_pickle_is_executed(unet, tensors, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     add_lora(unet, RANK)
     torch.save(tensors | {"conv_out.lora_A.default.weight": _Code()}, "lora.pth")
-    with pytest.raises(InputError, match=r"^lora.pth: cannot be read \(Weights only load failed\)"):
+    with pytest.raises(InputError, match=r"^lora.pth cannot be read \(Weights only load failed\)"):
         load_lora(unet, "lora.pth")
     assert not (tmp_path / "executed").exists()
     (tmp_path / "lora.pth").write_bytes(b"not weights")
-    with pytest.raises(InputError, match=r"^lora\.pth: cannot be read"):
+    with pytest.raises(InputError, match=r"^lora\.pth cannot be read"):
         load_lora(unet, "lora.pth")
     torch.save([1, 2], "lora.pth")
-    with pytest.raises(InputError, match=r"lora\.pth: holds a list; accepted: "):
+    with pytest.raises(InputError, match=r"lora\.pth holds a list; accepted: "):
         load_lora(unet, "lora.pth")
     with pytest.raises(InputError, match="No such file"):
         load_lora(unet, "missing.pth")

@@ -110,7 +110,9 @@ def test_missing_files_are_named(folder):
     (folder / "vae" / "config.json").unlink()
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     said = refusal(folder)
-    assert f"the folder {folder} has no vae/config.json, unet/diffusion_pytorch_model.safetensors" in said
+    assert (
+        f"model is the folder {folder}, which has no vae/config.json, unet/diffusion_pytorch_model.safetensors" in said
+    )
 
 
 def test_partial_and_wrong_weights_are_named(folder):
@@ -150,21 +152,25 @@ def test_no_pickle_is_executed(folder, monkeypatch, part, name):
 def test_networks_that_do_not_fit_together(folder):
     settings = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(settings | {"num_train_timesteps": 100}))
-    assert "a timestep beyond the scheduler's 100" in refusal(folder)
+    assert f"a timestep in {folder / 'hypir.json'} beyond the scheduler's 100" in refusal(folder)
     shutil.rmtree(folder / "text_encoder")
     other = load("tiny").text_encoder.config
     other.hidden_size = 16
     type(load("tiny").text_encoder)(other).save_pretrained(folder / "text_encoder")
-    assert "the U-Net's width of texts, and the text encoder's, are 32 and 16" in refusal(folder)
+    assert "whose U-Net takes texts of width 32, and whose text encoder makes 16" in refusal(folder)
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [("{", "all of it: Invalid JSON"), ('{"patch": 1}', "patch: "), ('{"speed": 9}', "speed: Extra inputs")],
+    [
+        ("{", " cannot be accepted (Invalid JSON"),
+        ('{"patch": 1}', ": patch cannot be accepted ("),
+        ('{"speed": 9}', ": speed cannot be accepted (Extra inputs"),
+    ],
 )
 def test_recipes(folder, content, problem):
     (folder / "hypir.json").write_text(content)
-    assert f"{folder / 'hypir.json'}: {problem}" in refusal(folder)
+    assert f"{folder / 'hypir.json'}{problem}" in refusal(folder)
 
 
 def test_a_fingerprint_changes_with_the_files(folder):
@@ -181,11 +187,11 @@ def test_a_whole_u_net_takes_no_adapter(saved):
 def test_what_is_not_there_is_named_with_repository_file_and_folder(cache):
     said = refusal()
     assert said.startswith(
-        f"model: unet/config.json of {BASE} is not in {cache}, and HF_HUB_OFFLINE forbids to fetch it"
+        f"model is {BASE}, of which unet/config.json is not in {cache}, and HF_HUB_OFFLINE forbids to fetch it"
     )
     assert f"hf download {BASE} unet/config.json" in said
     assert "`offline` forbids" in refusal(offline=True)
-    assert "there is no folder 'no such folder'" in refusal("no such folder")
+    assert "model is 'no such folder', neither a folder nor a repository" in refusal("no such folder")
 
 
 def test_networks_in_the_cache_and_no_adapter(cache, folder):
@@ -193,9 +199,9 @@ def test_networks_in_the_cache_and_no_adapter(cache, folder):
     assert load().files.name == BASE
     (cache / "models--stabilityai--stable-diffusion-2-1-base/snapshots/commit/hypir.json").unlink()
     said = refusal()
-    assert said.startswith(f"HYPIR_sd2.pth of lxq007/HYPIR is not in {cache}, and HF_HUB_OFFLINE")
-    assert "or lay it into" in said
-    assert "or name it as `weights`" in said
+    assert said.startswith(f"weights is lxq007/HYPIR, of which HYPIR_sd2.pth is not in {cache}, and HF_HUB_OFFLINE")
+    assert "accepted: a LoRA file; the published one, once " in said
+    assert ", or it lies in " in said
 
 
 def test_a_hub_that_cannot_be_reached_is_given_up_within_seconds(cache, monkeypatch):

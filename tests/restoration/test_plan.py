@@ -49,5 +49,5 @@ def test_more_memory_never_means_more_work():
 
 
 def test_too_little_memory():
-    with pytest.raises(InputError, match="tiles: 1000 cells do not suffice"):
+    with pytest.raises(InputError, match="most is 1000 cells, which hold no tile; accepted: 1024 or more"):
         plan_tiles(100, 100, overlap=16, smallest=32, largest=128, most=1000)

@@ -106,7 +106,7 @@ def test_smaller_results():
     image = torch.rand(1, 3, 48, 80)
     made = tiled(lambda tiles: F.avg_pool2d(tiles, 8), size=32, stride=16, scale=1 / 8)(image)
     torch.testing.assert_close(made, F.avg_pool2d(image, 8))
-    with pytest.raises(InputError, match=r"scale: at 1/8 the tiles .* do not come to whole pixels"):
+    with pytest.raises(InputError, match=r"scale is 1/8, at which the tiles .* do not come to whole pixels"):
         tiled(lambda tiles: F.avg_pool2d(tiles, 8), size=32, stride=16, scale=1 / 8)(torch.rand(1, 3, 50, 80))
 
 
@@ -135,12 +135,12 @@ def test_progress_is_told_after_each_batch_and_may_stop_the_work():
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"size": 0}, "size: is 0"),
-        ({"stride": 0}, "stride: is 0"),
-        ({"stride": 9}, "stride: is 9; accepted: 1 to the size of a tile, 8"),
-        ({"size": (8, 4)}, "stride: is 8"),
-        ({"scale": 0}, "scale: is 0"),
-        ({"batch": 0}, "batch: is 0"),
+        ({"size": 0}, "size is 0"),
+        ({"stride": 0}, "stride is 0"),
+        ({"stride": 9}, "stride is 9; accepted: 1 to the size of a tile, 8"),
+        ({"size": (8, 4)}, "stride is 8"),
+        ({"scale": 0}, "scale is 0"),
+        ({"batch": 0}, "batch is 0"),
     ],
 )
 def test_refusals(settings, problem):
@@ -149,9 +149,11 @@ def test_refusals(settings, problem):
 
 
 def test_refused_pictures_and_functions():
-    with pytest.raises(InputError, match=r"image: has the shape \[3, 8, 8\]"):
+    with pytest.raises(InputError, match=r"image has the shape \[3, 8, 8\]"):
         tiled(torch.clone, size=8, stride=8)(torch.rand(3, 8, 8))
-    with pytest.raises(InputError, match=r"function: made \[2, 3, 8, 8\] of .* at scale 2: \[2, C, 16, 16\]"):
+    with pytest.raises(
+        InputError, match=r"function makes \[2, 3, 8, 8\] of .*; accepted: \[2, C, 16, 16\], at scale 2"
+    ):
         tiled(torch.clone, size=8, stride=8, scale=2)(torch.rand(1, 3, 8, 16))
-    with pytest.raises(InputError, match="picture: has 0 × 5 pixels"):
+    with pytest.raises(InputError, match="picture has 0 × 5 pixels"):
         tile_windows(0, 5, size=8, stride=8)

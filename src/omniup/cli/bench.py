@@ -257,7 +257,7 @@ def write_page(
     from omniup.evaluation.benchmark.report import write_report
 
     if not Path(results).is_file():
-        raise InputError(f"{results}: there is no such file; accepted is what `omniup bench quality` wrote")
+        raise InputError(results, "is no file", "what `omniup bench quality` wrote")
     written = [str(path) for path in write_report(Found(results), output)]
     report.result({"written": written})
     report.note("\n".join(written))

@@ -65,7 +65,7 @@ def panels(
 
     task = DenseFeatures("enlarged")
     if factor not in task.factors:
-        raise InputError(f"factor is {factor}; accepted: {', '.join(map(str, task.factors))}")
+        raise InputError("factor", "is {value}", "{factors}", value=factor, factors=", ".join(map(str, task.factors)))
     where, scratch = options.pick_device(device), parse_memory(memory)
     published = shared_folder("weights", weights)
     entries = [Entry.parse(name) for name in dict.fromkeys(methods or DEFAULT_METHODS)]

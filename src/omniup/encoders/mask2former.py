@@ -132,8 +132,8 @@ def _folder(model: str, offline: bool) -> Path:
         model,
         [_SETTINGS, _WEIGHTS],
         argument="model",
-        accepted="a repository, once `{fetch}` has fetched it where there is a network, or a folder with config.json and "
-        "model.safetensors, as `save_pretrained` writes it",
+        accepted="a repository, once `{fetch}` has fetched it where there is a network, or a folder with config.json "
+        "and model.safetensors, as `save_pretrained` writes it",
         more=[_PREPROCESSING],
         offline=offline,
     )

@@ -62,10 +62,11 @@ def find(
         InputError: they are not in the cache and cannot be fetched; the message says what is missing, and why.
     """
     hub = optional_import("huggingface_hub", extra="features")
-    values |= {"repository": repository, "fetch": f"hf download {repository} {' '.join(files)}"}
+    values["repository"] = repository
     try:
         missing = [name for name in files if _cached(hub, repository, name) is None]
     except ValueError as error:  # it could not be the name of a repository
+        values["fetch"] = "hf download USER/NAME"
         raise InputError(
             argument, "is {repository!r}, neither a folder nor a repository", accepted, **values
         ) from error

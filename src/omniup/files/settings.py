@@ -118,7 +118,11 @@ def _refusals(error: ValidationError, given: Any) -> list[InputError]:
     refusals = []
     for found in error.errors(include_url=False)[:MAX_PROBLEMS]:
         field, context = _path(found["loc"], given), found.get("ctx", {})
-        if isinstance(inner := context.get("error"), InputError):
+        inner = context.get("error")
+        if isinstance(inner, SettingsError):  # of another file
+            refusals += [refusal.within(field) for refusal in inner.refusals]
+            continue
+        if isinstance(inner, InputError):
             argument = ".".join(filter(None, (field, inner.argument)))
             refusals.append(InputError(argument, inner.problem, inner.accepted, **inner.values))
             continue

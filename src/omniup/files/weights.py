@@ -117,8 +117,8 @@ def published_state_dict(url: str) -> dict[str, Tensor]:
     return read_state_dict(fetch(url))
 
 
-def summary(problem: object) -> str:
+def summary(cause: object) -> str:
     """Put what an exception or a text says into one line of readable length."""
-    strerror = problem.strerror if isinstance(problem, OSError) else None  # without the file's name
-    text = strerror or str(problem) or type(problem).__name__
+    strerror = cause.strerror if isinstance(cause, OSError) else None  # without the file's name
+    text = strerror or str(cause) or type(cause).__name__
     return textwrap.shorten(text, 300, placeholder=" …")

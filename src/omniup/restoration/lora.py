@@ -72,7 +72,10 @@ def load_lora(unet: Any, path: str | Path) -> None:
         )
     if unexpected := sorted(found.keys() - known.keys()):
         raise InputError(
-            subject, "has {count} tensors that the model has not, {names}", count=len(unexpected), names=_some(unexpected)
+            subject,
+            "has {count} tensors that the model has not, {names}",
+            count=len(unexpected),
+            names=_some(unexpected),
         )
     if ranks := {_rank(name, found) for name in known} ^ {_rank(name, known) for name in known}:
         theirs = sorted({_rank(name, found) for name in known} & ranks)

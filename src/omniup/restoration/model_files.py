@@ -166,7 +166,7 @@ def _recipe(folder: Path) -> Recipe:
         place = ".".join(map(str, first["loc"]))
         raise InputError(
             f"{path}: {place}" if place else str(path),
-            "is no recipe of a model ({reason})",
+            "cannot be accepted ({reason})",
             "{names}",
             reason=first["msg"],
             names=", ".join(Recipe.model_fields),
@@ -182,8 +182,8 @@ def _published_lora(folder: Path, *, offline: bool) -> Path:
         _LORA_REPOSITORY,
         _LORA_FILES[-1:],
         argument="weights",
-        accepted="a LoRA file; the published one, once `{fetch}` has fetched it where there is a network, or it lies in "
-        "{folder}",
+        accepted="a LoRA file; the published one, once `{fetch}` has fetched it where there is a network, or it lies "
+        "in {folder}",
         offline=offline,
         folder=folder,
     )

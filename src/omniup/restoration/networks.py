@@ -170,11 +170,17 @@ def _read(kind: Any, folder: Path) -> Any:
         raise _unreadable(folder, kind, error) from error
     if lacking := sorted(map(str, report["missing_keys"])):
         names = _summary(", ".join(lacking))
-        raise InputError("model", "lacks {count} tensors in {path}: {names}", count=len(lacking), path=folder, names=names)
+        raise InputError(
+            "model", "lacks {count} tensors in {path}: {names}", count=len(lacking), path=folder, names=names
+        )
     if unfit := sorted(map(str, report["mismatched_keys"])):
         names = _summary(", ".join(unfit))
         raise InputError(
-            "model", "has {count} tensors of another shape in {path}: {names}", count=len(unfit), path=folder, names=names
+            "model",
+            "has {count} tensors of another shape in {path}: {names}",
+            count=len(unfit),
+            path=folder,
+            names=names,
         )
     return network
 
@@ -243,5 +249,5 @@ def _quiet(*libraries: ModuleType) -> Iterator[None]:
                 log.enable_progress_bar()
 
 
-def _summary(problem: object) -> str:
-    return textwrap.shorten(str(problem) or type(problem).__name__, 200, placeholder=" …")
+def _summary(cause: object) -> str:
+    return textwrap.shorten(str(cause) or type(cause).__name__, 200, placeholder=" …")

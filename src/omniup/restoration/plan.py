@@ -67,7 +67,9 @@ def plan_tiles(height: int, width: int, *, overlap: int, smallest: int, largest:
         if tall * wide <= most
     ]
     if not plans:
-        raise InputError("most", "is {value} cells, which hold no tile", "{least} or more", value=most, least=smallest**2)
+        raise InputError(
+            "most", "is {value} cells, which hold no tile", "{least} or more", value=most, least=smallest**2
+        )
     best = min(plans, key=lambda plan: (plan.cells, plan.size))
     tiles, fit = best.grid[0] * best.grid[1], most // (best.size[0] * best.size[1])
     return Plan(best.size, best.stride, best.grid, batch=min(tiles, fit, _AT_ONCE))

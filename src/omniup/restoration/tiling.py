@@ -143,9 +143,7 @@ def tiled(
 def _grid(height: int, width: int, *, size: Sides, stride: Sides) -> tuple[list[Interval], list[Interval]]:
     (tile_height, tile_width), (down, across) = _check_sides(size, stride)
     if min(height, width) < 1:
-        raise InputError(
-            "picture", "has {height} × {width} pixels", "1 or more each way", height=height, width=width
-        )
+        raise InputError("picture", "has {height} × {width} pixels", "1 or more each way", height=height, width=width)
     return _intervals(height, tile_height, down), _intervals(width, tile_width, across)
 
 

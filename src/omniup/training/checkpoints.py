@@ -94,7 +94,7 @@ class Checkpoints:
             self._remove(place)  # of a training that was taken up again from before it
             hidden.replace(place)
         except OSError as error:
-            raise InputError(f"{place}: cannot be written ({reason(error)})") from error
+            raise InputError(str(place), "cannot be written ({reason})", reason=reason(error)) from error
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
         for step in self.steps()[: -self.keep]:
@@ -122,7 +122,7 @@ class Checkpoints:
         place = self._place(step)
         if not (place / _own(process)).exists():
             count = len(list(place.glob(_own("*"))))
-            raise InputError(f"{place}: was written by {count} processes; accepted: as many")
+            raise InputError(str(place), "was written by {count} processes", "as many processes", count=count)
         with Subject(printable(place), "a whole checkpoint").attempt("read"):
             return torch.load(place / _own(process), map_location="cpu", weights_only=True)
 
@@ -189,13 +189,19 @@ def starting_point(checkpoints: Checkpoints, configuration: TrainingSettings, re
         return None
     if resume is None:
         raise InputError(
-            f"{checkpoints.folder}: holds a checkpoint after step {steps[-1]}; accepted: to resume it, to begin from "
-            "scratch, or another folder"
+            str(checkpoints.folder),
+            "holds a checkpoint after step {step}",
+            "to resume it, to begin from scratch, or another folder",
+            step=steps[-1],
         )
     last = checkpoints.read(steps[-1])
     now = configuration.model_dump(mode="json")
     if changed := [name for name in now if name not in FREE and now[name] != last.configuration.get(name)]:
         raise InputError(
-            f"{checkpoints.folder}: was written with other {', '.join(changed)}; what may change is {', '.join(FREE)}"
+            str(checkpoints.folder),
+            "was written with other {changed}",
+            "changes of {free}",
+            changed=", ".join(changed),
+            free=", ".join(FREE),
         )
     return last

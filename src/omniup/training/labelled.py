@@ -45,7 +45,13 @@ def read_labelled(folder: Path, count: int, side: int, ignore: int | None) -> La
         path = Path(source).with_suffix(".labels.png")
         labels = read_labels(path)[None]  # [1, 1, H, W]
         if labels.shape[2:] != image.shape[2:]:
-            raise InputError(f"{path}: is {list(labels.shape[2:])}; accepted: the photograph's {list(image.shape[2:])}")
+            raise InputError(
+                str(path),
+                "is {labels}",
+                "the photograph's size, {image}",
+                labels=list(labels.shape[2:]),
+                image=list(image.shape[2:]),
+            )
         images.append(reduce(central_square(image), side))
         maps.append(F.interpolate(central_square(labels).float(), (side, side), mode="nearest-exact")[0].long())
     labels = torch.cat(maps)  # [N, S, S]

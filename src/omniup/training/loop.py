@@ -219,8 +219,11 @@ class Training(ABC, Generic[AnySettings]):
         found = dict(zip(losses, means, strict=True))
         if not math.isfinite(found["loss"]):
             raise InputError(
-                f"the loss is {found['loss']} at step {self.step}; accepted: a lower optimiser.learning_rate, or "
-                "another precision"
+                "the loss",
+                "is {loss} at step {step}",
+                "a lower optimiser.learning_rate, or another precision",
+                loss=found["loss"],
+                step=self.step,
             )
         return found, stopped > 0
 
@@ -304,7 +307,7 @@ def make_accelerator(configuration: TrainingSettings) -> Any:
         mixed_precision=configuration.precision, gradient_accumulation_steps=configuration.accumulation
     )
     if configuration.precision == "fp16" and accelerator.device.type == "cpu":  # where Accelerate takes float32 instead
-        raise InputError("precision is 'fp16', which needs a GPU; accepted: no, bf16")
+        raise InputError("precision", "is 'fp16', which needs a GPU", "no, bf16")
     return accelerator
 
 
@@ -316,5 +319,5 @@ def output_folder(configuration: TrainingSettings, output: str | Path | None) ->
     """
     folder = output or configuration.output
     if folder is None:
-        raise InputError("output is missing; accepted: a folder")
+        raise InputError("output", "is missing", "a folder")
     return Path(folder)

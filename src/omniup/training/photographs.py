@@ -40,7 +40,7 @@ def photographs(sources: Sequence[str]) -> list[str]:
             continue
         inside = find_images(source)
         if not inside:
-            raise InputError(f"{source}: holds no photographs; accepted: {ACCEPTED}")
+            raise InputError(source, "holds no photographs", ACCEPTED)
         found.extend(map(str, inside))
     return found
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
+from omniup.errors import InputError
 from omniup.files import SAMPLES
 from omniup.files.settings import Section
 
@@ -27,7 +28,7 @@ def beside_the_file(path: Path, info: ValidationInfo) -> Path:
 def existing(path: Path) -> Path:
     """Refuse a path where nothing is."""
     if not path.exists():
-        raise ValueError(f"there is no {path}")
+        raise InputError("", "is {path}, which does not exist", "a path", path=path)
     return path
 
 
@@ -37,7 +38,7 @@ def known_or_a_file(name: str, known: tuple[str, ...], info: ValidationInfo) -> 
         return name
     path = beside_the_file(Path(name), info)
     if not path.exists():
-        raise ValueError(f"is {name!r}; accepted: {', '.join(known)}, or a file that is there")
+        raise InputError("", "is {value!r}", "{names}, or a file that is there", value=name, names=", ".join(known))
     return str(path)
 
 
@@ -45,7 +46,9 @@ def _photographs(source: str, info: ValidationInfo) -> str:
     if not source.startswith(SAMPLE):
         return str(existing(beside_the_file(Path(source), info)))
     if source.removeprefix(SAMPLE) not in SAMPLES:
-        raise ValueError(f"there is no {source}; accepted: {', '.join(SAMPLE + name for name in SAMPLES)}")
+        raise InputError(
+            "", "is {value!r}", "{names}", value=source, names=", ".join(SAMPLE + name for name in SAMPLES)
+        )
     return source
 
 

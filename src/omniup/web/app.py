@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 from uuid import UUID
 
-from fastapi import FastAPI, File, Form, HTTPException, Query, Request, UploadFile
+from fastapi import FastAPI, File, Form, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import Json
 from sse_starlette import EventSourceResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from omniup import __version__
-from omniup.errors import is_out_of_memory
+from omniup.errors import InputError, is_out_of_memory
 from omniup.files import SAMPLES, sample_image
-from omniup.web.fields import FieldError, field
-from omniup.web.jobs import CancelledError, Job, KnownError, QueueFullError
+from omniup.web.fields import FieldError, RequestError, field
+from omniup.web.jobs import CancelledError, Job, QueueFullError
+from omniup.web.language import parts, said, translated, validation_parts
 from omniup.web.runs import Kept
 from omniup.web.schemas import (
     Health,
@@ -51,10 +53,18 @@ POLL = 0.05
 OVERHEAD = 2**20
 """Bytes that a request may take beside its files."""
 
-NOT_KEPT = "this run is not kept here: it is too old, was removed, or never was"
 JSON_ANSWER = "application/json"
 
 Problems = dict[int | str, dict[str, Any]]
+
+
+class NotKeptError(RequestError):
+    """There is no such run, or it is not kept any more."""
+
+    def __init__(self, id: UUID) -> None:
+        super().__init__(
+            404, "run_id", "is {id}, which is not kept here: it is too old, was removed, or never was", id=id
+        )
 
 
 def _problems(*statuses: int) -> Problems:
@@ -131,13 +141,13 @@ def _add_runs(app: FastAPI, service: Service) -> None:
             if events := service.jobs.events(run_id):
                 return EventSourceResponse(_sent(events))
             await asyncio.sleep(POLL)
-        raise HTTPException(404, "there is no run of this id")
+        raise RequestError(404, "run_id", "is {id}, and there is no such run", id=run_id)
 
     @app.delete("/api/runs/{run_id}", status_code=204, responses=_problems(404), tags=["runs"])
     async def delete(run_id: UUID) -> None:
         """Cancel a run, at its next step, or remove what is kept of it."""
         if not service.jobs.cancel(run_id) and not service.runs.remove(run_id):
-            raise HTTPException(404, NOT_KEPT)
+            raise NotKeptError(run_id)
 
     @app.get(
         "/api/runs/{run_id}/files/{name}",
@@ -150,11 +160,11 @@ def _add_runs(app: FastAPI, service: Service) -> None:
         """Get a file of a run: its `files` has the names."""
         kept = service.runs.find(run_id)
         if kept is None or name not in kept.makers:
-            raise HTTPException(404, NOT_KEPT)
+            raise NotKeptError(run_id)
         try:
             opened = await service.quickly(kept.open, name)
         except FileNotFoundError as error:
-            raise HTTPException(404, NOT_KEPT) from error
+            raise NotKeptError(run_id) from error
         picture = name.endswith(".png")
         headers = {"Content-Length": str(opened.seek(0, io.SEEK_END)), "Cache-Control": "private, max-age=600"}
         if not picture:
@@ -168,7 +178,7 @@ def _add_runs(app: FastAPI, service: Service) -> None:
         """Compare the features at one pixel of a run with those of all others."""
         kept: Kept | None = service.runs.find(wanted.run_id)
         if kept is None or kept.comparison is None:
-            raise HTTPException(404, NOT_KEPT)
+            raise NotKeptError(wanted.run_id)
         with field("x"):
             return await service.quickly(similarity, kept.comparison, wanted)
 
@@ -210,7 +220,7 @@ def _add_restoration(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """Draw what a small, old or compressed picture may have shown."""
         job = await service.submit_restoration(config or RestoreConfig(), image)
-        return await _finished(request, service, job, lighter="a smaller scale or tile")
+        return await _finished(request, service, job, accepted="a smaller scale or tile")
 
 
 def _add_facts(app: FastAPI, service: Service) -> None:
@@ -239,7 +249,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """Get one of the photographs that come along."""
         if name not in SAMPLES:
-            raise HTTPException(404, f"accepted are {', '.join(SAMPLES)}")
+            raise RequestError(404, "sample", "is {name!r}", "{samples}", name=name, samples=", ".join(SAMPLES))
         content = await service.quickly(_jpeg, name, size)
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": "public, max-age=86400"})
 
@@ -248,40 +258,47 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         """Name the fields; what was sent is not sent back."""
-        return _unprocessable([(each["loc"], each["msg"], each["type"]) for each in error.errors()])
+        problems = []
+        for each in error.errors():
+            text, found = validation_parts(str(each["loc"][-1]), each)
+            problems.append(_problem(each["loc"], text, each["type"], found))
+        return JSONResponse({"detail": problems}, 422)
 
     @app.exception_handler(FieldError)
     async def refused(_: Request, error: FieldError) -> JSONResponse:
-        return _unprocessable([(("body", *error.field.split(".")), str(error), "value_error")])
+        place = ("body", *error.field.split("."))
+        return JSONResponse({"detail": [_problem(place, said(error), "value_error", parts(error))]}, 422)
 
-    @app.exception_handler(QueueFullError)
-    async def busy(_: Request, error: QueueFullError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 503, {"Retry-After": str(error.seconds)})
+    @app.exception_handler(RequestError)
+    async def unserved(_: Request, error: RequestError) -> JSONResponse:
+        headers = {"Retry-After": str(error.seconds)} if isinstance(error, QueueFullError) else None
+        return JSONResponse({"detail": said(error), **parts(error)}, error.status, headers)
 
-    @app.exception_handler(KnownError)
-    async def known(_: Request, error: KnownError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 409)
+    @app.exception_handler(StarletteHTTPException)
+    async def http(_: Request, error: StarletteHTTPException) -> JSONResponse:
+        """What starlette and FastAPI refuse by themselves: unknown paths, wrong methods, bodies that are no forms."""
+        return JSONResponse({"detail": translated(error.detail)}, error.status_code, error.headers)
 
     @app.exception_handler(CancelledError)
     async def cancelled(_: Request, error: CancelledError) -> JSONResponse:
-        return JSONResponse({"detail": "cancelled"}, 409)
+        return JSONResponse({"detail": translated("cancelled")}, 409)
 
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> JSONResponse:
         """A defect of ours, which the log has in full."""
-        return JSONResponse({"detail": f"the server failed: {type(error).__name__}"}, 500, HEADERS)
+        failure = InputError("the server", "failed: {type}", type=type(error).__name__)
+        return JSONResponse({"detail": said(failure)}, 500, HEADERS)
 
 
-def _unprocessable(problems: list[tuple[tuple[Any, ...], str, str]]) -> JSONResponse:
-    return JSONResponse(
-        {"detail": [{"loc": [*where], "msg": what, "type": kind} for where, what, kind in problems]}, 422
-    )
+def _problem(place: Sequence[int | str], text: str, kind: str, found: dict[str, str]) -> dict[str, Any]:
+    """Describe what is wrong with a field: to FastAPI's keys, its name and the parts of the text are added."""
+    return {"loc": [*place], "msg": text, "type": kind, "field": ".".join(map(str, place[1:])), **found}
 
 
 async def _finished(
-    request: Request, service: Service, job: Job, *, lighter: str = "a smaller size and fewer channels"
+    request: Request, service: Service, job: Job, *, accepted: str = "a smaller size and fewer channels"
 ) -> Response:
-    """Wait for a job, and end it where the browser goes away; `lighter` is what needs less memory."""
+    """Wait for a job, and end it where the browser goes away; `accepted` is what needs less memory."""
     future = asyncio.wrap_future(job.future)
     while not future.done():
         await asyncio.wait({future}, timeout=2 * POLL)
@@ -293,7 +310,7 @@ async def _finished(
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise FieldError("config", f"out of memory: accepted are {lighter}") from error
+        raise FieldError("config", "config", "needs more than there is: out of memory", accepted) from error
 
 
 async def _sent(events: list[Progress]) -> AsyncIterator[dict[str, str]]:

@@ -1,23 +1,41 @@
-"""Refusals that name the field of the request which cannot be accepted."""
+"""Requests that are not served, as data: the status of the answer, and the field of the request where it is a field."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from omniup.errors import InputError
 
 
-class FieldError(InputError):
+class RequestError(InputError):
+    """A request cannot be served.
+
+    Attributes:
+        status: of the answer, in HTTP.
+    """
+
+    def __init__(self, status: int, /, argument: str, problem: str, accepted: str = "", **values: Any) -> None:
+        super().__init__(argument, problem, accepted, **values)
+        self.status = status
+
+
+class FieldError(RequestError):
     """A field of a request cannot be accepted.
 
     Attributes:
         field: its name; a part of it as `config.device`.
     """
 
-    def __init__(self, field: str, problem: Exception | str) -> None:
-        super().__init__(str(problem))
+    def __init__(self, field: str, /, argument: str, problem: str, accepted: str = "", **values: Any) -> None:
+        super().__init__(422, argument, problem, accepted, **values)
         self.field = field
+
+
+def refused_field(field: str, error: InputError) -> FieldError:
+    """Return what the library refuses as the refusal of a field."""
+    return FieldError(field, error.argument, error.problem, error.accepted, **error.values)
 
 
 @contextmanager
@@ -29,7 +47,7 @@ def field(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except FieldError:
+    except RequestError:
         raise
     except InputError as error:
-        raise FieldError(name, error) from error
+        raise refused_field(name, error) from error

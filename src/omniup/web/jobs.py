@@ -6,6 +6,7 @@ Event loop and threads meet in two places only: a job's future, and its list of 
 from __future__ import annotations
 
 import collections
+import contextvars
 import logging
 import math
 import threading
@@ -18,6 +19,9 @@ from uuid import UUID
 
 import torch
 
+from omniup.errors import InputError
+from omniup.web.fields import RequestError
+from omniup.web.language import said
 from omniup.web.schemas import Progress
 
 logger = logging.getLogger(__name__)
@@ -30,14 +34,14 @@ class CancelledError(Exception):
     """Nobody wants the result any more."""
 
 
-class KnownError(Exception):
+class KnownError(RequestError):
     """There is a run of this id already."""
 
     def __init__(self, id: UUID) -> None:
-        super().__init__(f"there is a run {id} already: accepted is a new id, or none")
+        super().__init__(409, "run_id", "is {id}, and there is such a run already", "a new id, or none", id=id)
 
 
-class QueueFullError(Exception):
+class QueueFullError(RequestError):
     """More is waiting than the queue holds.
 
     Attributes:
@@ -45,7 +49,7 @@ class QueueFullError(Exception):
     """
 
     def __init__(self, seconds: int) -> None:
-        super().__init__(f"the queue is full; there may be room in {seconds} s")
+        super().__init__(503, "the queue", "is full; there may be room in {seconds} s", seconds=seconds)
         self.seconds = seconds
 
 
@@ -66,6 +70,7 @@ class Job:
         self.events: list[Progress] = []
         self.future: Future[Any] = Future()
         self._work = work
+        self._context = contextvars.copy_context()  # of the request: it has the reader's language
         self._cancelled = threading.Event()
 
     def check(self) -> None:
@@ -90,17 +95,21 @@ class Job:
         """Do the work, and settle the future whatever happens."""
         try:
             self.check()
-            result = self._work(self)
+            result = self._context.run(self._work, self)
             self.check()
         except BaseException as error:
             if isinstance(error, CancelledError):
                 self.events.append(Progress(stage="cancelled"))
             else:
-                self.events.append(Progress(stage="failed", message=str(error) or type(error).__name__))
+                self.events.append(Progress(stage="failed", message=self._context.run(_told, error)))
             self.future.set_exception(error)
         else:
             self.events.append(Progress(stage="done"))
             self.future.set_result(result)
+
+
+def _told(error: BaseException) -> str:
+    return said(error) if isinstance(error, InputError) else str(error) or type(error).__name__
 
 
 class Worker:

@@ -14,8 +14,9 @@ from omniup.files import read_image
 from omniup.restoration import Enhancer, ModelFiles, load_networks, locate
 from omniup.upsamplers import Bicubic
 from omniup.visualize import to_picture
-from omniup.web.fields import FieldError, field
+from omniup.web.fields import FieldError, field, refused_field
 from omniup.web.jobs import Job
+from omniup.web.language import said
 from omniup.web.runs import Kept, Runs, picture_maker
 from omniup.web.schemas import RestorationStatus, RestoreAnswer, RestoreConfig
 from omniup.web.stages import Stages
@@ -47,7 +48,7 @@ class Restorer:
             files = self._locate()
         except InputError as error:
             return RestorationStatus(
-                state="unavailable", message=str(error), model=self._model, trained=False, tiles=[]
+                state="unavailable", message=said(error), model=self._model, trained=False, tiles=[]
             )
         patch = files.recipe.patch
         tiles = [patch // 2, patch, patch * 3 // 2, patch * 2]
@@ -93,10 +94,16 @@ def read_picture(config: RestoreConfig, image: bytes, *, pixels: int, restored_p
     made = round(height * config.scale) * round(width * config.scale)
     if made > restored_pixels:
         most = math.floor(100 * math.sqrt(restored_pixels / (height * width))) / 100
-        accepted = f"up to {most} here" if most >= 1 else "a smaller picture"
         raise FieldError(
             "config.scale",
-            f"scale makes {made} pixels of {width} × {height}, above {restored_pixels}: accepted is {accepted}",
+            "scale",
+            "makes {made} pixels of {width} × {height}, above {pixels}",
+            "up to {most} here" if most >= 1 else "a smaller picture",
+            made=made,
+            width=width,
+            height=height,
+            pixels=restored_pixels,
+            most=most,
         )
     return picture
 
@@ -126,8 +133,8 @@ def restore(job: Job, config: RestoreConfig, image: Tensor, *, device: str, rest
         try:
             restored = enhancer(image, **settings, batch=1, progress=stage.tiling)  # one at a time: it ends after each
         except InputError as error:
-            named = f"config.{error.argument}" if error.argument in settings else "config"
-            raise FieldError(named, error) from error
+            named = error.argument
+            raise refused_field(f"config.{named}" if named in settings else "config", error) from error
     with stage("draw"):
         height, width = restored.shape[2:]
         enlarged = Bicubic().prepare(image, (image.shape[2], image.shape[3]), (height, width)).render(image, "values")

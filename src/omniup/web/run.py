@@ -16,6 +16,7 @@ from omniup.reconstruction import WORTHWHILE, Reconstruction, panels, reconstruc
 from omniup.upsamplers import Bilinear, JointBilateral, PyramidBilateral
 from omniup.visualize import lengths
 from omniup.web.jobs import Job
+from omniup.web.language import said
 from omniup.web.pace import Pace
 from omniup.web.pictures import data_url, drawn, parameter_map, scale
 from omniup.web.runs import Comparison, Kept, Maker, Runs, picture_maker, tensor_maker
@@ -65,7 +66,9 @@ class Extractors:
             self._resnet = self._resnet or ResNet18Layer2()
         except MissingPackageError as error:
             made = projection(image, grid)
-            return Encoding(made.features, made.encoder, f"{made.weights}, in place of {config.extractor}: {error}")
+            return Encoding(
+                made.features, made.encoder, f"{made.weights}, in place of {config.extractor}: {said(error)}"
+            )
         return self._resnet(image, grid)
 
 

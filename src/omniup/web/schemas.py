@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from omniup.errors import InputError
 from omniup.upsamplers import DEFAULT_METHOD, SignalType, UpsampleAnything
 
 MAX_CHANNELS = 128
@@ -72,9 +73,12 @@ class RunConfig(_Model):
         cells = self.size // self.stride
         work = self.method.cost((self.size, self.size), (cells, cells))
         if work > MAX_WORK:
-            raise ValueError(
-                f"size² x window x iters is {work:.1e}, more than the limit of {MAX_WORK:.1e}: "
-                "accepted is a smaller size, radius or iters"
+            raise InputError(
+                "size² x window x iters",
+                "is {work:.1e}, more than the limit of {most:.1e}",
+                "a smaller size, radius or iters",
+                work=work,
+                most=MAX_WORK,
             )
         return self
 
@@ -421,8 +425,18 @@ class Problem(_Model):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"detail": "this run is not kept here: it is too old, was removed, or never was"}]
+            "examples": [
+                {
+                    "detail": "the queue is full; there may be room in 3 s",
+                    "argument": "the queue",
+                    "problem": "is full; there may be room in 3 s",
+                    "accepted": "",
+                }
+            ]
         }
     )
 
-    detail: str
+    detail: str = Field(description="In English, or in Chinese where Accept-Language prefers it; likewise its parts.")
+    argument: str | None = Field(None, description="What of the request cannot be accepted.")
+    problem: str | None = Field(None, description="What is wrong with it.")
+    accepted: str | None = Field(None, description="What is accepted in its place; may be empty.")

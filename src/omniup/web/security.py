@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from omniup.web.fields import RequestError
+from omniup.web.language import LANGUAGE, choose_language, parts, said
+
 HEADERS = {
     # Scripts and styles from this server only and none in the page itself: text that slips in can do nothing.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -57,8 +60,10 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-cache")
             await send(message)
 
-        if refusal := self._refuse(Headers(scope=scope)):
-            await _answer(send_guarded, *refusal)
+        headers = Headers(scope=scope)
+        LANGUAGE.set(choose_language(headers.get("accept-language", "")))
+        if refusal := self._refuse(headers):
+            await _answer(send_guarded, refusal)
             return
         try:
             await self.app(scope, body.receive, send_guarded)
@@ -67,22 +72,25 @@ class Guard:
                 raise
         if body.too_large and not started:
             body.too_large = False
-            await _answer(send_guarded, 413, self._too_large)
+            await _answer(send_guarded, self._too_large)
 
     @property
-    def _too_large(self) -> str:
-        return f"the request is larger than {self.max_bytes} bytes"
+    def _too_large(self) -> RequestError:
+        return RequestError(413, "the request", "is too large", "up to {most} bytes", most=self.max_bytes)
 
-    def _refuse(self, headers: Headers) -> tuple[int, str] | None:
+    def _refuse(self, headers: Headers) -> RequestError | None:
         host = headers.get("host", "").lower()
         if self.hosts and _name(host) not in self.hosts:
-            return 403, f"this server is not called {host[:100]!r}: accepted are {', '.join(self.hosts)}"
+            names = ", ".join(self.hosts)
+            return RequestError(
+                403, "Host", "is {host!r}, no name of this server", "{names}", host=host[:100], names=names
+            )
         origin = headers.get("origin")
         if origin is not None and _place(origin) != host:
-            return 403, "requests from pages of other sites are not served"
+            return RequestError(403, "Origin", "is a page of another site", "requests of this server's own page")
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self.max_bytes:
-            return 413, self._too_large
+            return self._too_large
         return None
 
 
@@ -115,7 +123,7 @@ class _Body:
         return message
 
 
-async def _answer(send: Callable[[Message], Awaitable[None]], status: int, detail: str) -> None:
+async def _answer(send: Callable[[Message], Awaitable[None]], error: RequestError) -> None:
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps({"detail": detail}).encode()})
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps({"detail": said(error), **parts(error)}).encode()})

@@ -20,6 +20,7 @@ from omniup.errors import InputError
 from omniup.files import sample_probabilities
 from omniup.upsamplers import Bilinear, GaussianKernels, Prepared, PyramidBilateral, UpsampleAnything
 from omniup.visualize import class_colours, label_picture, outlined, to_picture
+from omniup.web.language import said
 from omniup.web.pictures import data_url, enlarged
 from omniup.web.schemas import Segmentation, SegmentationStatus, SegmentClass
 
@@ -66,7 +67,7 @@ class Segmenter:
     def status(self) -> SegmentationStatus:
         """What is known so far; nothing is loaded for it."""
         if self._refused:
-            return SegmentationStatus(state="unavailable", message=str(self._refused[1]))
+            return SegmentationStatus(state="unavailable", message=said(self._refused[1]))
         return SegmentationStatus(
             state="off", message=f"{self._model}, {'loaded' if self._network else 'not loaded yet'}"
         )
@@ -87,13 +88,13 @@ class Segmenter:
         try:
             network = copy.copy(self._load())  # which shares the weights
         except InputError as error:
-            return SegmentationStatus(state="unavailable", message=str(error)), None
+            return SegmentationStatus(state="unavailable", message=said(error)), None
         network.resolution = resolution
         try:
             encoding, where = self._encode(network, image, kernels.grid)
         except RuntimeError as error:
             logger.exception("Mask2Former failed")
-            return SegmentationStatus(state="unavailable", message=f"Mask2Former failed: {error}"), None
+            return SegmentationStatus(state="unavailable", message=said(_failed(error))), None
         segments = upsample_probabilities(
             encoding.features.to(image.device), network.classes, kernels, encoding.weights
         )
@@ -124,6 +125,10 @@ class Segmenter:
                 raise
             logger.warning("Mask2Former on %s: %s; trying the CPU", image.device, error)
             return network(image.cpu(), grid), "cpu"
+
+
+def _failed(error: Exception) -> InputError:
+    return InputError("Mask2Former", "failed ({reason})", reason=error)
 
 
 def upsample_probabilities(

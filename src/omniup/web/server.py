@@ -56,7 +56,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise InputError(
             f"--host {host} --port {port}",
-            "is not available: {reason}",
+            "cannot be had ({reason})",
             "an address that is free",
             reason=error.strerror or error,
         ) from error

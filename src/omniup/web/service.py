@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import time
 from collections.abc import Callable
@@ -80,7 +81,7 @@ class Service:
 
     async def quickly(self, work: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
         """Do something short in a thread of its own."""
-        call = functools.partial(work, *arguments, **named)
+        call = functools.partial(contextvars.copy_context().run, work, *arguments, **named)
         return await asyncio.get_running_loop().run_in_executor(self._quick, call)
 
     async def submit_run(self, config: RunConfig, image: UploadFile) -> Job:
@@ -186,13 +187,15 @@ class Service:
         if name == "auto":
             return self.devices[0]
         if name not in self.devices:
-            raise FieldError("config.device", f"device is {name!r}: accepted here are {', '.join(self.devices)}")
+            raise FieldError(
+                "config.device", "device", "is {value!r}", "{names}", value=name, names=", ".join(self.devices)
+            )
         return name
 
     async def _content(self, field: str, file: UploadFile) -> bytes:
         most = self.settings.upload_bytes
         if (file.size or 0) > most:
-            raise FieldError(field, f"{field} has {file.size} bytes: accepted are up to {most}")
+            raise FieldError(field, field, "has {size} bytes", "up to {most} bytes", size=file.size, most=most)
         return await file.read()
 
     def _read(self, config: RunConfig, image: bytes) -> Tensor:

@@ -27,7 +27,7 @@ def similarity(comparison: Comparison, request: SimilarityRequest) -> Similarity
     features, kernels = comparison.features, comparison.kernels["gsjbu"]
     height, width = kernels.size
     if not (request.y < height and request.x < width):
-        problem, accepted = "are {x}, {y}", "pixels of {width} × {height}"
+        problem, accepted = "is {x}, {y}", "pixels of {width} × {height}"
         raise InputError("x, y", problem, accepted, x=request.x, y=request.y, width=width, height=height)
     if request.map == "bilinear":
         chosen: PreparedImage = Bilinear().prepare(kernels.guidance, kernels.grid)

@@ -19,7 +19,7 @@ from omniup.upsamplers import SignalType, Upsampler, methods, signal_types, upsa
 from omniup.upsamplers.checks import check_size
 from omniup.upsamplers.signal_types import are_probabilities
 from omniup.visualize import Panel, class_colours, heat_map, label_picture, pca_rgb, to_picture
-from omniup.web.fields import FieldError, field
+from omniup.web.fields import FieldError, field, refused_field
 from omniup.web.jobs import Job
 from omniup.web.pictures import data_url, enlarged, scale
 from omniup.web.runs import Kept, Maker, Runs, picture_maker, tensor_maker
@@ -105,7 +105,7 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
         method = upsampler(config.method, **config.settings)
     except InputError as error:
         named = f"config.settings.{error.argument}" if error.argument in config.settings else "config"
-        raise FieldError(named, error) from error
+        raise refused_field(named, error) from error
     with field("image"):
         guidance = read_image(image, max_pixels=pixels)
     with field("signal"):
@@ -120,7 +120,9 @@ def _check_paths(config: UpsampleConfig) -> None:
     known = methods().get(config.method)
     for name, accepted in known.paths.items() if known else ():
         if name in config.settings and config.settings[name] not in [*accepted]:
-            raise FieldError(f"config.settings.{name}", f"{name}: accepted are {', '.join(accepted)}")
+            raise FieldError(
+                f"config.settings.{name}", name, "is none of what may be read", "{names}", names=", ".join(accepted)
+            )
 
 
 def _read_signal(config: UpsampleConfig, file: bytes, max_bytes: int) -> tuple[Tensor, SignalType, list[int] | None]:
@@ -131,10 +133,11 @@ def _read_signal(config: UpsampleConfig, file: bytes, max_bytes: int) -> tuple[T
         return read_labels(file, name=config.name, max_bytes=max_bytes).unsqueeze(1), "labels", palette
     signal = read_signal(file, name=config.name, max_bytes=max_bytes)
     if len(signal) != 1:
-        raise InputError("signal", "is a batch of {count}", "one", count=len(signal))
+        raise InputError("signal", "is a batch of {count}", "one signal", count=len(signal))
     largest = float(signal.abs().max())
     if largest > LARGEST:
-        raise InputError("signal", "has values up to {largest:g}", "up to {most:g}", largest=largest, most=LARGEST)
+        problem, accepted = "has values up to {largest:g}", "values up to {most:g}"
+        raise InputError("signal", problem, accepted, largest=largest, most=LARGEST)
     return signal, signal_types(signal, config.signal_type)[0], None
 
 
@@ -142,13 +145,15 @@ def _check_work(order: Order, values: int) -> None:
     """Refuse what would take too long, or too much memory."""
     channels, pixels = order.signal.shape[1], order.guidance[0, 0].numel()
     if channels * pixels > values:
-        problem, accepted = "has {channels} channels of {pixels} pixels", "up to {values} values"
-        raise InputError("signal", problem, accepted, channels=channels, pixels=pixels, values=values)
+        problem, accepted = "has {channels} channels, for each of {pixels} pixels", "up to {most} values in all"
+        raise InputError("signal", problem, accepted, channels=channels, pixels=pixels, most=values)
     if order.signal_type == "labels" and len(order.known) * pixels > MAX_VOTES:
-        problem, accepted = "has {labels} labels, for {pixels} pixels each", "up to {most} in all"
+        problem, accepted = "has {labels} labels, for each of {pixels} pixels", "up to {most} 0/1 values in all"
         raise InputError("signal", problem, accepted, labels=len(order.known), pixels=pixels, most=MAX_VOTES)
     if (work := order.method.cost(order.size, order.grid)) > MAX_WORK:
-        raise FieldError("config", f"pixels x window x iterations is {work:.1e}: accepted is up to {MAX_WORK:.1e}")
+        raise FieldError(
+            "config", "pixels x window x iterations", "is {work:.1e}", "up to {most:.1e}", work=work, most=MAX_WORK
+        )
 
 
 def upsample(job: Job, order: Order, *, device: str, runs: Runs) -> bytes:

@@ -105,13 +105,13 @@ def test_256_levels_survive_and_the_type_stays():
 
 
 def test_refusals():
-    with pytest.raises(InputError, match="pool_size is 12: accepted are sizes from that of a batch on, 13"):
+    with pytest.raises(InputError, match="pool_size is 12; accepted: sizes from that of a batch on, 13"):
         pool().exchange(*batch(0, 13))
     exchanging = pool()
     exchanging.exchange(*batch(0, 4))
-    with pytest.raises(InputError, match="prompts are 3: accepted is one for each of 4 images"):
+    with pytest.raises(InputError, match="prompts are 3; accepted: one for each of 4 images"):
         exchanging.exchange(*batch(0, 4)[:2], ["a", "b", "c"])
-    with pytest.raises(InputError, match="images are 5 x 6 pixels: accepted are those of the batches before, 2 x 3"):
+    with pytest.raises(InputError, match="images have 5 x 6 pixels; accepted: those of the batches before, 2 x 3"):
         exchanging.exchange(*batch(0, 4, size=(5, 6)))
-    with pytest.raises(InputError, match="pool_size is 3: accepted are sizes from 4 on"):
+    with pytest.raises(InputError, match="pool_size is 3; accepted: sizes from 4 on"):
         pool(3).load_state_dict(exchanging.state_dict())

@@ -175,8 +175,8 @@ def test_stronger_settings_degrade_more(photos, weaker, stronger):
         (torch.rand(1, 1, 8, 8), r"shape \[1, 1, 8, 8\]"),
         (torch.rand(0, 3, 8, 8), r"shape \[0, 3, 8, 8\]"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "torch.uint8"),
-        (torch.rand(1, 3, 8, 8) * 2 - 1, r"run from -0\.\d+ to 0\.\d+; accepted is 0..1"),
-        (torch.full((1, 3, 8, 8), torch.nan), "run from nan"),
+        (torch.rand(1, 3, 8, 8) * 2 - 1, r"has values from -0\.\d+ to 0\.\d+; accepted: 0 to 1"),
+        (torch.full((1, 3, 8, 8), torch.nan), "has values from nan"),
     ],
 )
 def test_refusals(images, said):
@@ -185,5 +185,5 @@ def test_refusals(images, said):
 
 
 def test_draws_for_other_images_are_no_match(photos):
-    with pytest.raises(InputError, match="draws are for 3 images; accepted are those for 4"):
+    with pytest.raises(InputError, match="draws are for 3 images; accepted: those for 4"):
         apply(photos, Degradation(), draw(Degradation(), 3, seeded()))

@@ -81,11 +81,11 @@ def test_what_is_no_module_will_do(local, image):
 @pytest.mark.parametrize(
     ("function", "fields", "said"),
     [
-        ("fails", {}, r"network.py:fails: RuntimeError: no weights\nfor you"),
-        ("missing", {}, r"network.py:missing: AttributeError: .*missing"),
+        ("fails", {}, r"network.py:fails raises RuntimeError: no weights\nfor you"),
+        ("missing", {}, r"network.py:missing raises AttributeError: .*missing"),
         ("number", {}, "returns a int; accepted: what can be called"),
         ("load", {}, r"network-patch8 gives 2 of them; accepted: features \[B, C, h, w\]"),
-        ("load", {"output": 2}, "output: is 2; network-output2-patch8 gives 2 of them"),
+        ("load", {"output": 2}, "output is 2, and network-output2-patch8 gives 2 of them"),
         ("load", {"output": 1}, r"gives \[2, 3, 2, 4\] for 2 images of 32 × 64 pixels; accepted: .* \[2, C, 4, 8\]"),
     ],
 )

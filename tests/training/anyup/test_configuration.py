@@ -13,7 +13,7 @@ def refusal(path, changes=None):
     with pytest.raises(InputError) as refused:
         read_configuration(path, changes)
     text = str(refused.value)
-    assert all(line.startswith(f"{path}: ") for line in text.splitlines())
+    assert all(line.startswith(str(path)) for line in text.splitlines())
     return text.replace(f"{path}: ", "")
 
 
@@ -43,51 +43,51 @@ def test_the_examples_are_accepted(example):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"batch": 0}, "batch: is 0; accepted: greater than or equal to 1"),
-        ({"precision": "fp32"}, "precision: is 'fp32'; accepted: 'no', 'bf16' or 'fp16'"),
+        ({"batch": 0}, "batch is 0; accepted: greater than or equal to 1"),
+        ({"precision": "fp32"}, "precision is 'fp32'; accepted: 'no', 'bf16' or 'fp16'"),
         (
             {"optimiser.lr": 1},
-            "optimiser: there is no field lr; accepted: learning_rate, warmup, decay, betas, weight_decay",
+            "optimiser.lr is no field; accepted: learning_rate, warmup, decay, betas, weight_decay",
         ),
-        ({"optimiser.learning_rate": "fast"}, "optimiser.learning_rate: is 'fast'; accepted: a valid number"),
-        ({"losses.self_consistency": float("nan")}, "losses.self_consistency: is nan; accepted: a finite number"),
-        ({"learning_rate": 1}, "there is no field learning_rate; accepted: steps, batch, accumulation, precision, "),
-        ({"augmentations": ["rotate"]}, "augmentations.0: is 'rotate'; accepted: 'colour_jitter', 'photometric_"),
-        ({"backbones.1.patch": 0}, "backbones.1.patch: is 0; accepted: greater than or equal to 1"),
-        ({"backbones.1.cell": 8}, "backbones.1: there is no field cell; accepted: patch, held_out, kind"),
-        ({"backbones": [{"kind": "hog", "patch": 8, "held_out": True}]}, "backbones: all are held out; accepted: at "),
-        ({"backbones.1.kind": "sift"}, "backbones.1: kind is 'sift'; accepted: 'timm', 'local', "),
-        ({"backbones": []}, "backbones: has 0 entries; accepted: at least 1"),
-        ({"backbones.1": {"kind": "hog"}}, "backbones.1.patch: is missing"),
-        ({"data.images": ["nowhere"]}, "data.images.0: there is no /"),
-        ({"data.images": ["sample:tea"]}, "data.images.0: there is no sample:tea; accepted: sample:coffee, "),
-        ({"data.crop_size": 256}, "data: crop_size is 256; accepted: up to image_size, 128"),
-        ({"model.window_ratio": 0}, "model.window_ratio: is 0; accepted: greater than or equal to 0.001"),
+        ({"optimiser.learning_rate": "fast"}, "optimiser.learning_rate is 'fast'; accepted: a valid number"),
+        ({"losses.self_consistency": float("nan")}, "losses.self_consistency is nan; accepted: a finite number"),
+        ({"learning_rate": 1}, "learning_rate is no field; accepted: steps, batch, accumulation, precision, "),
+        ({"augmentations": ["rotate"]}, "augmentations.0 is 'rotate'; accepted: 'colour_jitter', 'photometric_"),
+        ({"backbones.1.patch": 0}, "backbones.1.patch is 0; accepted: greater than or equal to 1"),
+        ({"backbones.1.cell": 8}, "backbones.1.cell is no field; accepted: patch, held_out, kind"),
+        ({"backbones": [{"kind": "hog", "patch": 8, "held_out": True}]}, "backbones are all held out; accepted: at "),
+        ({"backbones.1.kind": "sift"}, "backbones.1 is of the kind 'sift'; accepted: 'timm', 'local', "),
+        ({"backbones": []}, "backbones has 0 entries; accepted: at least 1"),
+        ({"backbones.1": {"kind": "hog"}}, "backbones.1.patch is missing"),
+        ({"data.images": ["nowhere"]}, "data.images.0 is /"),
+        ({"data.images": ["sample:tea"]}, "data.images.0 is 'sample:tea'; accepted: sample:coffee, "),
+        ({"data.crop_size": 256}, "data.crop_size is 256; accepted: up to image_size, 128"),
+        ({"model.window_ratio": 0}, "model.window_ratio is 0; accepted: greater than or equal to 0.001"),
         ({"backbones.1.patch": 14}, "data.image_size is 128; accepted: multiples of the patch of hog-patch14, 14"),
-        ({"backbones.1": {"kind": "colours", "patch": 8}}, "backbones: colours-patch8 occurs twice"),
+        ({"backbones.1": {"kind": "colours", "patch": 8}}, "backbones has colours-patch8 twice"),
         (
             {"model.weights": "dino"},
-            "model.weights: is 'dino'; accepted: paper, multi_backbone, or a file that is there",
+            "model.weights is 'dino'; accepted: paper, multi_backbone, or a file that is there",
         ),
         (
             {"backbones.0.weights": "no.pth"},
-            "weights: is 'no.pth'; accepted: random, published, or a file that is there",
+            "weights is 'no.pth'; accepted: random, published, or a file that is there",
         ),
-        ({"backbones.0.weights": True}, "backbones.0.weights: is True; accepted: a valid string"),
-        ({"backbones.1": {"patch": 8}}, "backbones.1: kind is missing"),
-        ({"data": None}, "data: is None; accepted: fields"),
-        ({"optimiser.betas": [0.5, 0.5, 0.5]}, "optimiser.betas: has 3 entries; accepted: at most 2"),
+        ({"backbones.0.weights": True}, "backbones.0.weights is True; accepted: a valid string"),
+        ({"backbones.1": {"patch": 8}}, "backbones.1 has no kind"),
+        ({"data": None}, "data is None; accepted: fields"),
+        ({"optimiser.betas": [0.5, 0.5, 0.5]}, "optimiser.betas has 3 entries; accepted: at most 2"),
         (
             {"backbones.0": {"kind": "local", "function": "net.py", "patch": 8}},
-            "function: is 'net.py'; accepted: path.p",
+            "function is 'net.py'; accepted: path.p",
         ),
-        ({"backbones.7.patch": 8}, "backbones.7.patch: there is no such place"),
-        ({"seed.value": 8}, "seed: is {'value': 8}; accepted: a valid integer"),
+        ({"backbones.7.patch": 8}, "backbones.7.patch is no place in the configuration"),
+        ({"seed.value": 8}, "seed is {'value': 8}; accepted: a valid integer"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_accepted(changes, said, tiny, write):
     path = write(tiny)
-    if "no such place" in said:
+    if "is no place" in said:
         with pytest.raises(InputError, match=said):
             read_configuration(path, changes)
     else:
@@ -100,7 +100,7 @@ def test_without_crops_their_size_does_not_matter(tiny, write):
 
 def test_every_mistake_has_a_line_of_its_own(tiny, write):
     said = refusal(write(tiny), {"batch": 0, "steps": -1, "model.layout": "mine"})
-    assert [line.partition(":")[0] for line in said.splitlines()] == ["steps", "batch", "model.layout"]
+    assert [line.partition(" is ")[0] for line in said.splitlines()] == ["steps", "batch", "model.layout"]
 
 
 @pytest.mark.parametrize("text", ["", "- 1", "a: [", "\x00", "a: b: c"])
@@ -109,7 +109,7 @@ def test_what_is_no_configuration_is_refused_in_one_line(text, write):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"none.yaml: cannot be read \(No such file or directory\)"):
+    with pytest.raises(InputError, match=r"none.yaml cannot be read \(No such file or directory\)"):
         read_configuration(tmp_path / "none.yaml")
 
 

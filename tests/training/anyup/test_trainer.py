@@ -224,7 +224,7 @@ def test_a_finished_training_has_nothing_left_to_do(configure, losses):
 def test_another_configuration_does_not_go_on(configure, losses):
     losses(configure(steps=2))
     with pytest.raises(
-        InputError, match="was written with other batch, optimiser; what may change is steps, validation, "
+        InputError, match="was written with other batch, optimiser; accepted: changes of steps, validation, "
     ):
         losses(configure(batch=1, optimiser={"learning_rate": 1e-3}), resume=True)
 

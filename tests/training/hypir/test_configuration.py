@@ -43,28 +43,31 @@ def test_the_examples_are_accepted(example):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"batch": 0}, "batch: is 0; accepted: greater than or equal to 1"),
-        ({"generator.rank": 4}, "generator: there is no field rank; accepted: model, train, vae, weights, lora_rank"),
-        ({"generator.train": "none"}, "generator.train: is 'none'; accepted: 'lora' or 'all'"),
+        ({"batch": 0}, "batch is 0; accepted: greater than or equal to 1"),
+        ({"generator.rank": 4}, "generator.rank is no field; accepted: model, train, vae, weights, lora_rank"),
+        ({"generator.train": "none"}, "generator.train is 'none'; accepted: 'lora' or 'all'"),
         ({"generator": {"train": "all", "lora_rank": 4}}, "lora_rank is 4, of an adapter; accepted: nothing where"),
-        ({"generator.weights": "no.pth"}, "generator.weights: there is no /"),
-        ({"generator.ema": 1}, "generator.ema: is 1; accepted: less than 1"),
-        ({"data": {}}, "data: there are neither images nor a list; accepted: at least one of the two"),
-        ({"data.list": "no.csv"}, "data.list: there is no /"),
-        ({"data.keep": [1, 0.5]}, "data: keep is 1 to 0.5; accepted: an ascending range"),
-        ({"data.flip": 2}, "data.flip: is 2; accepted: less than or equal to 1"),
+        ({"generator.weights": "no.pth"}, "generator.weights is /"),
+        ({"generator.ema": 1}, "generator.ema is 1; accepted: less than 1"),
+        ({"data": {}}, "data has neither images nor a list; accepted: at least one of the two"),
+        ({"data.list": "no.csv"}, "data.list is /"),
+        ({"data.keep": [1, 0.5]}, "data.keep is 1 to 0.5; accepted: an ascending range"),
+        ({"data.flip": 2}, "data.flip is 2; accepted: less than or equal to 1"),
         (
             {"degradation.sharpness": 1},
-            "degradation: there is no field sharpness; accepted: sharpening, first, second, ",
+            "degradation.sharpness is no field; accepted: sharpening, first, second, ",
         ),
-        ({"degradation.first": {"quality": [0, 95]}}, "degradation.first.quality.0: is 0; accepted: greater than or"),
-        ({"degradation": "no.yaml"}, "degradation: there is no /"),
-        ({"degradation.pool_size": 1}, "degradation.pool_size is 1; accepted: from the batch on, 2"),
-        ({"discriminator.weights": "no.pth"}, "discriminator.weights: is 'no.pth'; accepted: published, random, or"),
-        ({"losses": {"mse": 0, "perceptual": 0, "adversarial": 0}}, "mse, perceptual and adversarial are all 0"),
-        ({"losses.lpips": "no.pth"}, "losses.lpips: is 'no.pth'; accepted: published, random, or a file that is"),
-        ({"optimiser.clip": 0}, "optimiser.clip: is 0; accepted: greater than 0"),
-        ({"precision": "fp32"}, "precision: is 'fp32'; accepted: 'no', 'bf16' or 'fp16'"),
+        ({"degradation.first": {"quality": [0, 95]}}, "degradation.first.quality.0 is 0; accepted: greater than or"),
+        ({"degradation": "no.yaml"}, "degradation is /"),
+        ({"degradation.pool_size": 1}, "degradation.pool_size is 1; accepted: sizes from the batch on, 2"),
+        ({"discriminator.weights": "no.pth"}, "discriminator.weights is 'no.pth'; accepted: published, random, or"),
+        (
+            {"losses": {"mse": 0, "perceptual": 0, "adversarial": 0}},
+            "losses has the weights 0 for mse, perceptual and adversarial",
+        ),
+        ({"losses.lpips": "no.pth"}, "losses.lpips is 'no.pth'; accepted: published, random, or a file that is"),
+        ({"optimiser.clip": 0}, "optimiser.clip is 0; accepted: greater than 0"),
+        ({"precision": "fp32"}, "precision is 'fp32'; accepted: 'no', 'bf16' or 'fp16'"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_accepted(changes, said, tiny, write):
@@ -80,5 +83,5 @@ def test_the_degradation_may_have_a_file_of_its_own(tiny, write):
     wanted = read_configuration(write(tiny | {"degradation": "bad.yaml"}))
     assert (wanted.degradation.pool_size, wanted.degradation.stage2_scale) == (7, 2.0)
     write("pool: 7", "bad.yaml")
-    with pytest.raises(InputError, match=r"degradation: .*bad.yaml: there is no field pool; accepted: "):
+    with pytest.raises(InputError, match=r"degradation: .*bad.yaml: pool is no field; accepted: "):
         read_configuration(write(tiny | {"degradation": "bad.yaml"}))

@@ -69,7 +69,7 @@ def test_a_broken_photograph_is_told_once_and_another_takes_its_place(photo_fold
 
 def test_where_nothing_can_be_read_it_ends(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG")
-    with pytest.raises(InputError, match="16 photographs in a row cannot be read"):
+    with pytest.raises(InputError, match="cannot be read, 16 photographs in a row"):
         Squares([Photograph(str(tmp_path / "broken.png"))], settings(), seed=0)[0]
 
 

@@ -78,7 +78,7 @@ def test_it_learns_to_tell_noise_from_none():
 
 
 def test_other_networks_are_refused():
-    with pytest.raises(InputError, match=r"discriminator.backbone: is 'resnet18'; accepted: a ConvNeXt of timm"):
+    with pytest.raises(InputError, match=r"discriminator.backbone is 'resnet18'; accepted: a ConvNeXt of timm"):
         make(backbone="resnet18")
 
 

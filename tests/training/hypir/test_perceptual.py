@@ -41,6 +41,8 @@ def test_missing_weights_are_named_with_their_place(network, monkeypatch):
         raise WeightsUnavailableError(f"{url}: no network")
 
     monkeypatch.setattr(perceptual, "fetch", fail)
-    with pytest.raises(InputError, match=r"put it to .*vgg16-397923af.pth, or name it as losses.lpips") as refused:
+    with pytest.raises(
+        InputError, match=r"losses.lpips is published, .*which may also lie at .*vgg16-397923af.pth; random"
+    ) as refused:
         perceptual._load(network, "published")
     assert "\n" not in str(refused.value)

@@ -37,7 +37,13 @@ def depth_sums(predicted: NDArray[Any], truth: NDArray[Any]) -> dict[str, float]
         InputError: the shapes differ.
     """
     if predicted.shape != truth.shape or truth.ndim != 2:
-        raise InputError(f"predicted is {list(predicted.shape)} and truth {list(truth.shape)}: accepted are equal maps")
+        raise InputError(
+            "predicted",
+            "has the shape {predicted}, and truth {truth}",
+            "maps of equal size",
+            predicted=list(predicted.shape),
+            truth=list(truth.shape),
+        )
     valid = truth > 0
     error = np.where(valid, np.abs(predicted.astype(np.float64) - truth), 0)  # [H, W]
     near = valid & (edge_distance(truth) <= NEAR)

@@ -61,7 +61,11 @@ def spread_off(result: Tensor, edges: Tensor) -> float:
     """
     if result.ndim != 4 or (len(result), *result.shape[2:]) != edges.shape:
         raise InputError(
-            f"result is {list(result.shape)} and the image's edges {list(edges.shape)}: accepted are equal sizes"
+            "result",
+            "has the shape {result}, and the image's edges {edges}",
+            "equal sizes",
+            result=list(result.shape),
+            edges=list(edges.shape),
         )
     near = edges.to(result.device)
     off, total = 0.0, 0.0

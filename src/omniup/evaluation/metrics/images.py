@@ -40,7 +40,9 @@ def ssim(prediction: Tensor, target: Tensor) -> float:
 
     _check(prediction, target)
     if min(prediction.shape[2:]) < 11:
-        raise InputError(f"prediction is {list(prediction.shape)}: SSIM accepts sides of at least 11 pixels")
+        raise InputError(
+            "prediction", "has the shape {shape}", "sides of at least 11 pixels, for SSIM", shape=list(prediction.shape)
+        )
     pairs = zip(prediction.double().cpu().numpy(), target.double().cpu().numpy(), strict=True)
     values = [
         structural_similarity(
@@ -63,4 +65,10 @@ def reconstruction_metrics(prediction: Tensor, target: Tensor) -> dict[str, floa
 
 def _check(prediction: Tensor, target: Tensor) -> None:
     if prediction.shape != target.shape or prediction.ndim != 4:
-        raise InputError(f"prediction is {list(prediction.shape)} and target {list(target.shape)}: accepted are equal")
+        raise InputError(
+            "prediction",
+            "has the shape {prediction}, and target {target}",
+            "equal shapes",
+            prediction=list(prediction.shape),
+            target=list(target.shape),
+        )

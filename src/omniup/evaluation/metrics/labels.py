@@ -116,9 +116,22 @@ def boundary_f(matches: NDArray[Any]) -> float:
 
 def _check(predicted: Labels, truth: Labels, classes: int | None = None) -> None:
     if predicted.shape != truth.shape or predicted.ndim != 2:
-        raise InputError(f"predicted is {list(predicted.shape)} and truth {list(truth.shape)}: accepted are equal maps")
+        raise InputError(
+            "predicted",
+            "has the shape {predicted}, and truth {truth}",
+            "maps of equal size",
+            predicted=list(predicted.shape),
+            truth=list(truth.shape),
+        )
     if classes is None or truth.size == 0:
         return
     low, high = predicted.min(), max(predicted.max(), truth.max())
     if low < 0 or high >= classes:
-        raise InputError(f"labels run from {low} to {high}: accepted are 0 to {classes - 1}, and below 0 in the truth")
+        raise InputError(
+            "labels",
+            "has values from {low} to {high}",
+            "0 to {most}, and below 0 in the truth",
+            low=low,
+            high=high,
+            most=classes - 1,
+        )

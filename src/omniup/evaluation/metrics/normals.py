@@ -64,7 +64,13 @@ def normal_sums(predicted: NDArray[Any], truth: NDArray[Any], valid: NDArray[np.
         InputError: the shapes differ.
     """
     if predicted.shape != truth.shape or predicted.shape != (3, *valid.shape):
-        raise InputError(f"predicted is {list(predicted.shape)} and truth {list(truth.shape)}: accepted are [3, H, W]")
+        raise InputError(
+            "predicted",
+            "has the shape {predicted}, and truth {truth}",
+            "[3, H, W]",
+            predicted=list(predicted.shape),
+            truth=list(truth.shape),
+        )
     ours, theirs = (vectors.astype(np.float64)[:, valid] for vectors in (predicted, truth))
     # The angle by its tangent: the arc cosine of what rounds to 1 would be off by hundredths of a degree.
     across, along = np.linalg.norm(np.cross(ours, theirs, axis=0), axis=0), (ours * theirs).sum(0)

@@ -50,7 +50,9 @@ class PairPool:
                 are not as many prompts.
         """
         if len(prompts) != len(lq):
-            raise InputError("prompts", "are {count}", "one for each of {images} images", count=len(prompts), images=len(lq))
+            raise InputError(
+                "prompts", "are {count}", "one for each of {images} images", count=len(prompts), images=len(lq)
+            )
         batch = torch.stack([lq, target], dim=1).mul_(255).round_().byte()  # [B, 2, 3, H, W]
         if len(batch) > self.size:
             raise InputError(
@@ -96,7 +98,11 @@ class PairPool:
         pairs, prompts = state["pairs"], state["prompts"]
         if len(prompts) > self.size:
             raise InputError(
-                "pool_size", "is {value}", "sizes from {least} on, which were saved", value=self.size, least=len(prompts)
+                "pool_size",
+                "is {value}",
+                "sizes from {least} on, which were saved",
+                value=self.size,
+                least=len(prompts),
             )
         self._pairs, self._prompts = None, list(prompts)
         if prompts:

@@ -41,13 +41,19 @@ class Backbone:
         features = self.encode(image)
         wanted = (len(image), image.shape[2] // self.patch, image.shape[3] // self.patch)
         if not isinstance(features, Tensor) or features.ndim != 4:
-            raise InputError(f"{self.name} gives {_shape(features)}; accepted: features [B, C, h, w]")
+            raise InputError(self.name, "gives {shape}", "features [B, C, h, w]", shape=_shape(features))
         if (len(features), *features.shape[2:]) != wanted:
-            taken = " × ".join(map(str, image.shape[2:]))
             raise InputError(
-                f"{self.name} gives {_shape(features)} for {len(image)} images of {taken} pixels; accepted: a cell for "
-                f"each of its patches, [{wanted[0]}, C, {wanted[1]}, {wanted[2]}]. Many convolutional networks need "
-                "sides that are multiples of 32"
+                self.name,
+                "gives {shape} for {images} images of {height} × {width} pixels",
+                "a cell for each of its patches, [{images}, C, {h}, {w}]. Many convolutional networks need sides that "
+                "are multiples of 32",
+                shape=_shape(features),
+                images=len(image),
+                height=image.shape[2],
+                width=image.shape[3],
+                h=wanted[1],
+                w=wanted[2],
             )
         return features.float()
 
@@ -80,11 +86,13 @@ def _local(settings: LocalSettings, device: torch.device) -> Callable[[Tensor], 
         make = getattr(module, name)
         network: Any = make() if settings.weights is None else make(settings.weights)
     except Exception as error:  # whatever the user's code raises
-        raise InputError(f"{settings.function}: {type(error).__name__}: {error}") from error
+        raise InputError(
+            settings.function, "raises {type}: {reason}", type=type(error).__name__, reason=error
+        ) from error
     if isinstance(network, nn.Module):
         network = network.to(device).eval().requires_grad_(False)
     if not callable(network):
-        raise InputError(f"{settings.function} returns a {type(network).__name__}; accepted: what can be called")
+        raise InputError(settings.function, "returns a {type}", "what can be called", type=type(network).__name__)
     return partial(_pick, network, settings)
 
 
@@ -93,7 +101,13 @@ def _pick(network: Callable[[Tensor], Any], settings: LocalSettings, image: Tens
     if settings.output is None:
         return found
     if not isinstance(found, (tuple, list)) or settings.output >= len(found):
-        raise InputError(f"output: is {settings.output}; {settings.name} gives {_shape(found)}")
+        raise InputError(
+            "output",
+            "is {value}, and {name} gives {shape}",
+            value=settings.output,
+            name=settings.name,
+            shape=_shape(found),
+        )
     return found[settings.output]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from omniup.errors import InputError
 from omniup.files.settings import Section, read_settings
 from omniup.training.settings import (
     Count,
@@ -97,7 +98,7 @@ class LocalSettings(_Backbone):
     def _in_a_file(cls, function: str, info: ValidationInfo) -> str:
         path, colon, name = function.rpartition(":")
         if not (colon and path.endswith(".py") and name.isidentifier()):
-            raise ValueError(f"is {function!r}; accepted: path.py:function")
+            raise InputError("", "is {value!r}", "path.py:function", value=function)
         return f"{existing(beside_the_file(Path(path), info))}:{name}"
 
     @property
@@ -151,7 +152,7 @@ class DataSettings(Section):
     def _within(self) -> DataSettings:
         for name, side in self.sides.items():
             if side > self.image_size:
-                raise ValueError(f"{name} is {side}; accepted: up to image_size, {self.image_size}")
+                raise InputError(name, "is {value}", "up to image_size, {most}", value=side, most=self.image_size)
         return self
 
 
@@ -245,15 +246,20 @@ class Configuration(TrainingSettings):
     def _fits(self) -> Configuration:
         """There is something to train on, each backbone has a name of its own, and its patches fill every square."""
         if all(backbone.held_out for backbone in self.backbones):
-            raise ValueError("backbones: all are held out; accepted: at least one that is trained on")
+            raise InputError("backbones", "are all held out", "at least one that is trained on")
         names = [backbone.name for backbone in self.backbones]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"backbones: {', '.join(sorted(twice))} occurs twice")
+            raise InputError("backbones", "has {names} twice", "a name each", names=", ".join(sorted(twice)))
         for backbone in self.backbones:
             for name, side in self.data.sides.items():
                 if side % backbone.patch:
-                    raise ValueError(
-                        f"data.{name} is {side}; accepted: multiples of the patch of {backbone.name}, {backbone.patch}"
+                    raise InputError(
+                        f"data.{name}",
+                        "is {value}",
+                        "multiples of the patch of {backbone}, {patch}",
+                        value=side,
+                        backbone=backbone.name,
+                        patch=backbone.patch,
                     )
         return self
 

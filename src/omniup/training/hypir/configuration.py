@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from omniup.files.settings import Section, read_settings
+from omniup.errors import InputError
+from omniup.files.settings import Section, SettingsError, read_settings
 from omniup.restoration.degradation import Degradation
 from omniup.restoration.model_files import PUBLISHED, TINY
 from omniup.training import settings
@@ -48,7 +49,7 @@ class SourceSettings(Section):
     @model_validator(mode="after")
     def _some(self) -> SourceSettings:
         if not self.images and self.list is None:
-            raise ValueError("there are neither images nor a list; accepted: at least one of the two")
+            raise InputError("", "has neither images nor a list", "at least one of the two")
         return self
 
 
@@ -74,7 +75,9 @@ class DataSettings(SourceSettings):
     @model_validator(mode="after")
     def _ascending(self) -> DataSettings:
         if self.keep[0] > self.keep[1]:
-            raise ValueError(f"keep is {self.keep[0]:g} to {self.keep[1]:g}; accepted: an ascending range")
+            raise InputError(
+                "keep", "is {low:g} to {high:g}", "an ascending range", low=self.keep[0], high=self.keep[1]
+            )
         return self
 
 
@@ -116,7 +119,9 @@ class GeneratorSettings(Section):
     @model_validator(mode="after")
     def _adapter(self) -> GeneratorSettings:
         if self.train == "all" and (name := next((n for n in ("weights", "lora_rank") if getattr(self, n)), None)):
-            raise ValueError(f"{name} is {getattr(self, name)}, of an adapter; accepted: nothing where train is 'all'")
+            raise InputError(
+                name, "is {value}, of an adapter", "nothing where train is 'all'", value=getattr(self, name)
+            )
         return self
 
 
@@ -164,7 +169,7 @@ class LossSettings(Section):
     @model_validator(mode="after")
     def _something(self) -> LossSettings:
         if not (self.mse or self.perceptual or self.adversarial):
-            raise ValueError("mse, perceptual and adversarial are all 0; accepted: at least one above")
+            raise InputError("", "has the weights 0 for mse, perceptual and adversarial", "at least one above 0")
         return self
 
 
@@ -235,13 +240,23 @@ class Configuration(TrainingSettings):
     def _from_a_file(cls, degradation: Any, info: ValidationInfo) -> Any:
         if not isinstance(degradation, str):
             return degradation
-        return Degradation.read(existing(beside_the_file(Path(degradation), info)))
+        path = existing(beside_the_file(Path(degradation), info))
+        try:
+            return Degradation.read(path)
+        except SettingsError:
+            raise
+        except InputError as error:  # it names the file, not a field
+            raise SettingsError([error]) from error
 
     @model_validator(mode="after")
     def _fits(self) -> Configuration:
         if self.degradation.pool_size < self.batch:
-            raise ValueError(
-                f"degradation.pool_size is {self.degradation.pool_size}; accepted: from the batch on, {self.batch}"
+            raise InputError(
+                "degradation.pool_size",
+                "is {value}",
+                "sizes from the batch on, {least}",
+                value=self.degradation.pool_size,
+                least=self.batch,
             )
         return self
 

@@ -56,7 +56,9 @@ def find_photographs(settings: SourceSettings) -> list[Photograph]:
 
 
 def _read_list(path: Path, path_column: str, prompt_column: str) -> list[Photograph]:
-    subject = Subject(printable(path), f"a table as {', '.join(LISTS)} with a column {path_column}")
+    subject = Subject(
+        printable(path), "a table as {kinds} with a column {column}", kinds=", ".join(LISTS), column=path_column
+    )
     if path.suffix not in LISTS:
         raise subject.refusal("is of another kind")
     parquet = optional_import("pyarrow.parquet", extra="train") if path.suffix == ".parquet" else None
@@ -75,7 +77,7 @@ def _read_list(path: Path, path_column: str, prompt_column: str) -> list[Photogr
     for number, row in enumerate(rows, 1):
         place, prompt = row.get(path_column), row.get(prompt_column)
         if not isinstance(place, str) or not place:
-            raise subject.refusal(f"has no {path_column} in row {number}")
+            raise subject.refusal("has no {column} in row {number}", number=number)
         found.append(Photograph(str(path.parent / place), str(prompt) if prompt else ""))
     if not found:
         raise subject.refusal("has no rows")
@@ -119,7 +121,9 @@ class Squares(Dataset[tuple[Tensor, str]]):
                 random = draw(self.seed, "square", position)
                 left_out = random.random() < self.settings.empty_prompt
                 return cut(image, self.settings, random), "" if left_out else chosen.prompt
-        raise InputError(f"{chosen.source} and others: {ATTEMPTS} photographs in a row cannot be read")
+        raise InputError(
+            f"{chosen.source} and others", "cannot be read, {attempts} photographs in a row", attempts=ATTEMPTS
+        )
 
     def _draw_order(self, turn: int) -> NDArray[np.int64]:
         return draw(self.seed, "order", turn).permutation(len(self.photographs))

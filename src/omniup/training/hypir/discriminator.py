@@ -42,7 +42,7 @@ class Discriminator(nn.Module):
         super().__init__()
         weights = {"random": False, "published": True}.get(settings.weights, settings.weights)
         if "convnext" not in settings.backbone:
-            raise InputError(f"discriminator.backbone: is {settings.backbone!r}; accepted: a ConvNeXt of timm")
+            raise InputError("discriminator.backbone", "is {value!r}", "a ConvNeXt of timm", value=settings.backbone)
         self.backbone, _ = load_timm(settings.backbone, weights)
         self.backbone.requires_grad_(False)
         timm = optional_import("timm", extra="features")

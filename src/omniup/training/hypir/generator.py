@@ -50,7 +50,9 @@ class Generator(nn.Module):
         changes: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
         recipe = files.recipe.model_copy(update=changes)
         if settings.train == "lora" and recipe.lora_rank is None:
-            raise InputError(f"generator.lora_rank is missing, and {settings.model} has no adapter that would say it")
+            raise InputError(
+                "generator.lora_rank", "is missing, and {model} has no adapter that would say it", model=settings.model
+            )
         changed = bool(settings.unet_settings or settings.vae_settings)
         self.is_adapter = settings.train == "lora" and settings.vae == "frozen" and recipe == files.recipe
         self.is_adapter = self.is_adapter and not changed
@@ -117,7 +119,9 @@ class Generator(nn.Module):
         """
         unit = self.networks.cell * 2 ** (len(self.unet.config.block_out_channels) - 1)
         if side % unit:
-            raise InputError(f"data.image_size is {side}; accepted: multiples of {unit}, for these networks")
+            raise InputError(
+                "data.image_size", "is {value}", "multiples of {unit}, for these networks", value=side, unit=unit
+            )
 
     def write(self, folder: Path, metadata: dict[str, str]) -> Path:
         """Write what has been learned, whole or not at all; an adapter that has company is merged into the U-Net.

@@ -45,9 +45,13 @@ def _load(network: nn.Module, weights: str) -> None:
         path = str(fetch(VGG)) if weights == "published" else weights
     except WeightsUnavailableError as error:
         raise InputError(
-            f"losses.lpips: the weights of VGG16 cannot be had ({error}); where there is a network, download {VGG} and "
-            f"put it to {cached_path(VGG)}, or name it as losses.lpips, which also accepts random; "
-            "losses.perceptual=0 does without"
+            "losses.lpips",
+            "is published, and the weights of VGG16 cannot be had ({reason})",
+            "a file with them, such as that of {url}, which may also lie at {path}; random; "
+            "losses.perceptual=0 does without",
+            reason=error,
+            url=VGG,
+            path=cached_path(VGG),
         ) from error
     held = read_state_dict(path)
     state = {match[1]: tensor for name, tensor in held.items() if (match := re.fullmatch(r"features\.(.*)", name))}
@@ -56,7 +60,13 @@ def _load(network: nn.Module, weights: str) -> None:
     places = {name: name.partition(".")[2] for name in known}
     unfit = [place for name, place in places.items() if place not in state or state[place].shape != known[name].shape]
     if unfit:
-        raise InputError(f"losses.lpips: {weights} has no fitting features.{unfit[0]}; accepted: torchvision's VGG16")
+        raise InputError(
+            "losses.lpips",
+            "is {path}, which has no fitting features.{place}",
+            "torchvision's VGG16",
+            path=weights,
+            place=unfit[0],
+        )
     vgg.load_state_dict({name: state[place] for name, place in places.items()})
 
 

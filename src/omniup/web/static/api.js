@@ -2,6 +2,8 @@
  * The server, as functions: what is sent, what comes back, and what can go wrong, in one kind of error.
  */
 
+import { current } from "./i18n.js";
+
 /** A request that was not served. */
 export class ApiError extends Error {
   /**
@@ -27,10 +29,11 @@ export function newRunId() {
   return hex.replace(/(.{8})(.{4})(.{4})(.{4})(.{12})/, "$1-$2-$3-$4-$5");
 }
 
-async function request(path, options) {
+async function request(path, options = {}) {
+  const headers = { ...options.headers, "Accept-Language": current() }; // the page's, not the browser's
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, error.message);
