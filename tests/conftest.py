@@ -1,6 +1,8 @@
 import os
 
-os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as the command does, before torch is imported
+# Before torch is imported: as the command has it, and one thread in each worker and in each process that it starts.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import signal
 from pathlib import Path

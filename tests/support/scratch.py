@@ -3,7 +3,6 @@
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 
 class Scratch(TorchDispatchMode):
@@ -24,24 +23,28 @@ class Scratch(TorchDispatchMode):
         return False  # or else torch imports its compiler, which takes seconds
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        for tensor in tree_leaves((args, kwargs)):
-            self._see(tensor)
-        out = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        self._see(args)
+        self._see(kwargs.values())
+        out = func(*args, **kwargs)
         self.now += 1
         self._forget()
-        for tensor in tree_leaves(out):
-            self._see(tensor)
+        self._see((out,))
         return out
 
-    def _see(self, tensor):
-        if isinstance(tensor, torch.Tensor):
-            storage = tensor.untyped_storage()
-            key = storage._cdata  # not taken by another while the weak reference lives
-            if key not in self.live:
-                self.live[key] = StorageWeakRef(storage), storage.nbytes(), self.now
+    def _see(self, found):
+        for each in found:
+            if isinstance(each, torch.Tensor):
+                storage = each.untyped_storage()
+                key = storage._cdata  # not taken by another while the weak reference lives
+                if key not in self.live:
+                    self.live[key] = StorageWeakRef(storage), storage.nbytes(), self.now
+            elif isinstance(each, (tuple, list)):
+                self._see(each)
 
     def _forget(self):
-        for key in [key for key, (reference, _, _) in self.live.items() if reference.expired()]:
+        expired = torch.UntypedStorage._expired  # what StorageWeakRef.expired calls in the end: most of a test's time
+        for key in [key for key, (reference, _, _) in self.live.items() if expired(reference.cdata)]:
             _, size, came = self.live.pop(key)
             self.past.append((key, size, came, self.now))
 
