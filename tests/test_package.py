@@ -24,8 +24,9 @@ def test_importing_the_package_imports_nothing_heavy():
 
 
 def test_the_methods_need_no_optional_package():
-    code = "import omniup, torch; omniup.upsample(torch.rand(1, 3, 8, 8), torch.rand(1, 1, 2, 2), iterations=1)"
-    loaded = loaded_after(code)
+    inputs = "torch.rand(1, 3, 8, 8), torch.rand(1, 1, 2, 2)"
+    fitted = f"omniup.upsample({inputs}, method='upsample_anything', iterations=1)"
+    loaded = loaded_after(f"import omniup, torch; omniup.upsample({inputs}); {fitted}")
     assert loaded.isdisjoint(OPTIONAL)
     assert loaded.isdisjoint(["skimage", "matplotlib", "torch._dynamo"])
 
