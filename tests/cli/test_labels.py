@@ -110,3 +110,15 @@ def test_real_labels(omniup, shared, folder):
         assert _classes("out.png") <= _classes("small.png")
         agreement[method] = (np.array(_open("out.png")) == np.array(full)).mean()
     assert agreement["joint_bilateral"] > agreement["nearest"] > 0.8
+
+
+def test_integers_of_arrays_must_be_declared(omniup, photo):
+    np.save("numbers.npy", np.array([[1, 70000], [300, 2]]))
+    outcome = omniup("upsample", photo, "numbers.npy", "-o", "out.npy")
+    assert outcome.status == 2
+    assert "signal_type is 'auto'" in outcome.stderr and "labels and measurement" in outcome.stderr
+    for declared in (("--signal-type", "measurement"), ("--values",), ("--labels",)):
+        assert omniup("upsample", photo, "numbers.npy", "-o", "out.npy", *declared).status == 0
+    np.save("mask.npy", np.array([[True, False], [False, True]]))
+    assert omniup("upsample", photo, "mask.npy", "-o", "out.npy").status == 0
+    assert np.load("out.npy").dtype == bool

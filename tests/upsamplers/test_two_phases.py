@@ -26,7 +26,7 @@ METHODS = all_methods()
 def name(request, monkeypatch):
     """The name of a method, under which `omniup.upsample` has its quick form."""
     known = registry._METHODS[request.param]
-    quick = registry.Method(known.name, known.summary, "", lambda: METHODS[request.param], {}, {}, {})
+    quick = registry.Method(known.name, known.summary, "", lambda: METHODS[request.param], {}, {}, {}, {})
     monkeypatch.setitem(registry._METHODS, request.param, quick)
     return request.param
 

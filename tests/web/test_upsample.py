@@ -187,10 +187,22 @@ def test_arrays_of_all_ranks(client, image, shape):
 @pytest.mark.parametrize("dtype", ["float16", "float64", "uint8", "int64", "bool", ">f4"])
 def test_arrays_of_all_types(client, image, dtype):
     signal = (10 * numbers(1)).astype(dtype)
-    answer = upsample(client, image, npy(signal), method="nearest")
-    assert answer["kind"] == "map"
+    declared = {"uint8": {"signal_type": "measurement"}, "int64": {"labels": False}}.get(dtype, {})
+    answer = upsample(client, image, npy(signal), method="nearest", **declared)
+    assert answer["kind"] == ("labels" if dtype == "bool" else "map")
     result = array(client, answer, "result.npy").float()
     torch.testing.assert_close(result, expected(signal[None].astype(np.float32), "nearest"))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64"])
+def test_integers_must_be_declared(client, image, dtype):
+    answer = post_upsample(client, image, npy((10 * numbers(1)).astype(dtype)))
+    assert fields(answer) == {"signal"}
+    assert "labels and measurement" in answer.text
+
+
+def test_labels_have_one_channel(client, image):
+    assert fields(post_upsample(client, image, npy(numbers(3) > 0))) == {"signal"}
 
 
 def test_an_archive_s_arrays_have_names(client, image):
@@ -261,7 +273,7 @@ def test_whole_numbers_are_labels_where_that_is_said(client, image):
     answer = upsample(client, image, npy(labels), method="joint_bilateral", labels=True)
     assert answer["kind"] == "labels"
     assert set(array(client, answer, "result.npy").unique().tolist()) == {-5, 0, 10**12}
-    assert upsample(client, image, npy(labels.clip(0, 9)), method="bilinear")["kind"] == "map"
+    assert upsample(client, image, npy(labels.clip(0, 9)), method="bilinear", labels=False)["kind"] == "map"
     palette = encoded(labels_of([0] * 768))
     assert upsample(client, image, palette, method="bilinear", labels=False)["kind"] == "map"
     assert upsample(client, image, palette, method="bilinear", signal_type="measurement")["kind"] == "map"

@@ -71,7 +71,8 @@ def read(
         report: notes it if the signal looks like labels and is not taken for them.
         name: which array of an archive; None where there is just one.
         signal_type: what it is, or `"auto"`: labels for palette pictures, and else what `signal_types` finds.
-        are_labels: True for labels, False for anything but labels, None to go by `signal_type`.
+        are_labels: True for labels, False for anything but labels (whole numbers are measurements then), None to go by
+            `signal_type`.
         device: where it should be.
 
     Raises:
@@ -83,7 +84,9 @@ def read(
     is_undeclared = signal_type == "auto" and are_labels is None
     if are_labels or signal_type == "labels" or (is_undeclared and palette is not None):
         return Signal(read_labels(file, name=name).unsqueeze(1).to(device), "labels", "labels", palette)
-    values = read_signal(file, name=name).to(device)
+    values = read_signal(file, name=name, keep_integers=True).to(device)
+    if are_labels is False and signal_type == "auto" and not values.is_floating_point():
+        values, signal_type = values.float(), "measurement"
     types = sorted(set(signal_types(values, signal_type)))
     if is_undeclared and _look_like_labels(values):
         report.note(f"{argument}: a few whole numbers, taken for a measurement; if they are labels, say --labels")

@@ -39,13 +39,16 @@ _WRITTEN = (
 )
 
 
-def read_signal(source: Source, *, name: str | None = None, max_bytes: int = MAX_BYTES) -> Tensor:
+def read_signal(
+    source: Source, *, name: str | None = None, max_bytes: int = MAX_BYTES, keep_integers: bool = False
+) -> Tensor:
     """Read a low-resolution signal from an array file or an image.
 
     Args:
         source: a path, the bytes of a file, or an open binary file: .npy, .npz, .safetensors, or an image.
         name: which array of an .npz or .safetensors file; may be None where there is just one.
         max_bytes: the largest array to accept, as it is stored, by the size its header declares.
+        keep_integers: whether integers and booleans of arrays keep their type; images become float32 either way.
 
     Returns:
         [B, C, h, w]; an array of shape [h, w] becomes [1, 1, h, w] and one of [C, h, w] becomes [1, C, h, w]. float16,
@@ -58,16 +61,15 @@ def read_signal(source: Source, *, name: str | None = None, max_bytes: int = MAX
             numbers are complex, Python objects, not finite, or of another shape; the archive has no array of this name,
             or several and `name` is None; the image has an alpha channel, or a bit depth that Pillow would rescale.
     """
-    numbers, subject = _read_numbers(source, "signal", _SIGNAL, name=name, max_bytes=max_bytes)
+    numbers, subject, is_array = _read_numbers(source, "signal", _SIGNAL, name=name, max_bytes=max_bytes)
     if _are_integers(numbers):
-        numbers = numbers.float()
+        numbers = numbers if keep_integers and is_array else numbers.float()
     elif numbers.dtype not in _FLOATS:
         raise subject.refusal("holds numbers of type {dtype}", dtype=numbers.dtype)
     if not 2 <= numbers.ndim <= 4 or numbers.numel() == 0:
         raise subject.refusal("has the shape {shape}", shape=list(numbers.shape))
     signal = numbers.reshape((1,) * (4 - numbers.ndim) + numbers.shape).contiguous()
-    finite = signal.isfinite()
-    if not finite.all():
+    if signal.is_floating_point() and not (finite := signal.isfinite()).all():
         first = int(finite.flatten().byte().argmin())
         place = [int(index) for index in np.unravel_index(first, signal.shape)]
         raise subject.refusal(
@@ -94,7 +96,7 @@ def read_labels(source: Source, *, name: str | None = None, max_bytes: int = MAX
         InputError: as for `read_signal`; or the image is in colour, or the array not of integers, or neither [h, w] nor
             that shape with leading ones.
     """
-    numbers, subject = _read_numbers(source, "labels", _LABELS, name=name, max_bytes=max_bytes)
+    numbers, subject, _ = _read_numbers(source, "labels", _LABELS, name=name, max_bytes=max_bytes)
     if not _are_integers(numbers):
         raise subject.refusal("holds numbers of type {dtype}", dtype=numbers.dtype)
     if not 2 <= numbers.ndim <= 4 or numbers.numel() == 0 or math.prod(numbers.shape[:-2]) != 1:
@@ -197,14 +199,15 @@ def _png(signal: Tensor, subject: Subject, *, bits: int) -> Image.Image:
 
 def _read_numbers(
     source: Source, noun: str, accepted: str, *, name: str | None, max_bytes: int
-) -> tuple[Tensor, Subject]:
+) -> tuple[Tensor, Subject, bool]:
+    """Read the numbers of an array or an image; and tell whether it was an array."""
     with open_source(source, noun=noun, accepted=accepted, max_bytes=max_bytes, formats=_FORMATS) as (stream, subject):
         if found := array_format(stream):
-            return read_array(stream, found, subject, name=name, max_bytes=max_bytes), subject
+            return read_array(stream, found, subject, name=name, max_bytes=max_bytes), subject, True
         if name is not None:
             raise subject.refusal("is no archive of arrays, so it has none called {name!r}", name=name)
         # as float32 in three channels an image takes 12 bytes a pixel
-        return read_raw_image(stream, subject, max_pixels=min(MAX_PIXELS, max_bytes // 12)), subject
+        return read_raw_image(stream, subject, max_pixels=min(MAX_PIXELS, max_bytes // 12)), subject, False
 
 
 def _are_integers(numbers: Tensor) -> bool:

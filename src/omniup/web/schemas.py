@@ -264,7 +264,7 @@ class UpsampleConfig(_Model):
     )
     labels: bool | None = Field(
         None,
-        description="true is the signal type labels; false says that a palette PNG holds other numbers.",
+        description="true is the signal type labels; false says that a palette PNG or whole numbers are measured.",
     )
     name: str | None = Field(None, max_length=200, description="Which array of an .npz file.")
     run_id: UUID | None = Field(None, description="As for a run.")
@@ -273,7 +273,8 @@ class UpsampleConfig(_Model):
     @model_validator(mode="after")
     def _agree(self) -> UpsampleConfig:
         if self.signal_type != "auto" and self.labels not in (None, self.signal_type == "labels"):
-            raise ValueError(f"labels is {self.labels}, signal_type {self.signal_type!r}: accepted is either alone")
+            problem = "is {labels}, and signal_type {signal_type!r}"
+            raise InputError("labels", problem, "either alone", labels=self.labels, signal_type=self.signal_type)
         return self
 
 

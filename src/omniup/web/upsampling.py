@@ -28,7 +28,7 @@ from omniup.web.stages import Stages
 
 Kind = Literal["labels", "probabilities", "colours", "map", "features"]
 
-LARGEST = 1e16
+LARGEST = 1e30
 """Beyond this float32 has no room for sums of squares, which some methods need."""
 
 MAX_VOTES = 2**30
@@ -131,14 +131,19 @@ def _read_signal(config: UpsampleConfig, file: bytes, max_bytes: int) -> tuple[T
     undecided = config.labels is None and config.signal_type == "auto"
     if config.labels or config.signal_type == "labels" or (undecided and palette is not None):
         return read_labels(file, name=config.name, max_bytes=max_bytes).unsqueeze(1), "labels", palette
-    signal = read_signal(file, name=config.name, max_bytes=max_bytes)
+    signal, declared = read_signal(file, name=config.name, max_bytes=max_bytes, keep_integers=True), config.signal_type
+    if config.labels is False and declared == "auto" and not signal.is_floating_point():
+        signal, declared = signal.float(), "measurement"
     if len(signal) != 1:
         raise InputError("signal", "is a batch of {count}", "one signal", count=len(signal))
-    largest = float(signal.abs().max())
+    largest = float(signal.double().abs().max())
     if largest > LARGEST:
         problem, accepted = "has values up to {largest:g}", "values up to {most:g}"
         raise InputError("signal", problem, accepted, largest=largest, most=LARGEST)
-    return signal, signal_types(signal, config.signal_type)[0], None
+    found = signal_types(signal, declared)[0]
+    if found == "labels" and signal.shape[1] > 1:
+        raise InputError("signal", "has {channels} channels of labels", "one channel", channels=signal.shape[1])
+    return signal.long() if found == "labels" else signal, found, None
 
 
 def _check_work(order: Order, values: int) -> None:

@@ -49,6 +49,7 @@ def render_measurement(pyramid: Pyramid, signal: Tensor, settings: PyramidBilate
     coarse = halved(exact)  # [1, C, ⌈h/2⌉, ⌈w/2⌉]
     coarse_grid = coarse.shape[2], coarse.shape[3]
     probabilities = are_probabilities(signal)[0]
+    unit = exact.detach().abs().amax().clamp_min(torch.finfo(exact.dtype).tiny)  # or squares of errors would overflow
 
     def project(kernels_mix: Mix, target: Tensor, start: Tensor | None = None) -> Tensor:
         if probabilities:
@@ -60,7 +61,7 @@ def render_measurement(pyramid: Pyramid, signal: Tensor, settings: PyramidBilate
         sigma_r = settings.sigma_r * 2**candidate
         kernels = pyramid.kernels(grid, coarse_grid, settings.sigma, sigma_r)
         restored = project(partial(pixels.mix, kernels), coarse)
-        trials.append((float((restored - exact).detach().square().mean()), sigma_r, restored, kernels))
+        trials.append((float(((restored - exact) / unit).detach().square().mean()), sigma_r, restored, kernels))
     _, sigma_r, plain, coarse_kernels = min(trials, key=lambda trial: trial[0])
     upsample = partial(pixels.mix, pyramid.kernels(pyramid.size, grid, settings.sigma, sigma_r))
     if probabilities:
@@ -69,7 +70,7 @@ def render_measurement(pyramid: Pyramid, signal: Tensor, settings: PyramidBilate
     linear = GuidedFilter(settings.filter_radius, settings.filter_eps)
     modelled = linear.prepare(pyramid.average(grid), coarse_grid)._render(coarse, (), memory)
     other = project(partial(pixels.mix, coarse_kernels), coarse, modelled)
-    part = _best_part(plain, other, exact)  # [1, C, 1, 1]
+    part = _best_part(plain / unit, other / unit, exact / unit)  # [1, C, 1, 1]
 
     filtered = linear.prepare(pyramid.guidance, grid)
     out = signal.new_empty(1, signal.shape[1], *pyramid.size)
