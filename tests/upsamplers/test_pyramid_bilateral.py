@@ -266,5 +266,5 @@ def test_settings_out_of_range_are_refused_by_name(name, value):
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_huge_and_tiny_measurements_are_scaled_ones(scale):
     image, depth = torch.rand(1, 3, 32, 32), torch.rand(1, 1, 8, 8)
-    made = omniup.upsample(image, scale * depth, signal_type="measurement")
-    torch.testing.assert_close(made / scale, omniup.upsample(image, depth, signal_type="measurement"))
+    made = upsample(PyramidBilateral(), image, scale * depth, signal_type="measurement")
+    torch.testing.assert_close(made / scale, upsample(PyramidBilateral(), image, depth, signal_type="measurement"))

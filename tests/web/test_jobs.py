@@ -241,7 +241,7 @@ def test_an_id_is_taken_once(jobs):
     first = job(gate)
     jobs.submit(first, "one")
     for device in ("one", "two"):
-        with pytest.raises(KnownError, match="accepted is a new id"):
+        with pytest.raises(KnownError, match="accepted: a new id"):
             jobs.submit(Job(first.id, lambda _: None), device)
     gate.opened.set()
 

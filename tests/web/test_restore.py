@@ -191,7 +191,7 @@ def test_a_tile_that_is_too_small_for_the_model_is_refused_at_its_field(client):
 def test_the_result_is_limited(client):
     answer = post(client, scale=4)
     assert fields(answer) == {"config.scale"}
-    assert f"scale makes {400 * 600} pixels of 150 × 100, above {LIMIT}: accepted is up to 3.16 here" in answer.text
+    assert f"scale makes {400 * 600} pixels of 150 × 100, above {LIMIT}; accepted: up to 3.16 here" in answer.text
     assert (restore(client, scale=3.16)["H"], restore(client, scale=3.16)["W"]) == (316, 474)
     large = post(client, encoded(noise(500, 400)), scale=1)
     assert fields(large) == {"config.scale"}
@@ -218,7 +218,7 @@ def test_a_lack_of_memory_says_what_needs_less(client, enhancer, monkeypatch):
     monkeypatch.setattr(enhancer, "_restore", fail)
     answer = post(client)
     assert fields(answer) == {"config"}
-    assert "out of memory: accepted are a smaller scale or tile" in answer.text
+    assert "out of memory; accepted: a smaller scale or tile" in answer.text
 
 
 # ---- the model

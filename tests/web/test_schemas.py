@@ -144,7 +144,7 @@ def test_the_work_of_a_fit_is_bounded(preset, size, iters, radius):
 
 
 def test_a_refusal_of_work_says_what_is_accepted():
-    with pytest.raises(ValidationError, match="accepted is a smaller size, radius or iters"):
+    with pytest.raises(ValidationError, match="accepted: a smaller size, radius or iters"):
         RunConfig(size=1024, iters=100, radius=8)
 
 

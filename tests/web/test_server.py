@@ -64,7 +64,7 @@ def test_a_port_that_is_taken_is_refused_in_one_line():
         command = [sys.executable, "-m", "omniup", "serve", "--port", str(port)]
         done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"omniup: --host 127.0.0.1 --port {port} is not available: ")
+    assert done.stderr.startswith(f"omniup: --host 127.0.0.1 --port {port} cannot be had (")
     assert done.stderr.count("\n") == 1
 
 

@@ -70,7 +70,7 @@ def test_published_weights_bring_a_signal_up(client, image, shared, tmp_path, mo
 def test_weights_from_elsewhere_are_refused(client, image, weights):
     answer = post_upsample(client, image, npy(numbers(2)), method="anyup", settings={"weights": weights})
     assert fields(answer) == {"config.settings.weights"}
-    assert "accepted are paper, multi_backbone" in answer.text
+    assert "accepted: paper, multi_backbone" in answer.text
 
 
 def test_which_settings_are_paths_is_the_registry_s_to_say(client, image, tmp_path, monkeypatch):
@@ -87,7 +87,7 @@ def test_which_settings_are_paths_is_the_registry_s_to_say(client, image, tmp_pa
     assert built == [("usual", 3), ("fast", 3)]
     answer = post_upsample(client, image, npy(numbers(2)), method="by_recipe", settings={"recipe": str(tmp_path)})
     assert fields(answer) == {"config.settings.recipe"}
-    assert "recipe: accepted are usual, fast" in answer.text
+    assert "accepted: usual, fast" in answer.text
     assert len(built) == 2
 
 
@@ -324,7 +324,7 @@ def test_a_signal_of_the_image_s_own_size(client, image):
 def test_numbers_of_all_sizes_are_served_or_refused(client, image, method, channels, scale):
     signal = (scale * np.random.default_rng(0).uniform(-1, 1, (channels, *GRID))).astype(np.float32)
     answer = post_upsample(client, image, npy(signal), method=method)
-    if scale > 1e16:
+    if scale > 1e30:
         assert fields(answer) == {"signal"}
     else:
         assert array(client, answer.json(), "result.npy").isfinite().all()
@@ -435,7 +435,7 @@ def test_a_device_that_is_not_there_is_refused(client, image):
     missing = "cuda" if not torch.cuda.is_available() else "mps"
     answer = post_upsample(client, image, npy(numbers(1)), method="nearest", device=missing)
     assert fields(answer) == {"config.device"}
-    assert "accepted here are" in answer.text
+    assert "accepted: cpu" in answer.text
 
 
 json_values = st.recursive(
