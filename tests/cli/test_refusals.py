@@ -120,11 +120,11 @@ def test_standard_streams_are_used_once(refusal, photo, features):
 
 def test_what_a_png_cannot_hold(refusal, photo):
     for array, options, problem in (
-        (np.array([[-1, 1]]), (), "which holds 0 to 255, and not values from -1 to 1"),
-        (np.array([[0, 300]]), ("--bits", 8), "which holds 0 to 255, and not values from 0 to 300"),
+        (np.array([[-1, 1]]), ("--values",), "which holds 0 to 255, and not values from -1 to 1"),
+        (np.array([[0, 300]]), ("--values", "--bits", 8), "which holds 0 to 255, and not values from 0 to 300"),
         (np.array([[0, 70000]]), ("--labels",), "which holds 0 to 65535, and not values from 0 to 70000"),
         (np.zeros((5, 2, 2)), (), "one channel, or three of 8 bits, and not a signal of 1 x 5 x 2 x 2 in 8"),
-        (np.full((3, 2, 2), 300), (), "and not a signal of 1 x 3 x 2 x 2 in 16"),
+        (np.full((3, 2, 2), 300.0), (), "and not a signal of 1 x 3 x 2 x 2 in 16"),
     ):
         np.save("signal.npy", array)
         assert problem in refusal("upsample", photo, "signal.npy", "-o", "out.png", *options)

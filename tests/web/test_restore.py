@@ -195,7 +195,7 @@ def test_the_result_is_limited(client):
     assert (restore(client, scale=3.16)["H"], restore(client, scale=3.16)["W"]) == (316, 474)
     large = post(client, encoded(noise(500, 400)), scale=1)
     assert fields(large) == {"config.scale"}
-    assert "accepted is a smaller picture" in large.text
+    assert "accepted: a smaller picture" in large.text
 
 
 @pytest.mark.parametrize("size", [(1, 17), (400, 20)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -126,6 +127,11 @@ def _tell(report: Report, run: Callable[[Callable[[Progress], None]], Outcome]) 
             report.note(f"Stopped after step {outcome.step}, of which there is a checkpoint; --resume goes on from it.")
     if not outcome.finished:
         raise KeyboardInterrupt
+    if accelerate.PartialState().num_processes > 1:
+        # Everything is written. Threads of torch.distributed abort a process now and then as the interpreter ends.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 @contextmanager
