@@ -1,4 +1,4 @@
-"""Many pictures in one run: failures do not stop it, what is done is left alone, and an interrupt loses nothing.
+"""Restore many pictures in one run, going on after failures and leaving alone what is done.
 
 What cannot be written is another matter: the next result could not be written either, so it ends the run.
 """
@@ -116,7 +116,7 @@ class Batch:
 
 
 def _identity(source: str) -> str:
-    """What tells a picture from another that had the same name."""
+    """Return a digest that distinguishes a picture from another that had the same name."""
     return source if source.startswith(SAMPLE) else digest(source)
 
 

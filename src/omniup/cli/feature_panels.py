@@ -1,4 +1,4 @@
-"""`omniup bench panels`: what methods make of a network's features, side by side, for the eye."""
+"""`omniup bench panels`: draw a network's features, upsampled by several methods, side by side."""
 
 from __future__ import annotations
 

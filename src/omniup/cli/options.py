@@ -1,4 +1,4 @@
-"""The arguments and options that several commands share, and how their texts become values.
+"""Arguments and options that several commands share, and the parsing of their texts.
 
 A command's signature is its description, so each option is a type here, with its help text.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Sides(NamedTuple):
-    """Height and width, of an image in pixels or of a grid in cells."""
+    """A height and a width, of an image in pixels or of a grid in cells."""
 
     height: int
     width: int

@@ -1,4 +1,4 @@
-"""Pictures of a reconstruction: one sheet with everything on it, and each picture by itself, pixel for pixel."""
+"""Draw the pictures of a reconstruction: one sheet with all of them, and each by itself, pixel for pixel."""
 
 from __future__ import annotations
 
