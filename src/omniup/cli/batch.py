@@ -116,7 +116,7 @@ class Batch:
 
 
 def _identity(source: str) -> str:
-    """Return a digest that distinguishes a picture from another that had the same name."""
+    """Return a text that distinguishes a picture from another that had the same name."""
     return source if source.startswith(SAMPLE) else digest(source)
 
 

@@ -140,7 +140,7 @@ class _GivenUpError(Exception):
 
 @contextmanager
 def standard_output() -> Iterator[None]:
-    """Write to standard output within, to the end; end quietly where the reader has gone away."""
+    """Write to standard output within, to the end; report errors in one line, a closed pipe in none."""
     try:
         yield
         sys.stdout.flush()

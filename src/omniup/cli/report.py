@@ -53,7 +53,7 @@ class Report:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage, and record the memory that a GPU allocates in it."""
+        """Time a stage, with the work that was begun in it on a GPU."""
         began = time.perf_counter()
         yield
         if (torch := sys.modules.get("torch")) and torch.cuda.is_initialized():

@@ -126,7 +126,7 @@ def _check_agreement(signal_type: str, are_labels: bool | None) -> None:
 
 
 def _look_like_labels(values: Tensor) -> bool:
-    """Tell if the values are a few whole numbers over and over."""
+    """Return whether the values are a few whole numbers over and over."""
     if values.shape[:2] != (1, 1) or not _are_whole(values):
         return False
     return 2 < len(torch.unique(values)) <= min(64, values.numel() // 8)

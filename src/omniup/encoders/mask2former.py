@@ -1,4 +1,4 @@
-"""Class probabilities from Mask2Former, a segmentation network of transformers: what every pixel shows, coarsely.
+"""Compute class probabilities with Mask2Former, a transformer for semantic segmentation.
 
 The weights come from a local folder, from the cache of the Hugging Face hub, or else from the hub itself. A folder is
 data and nothing more: settings are JSON, weights are safetensors, read by our own reader, and transformers is handed
@@ -100,7 +100,7 @@ class Mask2Former:
 
 
 def _class_probabilities(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
-    """What each cell shows, from what the queries stand for and which cells they claim.
+    """Combine the classes of the queries with their masks into class probabilities of cells.
 
     Mask2Former scores class k at a cell with Σ_q p_q(k) σ(m_q), where p_q is a softmax over the classes and "nothing",
     and σ(m_q) is how much query q claims the cell. Scores do not sum to 1: objects are claimed more than once, and some
@@ -208,7 +208,7 @@ def _quiet(transformers: ModuleType) -> Iterator[None]:
 
 
 def _normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The mean and the standard deviation that the network was trained with: ImageNet's unless the file says others."""
+    """Return the mean and the standard deviation of the network's inputs: the file's, or else ImageNet's."""
     settings = _read_json(path) if path.is_file() else {}
     mean, std = settings.get("image_mean", IMAGENET_MEAN), settings.get("image_std", IMAGENET_STD)
     try:

@@ -1,4 +1,4 @@
-"""ResNet-18 up to layer 2: 128 channels at stride 8, from torchvision.
+"""Compute features with ResNet-18 up to layer 2, from torchvision: 128 channels at stride 8.
 
 The spec's network (section 6.1, mode "resnet18_layer2"): a demonstration must run without a network connection too, so
 where the pretrained weights cannot be had, random ones take their place, always the same, and a warning says so. Random

@@ -1,4 +1,4 @@
-"""Linear probes: what can be read off features by a linear map, to see whether an upsampler keeps their meaning.
+"""Fit linear probes to features, to see whether an upsampler keeps their meaning.
 
 A probe is fitted to vectors with known targets and then read at every pixel of what upsamplers make (arXiv 2510.12764,
 section 4). Ridge regression has a closed form, and softmax regression one minimum: nothing is drawn.
@@ -38,7 +38,7 @@ class LinearProbe:
 
     @classmethod
     def fit(cls, features: Tensor, labels: Tensor) -> LinearProbe:
-        """Fit it to cells and the shares of the labels in them, by ridge regression.
+        """Fit a probe to cells and the fractions of labels in them, by ridge regression.
 
         Args:
             features: [N, C, h, w].
@@ -51,16 +51,16 @@ class LinearProbe:
         return ridge_regression(x, y, y.sum(1))
 
     def read(self, features: Tensor) -> Tensor:
-        """What it says of each vector: [N, C, H, W] to [N, K, H, W]."""
+        """Apply the probe to each vector: [N, C, H, W] to [N, K, H, W]."""
         return F.conv2d(features, self.weight[..., None, None].to(features), self.bias.to(features))
 
     def predict(self, features: Tensor) -> Tensor:
-        """The likeliest label of each vector: [N, C, H, W] to [N, H, W]."""
+        """Predict the most probable label of each vector: [N, C, H, W] to [N, H, W]."""
         return self.read(features).argmax(1)
 
 
 def ridge_regression(vectors: Tensor, targets: Tensor, counts: Tensor) -> LinearProbe:
-    """Fit by least squares, the squared weights held down by `RIDGE`.
+    """Fit a probe by least squares, regularised by `RIDGE` times the squared weights.
 
     Args:
         vectors: [n, C].
@@ -79,7 +79,7 @@ def ridge_regression(vectors: Tensor, targets: Tensor, counts: Tensor) -> Linear
 
 
 def softmax_regression(vectors: Tensor, shares: Tensor) -> LinearProbe:
-    """Fit the scores whose softmax makes the labels likeliest (multinomial logistic regression).
+    """Fit a probe by multinomial logistic regression: maximise the likelihood of the labels.
 
     The features are scaled to a variance of 1 first, so that `DECAY` holds all their weights down alike.
 
@@ -98,7 +98,7 @@ def softmax_regression(vectors: Tensor, shares: Tensor) -> LinearProbe:
     shape = shares.shape[1], x.shape[1] + 1  # the bias comes last
 
     def loss(flat: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-        """Mean cross-entropy and decay, with the gradient."""
+        """Compute mean cross-entropy plus weight decay, with the gradient."""
         parameters = torch.from_numpy(flat).view(shape)
         weight, bias = parameters[:, :-1].to(x), parameters[:, -1].to(x)
         logarithms = (x @ weight.T + bias).log_softmax(1)  # [n, K]
@@ -115,7 +115,7 @@ def softmax_regression(vectors: Tensor, shares: Tensor) -> LinearProbe:
 
 
 def mean_iou(prediction: Tensor, labels: Tensor) -> float:
-    """Mean intersection over union of the labels that occur, in 0..1.
+    """Average intersection over union over the labels that occur, in 0..1.
 
     Args:
         prediction: whole numbers, of any shape.

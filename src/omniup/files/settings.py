@@ -1,4 +1,4 @@
-"""Settings in YAML: models of their fields, and how a file is read and refused, a line for each field."""
+"""Read settings in YAML, check their fields, and refuse them with a line for each field."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, given: Any) -> Any:
-        """Refuse unknown fields in words that say which there are; pydantic's do not."""
+        """Refuse unknown fields, and name the known ones; pydantic does not."""
         if isinstance(given, Mapping) and (unknown := [str(name) for name in given if name not in cls.model_fields]):
             named, fields = ", ".join(unknown[:MAX_PROBLEMS]), ", ".join(cls.model_fields)
             raise InputError(named, "is no field", "{fields}", fields=fields)
@@ -92,7 +92,7 @@ def read_settings(kind: type[Settings], source: Source, changes: Mapping[str, An
 
 
 def _change(given: Any, field: str, value: Any) -> None:
-    """Put a value where a path such as `backbones.0.patch` leads; sections that are not there yet are made."""
+    """Set the value at a path such as `backbones.0.patch`; sections that are missing are added."""
     *parents, last = field.split(".")
     try:
         for name in parents:
@@ -134,7 +134,7 @@ def _refusals(error: ValidationError, given: Any) -> list[InputError]:
 
 
 def _path(location: tuple[int | str, ...], given: Any) -> str:
-    """Write where a problem is as the file has it: behind a section of one of several kinds, pydantic puts its kind."""
+    """Write the place of a problem as the file has it: pydantic adds a section's type behind one of several types."""
     names = []
     for name in location:
         if isinstance(given, Mapping) and name == given.get("kind"):

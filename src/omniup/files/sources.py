@@ -1,4 +1,4 @@
-"""What can be read: a path, the bytes of a file, or an open binary file, all seen as one seekable stream."""
+"""Open a path, the bytes of a file, or an open binary file as one seekable stream."""
 
 from __future__ import annotations
 

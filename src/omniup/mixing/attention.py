@@ -1,4 +1,4 @@
-"""Windowed attention: every output pixel is a softmax-weighted mean of the low-resolution values in its window.
+"""Compute windowed attention: each output pixel is a softmax-weighted mean of the values in its window.
 
     out(p) = Σ_q w(p, q) value(q),    w(p, ·) = softmax over the window of ⟨query(p), key(q)⟩
 

@@ -1,4 +1,4 @@
-"""L1 loss of a mix against a target, with its gradient, in one pass: the inner loop of test-time optimisation.
+"""Compute the L1 loss of a mix against a target with its gradient: the inner loop of test-time optimisation.
 
 The derivative of an L1 loss at a pixel needs nothing but that pixel's output, so the weights of a tile of groups are
 computed once and serve the forward and the backward pass while they are in the cache. What does not change from one

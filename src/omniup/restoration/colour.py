@@ -1,4 +1,4 @@
-"""The colours of a restored picture, taken from the picture it was made of.
+"""Correct the colours of a restored picture by those of the picture it was made from.
 
 A network that invents detail also shifts colours, by a little over wide areas. So the coarse part of the result is
 exchanged: for that of the original (wavelet reconstruction), or for its mean and contrast (AdaIN).
@@ -87,7 +87,7 @@ def adaptive_instance_normalisation(content: Tensor, style: Tensor) -> Tensor:
 
 
 def keep(content: Tensor, style: Tensor) -> Tensor:
-    """Leave the colours as the network made them."""
+    """Return the picture with the colours that the network gave it."""
     return content
 
 

@@ -1,4 +1,4 @@
-"""HYPIR (arXiv 2507.20590): a picture restored by one pass through a diffusion model, without sampling.
+"""Restore a picture by one pass through a diffusion model, without sampling: HYPIR (arXiv 2507.20590).
 
     latent z      what the VAE encodes the enlarged picture to, a sample of its posterior
     noise ε       what the U-Net, told a fixed timestep and a prompt, takes for noise in z
@@ -48,7 +48,7 @@ _MAPS = 5
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """Settle what `auto` means on a device: `fp32`, `bf16` or `fp16`.
+    """Resolve `auto` on a device: `fp32`, `bf16` or `fp16`.
 
     Raises:
         InputError: there is no such precision.
@@ -63,7 +63,7 @@ def choose_precision(precision: str, device: torch.device) -> str:
 
 
 class Enhancer:
-    """Restores pictures with one set of networks.
+    """A restorer of pictures with one set of networks.
 
     Args:
         networks: what to restore with. They are taken over, moved and converted.
@@ -174,7 +174,7 @@ class Enhancer:
         return COLOURS[colour](restored, enlarged).clamp(0, 1)
 
     def check(self, *, tile: int | None = None, memory: int | str | None = None) -> None:
-        """Refuse what no picture can be restored with, before the first.
+        """Refuse settings with which no picture can be restored, before the first.
 
         Raises:
             InputError: the tile is too small, or the memory does not suffice for the smallest one.
@@ -219,7 +219,7 @@ class Enhancer:
         return plan_tiles(height, width, overlap=overlap, smallest=smallest, largest=largest, most=most)
 
     def _restore(self, cells: Tensor, text: Tensor) -> Tensor:
-        """Take a batch of tiles through encoder, U-Net and decoder.
+        """Restore a batch of tiles by encoder, U-Net and decoder.
 
         Args:
             cells: [n, 3·f² + L, h, w], pixels in -1..1 and noise.
@@ -234,7 +234,7 @@ class Enhancer:
         return one_step(self.networks, F.pixel_shuffle(pixels, self.networks.cell), noise, text).float()
 
     def _cells(self, image: Tensor, seed: int) -> Tensor:
-        """Lay out what belongs to each cell of the latents: its pixels in -1..1, then its noise.
+        """Arrange pixels in -1..1 and noise by the cells of the latents.
 
         Pictures are padded at the right and at the bottom with zeros, which are grey, to whole cells.
 
@@ -251,13 +251,13 @@ class Enhancer:
         return torch.cat([pixels, drawn.to(pixels).expand(len(pixels), -1, -1, -1)], dim=1)
 
     def _text(self, prompt: str) -> Tensor:
-        """What the U-Net is told of a prompt: [1, T, D]; the last one is kept, as many pictures share it."""
+        """Encode a prompt for the U-Net: [1, T, D]; the last one is kept, as many pictures share it."""
         if prompt not in self._texts:
             self._texts = {prompt: encode_prompts(self.networks, [prompt])}
         return self._texts[prompt]
 
     def _working_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The size at which the networks see a picture: its short side is no smaller than in training."""
+        """Return the size at which the networks see a picture: its short side is no smaller than in training."""
         shorter, patch = min(size), self.networks.recipe.patch
         if shorter >= patch:
             return size
@@ -276,7 +276,7 @@ class Enhancer:
         return height, width
 
     def _bytes_per_cell(self) -> int:
-        """How much memory a tile takes per cell.
+        """Estimate the memory that a tile takes per cell.
 
         The decoder's last block is the widest by far: at full resolution it holds its input, as wide as the layer
         below, several times over: as it is, normalised, activated, and laid out for the convolution.

@@ -1,4 +1,4 @@
-"""The networks of a restorer: U-Net, variational autoencoder (VAE), text encoder, and what belongs to them.
+"""Load the networks of a restorer: U-Net, variational autoencoder (VAE), text encoder, and what belongs to them.
 
 A model's folder is data and nothing more: settings are JSON, weights are safetensors, or else pickles of which only
 tensors are read; no code of a repository runs.
@@ -27,7 +27,7 @@ SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """What restores pictures.
+    """The networks of a restorer.
 
     Attributes:
         unet: diffusers' UNet2DConditionModel.
@@ -47,22 +47,22 @@ class Networks:
 
     @property
     def recipe(self) -> Recipe:
-        """How they are to be used."""
+        """Settings of their use."""
         return self.files.recipe
 
     @property
     def cell(self) -> int:
-        """How many pixels a latent's cell is wide."""
+        """Width of a latent's cell, in pixels."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
     def latent_channels(self) -> int:
-        """How many numbers a latent's cell has."""
+        """Channels of a latent."""
         return self.vae.config.latent_channels
 
     @property
     def dtype(self) -> torch.dtype:
-        """The numbers that the networks compute with."""
+        """Dtype that the networks compute in."""
         return self.unet.dtype
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -186,7 +186,7 @@ def _read(kind: Any, folder: Path) -> Any:
 
 
 def _without_weights(kind: Any, folder: Path) -> Any:
-    """Read what is settings only."""
+    """Read the parts that are settings only."""
     try:
         return kind.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # as above

@@ -1,4 +1,4 @@
-"""The one step from a degraded picture to a restored one: encoder, U-Net, decoder; in training as in use."""
+"""Restore by one denoising step: encoder, U-Net, decoder; in training as in use."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def one_step(networks: Networks, image: Tensor, noise: Tensor, text: Tensor) -> 
 
 @torch.no_grad()
 def encode_prompts(networks: Networks, prompts: Sequence[str]) -> Tensor:
-    """What the U-Net is told of prompts: [B, T, D]; what a tokenizer cannot take in is left out."""
+    """Encode prompts for the U-Net: [B, T, D]; tokens beyond the encoder's length are dropped."""
     encoder = networks.text_encoder
     length = encoder.config.max_position_embeddings
     tokens = networks.tokenizer(

@@ -1,4 +1,4 @@
-"""Large pictures in overlapping tiles, blended so that no seam is seen.
+"""Process large pictures in overlapping tiles, blended so that no seam is seen.
 
 Every tile is weighted with a Gaussian of its own width, highest in the middle of the tile and next to nothing at its
 border, where a network knows least of what surrounds a pixel; a pixel is the weighted mean of the tiles over it. Tiles
@@ -54,7 +54,7 @@ def tile_windows(height: int, width: int, *, size: Sides, stride: Sides) -> Tens
 
 
 def gaussian_weights(height: int, width: int) -> Tensor:
-    """The weights of a tile's pixels: a Gaussian of variance 0.01 in units of the tile's squared sides.
+    """Compute the weights of a tile's pixels: a Gaussian of variance 0.01 of its squared sides.
 
     It is centred at (width - 1) / 2 across and height / 2 down, as in the authors' code.
 
@@ -166,7 +166,7 @@ def _scaled(intervals: Sequence[Interval], factor: Fraction) -> list[Interval]:
 
 
 def _shares(intervals: Sequence[Interval], gaussian: Callable[[int], Tensor]) -> Tensor:
-    """How much of each tile goes into the pixels along one axis: [N, size] float64, with sums of 1 at every pixel."""
+    """Normalise the tiles' weights along one axis: [N, size] float64, with sums of 1 at every pixel."""
     weights = gaussian(intervals[0][1] - intervals[0][0])  # [size], all tiles being alike
     total = weights.new_zeros(intervals[-1][1])  # [length]
     for interval in intervals:

@@ -1,4 +1,4 @@
-"""Which way surfaces face, worked out from depth, and how far off another answer is; sums that add up over images."""
+"""Compute surface normals from depth, and compare normals; sums that add up over images."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def normal_sums(predicted: NDArray[Any], truth: NDArray[Any], valid: NDArray[np.
 
 
 def normal_scores(sums: Mapping[str, Any]) -> dict[str, float]:
-    """`mean` and `median` angle in degrees, and the pixels `within_…` the thresholds, in percent, of such sums."""
+    """Compute `mean` and `median` angle in degrees, and `within_…` the thresholds, in percent, of sums."""
     histogram, pixels = np.asarray(sums["histogram"]), max(float(sums["pixels"]), 1)
     below = np.cumsum(histogram)
     return {

@@ -1,4 +1,4 @@
-"""What is made small: the network and its losses on one batch, as one module, so that one call is one forward pass."""
+"""Compute the training losses of AnyUp on a batch, as one module: one call is one forward pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configuration of HYPIR's training; the defaults are the authors' (arXiv 2507.20590)."""
+"""Configure HYPIR's training; the defaults are the authors' (arXiv 2507.20590)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class SourceSettings(Section):
 
 
 class DataSettings(SourceSettings):
-    """Sharp photographs, and what is cut out of them.
+    """Sharp photographs, and the squares cut out of them.
 
     Attributes:
         image_size: of the square that is trained on.
@@ -82,7 +82,7 @@ class DataSettings(SourceSettings):
 
 
 class GeneratorSettings(Section):
-    """The networks, and which of their weights learn.
+    """Networks of the generator, and the weights that are trained.
 
     Attributes:
         model: a repository of the Hugging Face hub, a folder in diffusers' layout, or `tiny`, at random weights.
@@ -126,7 +126,7 @@ class GeneratorSettings(Section):
 
 
 class DiscriminatorSettings(Section):
-    """What tells restored from real pictures: heads on the features of a frozen ConvNeXt.
+    """Discriminator of restored and real pictures: heads on the features of a frozen ConvNeXt.
 
     Attributes:
         backbone: timm's name of it.
@@ -147,7 +147,7 @@ class DiscriminatorSettings(Section):
 
 
 class LossSettings(Section):
-    """What is made small, and how much each part counts; 0 leaves it out, and does not load its network.
+    """Weights of the losses; 0 leaves a loss out, and does not load its network.
 
     Attributes:
         mse: weight of the mean squared error, with pictures in -1..1.
@@ -188,7 +188,7 @@ class OptimiserSettings(settings.OptimiserSettings):
 
 
 class ValidationSettings(SourceSettings):
-    """How the generator is measured while it learns, on the middle of photographs that it does not learn from.
+    """Validation of the generator during training, on the middle of photographs not trained on.
 
     Attributes:
         every: how many steps lie between two measurements.
@@ -202,14 +202,14 @@ class ValidationSettings(SourceSettings):
 
 
 class CheckpointSettings(settings.CheckpointSettings):
-    """How often the state of the training is written, and how many of these checkpoints are kept."""
+    """Steps between checkpoints, and how many of these are kept."""
 
     every: Steps = 500
     keep: Annotated[int, Field(ge=1, le=1000)] = 2
 
 
 class Configuration(TrainingSettings):
-    """All of it. A step changes the generator once and, on other photographs, the discriminator once.
+    """All settings of the training. A step updates the generator once and the discriminator once.
 
     Attributes:
         data: sharp photographs.

@@ -1,4 +1,4 @@
-"""What is made small: by the generator, the distance from the target; by the discriminator, its errors.
+"""Compute the losses of the generator and of the discriminator.
 
 Each is one module, so that one call is one forward pass.
 """

@@ -1,4 +1,4 @@
-"""HYPIR's training: a generator that restores in one step, and a discriminator that it has to convince."""
+"""Train HYPIR: a generator that restores in one step, against a discriminator."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class _Training(Training[Configuration]):
 
     @property
     def _batches_per_step(self) -> int:
-        """The discriminator has photographs of its own."""
+        """Batches that one step takes: the discriminator has photographs of its own."""
         return self.configuration.accumulation * (1 if self.discriminator is None else 2)
 
     def _data(self) -> Iterator[Any]:
@@ -152,7 +152,7 @@ class _Training(Training[Configuration]):
         return losses
 
     def _batches(self, data: Iterator[Any], first: int) -> Iterator[dict[str, Tensor]]:
-        """Make those that are accumulated for one change of weights, numbered from the first on."""
+        """Make the batches that are accumulated for one update of weights, numbered from the first on."""
         for number in range(first, first + self.configuration.accumulation):
             images, prompts = next(data)
             yield self._batch(images, prompts, number)
@@ -174,7 +174,7 @@ class _Training(Training[Configuration]):
 
     @torch.no_grad()
     def _restored(self, lq: Tensor, noise: Tensor, text: Tensor, **_: Tensor) -> Tensor:
-        """What the generator makes of pictures, of which it does not learn: [B, 3, S, S] in -1..1."""
+        """Restore pictures with the generator, without gradients: [B, 3, S, S] in -1..1."""
         with self.accelerator.autocast():
             return self.generator(lq, noise, text).float()
 
