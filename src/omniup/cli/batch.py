@@ -70,13 +70,13 @@ class Batch:
         Raises:
             InputError: a result cannot be written.
         """
-        with _progress(self._report, len(self.todo)) as tell:
+        with _progress(self._report, len(self.todo)) as advance:
             for count, (source, wanted) in enumerate(self.todo.items()):
                 made = None
                 with self._noting(source):
                     image = read_guidance(source)
                     text = self._prompts.text(self._pictures[source], image)
-                    made = enhance(image, prompt=text, progress=partial(tell, count, source))
+                    made = enhance(image, prompt=text, progress=partial(advance, count, source))
                 if made is not None:
                     write_result(self._targets[source], made, wanted)
                     self.restored.append(str(self._targets[source]))
@@ -129,9 +129,9 @@ def _progress(report: Report, total: int) -> Iterator[Callable[[int, str, int, i
     bar_format = "{desc} {percentage:3.0f}%|{bar}| {n:.1f} of {total} [{elapsed}, {remaining} left]"
     with tqdm(desc="restore", total=total, leave=False, disable=silent, bar_format=bar_format) as bar:
 
-        def tell(count: int, source: str, tiles: int, of: int) -> None:
+        def advance(count: int, source: str, tiles: int, of: int) -> None:
             logger.info("%s: tile %d of %d", source, tiles, of)
             bar.n = count + tiles / of
             bar.refresh()
 
-        yield tell
+        yield advance

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PAIRS_SHOWN = 8
 CROP = 256
-"""How many pairs the contact sheet shows, and how much of each, in pixels."""
+"""Pairs that the contact sheet shows, and the side of their crops, in pixels."""
 
 
 def degrade(
@@ -134,8 +134,8 @@ def _write(folder: Path, name: PurePath, pair: Pair) -> None:
     from omniup.files.refusals import Subject, printable
     from omniup.visualize import to_picture
 
-    for kind, image in {"gt": pair.target, "lq": pair.lq}.items():
-        path = folder / kind / name
+    for subfolder, image in {"gt": pair.target, "lq": pair.lq}.items():
+        path = folder / subfolder / name
         with Subject(printable(path.parent), "a folder that can be made").attempt("written"):
             path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, to_picture(image))

@@ -77,11 +77,11 @@ def pick_device(name: str) -> torch.device:
 
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(kind for kind, there in available.items() if there))
+        return torch.device(next(name for name, there in available.items() if there))
     if name not in available:
         raise typer.BadParameter(f"{name!r} is none of auto, {', '.join(available)}", param_hint="'--device'")
     if not available[name]:
-        here = ", ".join(kind for kind, there in available.items() if there)
+        here = ", ".join(name for name, there in available.items() if there)
         raise typer.BadParameter(f"{name} is not to be had here, only {here}", param_hint="'--device'")
     return torch.device(name)
 

@@ -85,7 +85,7 @@ def anyup(
     from omniup.training.anyup import train as run
 
     wanted = read_configuration(configuration, dict(changes or []))
-    _tell(report, lambda show: run(wanted, output, resume=resume, progress=show))
+    _run(report, lambda show: run(wanted, output, resume=resume, progress=show))
 
 
 @app.command()
@@ -108,10 +108,10 @@ def hypir(
     from omniup.training.hypir import train as run
 
     wanted = read_configuration(configuration, dict(changes or []))
-    _tell(report, lambda show: run(wanted, output, resume=resume, progress=show))
+    _run(report, lambda show: run(wanted, output, resume=resume, progress=show))
 
 
-def _tell(report: Report, run: Callable[[Callable[[Progress], None]], Outcome]) -> None:
+def _run(report: Report, run: Callable[[Callable[[Progress], None]], Outcome]) -> None:
     """Run a training, and report in the first process how it goes and what has come of it."""
     from omniup.errors import optional_import
 

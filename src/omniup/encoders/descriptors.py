@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from omniup.encoders.projection import Projection
 
 ORIENTATIONS = 18
-"""Of gradients: bins of 20°, all the way round."""
+"""Bins of the gradients' orientations, of 20°, all the way round."""
 
 SCALES, DIRECTIONS, WAVELENGTH = 3, 8, 4.0
-"""Of the Gabor bank: wavelengths of 4, 8 and 16 pixels, every 22.5°."""
+"""Gabor filters: wavelengths of 4, 8 and 16 pixels, every 22.5°."""
 
 COLOURS = 32
 
@@ -36,8 +36,8 @@ def hog(image: Tensor, cell: int) -> Tensor:
     place = torch.atan2(down, across).remainder(2 * math.pi) / (2 * math.pi) * ORIENTATIONS  # in bins, 0..18
     bins = torch.arange(ORIENTATIONS, device=image.device).view(-1, 1, 1)
     away = (place - bins).remainder(ORIENTATIONS)  # [B, 18, H, W]
-    share = (1 - torch.minimum(away, ORIENTATIONS - away)).clamp(min=0)
-    histograms = F.avg_pool2d(share * torch.hypot(across, down), cell)  # [B, 18, h, w]
+    weight = (1 - torch.minimum(away, ORIENTATIONS - away)).clamp(min=0)
+    histograms = F.avg_pool2d(weight * torch.hypot(across, down), cell)  # [B, 18, h, w]
     energy = F.avg_pool2d(histograms.square().sum(1, keepdim=True), 3, 1, 1, count_include_pad=False)
     return histograms / (energy + 1e-4).sqrt()
 

@@ -76,7 +76,7 @@ class ResNet18Layer2:
 
         Args:
             image: [B, 3, H, W], floating point in 0..1.
-            grid: the wanted (h, w), to which the features are brought by averaging, or bilinearly where it is finer;
+            grid: the wanted (h, w), to which the features are resized by averaging, or bilinearly where it is finer;
                 None means the own grid.
 
         Returns:

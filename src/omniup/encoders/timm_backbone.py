@@ -80,7 +80,7 @@ class TimmBackbone:
 
         Args:
             image: [B, 3, H, W], floating point in 0..1.
-            grid: the wanted (h, w), to which the features are brought by averaging, or bilinearly where it is finer;
+            grid: the wanted (h, w), to which the features are resized by averaging, or bilinearly where it is finer;
                 None means the own grid.
 
         Returns:

@@ -16,7 +16,7 @@ from torch import Tensor
 from omniup.errors import InputError
 from omniup.files.images import image_tensor
 
-#: What there is: a cup on a table, a cat, a portrait, a launch.
+#: Names of the photographs: a cup on a table, a cat, a portrait, a launch.
 SAMPLES = ("coffee", "chelsea", "astronaut", "rocket")
 
 

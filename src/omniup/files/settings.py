@@ -17,7 +17,7 @@ MAX_FILE_BYTES = 2**20
 """The largest file that is read."""
 
 MAX_PROBLEMS = 8
-"""How many fields a refusal names."""
+"""Fields that a refusal names, at most."""
 
 
 class SettingsError(InputError):
@@ -57,11 +57,11 @@ class Section(BaseModel):
 Settings = TypeVar("Settings", bound=Section)
 
 
-def read_settings(kind: type[Settings], source: Source, changes: Mapping[str, Any] | None = None) -> Settings:
+def read_settings(model: type[Settings], source: Source, changes: Mapping[str, Any] | None = None) -> Settings:
     """Read settings.
 
     Args:
-        kind: which fields there are. Of a file its validators are told the `folder`, as context.
+        model: the fields and their checks. Validators of a file get its `folder` as context.
         source: YAML, at most `MAX_FILE_BYTES`; what it does not name keeps its default.
         changes: values that stand in for the file's, by their paths, e.g. `{"optimiser.learning_rate": 1e-4}`.
 
@@ -71,9 +71,9 @@ def read_settings(kind: type[Settings], source: Source, changes: Mapping[str, An
     """
     with open_source(
         source,
-        noun=kind.__name__.lower(),
+        noun=model.__name__.lower(),
         accepted="YAML with the fields {fields}",
-        fields=", ".join(kind.model_fields),
+        fields=", ".join(model.model_fields),
     ) as (stream, subject):
         if stream_size(stream) > MAX_FILE_BYTES:
             raise subject.refusal("is larger than {most} bytes", most=MAX_FILE_BYTES)
@@ -86,7 +86,7 @@ def read_settings(kind: type[Settings], source: Source, changes: Mapping[str, An
         _change(given, field, value)
     folder = {"folder": Path(source).parent} if isinstance(source, (str, Path)) else {}
     try:
-        return kind.model_validate(given, context=folder)
+        return model.model_validate(given, context=folder)
     except ValidationError as error:
         raise SettingsError([refusal.within(subject.name) for refusal in _refusals(error, given)]) from error
 

@@ -19,7 +19,7 @@ from omniup.files.refusals import printable
 from omniup.files.tensors import read_tensors
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pixels, red, green and blue in 0..1: by these, most published networks were given their images."""
+"""Mean and deviation of ImageNet's pixels, red, green and blue in 0..1: most published networks expect them."""
 
 _ACCEPTED = "a state dict, that is tensors by name, as .safetensors or written by torch.save"
 

@@ -21,7 +21,7 @@ def widest(device: torch.device) -> torch.dtype:
 
 
 @contextlib.contextmanager
-def exact(device: torch.device) -> Iterator[None]:
+def exact_products(device: torch.device) -> Iterator[None]:
     """Compute matrix products in full float32 within, whatever autocast and matmul precision the caller has set."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")

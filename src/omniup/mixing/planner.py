@@ -21,7 +21,7 @@ from omniup.mixing.windows import Windows
 
 DEFAULT_MEMORY = 512 * 2**20
 
-#: How many pairs of a pixel and a candidate are worked on at a time, if the memory allows: on a CPU as many as stay in
+#: Pairs of a pixel and a candidate that are computed at a time, if the memory allows: on a CPU as many as stay in
 #: its cache, on a GPU enough to keep it busy.
 CPU_PAIRS = 3 * 2**17
 GPU_PAIRS = 2**25

@@ -1,6 +1,6 @@
 """Count candidates of discs whose radius differs from pixel to pixel: interpolated from the cells' (`reach`).
 
-Between two sums of two squares a disc takes in no cell, so few radii need to be told apart. As in `groups.py`, how
+Between two sums of two squares a disc takes in no cell, so there are few different radii. As in `groups.py`, how
 often a candidate occurs in a pixel's disc is a sum of products, here with one coordinate for each radius that occurs.
 Oracle: `Layout.counts` in tests/support/cases.py, pixel by pixel in fractions.
 """

@@ -149,7 +149,7 @@ class Axis:
 
     @property
     def has_unions(self) -> bool:
-        """Whether there are runs of pixels whose own intervals differ."""
+        """True if the pixels of some run have different intervals."""
         return self.most_intervals > 1
 
     @functools.cached_property

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from omniup.errors import InputError
 
 LEVELS = 5
-"""How often the picture is blurred, each time twice as wide: detail is what is finer than some 2⁵ pixels."""
+"""Number of blurs, each twice as wide as the last: detail is what is finer than some 2⁵ pixels."""
 
 
 def wavelet_decomposition(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,7 +96,7 @@ COLOURS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "adain": adaptive_instance_normalisation,
     "none": keep,
 }
-"""What can be done about colours, by name; each takes what is drawn and in which colours."""
+"""Colour corrections by name; each takes the restored picture and the one that has the colours."""
 
 
 def _blur(image: Tensor, d: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Restore a picture by one pass through a diffusion model, without sampling: HYPIR (arXiv 2507.20590).
 
     latent z      what the VAE encodes the enlarged picture to, a sample of its posterior
-    noise ε       what the U-Net, told a fixed timestep and a prompt, takes for noise in z
+    noise ε       the noise in z that the U-Net predicts, given a fixed timestep and a prompt
     z₀            z without it, by one step of the scheduler
     result        what the VAE decodes z₀ to, in the colours of the enlarged picture
 
@@ -32,7 +32,7 @@ from omniup.restoration.tiling import tiled
 from omniup.upsamplers import parse_memory
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Is told how many tiles are done, and of how many; may raise to stop the work."""
+"""Called with the number of finished tiles, and of all; may raise to stop the work."""
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """The numbers that networks can compute with; `auto` is bf16 on GPUs that have it, fp16 on others, fp32 on CPUs."""
@@ -44,7 +44,7 @@ _OVERLAP = 1 / 4  # of neighbouring tiles, in patches
 _SMALLEST, _LARGEST = 1 / 2, 2  # sides of tiles, in patches: beyond them the network sees what it was not trained on
 
 _MAPS = 5
-"""How many maps of the VAE's widest layer at full resolution there are at a time: see `_bytes_per_cell`."""
+"""Maps of the VAE's widest layer at full resolution that exist at a time: see `_bytes_per_cell`."""
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
@@ -142,9 +142,9 @@ class Enhancer:
                 twice the sides of the pictures that the networks were trained on.
             memory: what the tiles may take, beyond networks, picture and result: bytes, or a text such as `"4GB"`. By
                 default half of what is free on the device.
-            batch: how many tiles may be computed at a time, which changes nothing but when progress is told; by default
-                as many as the memory allows, up to eight.
-            progress: is told of the tiles that are done.
+            batch: how many tiles may be computed at a time, which changes nothing but how often progress is reported;
+                by default as many as the memory allows, up to eight.
+            progress: called with the finished tiles.
 
         Returns:
             [B, 3, H', W'] float32 in 0..1, on the enhancer's device.

@@ -48,7 +48,7 @@ class Recipe(BaseModel):
     """Settings of a restorer beyond those of its networks; the defaults are the published ones.
 
     Attributes:
-        model_t: the timestep that the U-Net is told.
+        model_t: the timestep that the U-Net is given.
         coeff_t: the timestep at which the scheduler takes its one step.
         lora_rank: of the adapter; None for a U-Net that has been trained as a whole.
         patch: the sides of the pictures it was trained on, in pixels.

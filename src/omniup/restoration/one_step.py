@@ -26,8 +26,8 @@ def one_step(networks: Networks, image: Tensor, noise: Tensor, text: Tensor) -> 
     scaling = vae.config.scaling_factor
     posterior = vae.encode(image).latent_dist
     latent = (posterior.mean + posterior.std * noise) * scaling  # [B, L, h, w]
-    told = text.expand(len(image), -1, -1)  # [B, T, D]
-    predicted = networks.unet(latent, recipe.model_t, encoder_hidden_states=told).sample  # [B, L, h, w]
+    context = text.expand(len(image), -1, -1)  # [B, T, D]
+    predicted = networks.unet(latent, recipe.model_t, encoder_hidden_states=context).sample  # [B, L, h, w]
     # The step also draws the noise of a sampler's next step, which is of no use here: not from the caller's state.
     step = networks.scheduler.step(
         predicted.float(), recipe.coeff_t, latent.float(), generator=torch.Generator().manual_seed(0)

@@ -16,7 +16,7 @@ from omniup.errors import InputError, optional_import
 
 _AT_ONCE = 8  # tiles at a time: more are no faster
 
-_SHARE = 0.5  # of the memory that is free: others need some as well, and what is free is never in one piece
+_FRACTION = 0.5  # of the memory that is free: others need some as well, and what is free is never in one piece
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def free_memory(device: torch.device) -> int:
         free = torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     else:
         free = optional_import("psutil", extra="restore").virtual_memory().available
-    return int(free * _SHARE)
+    return int(free * _FRACTION)
 
 
 def _cuts(length: int, overlap: int, smallest: int, largest: int) -> list[tuple[int, int, int]]:

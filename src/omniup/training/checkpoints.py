@@ -25,7 +25,7 @@ from omniup.training.settings import TrainingSettings
 
 STATE, FACTS = "state.pt", "training.json"
 
-#: What may change between a checkpoint and the training that goes on from it.
+#: Settings that may change between a checkpoint and the training that resumes from it.
 FREE = ("steps", "validation", "checkpoints", "output")
 
 

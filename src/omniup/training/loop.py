@@ -63,7 +63,7 @@ class Outcome:
 
     Attributes:
         step: how many steps have been taken.
-        finished: whether these are all; otherwise it was told to stop, and there is a checkpoint.
+        finished: whether these are all; otherwise it was asked to stop, and there is a checkpoint.
         weights: the trained weights, a file or a folder; None where it is not finished.
         measured: what validation found at the end.
     """
@@ -92,7 +92,7 @@ class Training(ABC, Generic[AnySettings]):
     """
 
     results: ClassVar[tuple[str, ...]]
-    """What a training leaves in its folder at the end: the names of files or folders."""
+    """Results of a training in its folder: the names of files or folders."""
 
     def __init__(self, configuration: AnySettings, folder: Path, resume: bool | None) -> None:
         self.configuration, self.folder = configuration, folder
@@ -102,7 +102,7 @@ class Training(ABC, Generic[AnySettings]):
         self.step = 0
         self._set_up()
         if start is not None:
-            self._go_on_from(start)
+            self._resume_from(start)
         self._prepare_folder(start)
 
     @abstractmethod
@@ -124,7 +124,7 @@ class Training(ABC, Generic[AnySettings]):
         """Read this process's training data, from the current step on."""
 
     @abstractmethod
-    def _learn(self, data: Iterator[Any]) -> dict[str, Tensor]:
+    def _update_weights(self, data: Iterator[Any]) -> dict[str, Tensor]:
         """Update the weights once; return the losses, `loss` among them."""
 
     @abstractmethod
@@ -174,7 +174,7 @@ class Training(ABC, Generic[AnySettings]):
                     self._save()
         return self._finish(measured)
 
-    def _go_on_from(self, start: Checkpoint) -> None:
+    def _resume_from(self, start: Checkpoint) -> None:
         """Restore the state of a checkpoint."""
         self.step = start.step
         for name, network in self._networks.items():
@@ -212,7 +212,7 @@ class Training(ABC, Generic[AnySettings]):
         for optimiser in self._optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = part * group.setdefault("initial_lr", group["lr"])
-        losses = self._learn(data)
+        losses = self._update_weights(data)
         self.step += 1
         flag = torch.tensor(float(stop.made), device=self.accelerator.device)
         *means, stopped = self.accelerator.reduce(torch.stack([*losses.values(), flag]), "mean").tolist()
@@ -227,13 +227,13 @@ class Training(ABC, Generic[AnySettings]):
             )
         return found, stopped > 0
 
-    def _descend(
+    def _optimiser_step(
         self, objective: nn.Module, optimiser: Any, batches: Iterable[dict[str, Any]], clip: float | None = None
     ) -> dict[str, Tensor]:
         """Take one step of an optimiser on the batches that are accumulated for it.
 
         Args:
-            objective: gives the losses of a batch, of which `loss` is made small.
+            objective: gives the losses of a batch, of which `loss` is minimised.
             optimiser: of its weights.
             batches: as many as the configuration accumulates.
             clip: the longest gradient.

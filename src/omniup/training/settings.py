@@ -17,7 +17,7 @@ from omniup.files import SAMPLES
 from omniup.files.settings import Section
 
 SAMPLE = "sample:"
-"""What a photograph that comes along is called by: `sample:coffee`."""
+"""Prefix of bundled photographs: `sample:coffee`."""
 
 
 def beside_the_file(path: Path, info: ValidationInfo) -> Path:
@@ -58,9 +58,9 @@ Photographs: TypeAlias = Annotated[str, AfterValidator(_photographs)]
 """A photograph, a folder of them, or `sample:NAME`."""
 
 Side: TypeAlias = Annotated[int, Field(ge=8, le=4096)]
-"""Of a square, in pixels."""
+"""Side of a square, in pixels."""
 
-Share: TypeAlias = Annotated[float, Field(ge=0, le=100)]
+LossWeight: TypeAlias = Annotated[float, Field(ge=0, le=100)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
 Steps: TypeAlias = Annotated[int, Field(ge=1, le=100_000_000)]
 Workers: TypeAlias = Annotated[int, Field(ge=0, le=256)]

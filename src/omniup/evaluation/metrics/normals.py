@@ -12,10 +12,10 @@ from omniup.errors import InputError
 from omniup.evaluation.metrics.depth import edge_distance
 
 RADIUS = 4
-"""Of the squares that planes are fitted to, in pixels: whole-numbered depths need some width to show a slope."""
+"""Radius of the squares that planes are fitted to: whole-numbered depths need some width to show a slope."""
 
 STEP = 0.05
-"""Of the histogram of angles, in degrees; it divides the thresholds."""
+"""Bin width of the histogram of angles, in degrees; it divides the thresholds."""
 
 THRESHOLDS = (11.25, 22.5, 30.0)
 """Customary ones, in degrees (Wang et al. 2015)."""

@@ -22,7 +22,7 @@ from omniup.restoration.degradation.config import (
     ResizeSettings,
     SecondStage,
 )
-from omniup.restoration.degradation.kernels import NO_BLUR, Kernel, Kind
+from omniup.restoration.degradation.kernels import NO_BLUR, Kernel, KernelKind
 from omniup.restoration.degradation.noise import Noise
 from omniup.restoration.degradation.resize import Resize
 
@@ -120,7 +120,7 @@ def _draw_kernel(settings: BlurSettings, random: Random) -> Kernel:
         cutoff = settings.cutoff if size < settings.large else settings.cutoff_large
         return Kernel("low_pass", size, cutoff=random.uniform(*cutoff))
     kinds = settings.kinds.model_dump()
-    (kind,) = random.choices(cast("list[Kind]", list(kinds)), list(kinds.values()))
+    (kind,) = random.choices(cast("list[KernelKind]", list(kinds)), list(kinds.values()))
     is_anisotropic = kind.endswith("anisotropic")
     return Kernel(
         kind,
@@ -132,7 +132,7 @@ def _draw_kernel(settings: BlurSettings, random: Random) -> Kernel:
     )
 
 
-def _draw_beta(kind: Kind, settings: BlurSettings, random: Random) -> float | None:
+def _draw_beta(kind: KernelKind, settings: BlurSettings, random: Random) -> float | None:
     """Draw below or above 1 with even odds, since most of the range lies above."""
     if kind.startswith("generalised"):
         low, high = settings.beta_generalised

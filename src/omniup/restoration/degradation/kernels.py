@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-Kind: TypeAlias = Literal[
+KernelKind: TypeAlias = Literal[
     "none",
     "low_pass",
     "isotropic",
@@ -39,7 +39,7 @@ class Kernel:
         cutoff: of a low-pass filter, in radians per pixel.
     """
 
-    kind: Kind
+    kind: KernelKind
     size: int
     sigma_x: float | None = None
     sigma_y: float | None = None
@@ -49,7 +49,7 @@ class Kernel:
 
 
 NO_BLUR = Kernel("none", size=1)
-"""Of one pixel, which changes nothing."""
+"""Kernel of one pixel, which changes nothing."""
 
 
 def make_kernels(kernels: Sequence[Kernel], width: int) -> Tensor:

@@ -54,7 +54,7 @@ def _noise(image: Tensor, noise: Noise) -> Tensor:
 
 
 def _shot_noise(light: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw shot noise: count photons, n of them a pixel where the light is 1, and subtract the mean.
+    """Draw shot noise: a count of photons, n of them a pixel where the light is 1, less the light.
 
     As in scikit-image's `random_noise`, n is the number of different levels, rounded up to a power of two: 256 for
     most photographs of 8 bits.

@@ -1,7 +1,7 @@
 """Augment the guidance photometrically, with torchvision's transforms, by the recipe's names.
 
-Which of them the authors apply how often and how strongly is not told; what is here changes about three of the eleven
-things at a time.
+The paper does not say how often and how strongly each is applied; here about three of the eleven are applied at a
+time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from omniup.errors import optional_import
 from omniup.training.anyup.configuration import Augmentation
 
 PROBABILITY = 0.3
-"""Of each change."""
+"""Probability of each augmentation."""
 
 JPEG_QUALITY = (30, 95)
 

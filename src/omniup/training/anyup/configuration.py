@@ -13,8 +13,8 @@ from omniup.files.settings import Section, read_settings
 from omniup.training.settings import (
     Count,
     InputPath,
+    LossWeight,
     Photographs,
-    Share,
     Side,
     Steps,
     TrainingSettings,
@@ -186,9 +186,9 @@ class LossSettings(Section):
         input_consistency: weight of the distance between the reduced result and the low-resolution features.
     """
 
-    self_consistency: Share = 0.1
+    self_consistency: LossWeight = 0.1
     self_consistency_size: Side | None = None
-    input_consistency: Share = 0.1
+    input_consistency: LossWeight = 0.1
 
 
 class ProbeSettings(Section):

@@ -44,7 +44,7 @@ class Objective(nn.Module):
             size: of the map that the crops' cells belong to.
 
         Returns:
-            `loss`, which is to be made small, and its parts, unweighted: `distance`, `self_consistency`,
+            `loss`, to be minimised, and its parts, unweighted: `distance`, `self_consistency`,
             `input_consistency`.
         """
         result = self.network(guidance, features, size)  # [B, C, H, W]

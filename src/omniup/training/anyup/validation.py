@@ -1,6 +1,6 @@
 """Validate the network on photographs that it is not trained on, beside bilinear interpolation.
 
-The backbone's features of a reduced photograph are brought up to the grid that it has on the photograph itself, and
+The backbone's features of a reduced photograph are upsampled to the grid that it has on the photograph itself, and
 compared with what it gives there. Backbones that are not trained on show what the network generalises to.
 """
 

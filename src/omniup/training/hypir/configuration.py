@@ -16,8 +16,8 @@ from omniup.training import settings
 from omniup.training.settings import (
     Count,
     InputPath,
+    LossWeight,
     Photographs,
-    Share,
     Side,
     Steps,
     TrainingSettings,
@@ -58,7 +58,7 @@ class DataSettings(SourceSettings):
 
     Attributes:
         image_size: of the square that is trained on.
-        keep: how much of a photograph's shorter side the square has, before it is brought to its size: from, to.
+        keep: how much of a photograph's shorter side the square has, before it is resized: from, to.
         flip: how likely it is mirrored.
         rotate: how likely it is turned, by one, two or three quarters.
         empty_prompt: how likely a prompt is left out.
@@ -90,12 +90,12 @@ class GeneratorSettings(Section):
         vae: whether the VAE is `frozen` or `trained` as a whole.
         weights: a LoRA file to begin with.
         lora_rank: by default the model's, which for the published one is 256.
-        model_t: the timestep that the U-Net is told; by default the model's, 200.
+        model_t: the timestep that the U-Net is given; by default the model's, 200.
         coeff_t: the timestep of the scheduler's one step; likewise.
         unet_settings: diffusers' settings of the U-Net in place of the model's, which must be at random weights.
         vae_settings: likewise of the VAE.
         gradient_checkpointing: compute inner results twice rather than keep them: less memory, more time.
-        ema: the decay of the moving average of what is learned, which becomes the result; it begins lower.
+        ema: the decay of the moving average of the trained weights, which becomes the result; it begins lower.
     """
 
     model: str = PUBLISHED
@@ -156,9 +156,9 @@ class LossSettings(Section):
         lpips: weights of VGG16: `published`, which torchvision downloads once, a file of torchvision's, or `random`.
     """
 
-    mse: Share = 1.0
-    perceptual: Share = 5.0
-    adversarial: Share = 0.5
+    mse: LossWeight = 1.0
+    perceptual: LossWeight = 5.0
+    adversarial: LossWeight = 0.5
     lpips: str = "published"
 
     @field_validator("lpips")
@@ -217,7 +217,7 @@ class Configuration(TrainingSettings):
             pool of its own.
         generator: the networks.
         discriminator: what judges them.
-        losses: what is made small.
+        losses: weights of the losses.
         optimiser: of the weights.
         gradients_every: how many steps lie between two measurements of each loss's gradient, at the U-Net's last layer.
         validation: measurements while the generator learns; none by default.

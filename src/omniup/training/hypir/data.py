@@ -30,7 +30,7 @@ from omniup.training.randomness import draw
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 16
-"""How many photographs are tried for a place before it is given up."""
+"""Photographs that are tried for a place before it is given up."""
 
 LISTS = (".csv", ".jsonl", ".parquet")
 

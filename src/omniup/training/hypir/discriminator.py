@@ -19,7 +19,7 @@ from omniup.training.hypir.configuration import DiscriminatorSettings
 from omniup.training.randomness import seeded
 
 STAGES = 3
-"""How many of the backbone's stages are looked at, from the first; beside them its embedding of the whole picture."""
+"""Stages of the backbone that have a head, from the first on; the embedding of the whole picture has one too."""
 
 
 class Discriminator(nn.Module):
@@ -83,12 +83,12 @@ class Discriminator(nn.Module):
         embedding = self.backbone.forward_head(features, pre_logits=not self._is_clip)  # [B, D]
         return [head(seen) for head, seen in zip(self.heads, [*stages, embedding], strict=True)]
 
-    def learned(self) -> Iterator[nn.Parameter]:
+    def trained_weights(self) -> Iterator[nn.Parameter]:
         """Return the weights of the heads."""
         return self.heads.parameters()
 
 
-def judgement(logits: list[Tensor], target: float) -> Tensor:
+def adversarial_loss(logits: list[Tensor], target: float) -> Tensor:
     """Compute the binary cross-entropy of logits with one target, averaged in a level, summed over levels."""
     return torch.stack(
         [F.binary_cross_entropy_with_logits(level.float(), torch.full_like(level, target).float()) for level in logits]

@@ -24,7 +24,7 @@ from omniup.training.hypir.configuration import GeneratorSettings
 from omniup.training.randomness import seeded
 
 LORA, MODEL = "hypir.safetensors", "model"
-"""What a training leaves: an adapter, or the folder of a whole model."""
+"""Results of a training: an adapter, or the folder of a whole model."""
 
 _LOG_VARIANCE = -8.0  # of a posterior that begins at random weights
 _REFERENCE = 2.0  # a constant, against features of about 0.5
@@ -64,7 +64,7 @@ class Generator(nn.Module):
         for network in (networks.unet, networks.vae, networks.text_encoder):
             network.eval().requires_grad_(False)
         if not files.have_weights:
-            _begin_simply(networks, settings)
+            _initialise(networks, settings)
         if settings.train == "all":
             networks.unet.requires_grad_(True)
         else:
@@ -80,14 +80,14 @@ class Generator(nn.Module):
             networks.vae.enable_gradient_checkpointing()
         self.networks = networks
         self.unet, self.vae, self.text_encoder = networks.unet, networks.vae, networks.text_encoder
-        self._nothing_said: Tensor | None = None
+        self._empty_prompt: Tensor | None = None
 
     def forward(self, image: Tensor, noise: Tensor, text: Tensor) -> Tensor:
         """Restore pictures; see `one_step`."""
         return one_step(self.networks, image, noise, text)
 
     @property
-    def learned(self) -> dict[str, nn.Parameter]:
+    def trained_weights(self) -> dict[str, nn.Parameter]:
         """Weights that are trained, by name; those of an adapter alone by their published names."""
         found = {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
         return {name.removeprefix("unet."): weight for name, weight in found.items()} if self.is_adapter else found
@@ -102,9 +102,9 @@ class Generator(nn.Module):
         """Encode prompts for the U-Net: [B, T, D], or [1, T, D] where all are empty."""
         if any(prompts):
             return encode_prompts(self.networks, prompts)
-        if self._nothing_said is None:
-            self._nothing_said = encode_prompts(self.networks, [""])
-        return self._nothing_said
+        if self._empty_prompt is None:
+            self._empty_prompt = encode_prompts(self.networks, [""])
+        return self._empty_prompt
 
     def noise(self, count: int, side: int, generator: torch.Generator) -> Tensor:
         """Draw noise for sampling the posterior of so many pictures, on the CPU: [count, L, h, w]."""
@@ -133,7 +133,7 @@ class Generator(nn.Module):
             InputError: it cannot be written.
         """
         if self.is_adapter:
-            write_tensors(folder / LORA, {name: weight.data for name, weight in self.learned.items()}, metadata)
+            write_tensors(folder / LORA, {name: weight.data for name, weight in self.trained_weights.items()}, metadata)
             return folder / LORA
         if hasattr(self.unet, "peft_config"):
             merge_lora(self.unet)
@@ -150,7 +150,7 @@ class Generator(nn.Module):
 
 
 @torch.no_grad()
-def _begin_simply(networks: Networks, settings: GeneratorSettings) -> None:
+def _initialise(networks: Networks, settings: GeneratorSettings) -> None:
     """Initialise networks that are trained from random weights so that the signal passes through them.
 
     The U-Net takes nothing of the latents for noise, and the VAE's posterior is narrow: as drawn, it would have as much
@@ -170,11 +170,11 @@ def _begin_simply(networks: Networks, settings: GeneratorSettings) -> None:
             part.conv_in.bias[::2] += _REFERENCE
 
 
-class Learned:
+class TrainedWeights:
     """Trained weights of a generator, as a checkpoint has them."""
 
     def __init__(self, generator: Generator) -> None:
-        self._weights = generator.learned
+        self._weights = generator.trained_weights
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the weights."""
@@ -198,7 +198,7 @@ class MovingAverage:
 
     def __init__(self, generator: Generator, decay: float) -> None:
         self.decay = decay
-        self._weights = generator.learned
+        self._weights = generator.trained_weights
         self._averages = {name: weight.detach().clone() for name, weight in self._weights.items()}
 
     @torch.no_grad()

@@ -17,7 +17,7 @@ from omniup.training.photographs import central_square, read_photograph, reduce
 from omniup.visualize import Panel, sheet
 
 SEED = 0
-"""Of what is done to the pictures, whatever the training's."""
+"""Seed of the pictures' degradation, whatever the training's."""
 
 Restore = Callable[[Tensor, list[str], torch.Generator], Tensor]
 """Degraded pictures [B, 3, S, S] in -1..1, prompts and a source of noise to restored ones."""
