@@ -103,7 +103,7 @@ def plain_loop(configuration: Configuration, device: torch.device) -> Callable[[
         clean = networks.scheduler.step(predicted, recipe.coeff_t, latent).pred_original_sample
         return vae.decode(clean / scaling).sample
 
-    def lpips(image: Tensor, target: float) -> Tensor:
+    def judge(image: Tensor, target: float) -> Tensor:
         levels = discriminator(image)
         parts = [F.binary_cross_entropy_with_logits(level, torch.full_like(level, target)) for level in levels]
         return torch.stack(parts).sum()
@@ -112,7 +112,7 @@ def plain_loop(configuration: Configuration, device: torch.device) -> Callable[[
         lq, target, prompts = batch()
         restored = restore(lq, prompts)
         loss = losses.mse * F.mse_loss(restored, target) + losses.perceptual * lpips(restored, target).mean()
-        loss = loss + losses.adversarial * lpips(restored, configuration.discriminator.target)
+        loss = loss + losses.adversarial * judge(restored, configuration.discriminator.target)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimisers[0].step()
@@ -123,7 +123,7 @@ def plain_loop(configuration: Configuration, device: torch.device) -> Callable[[
         lq, target, prompts = batch()
         with torch.no_grad():
             restored = restore(lq, prompts)
-        loss = lpips(target, configuration.discriminator.target) + lpips(restored, 0.0)
+        loss = judge(target, configuration.discriminator.target) + judge(restored, 0.0)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(heads, 1.0)
         optimisers[1].step()

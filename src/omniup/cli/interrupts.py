@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 RETRY = 0.05
-"""How long an interrupt is put off while something is being imported, in seconds."""
+"""The delay of an interrupt while something is being imported, in seconds."""
 
 
 @contextmanager

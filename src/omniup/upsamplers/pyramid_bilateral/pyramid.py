@@ -119,8 +119,8 @@ class Pyramid:
         means, spread = self._cells[size, grid]
         sigma_y, sigma_x = (max(sigma * side / cells, SIGMA_RANGE[0]) for side, cells in zip(size, grid, strict=True))
         width = (min(sigma_r, SIGMA_R_RANGE[1]) ** 2 + self._variance_weight * spread).sqrt().to(colours)
-        maps = (torch.full_like(width, value) for value in (sigma_x, sigma_y, 0.0))
-        return GaussianKernels(*maps, width, colours, means, self._window)
+        x_map, y_map, theta = (torch.full_like(width, value) for value in (sigma_x, sigma_y, 0.0))
+        return GaussianKernels(x_map, y_map, theta, width, colours, means, self._window)
 
     def average(self, grid: Size) -> Tensor:
         """Return the area-averages of the guidance over a grid, kept in 0..1 against rounding: [1, G, h, w]."""
