@@ -116,9 +116,7 @@ def tiled(
         count, _, height, width = image.shape
         rows, columns = _grid(height, width, size=size, stride=stride)
         made_rows, made_columns = _scaled(rows, factor), _scaled(columns, factor)
-        dtype = torch.promote_types(
-            image.dtype, torch.float32
-        )  # weights are small numbers, and many of them are summed
+        dtype = torch.promote_types(image.dtype, torch.float32)  # weights are small, and many of them are summed
         down = _tile_weights(made_rows, _gaussian_down).to(dtype).to(image.device)  # [R, h']
         across = _tile_weights(made_columns, _gaussian_across).to(dtype).to(image.device)  # [K, w']
         places = list(itertools.product(range(len(rows)), range(len(columns))))

@@ -48,7 +48,7 @@ def test_the_weights_of_heads_have_the_norm_1(discriminator):
         assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
 
 
-def test_judgement_is_the_sum_of_the_levels_cross_entropies():
+def test_adversarial_loss_is_the_sum_of_the_levels_cross_entropies():
     logits = [torch.tensor([[0.3, -2.0]]), torch.tensor([1.5])]
     expected = 0.0
     for level in logits:
