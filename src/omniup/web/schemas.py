@@ -360,7 +360,9 @@ class Described(_Model):
     name: str
     summary: str
     summary_zh: str = Field("", description="The same in Chinese; empty where there is none.")
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field({}, description="Their names and defaults.")
+    choices: dict[str, list[Any]] = Field({}, description="The settings that are one of a few values, with these.")
+    variants: list[str] = Field([], description="The choices, if any, that the defaults of other settings depend on.")
 
 
 class Sample(_Model):

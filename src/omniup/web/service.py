@@ -142,6 +142,8 @@ class Service:
                     summary=method.summary,
                     summary_zh=method.summary_zh,
                     settings=dict(method.settings),
+                    choices={name: list(values) for name, values in method.choices.items()},
+                    variants=list(method.variants),
                 )
                 for method in methods().values()
             ],

@@ -101,6 +101,7 @@ class Pyramid:
         finer = 2 * grid[0], 2 * grid[1]
         return None if 2 * finer[0] > self.size[0] or 2 * finer[1] > self.size[1] else finer
 
+    @torch.inference_mode(False)  # what is kept serves later calls too, which may want gradients
     def kernels(self, size: Size, grid: Size, sigma: float, sigma_r: float) -> GaussianKernels:
         """Return joint bilateral kernels.
 
