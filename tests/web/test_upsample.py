@@ -232,6 +232,29 @@ def test_depth_of_16_bits(client, image):
     assert (answer["scale"]["low"], answer["scale"]["high"]) == (depth.min(), depth.max())
 
 
+@pytest.mark.parametrize("hole", [0, "nan"])
+def test_holes_do_not_count(client, image, hole):
+    valid = np.random.default_rng(0).random(GRID) > 0.3
+    depth = np.where(valid, 1000 + np.arange(GRID[1]), float(hole)).astype(np.float32)
+    result = array(client, upsample(client, image, npy(depth), invalid=[hole]), "result.npy")
+    mask = torch.from_numpy(valid)[None, None]
+    filled = torch.from_numpy(np.where(valid, depth, 0).astype(np.float32))[None, None]
+    assert torch.equal(result, omniup.upsample(image_tensor(IMAGE), filled, valid=mask))
+
+
+def test_void_labels_are_ignored(client, image):
+    labels = np.full(GRID, 4, np.int16)
+    labels[2:4, 3:] = 255
+    result = array(client, upsample(client, image, npy(labels), labels=True, invalid=[255]), "result.npy")
+    assert result.unique().tolist() == [4]
+
+
+def test_numbers_of_holes_are_checked(client, image):
+    answer = post_upsample(client, image, npy(numbers(1)), invalid=["deep"])
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["msg"].startswith("invalid is no number")
+
+
 def labels_of(palette):
     """A palette picture of the labels 3, 7 and 200."""
     labels = np.random.default_rng(0).choice(np.array([3, 7, 200], dtype=np.uint8), GRID)

@@ -30,6 +30,8 @@ def upsample(
     name: options.ArrayName = None,
     signal_type: options.SignalType = "auto",
     labels: options.AreLabels = None,
+    invalid: options.Invalid = None,
+    holes: options.Holes = "fill",
     bits: options.Bits = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -49,11 +51,19 @@ def upsample(
     target = Target(output, bits)
     chosen = upsampler(method, **options.pick_settings(settings, preset=preset, iterations=iterations))
     with report.stage("read"):
-        low = signals.read(signal, report, name=name, signal_type=signal_type, are_labels=labels, device=where)
+        low = signals.read(
+            signal,
+            report,
+            name=name,
+            signal_type=signal_type,
+            are_labels=labels,
+            invalid=invalid or (),
+            device=where,
+        )
         guidance = inputs.read_guidance(image).to(where)
     low.check(target, report)
 
     with report.stage("prepare"), report.progress("prepare") as progress:
         prepared = chosen.prepare(guidance, low.grid, size, progress=progress, memory=scratch)
-    facts = signals.render(low, prepared, target, report, memory=scratch)
+    facts = signals.render(low, prepared, target, report, memory=scratch, holes=holes)
     report.result({"method": method} | facts)

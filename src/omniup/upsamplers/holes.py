@@ -10,7 +10,8 @@ nothing: it is overwritten first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,31 @@ def check_valid(valid: Tensor | NDArray[Any], signal: Tensor) -> Tensor:
     if not bool(mask.flatten(1).any(1).all()):
         raise InputError("valid", "has an image without a valid cell", "masks with at least one in each image")
     return mask.to(signal.device).expand(shape)
+
+
+def cells_without(signal: Tensor, values: Sequence[float]) -> Tensor | None:
+    """Tell which cells are valid, where some values stand for holes.
+
+    Args:
+        signal: [B, C, h, w].
+        values: numbers that stand for "nothing measured here", NaN among them. A cell is a hole where all of its
+            channels are one of them, or any channel is not finite, if NaN is one.
+
+    Returns:
+        Boolean [B, 1, h, w]; None where all are valid.
+
+    Raises:
+        InputError: an image has no valid cell.
+
+    Example:
+        >>> cells_without(torch.tensor([[[[1.0, 0.0], [math.nan, 2.0]]]]), [0, math.nan]).flatten().tolist()
+        [True, False, False, True]
+    """
+    invalid = torch.zeros_like(signal[:, :1], dtype=torch.bool)
+    for value in values:
+        is_nan = math.isnan(value)
+        invalid |= ~signal.isfinite().all(1, keepdim=True) if is_nan else (signal == value).all(1, keepdim=True)
+    return check_valid(~invalid, signal) if invalid.any() else None
 
 
 def fill_nearest(signal: Tensor, valid: Tensor) -> Tensor:

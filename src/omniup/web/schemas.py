@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from omniup.errors import InputError
 from omniup.upsamplers import DEFAULT_METHOD, SignalType, UpsampleAnything
@@ -17,6 +18,13 @@ MAX_WORK = 2**34
 FeatureMap = Literal["bilinear", "fixed", "gsjbu"]
 """Upsampled features whose similarities can be computed: those that are mixed linearly."""
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
+
+NumberOrNaN = Annotated[
+    float,
+    BeforeValidator(lambda value: math.nan if value == "nan" else value),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"const": "nan"}]}),
+]
+"""A number, or the word nan, since JSON has no number for it."""
 
 DataUrl = Annotated[str, Field(description="A PNG: `data:image/png;base64,...`, or its URL where files are returned.")]
 PngUrl = Annotated[str, Field(description="The URL of a PNG, kept as long as the run.")]
@@ -265,6 +273,12 @@ class UpsampleConfig(_Model):
     labels: bool | None = Field(
         None,
         description="true is the signal type labels; false says that a palette PNG or whole numbers are measured.",
+    )
+    invalid: list[NumberOrNaN] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Numbers that stand for holes, such as 0 or nan for depth without a reading, or 255 for void "
+        "labels: cells that do not count. Pixels far from all others are filled from the nearest.",
     )
     name: str | None = Field(None, max_length=200, description="Which array of an .npz file.")
     run_id: UUID | None = Field(None, description="As for a run.")

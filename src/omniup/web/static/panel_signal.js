@@ -59,7 +59,8 @@ export class SignalPanel {
 
   /** Show the server's objection at its control. Returns whether there is one. */
   showError(field, message) {
-    const input = byId({ signal: "signal", signal_type: "signal-type" }[field] ?? `setting-${field}`);
+    const own = { signal: "signal", signal_type: "signal-type", invalid: "signal-invalid" };
+    const input = byId(own[field] ?? `setting-${field}`);
     if (!input) return false;
     this.refuse("verbatim", { text: message });
     input.focus();
@@ -135,8 +136,11 @@ export class SignalPanel {
     const settings = Object.fromEntries(
       given.map(({ dataset, type, value }) => [dataset.setting, type === "number" ? Number(value) : value]),
     );
+    const words = byId("signal-invalid").value.split(/[\s,;]+/).filter(Boolean);
+    // What is no number goes as it is, and the server says so.
+    const invalid = words.map((word) => (Number.isFinite(Number(word)) ? Number(word) : word.toLowerCase()));
     const name = byId("signal-array").hidden ? null : byId("signal-array-name").value || null;
-    return { method, settings, signal_type: byId("signal-type").value, name };
+    return { method, settings, signal_type: byId("signal-type").value, invalid, name };
   }
 
   /** Show what came back. */

@@ -481,6 +481,11 @@ export const TEXTS = {
   "signal.run": ["Upsample", "上采样"],
   "signal.method": ["Method", "方法"],
   "signal.type": ["The signal is", "信号类型"],
+  "signal.invalid": ["Numbers that stand for holes", "表示空洞的数值"],
+  "signal.invalid.help": [
+    "Such as 0 or nan for depth without a reading, 255 for void labels. These cells do not count.",
+    "例如深度缺失时的 0 或 nan、无效标签 255。这些单元不参与计算。",
+  ],
   "signal.array": ["Name of the array in the file", "文件中的数组名"],
   "signal_type.auto": ["decided by its content", "根据内容判断"],
   "signal_type.features": ["features", "特征"],
