@@ -16,13 +16,13 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from omniup.cli.bench import shared_folder
-from omniup.evaluation.benchmark.catalogue import find_task
-from omniup.evaluation.benchmark.methods import Entry
-from omniup.evaluation.benchmark.quality import measure
-from omniup.evaluation.benchmark.records import Results
-from omniup.evaluation.benchmark.standings import Standing, standings
-from omniup.evaluation.benchmark.tables import table, with_interval
+from omniup_bench.catalogue import find_task
+from omniup_bench.options import shared_folder
+from omniup_bench.methods import Entry
+from omniup_bench.quality import measure
+from omniup_bench.rankings import Standing, standings
+from omniup_bench.records import Results
+from omniup_bench.tables import table, with_interval
 
 PLAIN = ("bilinear", "guided_filter", "joint_bilateral")
 METHODS = (*PLAIN, "upsample_anything:paper", "anyup:paper", "anyup:multi_backbone")
