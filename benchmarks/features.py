@@ -17,8 +17,8 @@ import torch
 from tqdm import tqdm
 
 from omniup_bench.catalogue import find_task
-from omniup_bench.options import shared_folder
 from omniup_bench.methods import Entry
+from omniup_bench.options import shared_folder
 from omniup_bench.quality import measure
 from omniup_bench.rankings import Standing, standings
 from omniup_bench.records import Results

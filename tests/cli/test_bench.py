@@ -82,3 +82,11 @@ def test_help_lists_the_commands_of_the_benchmark(omniup):
     assert outcome.status == 0
     for name in ("quality", "speed", "report", "panels"):
         assert name in outcome.stdout.decode()
+
+
+def test_too_little_memory_of_the_machine_has_a_remedy(refusal, data, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("omniup_bench.quality.measure", fail)
+    assert "a smaller --memory" in refusal("bench", "quality", "--quick", "--method", "bilinear")

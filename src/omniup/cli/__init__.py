@@ -13,7 +13,6 @@ from functools import partial
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from omniup import __version__
 from omniup.cli import about, bench, kernels, train
@@ -69,6 +68,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _has_option(command: Any, option: str, arguments: Sequence[str]) -> bool:
     """Whether the command that arguments name, of those below a command, has an option."""
     for argument in arguments:
-        if isinstance(command, TyperGroup):
-            command = command.get_command(typer.Context(command), argument) or command
+        command = getattr(command, "commands", {}).get(argument, command)
     return any(option in parameter.opts for parameter in command.params)

@@ -15,17 +15,14 @@ from omniup.errors import MissingPackageError
 class Benchmark(TyperGroup):
     """The commands of the package `omniup_bench`."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of its commands.
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Import the commands, before any help is printed.
 
         Raises:
             MissingPackageError: the package is not installed; says how to install it.
         """
-        return _benchmark().list_commands(ctx)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return one of its commands, None where there is none of the name; raises as `list_commands` does."""
-        return _benchmark().get_command(ctx, cmd_name)
+        self.commands = _commands()
+        return super().parse_args(ctx, args)
 
 
 app = typer.Typer(cls=Benchmark, no_args_is_help=True)
@@ -36,11 +33,11 @@ def bench() -> None:
     """Measure methods: how good they are on real data, and what they cost; see docs/benchmarking.md."""
 
 
-def _benchmark() -> TyperGroup:
+def _commands() -> Any:
     if importlib.util.find_spec("omniup_bench") is None:
         raise MissingPackageError(
             "omniup_bench",
             "is needed for this and is not installed: pip install omniup-bench, or, in a checkout of omniup, "
             "pip install ./benchmarks",
         )
-    return typer.main.get_group(importlib.import_module("omniup_bench.command").app)
+    return typer.main.get_group(importlib.import_module("omniup_bench.command").app).commands
