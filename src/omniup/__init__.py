@@ -14,19 +14,37 @@ from omniup._version import __version__
 from omniup.errors import InputError, MissingPackageError
 
 if TYPE_CHECKING:
-    from omniup.upsamplers import AnyUp, GaussianKernels, Progress, UpsampleAnything, Upsampler, methods, upsample
+    from omniup.upsamplers import (
+        AnyUp,
+        GaussianKernels,
+        Prepared,
+        PreparedImage,
+        Progress,
+        PyramidBilateral,
+        UpsampleAnything,
+        Upsampler,
+        methods,
+        register,
+        upsample,
+        upsampler,
+    )
 
 __all__ = [
     "AnyUp",
     "GaussianKernels",
     "InputError",
     "MissingPackageError",
+    "Prepared",
+    "PreparedImage",
     "Progress",
+    "PyramidBilateral",
     "UpsampleAnything",
     "Upsampler",
     "__version__",
     "methods",
+    "register",
     "upsample",
+    "upsampler",
 ]
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import re
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class InputError(ValueError):
@@ -34,9 +38,15 @@ class InputError(ValueError):
         said = f"{self.argument} {self.problem.format(**self.values)}".rstrip()
         return f"{said}; accepted: {self.accepted.format(**self.values)}" if self.accepted else said
 
+    def within(self, place: str) -> Self:
+        """Return the same refusal with a place in front of its argument, e.g. the option that it was made for."""
+        placed = copy.copy(self)
+        placed.argument = f"{place}: {self.argument}"
+        return placed
+
 
 class MissingPackageError(InputError, ImportError):
-    """An optional package is needed for this and is not installed; the message says how to install it."""
+    """An optional package, the argument, is needed for this and is not installed; says how to install it."""
 
 
 def check_installed(*packages: str, extra: str) -> None:
@@ -80,4 +90,6 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def _missing(package: str, extra: str) -> MissingPackageError:
-    return MissingPackageError(f'{package} is needed for this and is not installed: pip install "omniup[{extra}]"')
+    return MissingPackageError(
+        package, 'is needed for this and is not installed: pip install "omniup[{extra}]"', extra=extra
+    )

@@ -3,9 +3,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omniup.mixing import DotProduct, mix, mix_at
+from omniup.mixing import Attention, DotProduct
 from oracles.attention import dense_mix
-from support.cases import Layout, problem, problems
+from support.cases import Layout, mix, problem, problems
 
 LAYOUTS = [
     Layout("square-floor", (7, 5), (3, 2), (1,)),
@@ -51,7 +51,11 @@ def test_gradients_of_mix_at_are_those_of_finite_differences(layout):
     windows = layout.windows
     points = torch.tensor([[[0, 0], [3, 2], [3, 2], [4, 3]], [[4, 0], [2, 3], [0, 1], [1, 1]]])  # one of them twice
     query = torch.randn(2, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    assert torch.autograd.gradcheck(lambda *tensors: mix_at(*tensors, windows, points), leaves(query, p.key, p.value))
+
+    def mix_at(query, key, value):
+        return Attention(key, windows).mix_at(query, value, points)
+
+    assert torch.autograd.gradcheck(mix_at, leaves(query, p.key, p.value))
 
 
 @settings(max_examples=60)
@@ -82,14 +86,14 @@ def test_one_gradient_does_not_need_the_others(wanted):
 def test_there_is_no_gradient_through_the_reach():
     p = problem(LAYOUTS[2], reach=True)
     reach, value = leaves(p.reach, p.value)
-    mix(p.query, p.key, value, p.layout.windows, reach=reach).sum().backward()
+    Attention(p.key, p.layout.windows, reach=reach).mix(p.query, value).sum().backward()
     assert reach.grad is None
 
 
 def test_gradients_come_once_only():
     p = problem(LAYOUTS[0])
     query, key, value = leaves(p.query, p.key, p.value)
-    out = mix(query, key, value, p.layout.windows)
+    out = Attention(key, p.layout.windows).mix(query, value)
     (gradient,) = torch.autograd.grad(out.square().sum(), key, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
@@ -97,7 +101,7 @@ def test_gradients_come_once_only():
 
 def test_nothing_is_kept_where_no_gradient_is_wanted():
     p = problem(LAYOUTS[0])
-    assert mix(p.query, p.key, p.value, p.layout.windows).grad_fn is None
+    assert Attention(p.key, p.layout.windows).mix(p.query, p.value).grad_fn is None
     with torch.no_grad():
         assert mix(*leaves(p.query, p.key, p.value), p.layout.windows).grad_fn is None
 
@@ -105,8 +109,10 @@ def test_nothing_is_kept_where_no_gradient_is_wanted():
 def test_a_query_to_be_embedded_has_no_gradient():
     p = problem(LAYOUTS[0])
     query = p.query.clone().requires_grad_()
-    with pytest.raises(ValueError, match=r"^query requires a gradient: with an embedding only key and value"):
-        mix(query, p.key, p.value, p.layout.windows, embed=DotProduct(3))
+    with pytest.raises(
+        ValueError, match=r"^query requires a gradient; accepted: one that does not, where there is an embedding$"
+    ):
+        Attention(p.key, p.layout.windows, embed=DotProduct(3)).mix(query, p.value)
 
 
 def test_a_gradient_that_is_laid_out_otherwise_is_the_same():
@@ -114,10 +120,10 @@ def test_a_gradient_that_is_laid_out_otherwise_is_the_same():
     gradients = []
     for order in (lambda out: out, lambda out: out.transpose(2, 3).contiguous().transpose(2, 3), torch.ones_like):
         (value,) = leaves(p.value)
-        out = mix(p.query, p.key, value, p.layout.windows)
+        out = Attention(p.key, p.layout.windows).mix(p.query, value)
         out.backward(order(torch.ones_like(out)))
         gradients.append(value.grad)
     (value,) = leaves(p.value)
-    mix(p.query, p.key, value, p.layout.windows).sum().backward()  # a gradient of one number, expanded
+    Attention(p.key, p.layout.windows).mix(p.query, value).sum().backward()  # a gradient of one number, expanded
     for gradient in gradients:
         torch.testing.assert_close(gradient, value.grad)

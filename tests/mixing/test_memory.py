@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omniup.mixing import DotProduct, entropy, mix, mix_at
+from omniup.mixing import Attention, DotProduct
 from omniup.mixing.objective import L1Objective
-from support.cases import Layout, problem, problems, smallest_memory
+from support.cases import Layout, mix, problem, problems, smallest_memory
 from support.scratch import peak_bytes
 
 LAYOUTS = {
@@ -23,7 +23,7 @@ CASES = [pytest.param(layout, budget, id=f"{name}-{budget}") for name, layout in
 
 def make(layout, *, batch=2, depth=8, channels=24, **options):
     p = problem(layout, batch=batch, depth=depth, channels=channels, dtype=torch.float32, **options)
-    _ = layout.windows.lists
+    _ = layout.windows.candidates
     return p
 
 
@@ -78,7 +78,9 @@ def test_windows_of_many_radii_keep_to_the_memory(budget, shape):
 def test_entropy_keeps_to_the_memory(layout, budget):
     p = make(layout)
     windows = layout.windows
-    assert peak_bytes(lambda: entropy(p.query, p.key, windows, memory=budget), p.query, p.key) <= budget
+    for heads in (1, 4):
+        attention = Attention(p.key, windows, heads=heads, memory=budget)
+        assert peak_bytes(lambda attention=attention: attention.entropy(p.query), p.query, p.key) <= budget
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
@@ -95,7 +97,7 @@ def test_mix_at_keeps_to_the_memory(budget, reach):
 
     def forward():
         nonlocal out
-        out = mix_at(*inputs, windows, points, reach=p.reach, memory=budget)
+        out = Attention(p.key, windows, reach=p.reach, memory=budget).mix_at(query, p.value, points)
         return out
 
     assert peak_bytes(forward, *inputs, *reaches, points) <= budget
@@ -153,13 +155,13 @@ def results(p, memory):
     """All that is computed from a problem, gradients included."""
     windows = p.layout.windows
     query, key, value = (tensor.clone().requires_grad_() for tensor in (p.query, p.key, p.value))
-    out = mix(query, key, value, windows, reach=p.reach, memory=memory)
+    out = Attention(key, windows, reach=p.reach, memory=memory).mix(query, value)
     gradients = torch.autograd.grad(out, (query, key, value), torch.ones_like(out).cumsum(3))
     places = torch.arange(20).expand(len(query), -1)
     points = torch.stack([places % side for side in p.layout.size], dim=-1)
     at = torch.randn(*query.shape[:2], 20, generator=torch.Generator().manual_seed(0)).to(query)
-    mixed_at = mix_at(at, p.key, p.value, windows, points, reach=p.reach, memory=memory)
-    return out, *gradients, mixed_at, entropy(p.query, p.key, windows, reach=p.reach, memory=memory)
+    mixed_at = Attention(p.key, windows, reach=p.reach, memory=memory).mix_at(at, p.value, points)
+    return out, *gradients, mixed_at, Attention(p.key, windows, reach=p.reach, memory=memory).entropy(p.query)
 
 
 @settings(max_examples=50)
@@ -169,7 +171,7 @@ def results(p, memory):
 def test_results_do_not_depend_on_the_memory(p, times, dtype):
     p = p.to(dtype)
     few = times * smallest_memory(
-        lambda memory: mix(p.query, p.key, p.value, p.layout.windows, reach=p.reach, memory=memory)
+        lambda memory: Attention(p.key, p.layout.windows, reach=p.reach, memory=memory).mix(p.query, p.value)
     )
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
     for result, expected in zip(results(p, few), results(p, 2**30), strict=True):
@@ -189,9 +191,9 @@ def test_a_memory_that_holds_no_window_is_refused(layout, memory):
     p = make(layout)
     points = torch.zeros(2, 1, 2, dtype=torch.long)
     for attempt in (
-        lambda: mix(p.query, p.key, p.value, layout.windows, memory=memory),
-        lambda: mix_at(p.query[:, :, :1, 0], p.key, p.value, layout.windows, points, memory=memory),
-        lambda: entropy(p.query, p.key, layout.windows, memory=memory),
+        lambda: Attention(p.key, layout.windows, memory=memory).mix(p.query, p.value),
+        lambda: Attention(p.key, layout.windows, memory=memory).mix_at(p.query[:, :, :1, 0], p.value, points),
+        lambda: Attention(p.key, layout.windows, memory=memory).entropy(p.query),
     ):
         with pytest.raises(ValueError, match=rf"^memory is {memory} bytes: the window of one pixel takes \d+"):
             attempt()
@@ -208,7 +210,7 @@ def test_a_memory_that_holds_no_window_is_refused_by_the_objective():
 def test_the_fewest_bytes_that_are_accepted_are_enough(kind):
     p = make(Layout(kind, (9, 12), (3, 4), (0.2 if kind == "relative" else 2,)), channels=5)
     windows = p.layout.windows
-    few = smallest_memory(lambda memory: mix(p.query, p.key, p.value, windows, memory=memory))
+    few = smallest_memory(lambda memory: Attention(p.key, windows, memory=memory).mix(p.query, p.value))
     inputs = [tensor.requires_grad_() for tensor in (p.query, p.key, p.value)]
     out = mix(*inputs, windows, memory=few)
     dout = torch.ones_like(out)

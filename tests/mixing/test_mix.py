@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omniup.mixing import Windows, entropy, mix, mix_at, weights_at
+from omniup.mixing import Attention, Windows
 from oracles.attention import anyup_window_attention, dense_entropy, dense_mix
-from support.cases import Layout, pixel_index, problem, problems
+from support.cases import Layout, mix, pixel_index, problem, problems
 
 
 def run(p, **options):
@@ -40,8 +40,8 @@ def test_mix_with_a_radius_for_each_cell_equals_dense_attention(p):
 def test_one_radius_for_all_cells_is_that_of_a_smaller_disc(p, radius):
     reach = torch.full_like(p.key[:, :1], radius)
     smaller = Windows.disc(p.layout.size, p.layout.grid, min(radius, p.layout.settings[0]))
-    out = mix(p.query, p.key, p.value, p.layout.windows, reach=reach)
-    torch.testing.assert_close(out, mix(p.query, p.key, p.value, smaller), rtol=0, atol=1e-12)
+    out = Attention(p.key, p.layout.windows, reach=reach).mix(p.query, p.value)
+    torch.testing.assert_close(out, Attention(p.key, smaller).mix(p.query, p.value), rtol=0, atol=1e-12)
 
 
 @given(problems() | problems(reach=True), st.data())
@@ -53,7 +53,7 @@ def test_mix_at_equals_mix_there(p, data):
     points = torch.tensor(drawn, dtype=torch.long).view(batch, n, 2)
     there = pixel_index(points, W).unsqueeze(1)  # [B, 1, N]
     query = p.query.flatten(2).gather(2, there.expand(-1, p.query.shape[1], -1))
-    out = mix_at(query, p.key, p.value, p.layout.windows, points, reach=p.reach)
+    out = Attention(p.key, p.layout.windows, reach=p.reach).mix_at(query, p.value, points)
     full = run(p).flatten(2).gather(2, there.expand(-1, p.value.shape[1], -1))
     torch.testing.assert_close(out, full, rtol=0, atol=1e-12)
 
@@ -80,8 +80,8 @@ def test_weights_at_points_are_those_that_mix(p, heads, data):
     drawn = data.draw(st.lists(st.tuples(st.integers(0, H - 1), st.integers(0, W - 1)), max_size=9))
     points = torch.tensor(drawn, dtype=torch.long).view(1, -1, 2).expand(batch, -1, -1)
     query = p.query.flatten(2).gather(2, pixel_index(points, W).unsqueeze(1).expand(-1, p.query.shape[1], -1))
-    options = {"windows": p.layout.windows, "points": points, "reach": p.reach, "heads": heads}
-    weights = weights_at(query, p.key, **options)
+    attention = Attention(p.key, p.layout.windows, reach=p.reach, heads=heads)
+    weights = attention.weights_at(query, points)
     assert weights.shape == (batch, len(drawn), *p.layout.grid)
     torch.testing.assert_close(weights.sum((2, 3)), torch.ones(batch, len(drawn)).double(), rtol=0, atol=1e-12)
     outside = (
@@ -91,16 +91,18 @@ def test_weights_at_points_are_those_that_mix(p, heads, data):
     )
     assert (weights.flatten(2)[outside] < 1e-30).all()
     mixed = torch.einsum("bnyx,bcyx->bcn", weights, p.value)
-    torch.testing.assert_close(mixed, mix_at(query, p.key, p.value, **options), rtol=0, atol=1e-12)
+    torch.testing.assert_close(mixed, attention.mix_at(query, p.value, points), rtol=0, atol=1e-12)
 
 
-@given(problems() | problems(reach=True))
-def test_entropy_counts_every_occurrence_of_a_cell(p):
-    out = entropy(p.query, p.key, p.layout.windows, reach=p.reach)
-    reference = dense_entropy(p.query.flatten(2), p.key.flatten(2), p.counts).view(len(p.query), 1, *p.layout.size)
+@given(problems() | problems(reach=True), st.integers(1, 3))
+def test_entropy_counts_every_occurrence_of_a_cell(p, heads):
+    p = of_several_heads(p, heads)
+    out = Attention(p.key, p.layout.windows, reach=p.reach, heads=heads).entropy(p.query)
+    reference = dense_entropy(p.query.flatten(2), p.key.flatten(2), p.counts, heads)  # [B, N]
+    reference = reference.view(len(p.query), 1, *p.layout.size)
     torch.testing.assert_close(out, reference, rtol=0, atol=1e-10)
     single = p.to(torch.float32)
-    out = entropy(single.query, single.key, p.layout.windows, reach=single.reach)
+    out = Attention(single.key, p.layout.windows, reach=single.reach, heads=heads).entropy(single.query)
     torch.testing.assert_close(out, reference.float(), rtol=0, atol=1e-5)
 
 
@@ -119,13 +121,17 @@ def test_the_result_may_go_to_a_given_tensor(dtype):
 
 
 @pytest.mark.parametrize(
-    "out",
-    [torch.empty(1, 2, 6, 7), torch.empty(1, 2, 6, 8, dtype=torch.int32), torch.empty(1, 2, 6, 9)[..., :8]],
+    ("out", "message"),
+    [
+        (torch.empty(1, 2, 6, 7), r"^out has the shape \[1, 2, 6, 7\]; accepted: \[1, 2, 6, 8\]$"),
+        (torch.empty(1, 2, 6, 8, dtype=torch.int32), r"^out is of torch.int32 .*; accepted: floating point, its rows"),
+        (torch.empty(1, 2, 6, 9)[..., :8], r"^out is of .* with strides .*; accepted: floating point, its rows"),
+    ],
     ids=["size", "type", "rows apart"],
 )
-def test_a_tensor_that_cannot_hold_the_result_is_refused(out):
+def test_a_tensor_that_cannot_hold_the_result_is_refused(out, message):
     arguments = {"query": torch.zeros(1, 3, 6, 8), "key": torch.zeros(1, 3, 3, 4), "value": torch.zeros(1, 2, 3, 4)}
-    with pytest.raises(ValueError, match=r"^out is .*: accepted is \(1, 2, 6, 8\), floating point"):
+    with pytest.raises(ValueError, match=message):
         mix(**arguments, windows=layout().windows, out=out)
 
 
@@ -148,7 +154,7 @@ def test_groups_larger_than_a_tile_are_cut(size, grid, kind):
 def test_a_value_of_one_cell_comes_out_as_it_went_in():
     value = torch.tensor([[1.5, -2.0]]).view(1, 2, 1, 1)
     windows = Windows.square((5, 3), (1, 1), 2)
-    out = mix(torch.randn(1, 4, 5, 3), torch.randn(1, 4, 1, 1), value, windows)
+    out = Attention(torch.randn(1, 4, 1, 1), windows).mix(torch.randn(1, 4, 5, 3), value)
     torch.testing.assert_close(out, value.expand(1, 2, 5, 3))
 
 
@@ -156,7 +162,7 @@ def test_two_cells_are_mixed_by_the_logistic_function():
     # One row of two pixels and two cells; a window of one cell to either side sees both, a border cell twice.
     query, key = torch.tensor([1.0, -2.0]).view(1, 1, 1, 2), torch.tensor([0.5, 3.0]).view(1, 1, 1, 2)
     value = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)
-    out = mix(query, key, value, Windows.square((1, 2), (1, 2), 1))
+    out = Attention(key, Windows.square((1, 2), (1, 2), 1)).mix(query, value)
     a, b = (query * 0.5).exp().flatten(), (query * 3).exp().flatten()
     torch.testing.assert_close(out.flatten(), torch.stack([b[0] / (2 * a[0] + b[0]), 2 * b[1] / (a[1] + 2 * b[1])]))
 
@@ -165,7 +171,7 @@ def test_two_cells_are_mixed_by_the_logistic_function():
 def test_extreme_logits_select_one_cell(scale):
     p = problem(Layout("disc", (9, 7), (3, 4), (2,)))
     query, key = (tensor.float() * scale for tensor in (p.query, p.key))
-    out = mix(query, key, p.value.float(), p.layout.windows)
+    out = Attention(key, p.layout.windows).mix(query, p.value.float())
     reference = dense_mix(query.flatten(2).double(), key.flatten(2).double(), p.value.flatten(2), p.counts)
     assert out.isfinite().all()
     torch.testing.assert_close(out.flatten(2), reference.float(), rtol=0, atol=1e-3)
@@ -178,13 +184,13 @@ def layout():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"query": torch.zeros(1, 3, 6, 7)}, r"^query is \(1, 3, 6, 7\): its last two sides must be \(6, 8\)"),
-        ({"key": torch.zeros(1, 3, 4, 4)}, r"^key is \(1, 3, 4, 4\)"),
-        ({"key": torch.zeros(2, 3, 3, 4)}, r"^key is \(2, 3, 3, 4\)"),
-        ({"key": torch.zeros(1, 3, 12)}, r"^key is \(1, 3, 12\)"),
-        ({"key": torch.zeros(1, 4, 3, 4)}, r"^query has 3 channels and key 4"),
-        ({"value": torch.zeros(1, 2, 4, 3)}, r"^value is \(1, 2, 4, 3\)"),
-        ({"value": torch.zeros(3, 2, 3, 4)}, r"^value is \(3, 2, 3, 4\)"),
+        ({"query": torch.zeros(1, 3, 6, 7)}, r"^query has the shape \[1, 3, 6, 7\]; accepted: \[1, 3, 6, 8\]$"),
+        ({"key": torch.zeros(1, 3, 4, 4)}, r"^key has the shape \[1, 3, 4, 4\]; accepted: \[B, D, 3, 4\]$"),
+        ({"key": torch.zeros(2, 3, 3, 4)}, r"^query has the shape \[1, 3, 6, 8\]; accepted: \[2, 3, 6, 8\]$"),
+        ({"key": torch.zeros(1, 3, 12)}, r"^key has the shape \[1, 3, 12\]"),
+        ({"key": torch.zeros(1, 4, 3, 4)}, r"^query has the shape \[1, 3, 6, 8\]; accepted: \[1, 4, 6, 8\]$"),
+        ({"value": torch.zeros(1, 2, 4, 3)}, r"^value has the shape \[1, 2, 4, 3\]; accepted: \[1, C, 3, 4\]$"),
+        ({"value": torch.zeros(3, 2, 3, 4)}, r"^value has the shape \[3, 2, 3, 4\]"),
     ],
 )
 def test_shapes_that_disagree_are_refused(changes, message):
@@ -196,34 +202,53 @@ def test_shapes_that_disagree_are_refused(changes, message):
 @pytest.mark.parametrize("heads", [0, -1, 2, 6])
 def test_heads_that_do_not_divide_the_coordinates_are_refused(heads):
     arguments = {"query": torch.zeros(1, 3, 6, 8), "key": torch.zeros(1, 3, 3, 4), "value": torch.zeros(1, 2, 3, 4)}
-    with pytest.raises(ValueError, match=rf"^heads is {heads}: accepted are numbers that divide the 3 coordinates"):
+    with pytest.raises(ValueError, match=rf"^heads is {heads}; accepted: divisors of 3"):
         mix(**arguments, windows=layout().windows, heads=heads)
 
 
 def test_a_reach_is_for_discs():
     windows, reach = Windows.relative((6, 8), (3, 4)), torch.ones(1, 1, 3, 4)
-    with pytest.raises(ValueError, match=r"^reach is .*for discs"):
-        mix(torch.zeros(1, 3, 6, 8), torch.zeros(1, 3, 3, 4), torch.zeros(1, 2, 3, 4), windows, reach=reach)
+    with pytest.raises(ValueError, match=r"^reach is given for windows that are no discs; accepted: None$"):
+        Attention(torch.zeros(1, 3, 3, 4), windows, reach=reach).mix(torch.zeros(1, 3, 6, 8), torch.zeros(1, 2, 3, 4))
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4), (1, 1, 4, 3), (2, 1, 3, 4), (1, 2, 3, 4)])
 def test_a_reach_of_another_shape_is_refused(shape):
     windows = Windows.disc((6, 8), (3, 4), 2)
-    with pytest.raises(ValueError, match=r"^reach is"):
-        mix(torch.zeros(1, 3, 6, 8), torch.zeros(1, 3, 3, 4), torch.zeros(1, 2, 3, 4), windows, reach=torch.ones(shape))
+    with pytest.raises(ValueError, match=r"^reach has the shape .*; accepted: \[1, 1, 3, 4\]$"):
+        Attention(torch.zeros(1, 3, 3, 4), windows, reach=torch.ones(shape)).mix(
+            torch.zeros(1, 3, 6, 8), torch.zeros(1, 2, 3, 4)
+        )
 
 
-@pytest.mark.parametrize("function", [mix, entropy, mix_at])
-def test_a_query_of_another_size_is_refused(function):
-    others = {"value": torch.zeros(1, 2, 3, 4)} if function is not entropy else {}
-    others |= {"points": torch.zeros(1, 5, 2, dtype=torch.long)} if function is mix_at else {}
-    query = torch.zeros(1, 3, 6) if function is mix_at else torch.zeros(1, 3, 8, 6)
-    with pytest.raises(ValueError, match=r"query|points"):
-        function(query=query, key=torch.zeros(1, 3, 3, 4), windows=layout().windows, **others)
+def test_a_query_of_another_size_is_refused():
+    attention = Attention(torch.zeros(1, 3, 3, 4), layout().windows)
+    value, points = torch.zeros(1, 2, 3, 4), torch.zeros(1, 5, 2, dtype=torch.long)
+    for attempt in (
+        lambda query: attention.mix(query, value),
+        attention.entropy,
+    ):
+        with pytest.raises(ValueError, match=r"^query has the shape \[1, 3, 8, 6\]; accepted: \[1, 3, 6, 8\]$"):
+            attempt(torch.zeros(1, 3, 8, 6))
+    for attempt in (
+        lambda query: attention.mix_at(query, value, points),
+        lambda query: attention.weights_at(query, points),
+    ):
+        with pytest.raises(ValueError, match=r"^query has the shape \[1, 3, 6\]; accepted: \[1, 3, 5\]$"):
+            attempt(torch.zeros(1, 3, 6))
+
+
+@pytest.mark.parametrize("shape", [(5, 2), (2, 5, 2), (1, 5, 3)])
+def test_points_of_another_shape_are_refused(shape):
+    attention = Attention(torch.zeros(1, 3, 3, 4), layout().windows)
+    with pytest.raises(ValueError, match=r"^points has the shape .*; accepted: \[1, N, 2\]$"):
+        attention.mix_at(torch.zeros(1, 3, 5), torch.zeros(1, 2, 3, 4), torch.zeros(shape, dtype=torch.long))
 
 
 @pytest.mark.parametrize("point", [(-1, 0), (0, -1), (6, 0), (0, 8)])
 def test_points_outside_the_output_are_refused(point):
     points = torch.tensor([[[0, 0], list(point)]])
-    with pytest.raises(ValueError, match=r"^points: 1 of 2 lie outside the output, \(6, 8\)"):
-        mix_at(torch.zeros(1, 3, 2), torch.zeros(1, 3, 3, 4), torch.zeros(1, 2, 3, 4), layout().windows, points)
+    with pytest.raises(ValueError, match=r"^points lie outside the output, 1 of 2; accepted: pixels of 6 × 8$"):
+        Attention(torch.zeros(1, 3, 3, 4), layout().windows).mix_at(
+            torch.zeros(1, 3, 2), torch.zeros(1, 2, 3, 4), points
+        )

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omniup.mixing import DotProduct, mix
+from omniup.mixing import Attention, DotProduct
 from omniup.mixing.objective import L1Objective
 from support.cases import Layout, problem, problems, smallest_memory
 
@@ -19,7 +19,7 @@ def make(p, **memory):
 
 
 def by_mix(p, key):
-    out = mix(p.query, key, p.value, p.layout.windows, reach=p.reach)
+    out = Attention(key, p.layout.windows, reach=p.reach).mix(p.query, p.value)
     return (out - target_of(p)).abs().mean((1, 2, 3))
 
 
@@ -47,12 +47,12 @@ def test_neither_depends_on_how_the_images_are_cut(p, times):
     torch.testing.assert_close(loss_and_gradient(p, lambda key: cut(key, p.reach)), expected, rtol=0, atol=1e-12)
 
 
-def test_a_small_memory_cuts_an_image_in_parts_and_keeps_none():
+def test_a_small_memory_cuts_an_image_in_chunks_and_keeps_none():
     p = problem(Layout("disc", (40, 30), (10, 6), (3,)))
-    assert len(list(make(p).parts())) == 1
+    assert len(list(make(p).chunks())) == 1
     cut = make(p, memory=60_000)
-    assert len(list(cut.parts())) > 4
-    first, second = (next(iter(cut.parts())) for _ in range(2))
+    assert len(list(cut.chunks())) > 4
+    first, second = (next(iter(cut.chunks())) for _ in range(2))
     assert first is not second
 
 
@@ -61,7 +61,11 @@ def test_an_objective_serves_many_keys_and_radii():
     objective = make(p)
     for key in (p.key, p.key * 2, p.key.flip(3)):
         for reach in (None, p.reach, p.reach.flip(2), torch.full_like(p.reach, 3), torch.full_like(p.reach, 1)):
-            expected = (mix(p.query, key, p.value, p.layout.windows, reach=reach) - target_of(p)).abs().mean((1, 2, 3))
+            expected = (
+                (Attention(key, p.layout.windows, reach=reach).mix(p.query, p.value) - target_of(p))
+                .abs()
+                .mean((1, 2, 3))
+            )
             torch.testing.assert_close(objective(key, reach), expected, rtol=0, atol=1e-12)
 
 

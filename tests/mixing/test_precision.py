@@ -3,9 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omniup.mixing import DotProduct, Windows, entropy, mix, mix_at
+from omniup.mixing import Attention, DotProduct, Windows
 from omniup.mixing.objective import L1Objective
-from support.cases import Layout, problem, problems
+from support.cases import Layout, mix, problem, problems
 
 LAYOUT = Layout("disc", (23, 18), (5, 4), (2,))
 
@@ -14,20 +14,22 @@ LAYOUT = Layout("disc", (23, 18), (5, 4), (2,))
 def test_values_of_half_the_precision_are_mixed_in_float32_and_rounded_once(p, dtype):
     p = p.to(torch.float32)
     value = p.value.to(dtype)
-    out = mix(p.query, p.key, value, p.layout.windows)
+    out = Attention(p.key, p.layout.windows).mix(p.query, value)
     assert out.dtype == dtype
-    assert torch.equal(out, mix(p.query, p.key, value.float(), p.layout.windows).to(dtype))
+    assert torch.equal(out, Attention(p.key, p.layout.windows).mix(p.query, value.float()).to(dtype))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_queries_and_keys_of_half_the_precision_are_computed_with_in_float32(dtype):
     p = problem(LAYOUT, dtype=dtype)
     exact = p.to(torch.float32)
-    out = mix(p.query, p.key, exact.value, LAYOUT.windows)
-    torch.testing.assert_close(out, mix(exact.query, exact.key, exact.value, LAYOUT.windows), rtol=0, atol=1e-6)
-    nats = entropy(p.query, p.key, LAYOUT.windows)
+    out = Attention(p.key, LAYOUT.windows).mix(p.query, exact.value)
+    torch.testing.assert_close(
+        out, Attention(exact.key, LAYOUT.windows).mix(exact.query, exact.value), rtol=0, atol=1e-6
+    )
+    nats = Attention(p.key, LAYOUT.windows).entropy(p.query)
     assert nats.dtype == torch.float32
-    torch.testing.assert_close(nats, entropy(exact.query, exact.key, LAYOUT.windows), rtol=0, atol=1e-5)
+    torch.testing.assert_close(nats, Attention(exact.key, LAYOUT.windows).entropy(exact.query), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("double", ["query", "key"])
@@ -37,9 +39,9 @@ def test_one_double_makes_the_weights_double(double):
     out = mix(**tensors, windows=LAYOUT.windows)
     assert out.dtype == torch.float32
     exact = p.to(torch.float64)
-    reference = mix(exact.query, exact.key, exact.value, LAYOUT.windows)
+    reference = Attention(exact.key, LAYOUT.windows).mix(exact.query, exact.value)
     assert torch.equal(out, reference.float())
-    assert entropy(tensors["query"], tensors["key"], LAYOUT.windows).dtype == torch.float64
+    assert Attention(tensors["key"], LAYOUT.windows).entropy(tensors["query"]).dtype == torch.float64
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -54,14 +56,23 @@ def everything(p):
     """All that is computed from a problem: outputs and gradients."""
     windows = p.layout.windows
     query, key, value = (tensor.clone().requires_grad_() for tensor in (p.query, p.key, p.value))
-    out = mix(query, key, value, windows, reach=p.reach)
+    out = Attention(key, windows, reach=p.reach).mix(query, value)
     gradients = torch.autograd.grad(out, (query, key, value), torch.ones_like(out).cumsum(2))
     points = torch.tensor([[[0, 0], [7, 9], [22, 17]]])
-    at = mix_at(p.query[:, :, points[0, :, 0], points[0, :, 1]], p.key, p.value, windows, points, reach=p.reach)
+    at = Attention(p.key, windows, reach=p.reach).mix_at(
+        p.query[:, :, points[0, :, 0], points[0, :, 1]], p.value, points
+    )
     objective = L1Objective(p.query, p.value, torch.zeros_like(out), windows, DotProduct(p.query.shape[1]))
     loss = objective(key, p.reach)
     (slope,) = torch.autograd.grad(loss, key)
-    return [out.detach(), *gradients, at, entropy(p.query, p.key, windows, reach=p.reach), loss.detach(), slope]
+    return [
+        out.detach(),
+        *gradients,
+        at,
+        Attention(p.key, windows, reach=p.reach).entropy(p.query),
+        loss.detach(),
+        slope,
+    ]
 
 
 @pytest.mark.parametrize("reach", [False, True])
@@ -96,7 +107,7 @@ def test_the_precision_of_matrix_products_is_left_as_it_was_after_an_error(matmu
     torch.set_float32_matmul_precision(matmul_precision)
     p = problem(LAYOUT, dtype=torch.float32)
     with pytest.raises(ValueError, match=r"^memory is 64 bytes"):
-        mix(p.query, p.key, p.value, LAYOUT.windows, memory=64)
+        Attention(p.key, LAYOUT.windows, memory=64).mix(p.query, p.value)
     assert torch.get_float32_matmul_precision() == matmul_precision
 
 
@@ -109,5 +120,5 @@ def test_large_common_terms_cancel_in_full_precision():
     key = torch.cat([key, 100 - key[:, :1]], dim=1)
     query = torch.cat([query, query[:, :1]], dim=1)
     value = torch.randn(1, 3, 8, 8, generator=generator)
-    out = mix(query, key, value, windows)
-    torch.testing.assert_close(out, mix(query.double(), key.double(), value, windows), rtol=0, atol=5e-3)
+    out = Attention(key, windows).mix(query, value)
+    torch.testing.assert_close(out, Attention(key.double(), windows).mix(query.double(), value), rtol=0, atol=5e-3)

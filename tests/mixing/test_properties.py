@@ -5,10 +5,9 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from omniup.mixing import mix
 from oracles.attention import dense_mix
 from oracles.windows import counts, floor_centre, square_window
-from support.cases import Layout, pixels_at_a_border, problem, problems
+from support.cases import Layout, mix, pixels_at_a_border, problem, problems
 
 any_problem = problems() | problems(reach=True)
 

@@ -133,13 +133,13 @@ def test_the_windows_of_a_band_are_those_of_its_rows(layout, data):
 @pytest.mark.parametrize("radius", [-1, 17])
 @pytest.mark.parametrize("make", [Windows.square, Windows.disc])
 def test_a_radius_out_of_range_is_refused(make, radius):
-    with pytest.raises(ValueError, match=rf"^radius is {radius}: accepted are whole numbers from 0 to 16"):
+    with pytest.raises(ValueError, match=rf"^radius is {radius}; accepted: whole numbers from 0 to 16"):
         make((8, 8), (2, 2), radius)
 
 
 @pytest.mark.parametrize("ratio", [0, -0.1, 1.01, math.nan])
 def test_a_ratio_out_of_range_is_refused(ratio):
-    with pytest.raises(ValueError, match=r"^ratio is"):
+    with pytest.raises(ValueError, match=r"^ratio is .*; accepted: numbers above 0 and up to 1$"):
         Windows.relative((8, 8), (2, 2), ratio)
 
 
@@ -148,7 +148,7 @@ def test_a_ratio_out_of_range_is_refused(ratio):
 )
 @pytest.mark.parametrize("make", [Windows.square, Windows.disc, Windows.relative])
 def test_sides_that_are_none_are_refused(make, size, grid, name):
-    with pytest.raises(ValueError, match=f"^{name} is"):
+    with pytest.raises(ValueError, match=f"^{name} is .*; accepted: two sides"):
         make(size, grid, 1) if make != Windows.relative else make(size, grid)
 
 

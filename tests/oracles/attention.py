@@ -19,15 +19,16 @@ def dense_mix(query, key, value, counts):
     return torch.einsum("bnk,bck->bcn", weights, value)
 
 
-def dense_entropy(query, key, counts):
-    """Entropy of each pixel's weights, every occurrence of a cell a candidate of its own: [B, N]."""
-    logits = torch.einsum("bdn,bdk->bnk", query, key)
-    counts = counts.expand(logits.shape)
+def dense_entropy(query, key, counts, heads=1):
+    """Entropy of the mean of the heads' weights, every occurrence of a cell a candidate of its own: [B, N]."""
+    pairs = zip(query.chunk(heads, 1), key.chunk(heads, 1), strict=True)
+    logits = torch.stack([torch.einsum("bdn,bdk->bnk", *pair) for pair in pairs], dim=2)  # [B, N, heads, cells]
+    counts = counts.expand(len(query), -1, -1)
     out = torch.empty(logits.shape[:2], dtype=logits.dtype)
     for b in range(logits.shape[0]):
         for n in range(logits.shape[1]):
-            one_by_one = logits[b, n].repeat_interleave(counts[b, n].long())
-            w = torch.softmax(one_by_one, 0)
+            one_by_one = logits[b, n].repeat_interleave(counts[b, n].long(), dim=1)
+            w = torch.softmax(one_by_one, 1).mean(0)
             out[b, n] = -torch.special.xlogy(w, w).sum()
     return out
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from omniup.mixing import Windows
+from omniup.mixing import Attention, Windows
 from oracles.windows import bilinear, counts, disc_window, floor_centre, own_cell, relative_window, square_window
 
 
@@ -100,6 +100,11 @@ def problems(draw, reach=False, **options):
     layout = draw(layouts(kinds=("disc",)) if reach else layouts(**options))
     shape = {name: draw(st.integers(1, 3)) for name in ("batch", "depth", "channels")}
     return problem(layout, **shape, seed=draw(st.integers(0, 2**16)), reach=reach)
+
+
+def mix(query, key, value, windows, *, out=None, **options):
+    """Mix, as a function of all three tensors."""
+    return Attention(key, windows, **options).mix(query, value, out=out)
 
 
 def pixels_at_a_border(size, grid):

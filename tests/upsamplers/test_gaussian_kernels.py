@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omniup import InputError
-from omniup.mixing import DotProduct, entropy, mix
+from omniup.mixing import Attention, DotProduct
 from omniup.mixing.groups import groups
 from omniup.upsamplers import Window
 from omniup.upsamplers.gaussian_kernels import GaussianEmbedding
@@ -264,7 +264,11 @@ def test_the_plain_embedding_hands_everything_through():
     kernels = random_kernels((8, 9), (2, 3), SPEC)
     windows = SPEC.windows((8, 9), (2, 3))
     query, key, value = torch.randn(1, 5, 8, 9), torch.randn(1, 5, 2, 3), torch.randn(1, 2, 2, 3)
-    assert torch.equal(mix(query, key, value, windows), mix(query, key, value, windows, embed=DotProduct(5)))
-    assert torch.equal(entropy(query, key, windows), entropy(query, key, windows, embed=DotProduct(5)))
+    assert torch.equal(
+        Attention(key, windows).mix(query, value), Attention(key, windows, embed=DotProduct(5)).mix(query, value)
+    )
+    assert torch.equal(
+        Attention(key, windows).entropy(query), Attention(key, windows, embed=DotProduct(5)).entropy(query)
+    )
     assert kernels.size == (8, 9)
     assert kernels.grid == (2, 3)

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 import omniup
 from omniup import InputError
-from omniup.mixing import tiles
-from omniup.mixing.tiles import widest
+from omniup.mixing import radii
+from omniup.mixing.dtypes import widest
 from omniup.upsamplers import (
     GuidedFilter,
     JointBilateral,
@@ -246,7 +246,7 @@ omniup.upsample(image, signal, method="joint_bilateral")
 def test_devices_without_float64_give_the_same(method, monkeypatch):
     expected = omniup.upsample(IMAGE, SIGNAL, **method)
     asked = []
-    for module in (tiles, guided_filter, upsample_anything):
+    for module in (radii, guided_filter, upsample_anything):
         monkeypatch.setattr(module, "widest", lambda device: asked.append(device) or torch.float32)
     torch.testing.assert_close(omniup.upsample(IMAGE, SIGNAL, **method), expected, rtol=0, atol=1e-4)
     assert bool(asked) == (method["method"] in ("guided_filter", "upsample_anything"))

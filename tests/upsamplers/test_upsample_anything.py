@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from omniup import InputError, UpsampleAnything
-from omniup.mixing import mix
+from omniup.mixing import Attention
 from omniup.mixing.objective import L1Objective
 from omniup.upsamplers import PRESETS
 from omniup.upsamplers.gaussian_kernels import GaussianEmbedding, precision
@@ -362,5 +362,5 @@ def test_a_fit_is_a_minimisation_over_the_engine():
     longer = dataclasses.replace(settings, iterations=4).fit(IMAGE, GRID)
     assert longer.history.losses[-1] == pytest.approx(after, abs=1e-12)
     query, key = (torch.zeros(1, 1, *sides, dtype=torch.float64) for sides in ((23, 30), GRID))
-    flat = mix(query, key, kernels.cell_guidance, PAPER.windows((23, 30), GRID))
+    flat = Attention(key, PAPER.windows((23, 30), GRID)).mix(query, kernels.cell_guidance)
     assert after < (flat - IMAGE).abs().mean()

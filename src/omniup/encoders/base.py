@@ -95,11 +95,13 @@ def encode(image: Tensor, name: str, *, grid: tuple[int, int] | None = None, **s
     prefix, colon, member = name.partition(":")
     factory = _factories.get(f"{prefix}:NAME" if member else name)
     if factory is None or (colon and not member):
-        raise InputError(f"name: there is no encoder {name!r}; accepted: {', '.join(_summaries)}")
+        raise InputError("name", "is {name!r}, which is no encoder", "{names}", name=name, names=", ".join(_summaries))
     arguments = (member,) if member else ()
     try:
         inspect.signature(factory).bind(*arguments, **settings)
     except TypeError as error:
-        accepted = ", ".join(list(inspect.signature(factory).parameters)[len(arguments) :])
-        raise InputError(f"settings: {error}; {name} accepts: {accepted}") from error
+        names = ", ".join(list(inspect.signature(factory).parameters)[len(arguments) :])
+        raise InputError(
+            "settings", "do not fit {name} ({reason})", "{names}", name=name, reason=error, names=names
+        ) from error
     return factory(*arguments, **settings)(image, grid)

@@ -26,7 +26,7 @@ from omniup.files.hub import find
 from omniup.files.weights import IMAGENET_MEAN, IMAGENET_STD, read_state_dict, summary
 
 _SETTINGS, _PREPROCESSING, _WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
-_ACCEPTED = f"a folder with {_SETTINGS} and {_WEIGHTS}, as `save_pretrained` writes it"
+_ACCEPTED = "a folder with config.json and model.safetensors, as `save_pretrained` writes it"
 
 _STRIDE = 32  # of Swin's last stage
 _RESOLUTIONS = (32, 2048)
@@ -62,7 +62,7 @@ class Mask2Former:
     ) -> None:
         least, most = _RESOLUTIONS
         if not least <= resolution <= most:
-            raise InputError(f"resolution: is {resolution}; accepted: {least} to {most}")
+            raise InputError("resolution", "is {value}", "{least} to {most}", value=resolution, least=least, most=most)
         self.resolution = resolution
         transformers = optional_import("transformers", extra="features")
         folder = _folder(str(model), offline)
@@ -128,10 +128,15 @@ def _folder(model: str, offline: bool) -> Path:
     """Find the folder with a model's files: the caller's own, or the hub's."""
     if Path(model).is_dir():
         return Path(model)
-    try:
-        return find(model, [_SETTINGS, _WEIGHTS], more=[_PREPROCESSING], offline=offline)
-    except InputError as error:
-        raise InputError(f"model: {error}; `model` also takes {_ACCEPTED}") from error
+    return find(
+        model,
+        [_SETTINGS, _WEIGHTS],
+        argument="model",
+        accepted="a repository, once `{fetch}` has fetched it where there is a network, or a folder with config.json and "
+        "model.safetensors, as `save_pretrained` writes it",
+        more=[_PREPROCESSING],
+        offline=offline,
+    )
 
 
 def _load(transformers: ModuleType, folder: Path) -> Any:
@@ -140,10 +145,23 @@ def _load(transformers: ModuleType, folder: Path) -> Any:
     backbone = settings.get("backbone_config")
     kind = settings.get("model_type"), backbone.get("model_type") if isinstance(backbone, dict) else None
     if kind != ("mask2former", "swin"):
-        raise InputError(f"model: {folder} holds {kind[0]} on {kind[1]}; accepted: mask2former on swin")
+        raise InputError(
+            "model",
+            "is {folder}, which holds {model} on {backbone}",
+            "mask2former on swin",
+            folder=folder,
+            model=kind[0],
+            backbone=kind[1],
+        )
     settings.pop("backbone", None)  # which may name another repository to get the backbone's settings from
     if not (folder / _WEIGHTS).is_file():
-        raise InputError(f"model: {folder} has no {_WEIGHTS}; accepted: {_ACCEPTED}; pickled weights are not read")
+        raise InputError(
+            "model",
+            "is {folder}, which has no {file}; pickled weights are not read",
+            _ACCEPTED,
+            folder=folder,
+            file=_WEIGHTS,
+        )
     state = read_state_dict(folder / _WEIGHTS)
     try:
         # Not from the folder: there transformers would also look for adapters, other weights and pickled ones. But not
@@ -159,11 +177,18 @@ def _load(transformers: ModuleType, folder: Path) -> Any:
                 output_loading_info=True,
             )
     except Exception as error:  # wrong settings raise TypeError, KeyError, AttributeError, ImportError …
-        raise InputError(f"model: {folder} cannot be loaded as Mask2Former ({summary(error)})") from error
+        raise InputError(
+            "model", "is {folder}, which is no Mask2Former ({reason})", _ACCEPTED, folder=folder, reason=summary(error)
+        ) from error
     # Parameters that are missing or of another shape have been filled with random numbers; buffers can be made.
     found = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
     if unfit := sorted(found & dict(network.named_parameters()).keys()):
-        raise InputError(f"model: {folder / _WEIGHTS} lacks, or has in another shape, {summary(', '.join(unfit))}")
+        raise InputError(
+            "model",
+            "has weights in {path} that lack, or hold in another shape, {names}",
+            path=folder / _WEIGHTS,
+            names=summary(", ".join(unfit)),
+        )
     return network.eval()
 
 
@@ -192,8 +217,14 @@ def _normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     except (TypeError, ValueError, RuntimeError, OverflowError):
         usable = False
     if not usable:
-        found = summary(f"image_mean {mean} and image_std {std}")
-        raise InputError(f"model: {path} has the {found}; accepted: three numbers each, those of image_std above 0")
+        raise InputError(
+            "model",
+            "has the image_mean {mean} and the image_std {std} in {path}",
+            "three numbers each, those of image_std above 0",
+            mean=summary(mean),
+            std=summary(std),
+            path=path,
+        )
     return tuple(mean), tuple(std)
 
 
@@ -201,7 +232,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"model: {path} cannot be read ({summary(error)}); accepted: {_ACCEPTED}") from error
+        raise InputError(
+            "model", "has the file {path}, which cannot be read ({reason})", _ACCEPTED, path=path, reason=summary(error)
+        ) from error
     if not isinstance(held, dict):
-        raise InputError(f"model: {path} holds a {type(held).__name__}; accepted: {_ACCEPTED}")
+        raise InputError(
+            "model", "has the file {path}, which holds a {held}", _ACCEPTED, path=path, held=type(held).__name__
+        )
     return held

@@ -10,6 +10,8 @@ from omniup.errors import InputError
 
 _SLACK = 1e-3  # what float16 rounds away at 1
 
+_IMAGE = "[B, {c}, H, W], floating point in 0..1"
+
 
 def check_request(image: Tensor, grid: tuple[int, int] | None, *, channels: int | None = 3) -> None:
     """Refuse an image or a grid that no encoder could use.
@@ -22,18 +24,25 @@ def check_request(image: Tensor, grid: tuple[int, int] | None, *, channels: int 
     Raises:
         InputError: it is not so; says what was found.
     """
-    wanted = f"[B, {channels or 'C'}, H, W], floating point in 0..1"
+    c = channels or "C"
     if image.ndim != 4 or image.numel() == 0 or image.shape[1] != (channels or image.shape[1]):
-        raise InputError(f"image: has the shape {list(image.shape)}; accepted: {wanted}")
+        raise InputError("image", "has the shape {shape}", _IMAGE, shape=list(image.shape), c=c)
     if not image.is_floating_point():
-        raise InputError(f"image: is {image.dtype}; accepted: {wanted}")
+        raise InputError("image", "holds {dtype}", _IMAGE, dtype=image.dtype, c=c)
     low, high = (bound.item() for bound in image.aminmax())
     if not (low >= -_SLACK and high <= 1 + _SLACK):  # so that NaN, which compares as False, is refused too
-        raise InputError(f"image: values run from {low:g} to {high:g}; accepted: {wanted}")
+        raise InputError("image", "has values from {low:g} to {high:g}", _IMAGE, low=low, high=high, c=c)
     if grid is not None:
         height, width = image.shape[2:]
         if len(grid) != 2 or not (1 <= grid[0] <= height and 1 <= grid[1] <= width):
-            raise InputError(f"grid: is {grid}; accepted: (h, w) from (1, 1) to the image's ({height}, {width})")
+            raise InputError(
+                "grid",
+                "is {grid}",
+                "(h, w) from (1, 1) to the image's ({height}, {width})",
+                grid=grid,
+                height=height,
+                width=width,
+            )
 
 
 def nearest_cells(length: int, stride: int) -> int:

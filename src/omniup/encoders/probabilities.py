@@ -41,6 +41,11 @@ def _check(values: Tensor, origin: str) -> None:
     least, most = (bound.item() for bound in values.float().sum(dim=1).aminmax())
     if min(low, least - 1) < -_TOLERANCE or max(high, most) > 1 + _TOLERANCE:
         raise InputError(
-            f"{origin}: values run from {low:g} to {high:g} and sums over the classes from {least:g} to {most:g}; "
-            "accepted: probabilities in 0..1 with sums of 1, or logits with `logits=True`, which applies a softmax"
+            origin,
+            "has values from {low:g} to {high:g} and sums over the classes from {least:g} to {most:g}",
+            "probabilities in 0..1 with sums of 1, or logits with `logits=True`, which applies a softmax",
+            low=low,
+            high=high,
+            least=least,
+            most=most,
         )

@@ -35,7 +35,7 @@ class Projection:
     def __init__(self, channels: int = 32, stride: int = 16, seed: int = 0) -> None:
         for name, value, least in (("channels", channels, 1), ("stride", stride, 1), ("seed", seed, 0)):
             if value < least:
-                raise InputError(f"{name}: is {value}; accepted: {least} or more")
+                raise InputError(name, "is {value}", "{least} or more", value=value, least=least)
         self.channels = channels
         self.stride = stride
         self.seed = seed

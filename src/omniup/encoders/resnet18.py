@@ -52,7 +52,13 @@ class ResNet18Layer2:
             try:
                 network.load_state_dict(read_state_dict(weights))
             except RuntimeError as error:
-                raise InputError(f"weights: {weights} does not fit ResNet-18 ({summary(error)})") from error
+                raise InputError(
+                    "weights",
+                    "is {path}, which does not fit ResNet-18 ({reason})",
+                    "a state dict of torchvision's resnet18",
+                    path=weights,
+                    reason=summary(error),
+                ) from error
             self.weights = f"read from {weights}"
         else:
             try:

@@ -55,7 +55,15 @@ class TimmBackbone:
         self._model, self.weights = load_timm(name, pretrained)
         layers = len(self._model.feature_info)
         if layer is not None and not -layers <= layer < layers:
-            raise InputError(f"layer: is {layer}; {name} accepts {-layers} to {layers - 1}")
+            raise InputError(
+                "layer",
+                "is {value}",
+                "{least} to {most}, the layers of {name}",
+                value=layer,
+                least=-layers,
+                most=layers - 1,
+                name=name,
+            )
         self.layer = -1 if layer is None else layer
 
         data = timm.data.resolve_model_data_config(self._model)
@@ -94,7 +102,14 @@ class TimmBackbone:
             )
         except AssertionError as error:  # timm's own check of sizes, in the few families that need more than a multiple
             taken, best = ("×".join(map(str, size)) for size in (resized.shape[2:], self._trained_size))
-            raise InputError(f"image: {self.name} does not take {taken} pixels; it was made for {best}") from error
+            raise InputError(
+                "image",
+                "has {taken} pixels as {name} is to see it",
+                "sizes near {best}, which it was trained on",
+                taken=taken,
+                name=self.name,
+                best=best,
+            ) from error
         return Encoding(to_grid(features, grid), f"timm:{self.name}", self.weights)
 
     def _resize(self, image: Tensor) -> Tensor:
@@ -109,8 +124,13 @@ def _check_name(timm: ModuleType, name: str) -> None:
     known = {*timm.list_models(), *timm.list_pretrained()}  # the second with tags
     if name not in known:
         close = difflib.get_close_matches(name, sorted(known), n=5)
-        hint = f"close to it: {', '.join(close)}" if close else "timm.list_models() lists them all"
-        raise InputError(f"name: timm has no model {name!r}; {hint}")
+        raise InputError(
+            "name",
+            "is {name!r}, which timm does not have",
+            "what timm.list_models() lists, such as {close}" if close else "what timm.list_models() lists",
+            name=name,
+            close=", ".join(close),
+        )
 
 
 def load_timm(name: str, pretrained: bool | str | Path) -> tuple[Any, str]:
@@ -136,8 +156,11 @@ def load_timm(name: str, pretrained: bool | str | Path) -> tuple[Any, str]:
             model = _create(timm, name, pretrained=True)
         except Exception as error:  # timm lets through what huggingface_hub, httpx, urllib and safetensors raise
             raise InputError(
-                f"pretrained: the weights of {name} cannot be had ({summary(error)}); "
-                "`pretrained` also takes a local file, or False for random weights"
+                "pretrained",
+                "is True, and the weights of {name} cannot be had ({reason})",
+                "a local file, or False for random weights",
+                name=name,
+                reason=summary(error),
             ) from error
         parts = (model.pretrained_cfg["architecture"], model.pretrained_cfg["tag"])
         return model, f"timm {'.'.join(filter(None, parts))}"  # a few have no tag
@@ -147,7 +170,14 @@ def load_timm(name: str, pretrained: bool | str | Path) -> tuple[Any, str]:
     try:
         model = _create(timm, name, pretrained=True, pretrained_cfg_overlay={"state_dict": state})
     except (KeyError, RuntimeError) as error:
-        raise InputError(f"pretrained: {pretrained} does not fit {name} ({summary(error)})") from error
+        raise InputError(
+            "pretrained",
+            "is {path}, which does not fit {name} ({reason})",
+            "a state dict of this model",
+            path=pretrained,
+            name=name,
+            reason=summary(error),
+        ) from error
     del model.pretrained_cfg["state_dict"]  # a second copy of all weights
     return model, f"read from {pretrained}"
 

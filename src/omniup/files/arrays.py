@@ -59,7 +59,7 @@ def read_array(
     """
     if array_format == "npy":
         if name is not None:
-            raise subject.refusal(f"is one array without a name, so it has none called {name!r}")
+            raise subject.refusal("is one array without a name, so it has none called {name!r}", name=name)
         return _read_npy(stream, subject, size=stream_size(stream), max_bytes=max_bytes)
     if array_format == "npz":
         return _read_npz(stream, subject, name=name, max_bytes=max_bytes)
@@ -75,13 +75,17 @@ def _read_npy(stream: IO[bytes], subject: Subject, *, size: int, max_bytes: int)
     if dtype.hasobject:
         raise subject.refusal("holds Python objects, which are never unpickled here")
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
-        raise subject.refusal(f"holds numbers of type {dtype}")
+        raise subject.refusal("holds numbers of type {dtype}", dtype=dtype)
     if min(shape, default=0) < 0:
-        raise subject.refusal(f"declares the shape {list(shape)}")
+        raise subject.refusal("declares the shape {shape}", shape=list(shape))
     declared = math.prod(shape) * dtype.itemsize
     _bound(declared, subject, max_bytes)
     if declared > size - header_size:
-        raise subject.refusal(f"is truncated: it declares {declared} bytes of numbers and holds {size - header_size}")
+        raise subject.refusal(
+            "is truncated: it declares {declared} bytes of numbers and holds {held}",
+            declared=declared,
+            held=size - header_size,
+        )
     stream.seek(0)
     with subject.attempt("read"):
         array = np.lib.format.read_array(stream, allow_pickle=False)
@@ -107,7 +111,7 @@ def _read_safetensors(stream: BinaryIO, subject: Subject, *, name: str | None, m
 
 def _bound(size: int, subject: Subject, max_bytes: int) -> None:
     if size > max_bytes:
-        raise subject.refusal(f"declares {size} bytes, more than the limit of {max_bytes}")
+        raise subject.refusal("declares {size} bytes, more than the limit of {most}", size=size, most=max_bytes)
 
 
 def _pick(names: Collection[str], subject: Subject, name: str | None) -> str:
@@ -117,8 +121,7 @@ def _pick(names: Collection[str], subject: Subject, name: str | None) -> str:
         return name
     if name is None and len(names) == 1:
         return next(iter(names))
-    listed = ", ".join(repr(known) for known in sorted(names)[:_LISTED])
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    listed = ", ".join([*(repr(known) for known in sorted(names)[:_LISTED]), *(["…"] if len(names) > _LISTED else [])])
     if name is None:
-        raise subject.refusal(f"holds several arrays, so name one of {listed}{more}")
-    raise subject.refusal(f"holds no array called {name!r}, only {listed}{more}")
+        raise subject.refusal("holds {count} arrays, so name one of {names}", count=len(names), names=listed)
+    raise subject.refusal("holds no array called {name!r}, only {names}", name=name, names=listed)

@@ -42,7 +42,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         if target.exists() and not target.is_file():  # or /dev/null would become an ordinary file
             raise subject.refusal("is a device or a pipe")
         if not target.parent.exists():
-            raise subject.refusal(f"there is no folder {printable(target.parent)}")
+            raise subject.refusal("is in the folder {folder}, which does not exist", folder=printable(target.parent))
         hidden = target.parent / f".omniup-{secrets.token_hex(8)}.part"
     try:
         with hidden.open("xb") as stream:  # in here, since an interrupt may come as soon as the file is there
@@ -53,7 +53,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             shutil.copymode(target, hidden)
         hidden.replace(target)
     except OSError as error:
-        raise subject.refusal(f"cannot be written ({reason(error)})") from error
+        raise subject.refusal("cannot be written ({reason})", reason=reason(error)) from error
     finally:
         with suppress(OSError):  # it has its name by now, or never came to be
             hidden.unlink()

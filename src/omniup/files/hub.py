@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from omniup.errors import InputError, optional_import
 from omniup.files.weights import summary
@@ -33,14 +34,26 @@ def ask(repository: str, *names: str) -> None:
         hub.model_info(repository, timeout=_TIMEOUT)
 
 
-def find(repository: str, files: Sequence[str], *, more: Sequence[str] = (), offline: bool = False) -> Path:
+def find(
+    repository: str,
+    files: Sequence[str],
+    *,
+    argument: str,
+    accepted: str,
+    more: Sequence[str] = (),
+    offline: bool = False,
+    **values: Any,
+) -> Path:
     """Find the folder with some files of a repository: in the hub's cache, or made there.
 
     Args:
         repository: USER/NAME.
         files: what must be there, by paths within the repository.
+        argument: what refusals say cannot be accepted.
+        accepted: what they say is accepted, as a template; `{fetch}` is the command that fetches the files.
         more: what is fetched as well where the repository has it.
         offline: look in the cache only, as the environment variable HF_HUB_OFFLINE asks for too.
+        **values: for the replacement fields of `accepted`.
 
     Returns:
         A folder with the files under their paths.
@@ -49,28 +62,42 @@ def find(repository: str, files: Sequence[str], *, more: Sequence[str] = (), off
         InputError: they are not in the cache and cannot be fetched; the message says what is missing, and why.
     """
     hub = optional_import("huggingface_hub", extra="features")
-    missing = [name for name in files if _cached(hub, repository, name) is None]
+    values |= {"repository": repository, "fetch": f"hf download {repository} {' '.join(files)}"}
+    try:
+        missing = [name for name in files if _cached(hub, repository, name) is None]
+    except ValueError as error:  # it could not be the name of a repository
+        raise InputError(
+            argument, "is {repository!r}, neither a folder nor a repository", accepted, **values
+        ) from error
     if not missing:
         path = _cached(hub, repository, files[0])
         assert path is not None  # since nothing is missing
         return path.parents[files[0].count("/")]
-    absent = f"{missing[0]} of {repository} is not in {hub.constants.HF_HUB_CACHE}"
-    fetch = f"where there is a network: hf download {repository} {' '.join(missing)}"
+    values |= {"file": missing[0], "cache": hub.constants.HF_HUB_CACHE}
+    values["fetch"] = f"hf download {repository} {' '.join(missing)}"
     if offline or hub.constants.HF_HUB_OFFLINE:
-        why = "`offline`" if offline else "HF_HUB_OFFLINE"
-        raise InputError(f"{absent}, and {why} forbids to fetch it; {fetch}")
+        raise InputError(
+            argument,
+            "is {repository}, of which {file} is not in {cache}, and {switch} forbids to fetch it",
+            accepted,
+            switch="`offline`" if offline else "HF_HUB_OFFLINE",
+            **values,
+        )
     try:
         # One request before anything is downloaded, since that tries each file six times over 23 seconds.
         hub.model_info(repository, timeout=_TIMEOUT)
         return Path(hub.snapshot_download(repository, allow_patterns=[*files, *more]))
     except Exception as error:  # huggingface_hub lets through what httpx or requests raise
-        refused = f"{hub.constants.ENDPOINT} does not give it ({summary(error)})"
-        raise InputError(f"{absent}, and {refused}; {fetch}") from error
+        raise InputError(
+            argument,
+            "is {repository}, of which {file} is not in {cache}, and {host} does not give it ({reason})",
+            accepted,
+            host=hub.constants.ENDPOINT,
+            reason=summary(error),
+            **values,
+        ) from error
 
 
 def _cached(hub: ModuleType, repository: str, name: str) -> Path | None:
-    try:
-        found = hub.try_to_load_from_cache(repository, name)  # a path, or something else where it has none
-    except ValueError as error:  # it could not be the name of a repository
-        raise InputError(f"there is no folder {repository!r}, and no repository is called so") from error
+    found = hub.try_to_load_from_cache(repository, name)  # a path, or something else where it has none
     return Path(found) if isinstance(found, str) else None

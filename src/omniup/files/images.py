@@ -32,7 +32,7 @@ GREY_16_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 MAX_PIXELS = 2**28
 """The largest image that is decoded unless the caller says otherwise: 16384 × 16384, 3 GiB as float32."""
 
-ACCEPTED = f"an image ({', '.join(FORMATS[:-1])} or {FORMATS[-1]})"
+ACCEPTED = "an image (PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM)"
 
 _SUFFIXES = {
     ".png": "PNG",
@@ -118,10 +118,12 @@ def write_image(path: str | Path, image: Image.Image) -> None:
     Raises:
         InputError: the suffix is unknown, the format cannot hold this image, or the file cannot be written.
     """
-    subject = Subject(printable(path), f"a file name that ends in {', '.join(_SUFFIXES)}")
+    subject = Subject(printable(path), "a file name that ends in {suffixes}", suffixes=", ".join(_SUFFIXES))
     suffix = Path(path).suffix.lower()
     if suffix not in _SUFFIXES:
-        raise subject.refusal(f"the suffix {suffix!r} is no image format" if suffix else "has no suffix")
+        raise subject.refusal(
+            "has the suffix {suffix!r}, which is no image format" if suffix else "has no suffix", suffix=suffix
+        )
     file_format = _SUFFIXES[suffix]
     options = {"quality": 95} if file_format in ("JPEG", "WEBP") else {}
     with atomic_write(path) as file, subject.attempt("written"):
@@ -140,7 +142,7 @@ def open_image(stream: BinaryIO, subject: Subject, *, max_pixels: int) -> ImageF
         except UnidentifiedImageError as error:  # its message names a stream
             raise subject.refusal("is not in a format that is read here") from error
         except Image.DecompressionBombError as error:  # its message speaks of attacks
-            raise subject.refusal(f"declares more pixels than the limit of {max_pixels}") from error
+            raise subject.refusal("declares more pixels than the limit of {most}", most=max_pixels) from error
     return image
 
 
@@ -172,7 +174,7 @@ def _pixel_limit(max_pixels: int) -> Iterator[None]:
 
 def _guidance(image: Image.Image, subject: Subject) -> Tensor:
     if 0 in image.size:
-        raise subject.refusal(f"has {image.width} × {image.height} pixels")
+        raise subject.refusal("has {width} × {height} pixels", width=image.width, height=image.height)
     if image.mode in GREY_16_BIT:
         return _grey(image, subject, white=65535)
     if image.mode == "F":
@@ -193,6 +195,8 @@ def _grey(image: Image.Image, subject: Subject, *, white: int) -> Tensor:
         numbers = np.where(numbers == image.info["transparency"], white, numbers)
     low, high = numbers.min(), numbers.max()
     if not (low >= 0 and high <= white):  # not the other way round: a NaN fails every comparison
-        raise subject.refusal(f"its grey values run from {low} to {high}, not within 0..{white}")
+        raise subject.refusal(
+            "has grey values from {low} to {high}, not within 0..{white}", low=low, high=high, white=white
+        )
     grey = torch.from_numpy(numbers.astype(np.float32)).div_(white)
     return grey.repeat(1, 3, 1, 1)

@@ -34,7 +34,7 @@ def read_raw_image(stream: BinaryIO, subject: Subject, *, max_pixels: int) -> Te
     """
     image = open_image(stream, subject, max_pixels=max_pixels)
     if image.mode not in _MODES:
-        raise subject.refusal(f"is an image of the mode {image.mode}, not grey, RGB or palette")
+        raise subject.refusal("is an image of the mode {mode}, not grey, RGB or palette", mode=image.mode)
     if _is_rescaled(image):
         raise subject.refusal("is an image of a bit depth that Pillow rescales, so its raw numbers would be lost")
     numbers = np.array(upright(image, subject, max_pixels=max_pixels))  # [h, w] or [h, w, 3]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from omniup.errors import InputError
 
@@ -24,21 +23,21 @@ def reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-@dataclass(frozen=True)
 class Subject:
-    """What a refusal speaks of.
+    """Make the refusals of one file.
 
-    Attributes:
+    Args:
         name: the file's name, or a noun such as `image` where there is no name.
-        accepted: what is accepted in its place, as the end of a sentence.
+        accepted: what is accepted in its place; a template, as that of an `InputError`.
+        **values: for its replacement fields.
     """
 
-    name: str
-    accepted: str
+    def __init__(self, name: str, accepted: str, **values: Any) -> None:
+        self.name, self.accepted, self.values = name, accepted, values
 
-    def refusal(self, problem: str) -> InputError:
-        """Make the exception to raise, e.g. `refusal("is empty")`."""
-        return InputError(f"{self.name}: {problem}; accepted: {self.accepted}")
+    def refusal(self, problem: str, **values: Any) -> InputError:
+        """Make the exception to raise, e.g. `refusal("has {count} bytes", count=3)`."""
+        return InputError(self.name, problem, self.accepted, **self.values, **values)
 
     @contextmanager
     def attempt(self, done: Literal["read", "written"]) -> Iterator[None]:
@@ -53,4 +52,6 @@ class Subject:
         except InputError:
             raise
         except Exception as error:
-            raise self.refusal(f"cannot be {done} ({reason(error)})") from error
+            raise self.refusal(
+                "cannot be read ({reason})" if done == "read" else "cannot be written ({reason})", reason=reason(error)
+            ) from error

@@ -27,7 +27,7 @@ def sample_image(name: str = "coffee") -> Image.Image:
         InputError: there is none of this name.
     """
     if name not in SAMPLES:
-        raise InputError(f"sample is {name!r}: accepted are {', '.join(SAMPLES)}")
+        raise InputError("sample", "is {name!r}", "{samples}", name=name, samples=", ".join(SAMPLES))
     from skimage import data  # here, since few calls need it and it is slow to import
 
     return Image.fromarray(getattr(data, name)())

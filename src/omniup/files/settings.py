@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,8 +20,27 @@ MAX_PROBLEMS = 8
 """How many fields a refusal names."""
 
 
+class SettingsError(InputError):
+    """Fields of settings cannot be accepted; as data the first of them, as text a line for each.
+
+    Attributes:
+        refusals: one for each field.
+    """
+
+    def __init__(self, refusals: Sequence[InputError]) -> None:
+        first = refusals[0]
+        super().__init__(first.argument, first.problem, first.accepted, **first.values)
+        self.args, self.refusals = (refusals,), refusals
+
+    def __str__(self) -> str:
+        return ";\n".join(map(str, self.refusals))
+
+
 class Section(BaseModel):
-    """A part of the settings, with these fields and no others."""
+    """A part of the settings, with these fields and no others.
+
+    Validators raise an `InputError` whose argument is the field within what they validate, and empty for all of it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -30,9 +49,8 @@ class Section(BaseModel):
     def _known(cls, given: Any) -> Any:
         """Refuse unknown fields in words that say which there are; pydantic's do not."""
         if isinstance(given, Mapping) and (unknown := [str(name) for name in given if name not in cls.model_fields]):
-            raise ValueError(
-                f"there is no field {', '.join(unknown[:MAX_PROBLEMS])}; accepted: {', '.join(cls.model_fields)}"
-            )
+            named, fields = ", ".join(unknown[:MAX_PROBLEMS]), ", ".join(cls.model_fields)
+            raise InputError(named, "is no field", "{fields}", fields=fields)
         return given
 
 
@@ -51,10 +69,14 @@ def read_settings(kind: type[Settings], source: Source, changes: Mapping[str, An
         InputError: the source cannot be read or is not YAML, or a field is unknown, missing or impossible; a line for
             each, which names the field and what is accepted.
     """
-    accepted = f"YAML with the fields {', '.join(kind.model_fields)}"
-    with open_source(source, noun=kind.__name__.lower(), accepted=accepted) as (stream, subject):
+    with open_source(
+        source,
+        noun=kind.__name__.lower(),
+        accepted="YAML with the fields {fields}",
+        fields=", ".join(kind.model_fields),
+    ) as (stream, subject):
         if stream_size(stream) > MAX_FILE_BYTES:
-            raise subject.refusal(f"is larger than {MAX_FILE_BYTES} bytes")
+            raise subject.refusal("is larger than {most} bytes", most=MAX_FILE_BYTES)
         with subject.attempt("read"):
             given = yaml.safe_load(stream)
     given = {} if given is None else given
@@ -66,7 +88,7 @@ def read_settings(kind: type[Settings], source: Source, changes: Mapping[str, An
     try:
         return kind.model_validate(given, context=folder)
     except ValidationError as error:
-        raise InputError(";\n".join(f"{subject.name}: {refusal}" for refusal in _refusals(error, given))) from error
+        raise SettingsError([refusal.within(subject.name) for refusal in _refusals(error, given)]) from error
 
 
 def _change(given: Any, field: str, value: Any) -> None:
@@ -77,31 +99,34 @@ def _change(given: Any, field: str, value: Any) -> None:
             given = given[int(name)] if isinstance(given, list) else given.setdefault(name, {})
         given[int(last) if isinstance(given, list) else last] = value
     except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise InputError(f"{field}: there is no such place in the configuration") from error
+        raise InputError(field, "is no place in the configuration") from error
 
 
-#: What to say of a field, where pydantic's own words would not fit in.
+#: The problem of a field and what is accepted, by pydantic's types, where its own words would not fit in.
 _WORDS = {
-    "value_error": "{error}",
-    "missing": "is missing",
-    "model_type": "is {input}; accepted: fields",
-    "too_short": "has {actual_length} entries; accepted: at least {min_length}",
-    "too_long": "has {actual_length} entries; accepted: at most {max_length}",
-    "union_tag_not_found": "kind is missing",
-    "union_tag_invalid": "kind is {tag!r}; accepted: {expected_tags}",
+    "missing": ("is missing", ""),
+    "model_type": ("is {input}", "fields"),
+    "too_short": ("has {actual_length} entries", "at least {min_length}"),
+    "too_long": ("has {actual_length} entries", "at most {max_length}"),
+    "union_tag_not_found": ("has no kind", ""),
+    "union_tag_invalid": ("is of the kind {tag!r}", "{expected_tags}"),
 }
 
 
-def _refusals(error: ValidationError, given: Any) -> list[str]:
-    """Put what pydantic found in a line for each field."""
-    lines = []
-    for problem in error.errors(include_url=False)[:MAX_PROBLEMS]:
-        field = _path(problem["loc"], given)
-        wanted = problem["msg"].removeprefix("Input should be ")
-        words = _WORDS.get(problem["type"], "is {input}; accepted: {wanted}")
-        text = words.format(input=reprlib.repr(problem["input"]), wanted=wanted, **problem.get("ctx", {}))
-        lines.append(f"{field}: {text}" if field else text)
-    return lines
+def _refusals(error: ValidationError, given: Any) -> list[InputError]:
+    """Make a refusal for each field that pydantic found something wrong with."""
+    refusals = []
+    for found in error.errors(include_url=False)[:MAX_PROBLEMS]:
+        field, context = _path(found["loc"], given), found.get("ctx", {})
+        if isinstance(inner := context.get("error"), InputError):
+            argument = ".".join(filter(None, (field, inner.argument)))
+            refusals.append(InputError(argument, inner.problem, inner.accepted, **inner.values))
+            continue
+        wanted = found["msg"].removeprefix("Input should be ")
+        problem, accepted = _WORDS.get(found["type"], ("is {input}", "{wanted}"))
+        values = {"input": reprlib.repr(found["input"]), "wanted": wanted, **context}
+        refusals.append(InputError(field or "the file", problem, accepted, **values))
+    return refusals
 
 
 def _path(location: tuple[int | str, ...], given: Any) -> str:

@@ -28,9 +28,12 @@ WRITTEN_FORMATS = ("npy", "npz", "safetensors", "png")
 """The formats that signals are written in, by their suffixes."""
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_FILES = f".npy, .npz, .safetensors or an image ({', '.join(FORMATS)})"
-_SIGNAL = f"real, finite numbers of shape [h, w], [C, h, w] or [B, C, h, w] as {_FILES}"
-_LABELS = f"one integer per pixel, [h, w], as {_FILES}"
+_SIGNAL = (
+    "real, finite numbers of shape [h, w], [C, h, w] or [B, C, h, w] "
+    "as .npy, .npz, .safetensors or an image ({formats})"
+)
+_LABELS = "one integer per pixel, [h, w], as .npy, .npz, .safetensors or an image ({formats})"
+_FORMATS = ", ".join(FORMATS)
 _WRITTEN = (
     "[B, C, H, W] as .npy, .npz or .safetensors; as .png where B = 1, with one channel in 8 or 16 bits or three in 8"
 )
@@ -59,16 +62,19 @@ def read_signal(source: Source, *, name: str | None = None, max_bytes: int = MAX
     if _are_integers(numbers):
         numbers = numbers.float()
     elif numbers.dtype not in _FLOATS:
-        raise subject.refusal(f"holds numbers of type {numbers.dtype}")
+        raise subject.refusal("holds numbers of type {dtype}", dtype=numbers.dtype)
     if not 2 <= numbers.ndim <= 4 or numbers.numel() == 0:
-        raise subject.refusal(f"has the shape {list(numbers.shape)}")
+        raise subject.refusal("has the shape {shape}", shape=list(numbers.shape))
     signal = numbers.reshape((1,) * (4 - numbers.ndim) + numbers.shape).contiguous()
     finite = signal.isfinite()
     if not finite.all():
         first = int(finite.flatten().byte().argmin())
         place = [int(index) for index in np.unravel_index(first, signal.shape)]
         raise subject.refusal(
-            f"{int((~finite).sum())} of its numbers are not finite, the first ({signal.flatten()[first]:g}) at {place}"
+            "has {count} numbers that are not finite, the first ({number:g}) at {place}",
+            count=int((~finite).sum()),
+            number=signal.flatten()[first].item(),
+            place=place,
         )
     return signal
 
@@ -90,9 +96,9 @@ def read_labels(source: Source, *, name: str | None = None, max_bytes: int = MAX
     """
     numbers, subject = _read_numbers(source, "labels", _LABELS, name=name, max_bytes=max_bytes)
     if not _are_integers(numbers):
-        raise subject.refusal(f"holds numbers of type {numbers.dtype}")
+        raise subject.refusal("holds numbers of type {dtype}", dtype=numbers.dtype)
     if not 2 <= numbers.ndim <= 4 or numbers.numel() == 0 or math.prod(numbers.shape[:-2]) != 1:
-        raise subject.refusal(f"has the shape {list(numbers.shape)}")
+        raise subject.refusal("has the shape {shape}", shape=list(numbers.shape))
     return numbers.long().reshape(1, *numbers.shape[-2:])
 
 
@@ -117,7 +123,7 @@ def read_palette(source: Source) -> list[int] | None:
     Raises:
         InputError: as for `holds_labels`.
     """
-    with open_source(source, noun="signal", accepted=_SIGNAL) as (stream, subject):
+    with open_source(source, noun="signal", accepted=_SIGNAL, formats=_FORMATS) as (stream, subject):
         if array_format(stream):
             return None
         image = open_image(stream, subject, max_pixels=MAX_PIXELS)
@@ -150,10 +156,11 @@ def write_signal(path: str | Path | BinaryIO, signal: Tensor, *, bits: int = 8, 
         chosen = format or ""
     if chosen not in WRITTEN_FORMATS:
         raise subject.refusal(
-            f"the format {chosen!r} is unknown" if chosen else "neither a suffix nor `format` is given"
+            "has the format {format!r}, which is unknown" if chosen else "has neither a suffix nor `format`",
+            format=chosen,
         )
     if signal.ndim != 4 or signal.numel() == 0:
-        raise subject.refusal(f"the signal has the shape {list(signal.shape)}")
+        raise subject.refusal("cannot hold a signal of shape {shape}", shape=list(signal.shape))
     with output as file:
         _encode(file, signal.detach().cpu().contiguous(), chosen, subject, bits=bits)
 
@@ -175,11 +182,15 @@ def _encode(file: BinaryIO, signal: Tensor, format: str, subject: Subject, *, bi
 def _png(signal: Tensor, subject: Subject, *, bits: int) -> Image.Image:
     batch, channels = signal.shape[:2]
     if (batch, channels, bits) not in ((1, 1, 8), (1, 3, 8), (1, 1, 16)):
-        raise subject.refusal(f"a PNG of {bits} bits cannot hold the shape {list(signal.shape)}")
+        raise subject.refusal(
+            "cannot hold a signal of shape {shape} in {bits} bits", shape=list(signal.shape), bits=bits
+        )
     values = signal[0].float().round()  # [1 or 3, H, W]
     low, high = values.min().item(), values.max().item()
     if not (low >= 0 and high < 2**bits):  # not the other way round: a NaN fails every comparison
-        raise subject.refusal(f"its values run from {low:g} to {high:g}, not within 0..{2**bits - 1}")
+        raise subject.refusal(
+            "cannot hold values from {low:g} to {high:g}, not within 0..{most}", low=low, high=high, most=2**bits - 1
+        )
     numbers = values.numpy().astype(np.uint8 if bits == 8 else np.uint16)
     return Image.fromarray(numbers[0] if channels == 1 else np.ascontiguousarray(numbers.transpose(1, 2, 0)))
 
@@ -187,11 +198,11 @@ def _png(signal: Tensor, subject: Subject, *, bits: int) -> Image.Image:
 def _read_numbers(
     source: Source, noun: str, accepted: str, *, name: str | None, max_bytes: int
 ) -> tuple[Tensor, Subject]:
-    with open_source(source, noun=noun, accepted=accepted, max_bytes=max_bytes) as (stream, subject):
+    with open_source(source, noun=noun, accepted=accepted, max_bytes=max_bytes, formats=_FORMATS) as (stream, subject):
         if found := array_format(stream):
             return read_array(stream, found, subject, name=name, max_bytes=max_bytes), subject
         if name is not None:
-            raise subject.refusal(f"is no archive of arrays, so it has none called {name!r}")
+            raise subject.refusal("is no archive of arrays, so it has none called {name!r}", name=name)
         # as float32 in three channels an image takes 12 bytes a pixel
         return read_raw_image(stream, subject, max_pixels=min(MAX_PIXELS, max_bytes // 12)), subject
 

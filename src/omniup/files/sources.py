@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import SEEK_END, BytesIO
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from omniup.files.refusals import Subject, printable
 
@@ -21,15 +21,16 @@ _CHUNK = 2**20
 
 @contextmanager
 def open_source(
-    source: Source, *, noun: str, accepted: str, max_bytes: int = MAX_BYTES
+    source: Source, *, noun: str, accepted: str, max_bytes: int = MAX_BYTES, **values: Any
 ) -> Iterator[tuple[BinaryIO, Subject]]:
     """Open a source for the length of a `with` block.
 
     Args:
         source: what to open.
         noun: what refusals call a source that has no name, e.g. `image`.
-        accepted: what refusals say is accepted.
+        accepted: what refusals say is accepted, as a template.
         max_bytes: the most that is read from a source that cannot seek, such as a pipe, and must be held in memory.
+        **values: for the replacement fields of `accepted`.
 
     Yields:
         The source as a stream at its beginning, and the subject for refusals.
@@ -37,7 +38,7 @@ def open_source(
     Raises:
         InputError: the file is missing, a directory, not readable or empty, or a pipe gives more than `max_bytes`.
     """
-    subject = Subject(_name(source, noun), accepted)
+    subject = Subject(_name(source, noun), accepted, **values)
     with ExitStack() as closing:
         with subject.attempt("read"):
             if isinstance(source, bytes):
@@ -75,7 +76,7 @@ def _seekable(stream: BinaryIO, subject: Subject, max_bytes: int) -> BinaryIO:
         while chunk := stream.read(_CHUNK):
             held.write(chunk)
             if held.tell() > max_bytes:
-                raise subject.refusal(f"gives more than {max_bytes} bytes") from None
+                raise subject.refusal("gives more than {most} bytes", most=max_bytes) from None
         held.seek(0)
         return held
     return stream

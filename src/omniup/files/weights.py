@@ -52,10 +52,10 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # damaged bytes raise OSError, EOFError, KeyError, RuntimeError, UnpicklingError …
             why, _, _ = summary(error).partition(". ")  # torch's message goes on with how to unpickle it after all
-            raise InputError(f"{subject}: cannot be read ({why}); accepted: {_ACCEPTED}") from error
+            raise InputError(subject, "cannot be read ({reason})", _ACCEPTED, reason=why) from error
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         held = f"dict of {', '.join(map(str, state))}" if state and isinstance(state, dict) else type(state).__name__
-        raise InputError(f"{subject}: holds a {summary(held)}; accepted: {_ACCEPTED}")
+        raise InputError(subject, "holds a {held}", _ACCEPTED, held=summary(held))
     return state
 
 

@@ -1,21 +1,22 @@
-"""The ground floor: tensors in, tensors out. Every method of the house mixes with this one engine."""
+"""The mixing engine: windowed attention of output pixels to low-resolution cells. Every method computes with it.
 
-from omniup.mixing.attention import entropy, mix, mix_at, weights_at
+`attention.py` is what callers use. It goes through `planner.py` (tiles that fit the memory), `groups.py` (pixels that
+share their candidates), `windows.py` (which cells each pixel draws from) and `kernels.py` (matrix products, softmax).
+"""
+
+from omniup.mixing.attention import Attention
 from omniup.mixing.averages import cell_means
 from omniup.mixing.groups import Groups
-from omniup.mixing.tiles import DEFAULT_MEMORY, DotProduct, Embedding, TooLittleMemoryError
+from omniup.mixing.planner import DEFAULT_MEMORY, DotProduct, Embedding, TooLittleMemoryError
 from omniup.mixing.windows import Windows
 
 __all__ = [
     "DEFAULT_MEMORY",
+    "Attention",
     "DotProduct",
     "Embedding",
     "Groups",
     "TooLittleMemoryError",
     "Windows",
     "cell_means",
-    "entropy",
-    "mix",
-    "mix_at",
-    "weights_at",
 ]

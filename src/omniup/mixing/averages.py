@@ -1,4 +1,4 @@
-"""Down again: the mean of an image over each cell of a grid, which is what a low-resolution measurement is."""
+"""Area-averages of an image over the cells of a grid, which is what a low-resolution measurement is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from torch import Tensor
 
 
 def cell_means(image: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Average an image over the cells of a grid, each pixel by the area of it that a cell covers.
+    """Area-average an image over the cells of a grid: each pixel counts by the area of it that a cell covers.
+
+    Oracle: tests/oracles/averages.py, in rational numbers.
 
     Where the grid divides the image this is average pooling. Elsewhere it is not what torch calls adaptive pooling,
     whose cells overlap by whole pixels and so are not all of one size.
@@ -19,12 +21,12 @@ def cell_means(image: Tensor, grid: tuple[int, int]) -> Tensor:
     Returns:
         [B, C, h, w]; the cells' mean is the image's.
     """
-    rows, columns = (_shares(side, cells).to(image) for side, cells in zip(image.shape[2:], grid, strict=True))
+    rows, columns = (_coverage(side, cells).to(image) for side, cells in zip(image.shape[2:], grid, strict=True))
     return rows @ image @ columns.T  # [h, H] [B, C, H, W] [W, w]
 
 
-def _shares(side: int, cells: int) -> Tensor:
-    """What part of each cell lies in each pixel: [cells, side], rows of sum 1."""
+def _coverage(side: int, cells: int) -> Tensor:
+    """Return what part of each cell each pixel covers: [cells, side], rows of sum 1."""
     edges = torch.arange(cells + 1, dtype=torch.float64) * side / cells
     pixels = torch.arange(side, dtype=torch.float64)
     covered = torch.minimum(edges[1:, None], pixels + 1) - torch.maximum(edges[:-1, None], pixels)  # [cells, side]

@@ -1,9 +1,8 @@
-"""Which low-resolution (LR) cells each output pixel may draw from.
+"""Windows: which low-resolution (LR) cells each output pixel draws from.
 
-A window is an interval of rows times an interval of columns, perhaps cut to a disc. Along each axis neighbouring pixels
-share their interval, so the pixels fall into *runs*; a run of rows times a run of columns is a group of pixels with one
-common list of cells. The weights of a group are one small dense matrix, and nothing is gathered pixel by pixel.
-Everything here is worked out in integers, so any ratio of sizes is exact.
+A window is an interval of rows times an interval of columns (`Axis`), perhaps cut to a disc. Along an axis neighbouring
+pixels share their interval, so they form *runs*; a run of rows times a run of columns is a group of pixels with one
+list of candidates. All of it is integer arithmetic, so any ratio of sizes is exact.
 
 The intervals of relative windows change every few pixels, and not regularly. There the runs are of one length, a run's
 interval is the union of its pixels' own, and each pixel leaves out what is not in its own (`groups.py`).
@@ -11,6 +10,8 @@ interval is the union of its pixels' own, and each pixel leaves out what is not 
 A window that reaches over the border of the grid is clamped to it, and a border cell counts as often as it then occurs
 (spec, section 4.3; the authors' code likewise). A list holds such a cell once, with the logarithm of its count, which
 is added to its logit: on a 16×16 grid with radius 8 that saves 38 % of the work.
+
+Oracle: tests/oracles/windows.py, pixel by pixel.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 #: The logarithm of "occurs 0 times". Finite, since it is multiplied by zeros, and no logit comes near it.
 NEVER = -1e30
 
-#: A table of lists has about (2 radius + 1)⁴ entries; a million of them is as far as it goes.
+#: The table of candidates has about (2 radius + 1)⁴ entries; a million of them is as far as it goes.
 MAX_RADIUS = 16
 
 #: Shorter pieces of pixels make products too small to be quick.
@@ -39,7 +40,10 @@ Integers = NDArray[np.int64]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Axis:
-    """The intervals that pixels draw from along one axis.
+    """The intervals of cells that pixels draw from along one axis, and the runs of pixels that share them.
+
+    Made by `clamped` or `relative`. How clamping folds the places of an interval onto cells depends only on where it
+    crosses the border; runs in which that is alike are of one membership class.
 
     Attributes:
         low: [pixels], the first cell of each pixel's own interval; may lie outside the grid.
@@ -51,8 +55,8 @@ class Axis:
         lengths: [runs], how many pixels it has.
         middle: [runs], the cell in the middle of its interval, clamped.
         first: [runs], its first candidate, clamped.
-        kind: [runs], which of the memberships is its own.
-        membership: [kinds, k, t], true where place t of an interval, clamped, is the candidate first + k.
+        membership_class: [runs], which of the memberships is its own.
+        membership: [classes, k, t], true where place t of an interval, clamped, is the candidate first + k.
     """
 
     low: Integers
@@ -64,14 +68,14 @@ class Axis:
     lengths: Integers
     middle: Integers
     first: Integers
-    kind: Integers
+    membership_class: Integers
     membership: NDArray[np.bool_]
 
     @classmethod
     def of(
         cls, low: Integers, high: Integers, cells: int, stride: float, origin: int = 0, run: int | None = None
     ) -> Axis:
-        """Find the runs.
+        """Cut pixels with known intervals into runs.
 
         Args:
             low: as the attribute.
@@ -79,21 +83,20 @@ class Axis:
             cells: as the attribute.
             stride: as the attribute.
             origin: as the attribute.
-            run: how long runs shall be, whose intervals are the unions of their pixels' own, which then must lie in the
+            run: length of the runs, whose intervals are the unions of their pixels' own, which then must lie in the
                 grid. None for runs of pixels that share one interval.
         """
         changes = np.diff(low) | np.diff(high) if run is None else np.arange(1, len(low)) % run == 0
         starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
         first, end = np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)  # [runs]
-        shape = np.stack(
-            [first.clip(max=0), end - first, (end - cells).clip(min=0)], axis=1
-        )  # all a membership depends on
-        _, examples, kind = np.unique(shape, axis=0, return_index=True, return_inverse=True)
+        # A membership depends on the length, and on how far the interval reaches over either border.
+        shape = np.stack([first.clip(max=0), end - first, (end - cells).clip(min=0)], axis=1)  # [runs, 3]
+        _, examples, membership_class = np.unique(shape, axis=0, return_index=True, return_inverse=True)
 
         place = np.arange((end - first).max())
-        cell = first[examples, None] + place  # [kinds, t]
+        cell = first[examples, None] + place  # [classes, t]
         candidate = cell.clip(0, cells - 1) - first[examples, None].clip(0, cells - 1)
-        member = (candidate[:, None] == place[:, None]) & (cell < end[examples, None])[:, None]  # [kinds, k, t]
+        member = (candidate[:, None] == place[:, None]) & (cell < end[examples, None])[:, None]  # [classes, k, t]
         return cls(
             low=low,
             high=high,
@@ -104,58 +107,58 @@ class Axis:
             lengths=np.diff(starts, append=len(low)),
             middle=((first + end - 1) // 2).clip(0, cells - 1),
             first=first.clip(0, cells - 1),
-            kind=kind.reshape(-1),
+            membership_class=membership_class.reshape(-1),
             membership=member[:, member.any(axis=(0, 2))],
         )
 
     @classmethod
     def clamped(cls, pixels: int, cells: int, radius: int, centre: Literal["floor", "nearest"]) -> Axis:
-        """Intervals of 2 radius + 1 cells around floor(u) or round(u), u = (pixel + 0.5) · cells / pixels - 0.5."""
+        """Take intervals of 2 radius + 1 cells around floor(u) or round(u), u = (pixel + 0.5) cells / pixels - 0.5."""
         twice = (2 * np.arange(pixels) + 1) * cells  # 2 · pixels · (u + 0.5)
         middle = {"floor": (twice - pixels) // (2 * pixels), "nearest": twice // (2 * pixels)}[centre]
         return cls.of(middle - radius, middle + radius + 1, cells, pixels / cells)
 
     @classmethod
     def relative(cls, pixels: int, cells: int, ratio: float) -> Axis:
-        """Intervals floor(clamp(r - ratio) cells) up to ceil(clamp(r + ratio) cells), r = (pixel + 0.5) / pixels."""
+        """Take intervals floor(clamp(r - ratio) cells) to ceil(clamp(r + ratio) cells), r = (pixel + 0.5) / pixels."""
         # In float32, as the published weights were trained: a border on a cell's edge rounds as it did there.
         r = (np.arange(pixels, dtype=np.float32) + np.float32(0.5)) / np.float32(pixels)
         low = np.floor((r - np.float32(ratio)).clip(0, 1) * np.float32(cells)).astype(np.int64)
         high = np.ceil((r + np.float32(ratio)).clip(0, 1) * np.float32(cells)).astype(np.int64)
-        return cls.of(low, high, cells, pixels / cells, run=_even(pixels, pixels / cells))
+        return cls.of(low, high, cells, pixels / cells, run=_run_length(pixels, pixels / cells))
 
     def part(self, start: int, stop: int) -> Axis:
-        """The intervals of pixels `start` up to `stop` alone."""
-        run = _even(stop - start, self.stride) if self.has_unions else None
+        """Return the intervals of pixels `start` up to `stop` alone."""
+        run = _run_length(stop - start, self.stride) if self.has_unions else None
         return Axis.of(self.low[start:stop], self.high[start:stop], self.cells, self.stride, self.origin + start, run)
 
     @functools.cached_property
     def interval(self) -> Integers:
-        """[pixels], their own intervals, numbered from the first pixel to the last."""
+        """Number the pixels' own intervals, from the first pixel to the last: [pixels]."""
         return np.concatenate([[0], np.cumsum((np.diff(self.low) | np.diff(self.high)) != 0)])
 
     @functools.cached_property
     def example(self) -> Integers:
-        """[intervals], the first pixel that has it."""
+        """Return the first pixel that has each interval: [intervals]."""
         return np.unique(self.interval, return_index=True)[1]
 
     @functools.cached_property
     def most_intervals(self) -> int:
-        """How many different intervals the pixels of one run have, at most."""
+        """Return how many different intervals the pixels of one run have, at most."""
         return int((self.interval[self.starts + self.lengths - 1] - self.interval[self.starts]).max()) + 1
 
     @property
     def has_unions(self) -> bool:
-        """Whether there are runs of pixels whose own intervals differ."""
+        """Tell whether there are runs of pixels whose own intervals differ."""
         return self.most_intervals > 1
 
     @functools.cached_property
     def run_of(self) -> Integers:
-        """[pixels], the run that each pixel belongs to."""
+        """Return the run that each pixel belongs to: [pixels]."""
         return np.repeat(np.arange(len(self.starts)), self.lengths)
 
-    def piece(self, longest: int) -> int:
-        """Length of the longest piece that `pieces` makes.
+    def piece_length(self, longest: int) -> int:
+        """Return the length of the longest piece that `pieces` makes.
 
         If windows are centred on floor(u), the runs at the border are half as long as the others. Then all are cut to
         that: pieces of one length make fewer and larger products.
@@ -165,7 +168,7 @@ class Axis:
 
     def pieces(self, longest: int) -> dict[int, tuple[Integers, Integers]]:
         """Cut the runs into pieces of at most `longest` pixels: length -> (starts [n], runs [n])."""
-        longest = self.piece(longest)
+        longest = self.piece_length(longest)
         found: dict[int, list[tuple[int, int]]] = {}
         for run, (start, length) in enumerate(zip(self.starts.tolist(), self.lengths.tolist(), strict=True)):
             for offset in range(0, length, longest):
@@ -174,13 +177,13 @@ class Axis:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Lists:
-    """The candidates of every kind of window, relative to its first row and first column.
+class Candidates:
+    """The cells that a window may draw from: a list for each membership class of rows and of columns.
 
     Attributes:
-        count: [row kinds, column kinds], how many cells are in the list.
-        dy, dx: [row kinds, column kinds, K], where they lie; past `count`, zeros.
-        log_occurrences: [row kinds, column kinds, K], logarithm of how often each occurs in the window.
+        count: [row classes, column classes], the length of the list.
+        dy, dx: [row classes, column classes, K], cells from the window's first row and column; past `count`, zeros.
+        log_occurrences: [row classes, column classes, K], logarithm of how often each occurs in the window.
     """
 
     count: Integers
@@ -191,7 +194,7 @@ class Lists:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Windows:
-    """Which LR cells each output pixel may draw from; made by `square`, `disc` or `relative`.
+    """Windows of LR cells, one for each output pixel; made by `square`, `disc` or `relative`.
 
     Attributes:
         size: (H, W) of the output, in pixels.
@@ -222,7 +225,7 @@ class Windows:
         *,
         centre: Literal["floor", "nearest"] = "floor",
     ) -> Windows:
-        """Squares of (2 radius + 1)² cells, clamped at the border (spec, section 4.3).
+        """Make squares of (2 radius + 1)² cells, clamped at the border (spec, section 4.3).
 
         Args:
             size: (H, W) of the output, in pixels.
@@ -240,10 +243,10 @@ class Windows:
 
     @classmethod
     def disc(cls, size: tuple[int, int], grid: tuple[int, int], radius: int) -> Windows:
-        """Discs dy² + dx² <= radius² of cells around the pixel's own cell, clamped at the border.
+        """Make discs dy² + dx² <= radius² of cells around the pixel's own cell, clamped at the border.
 
         This is the window of Upsample Anything's published code. Pixels may have smaller radii of their own: the
-        `reach` that `mix` takes.
+        `reach` of an `Attention`.
 
         Raises:
             ValueError: as `square`.
@@ -254,7 +257,7 @@ class Windows:
 
     @classmethod
     def relative(cls, size: tuple[int, int], grid: tuple[int, int], ratio: float = 0.1) -> Windows:
-        """AnyUp's windows: every cell that lies within `ratio` of the image's side (arXiv 2510.12764, section 3).
+        """Make AnyUp's windows: every cell that lies within `ratio` of the image's side (arXiv 2510.12764, section 3).
 
         Args:
             size: (H, W) of the output, in pixels.
@@ -266,42 +269,42 @@ class Windows:
         """
         _check(size, grid, 0)
         if not 0 < ratio <= 1:
-            raise ValueError(f"ratio is {ratio}: accepted is above 0 and up to 1")
+            raise ValueError(f"ratio is {ratio}; accepted: numbers above 0 and up to 1")
         rows, columns = (Axis.relative(*sides, ratio) for sides in zip(size, grid, strict=True))
         return cls(size, grid, rows, columns, _all(rows, columns))
 
     def band(self, top: int, bottom: int) -> Windows:
-        """The windows of rows `top` up to `bottom` of the output alone."""
+        """Return the windows of rows `top` up to `bottom` of the output alone."""
         rows = self.rows.part(top, bottom)
         shape = _all(rows, self.columns) if self.radius is None else self.shape
         return dataclasses.replace(self, size=(bottom - top, self.size[1]), rows=rows, shape=shape)
 
     @functools.cached_property
-    def lists(self) -> Lists:
-        """The candidates of every kind of window."""
+    def candidates(self) -> Candidates:
+        """List the candidates of windows of every class."""
         occurrences = self._occurrences(self.shape)
         used = occurrences > 0
         order = np.argsort(~used, axis=-1, kind="stable")[..., : int(used.sum(-1).max())]  # those that occur come first
         occurrences = np.take_along_axis(occurrences, order, -1)
         dy, dx = np.divmod(np.where(occurrences > 0, order, 0), self.columns.membership.shape[1])
-        return Lists(used.sum(-1), dy, dx, _log(occurrences))
+        return Candidates(used.sum(-1), dy, dx, _log(occurrences))
 
     @functools.cached_property
     def squared_radii(self) -> Integers:
-        """Where a growing disc takes in new cells: the sums of two squares up to radius²."""
+        """Return where a growing disc takes in new cells: the sums of two squares up to radius²."""
         assert self.radius is not None
         distances = np.unique(_squared_distance(self.radius))
         return distances[distances <= self.radius**2]
 
     def log_occurrences_within(self, squared_radius: int) -> NDArray[np.float64]:
-        """How often the candidates in `lists` occur in discs of a smaller radius: [row kinds, column kinds, K]."""
+        """Return how often `candidates` occur in discs of a smaller radius: [row classes, column classes, K]."""
         if squared_radius not in self._within:
             assert self.radius is not None
             occurrences = self._occurrences(_squared_distance(self.radius) <= squared_radius)
-            lists = self.lists
-            places = lists.dy * self.columns.membership.shape[1] + lists.dx  # [row kinds, column kinds, K]
+            known = self.candidates
+            places = known.dy * self.columns.membership.shape[1] + known.dx  # [row classes, column classes, K]
             occurrences = np.take_along_axis(occurrences, places, -1)
-            occurrences[lists.log_occurrences == NEVER] = 0  # what fills up a shorter list
+            occurrences[known.log_occurrences == NEVER] = 0  # what fills up a shorter list
             self._within[squared_radius] = _log(occurrences)
         return self._within[squared_radius]
 
@@ -310,29 +313,30 @@ class Windows:
         return {}
 
     def _occurrences(self, shape: NDArray[np.bool_]) -> Integers:
-        """[row kinds, column kinds, places], how often a window of that shape has each place, after clamping."""
+        """Count how often a window of that shape has each cell, clamped: [row classes, column classes, places]."""
         rows, columns = (axis.membership.astype(np.float32) for axis in (self.rows, self.columns))  # BLAS: no integers
-        counts = np.tensordot(rows, shape.astype(np.float32), axes=1)  # [row kinds, k, u]
-        counts = np.tensordot(counts, columns, axes=(2, 2)).transpose(0, 2, 1, 3)  # [row kinds, column kinds, k, l]
+        with np.errstate(invalid="ignore"):  # some BLAS set the flag for what lies beside small matrices
+            counts = np.tensordot(rows, shape.astype(np.float32), axes=1)  # [row classes, k, u]
+            counts = np.tensordot(counts, columns, axes=(2, 2)).transpose(0, 2, 1, 3)  # [row, column classes, k, l]
         return counts.reshape(*counts.shape[:2], -1).astype(np.int64)
 
     def most_pixels(self, longest: int) -> int:
-        """Pixels of the largest group, if none is higher or wider than `longest`."""
-        return self.rows.piece(longest) * self.columns.piece(longest)
+        """Return how many pixels the largest group has, if none is higher or wider than `longest`."""
+        return self.rows.piece_length(longest) * self.columns.piece_length(longest)
 
     @property
     def most_candidates(self) -> int:
-        """The length of the longest list of cells."""
-        return int(self.lists.count.max())
+        """Return the length of the longest list."""
+        return int(self.candidates.count.max())
 
 
 def _all(rows: Axis, columns: Axis) -> NDArray[np.bool_]:
-    """Every place of an interval of rows times an interval of columns."""
+    """Return the shape of whole windows: every place of an interval of rows times one of columns."""
     return np.ones((rows.membership.shape[2], columns.membership.shape[2]), bool)
 
 
-def _even(pixels: int, stride: float) -> int:
-    """A length for runs of different intervals: about a cell's, so that their union is little more than one."""
+def _run_length(pixels: int, stride: float) -> int:
+    """Choose a length for runs of different intervals: about a cell's, so that their union is little more than one."""
     pieces = -(-pixels // min(max(round(stride), SHORTEST_UNION), LONGEST_UNION))
     return -(-pixels // pieces)  # as even as can be
 
@@ -349,6 +353,6 @@ def _log(occurrences: Integers) -> NDArray[np.float64]:
 def _check(size: tuple[int, int], grid: tuple[int, int], radius: int) -> None:
     for name, sides in (("size", size), ("grid", grid)):
         if len(sides) != 2 or min(sides) < 1:
-            raise ValueError(f"{name} is {tuple(sides)}: accepted are two sides of at least 1")
+            raise ValueError(f"{name} is {tuple(sides)}; accepted: two sides of at least 1")
     if not 0 <= radius <= MAX_RADIUS:
-        raise ValueError(f"radius is {radius}: accepted are whole numbers from 0 to {MAX_RADIUS}")
+        raise ValueError(f"radius is {radius}; accepted: whole numbers from 0 to {MAX_RADIUS}")

@@ -62,7 +62,12 @@ class Captioner:
         except ValueError:
             is_accepted = False
         if not is_accepted:  # and is not repeated: it may hold a password
-            raise InputError(f"caption: accepted is http://HOST/v1 or https://HOST/v1; a key goes into {KEY_VARIABLE}")
+            raise InputError(
+                "caption",
+                "is no address of an endpoint",
+                "http://HOST/v1 or https://HOST/v1; a key goes into {variable}",
+                variable=KEY_VARIABLE,
+            )
 
     def __str__(self) -> str:
         return f"caption by {self.model} at {urllib.parse.urlsplit(self.url).netloc}"
@@ -90,7 +95,7 @@ class Captioner:
             if pause is None or not passes:
                 break
             time.sleep(min(float(asked_for), _LONGEST_PAUSE) if asked_for.isdecimal() else pause)
-        raise InputError(f"{self}: no answer ({problem})")
+        raise InputError(str(self), "gave no answer ({reason})", reason=problem)
 
     def _request(self, image: Tensor) -> urllib.request.Request:
         url = self.url.rstrip("/")
@@ -104,7 +109,7 @@ class Captioner:
         headers = {"Content-Type": "application/json"}
         if key := os.environ.get(KEY_VARIABLE, "").strip():
             if not (key.isascii() and key.isprintable()):  # what http.client would repeat in refusing it
-                raise InputError(f"{KEY_VARIABLE}: holds characters that a key cannot have")
+                raise InputError(KEY_VARIABLE, "holds characters that a key cannot have")
             headers["Authorization"] = f"Bearer {key}"
         return urllib.request.Request(url, json.dumps(body).encode(), headers)
 
@@ -117,7 +122,7 @@ class Captioner:
         except (ValueError, LookupError, TypeError, AttributeError):
             words = []
         if not words:
-            raise InputError(f"{self}: the answer holds no caption")
+            raise InputError(str(self), "gave an answer that holds no caption")
         return " ".join(words)
 
 

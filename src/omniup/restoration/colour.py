@@ -108,8 +108,13 @@ def _blur(image: Tensor, d: int) -> Tensor:
 
 def _check(name: str, image: Tensor) -> None:
     if image.ndim != 4 or image.numel() == 0 or not image.is_floating_point():
-        held = f"{image.dtype} of the shape {list(image.shape)}"
-        raise InputError(f"{name}: is {held}; accepted: floating point [B, C, H, W]")
+        raise InputError(
+            name,
+            "is {dtype} of the shape {shape}",
+            "floating point [B, C, H, W]",
+            dtype=image.dtype,
+            shape=list(image.shape),
+        )
 
 
 def _check_pair(content: Tensor, style: Tensor, *, same_size: bool = True) -> None:
@@ -117,5 +122,10 @@ def _check_pair(content: Tensor, style: Tensor, *, same_size: bool = True) -> No
     _check("style", style)
     compared = 4 if same_size else 2
     if content.shape[:compared] != style.shape[:compared]:
-        shapes = f"{list(style.shape)} and content {list(content.shape)}"
-        raise InputError(f"style: is {shapes}; accepted: the same {'shape' if same_size else 'batch and channels'}")
+        raise InputError(
+            "style",
+            "has the shape {style}, and content {content}",
+            "the same shape" if same_size else "the same batch and channels",
+            style=list(style.shape),
+            content=list(content.shape),
+        )

@@ -58,7 +58,7 @@ def choose_precision(precision: str, device: torch.device) -> str:
             return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
         return "fp16" if device.type == "mps" else "fp32"
     if precision not in PRECISIONS:
-        raise InputError(f"precision: is {precision!r}; accepted: auto, {', '.join(PRECISIONS)}")
+        raise InputError("precision", "is {value!r}", "auto, {names}", value=precision, names=", ".join(PRECISIONS))
     return precision
 
 
@@ -154,7 +154,7 @@ class Enhancer:
         """
         _check_image(image)
         if colour not in COLOURS:
-            raise InputError(f"colour: is {colour!r}; accepted: {', '.join(COLOURS)}")
+            raise InputError("colour", "is {value!r}", "{names}", value=colour, names=", ".join(COLOURS))
         size = _result_size(image, scale, longest_side)
         enlarged = _resize(image.to(self.device, torch.float32), size).clamp(0, 1)  # [B, 3, H', W']
         worked_on = _resize(enlarged, self._working_size(size))  # [B, 3, H″, W″]
@@ -201,15 +201,20 @@ class Enhancer:
         smallest, largest, overlap = (round(patch * part / cell) for part in (_SMALLEST, _LARGEST, _OVERLAP))
         if tile is not None:
             if tile < smallest * cell:
-                raise InputError(f"tile: is {tile}; accepted: {smallest * cell} pixels or more")
+                raise InputError("tile", "is {value}", "{least} pixels or more", value=tile, least=smallest * cell)
             largest = tile // cell
         available = free_memory(self.device) if memory is None else parse_memory(memory)
         needed = self._bytes_per_cell() * pictures
         most = available // needed
         if most < (least := min(smallest, height) * min(smallest, width)):
             raise InputError(
-                f"memory: is {available / 2**20:.0f} MB; accepted: {least * needed / 2**20:.0f} MB or more, "
-                f"for a tile of {smallest * cell} × {smallest * cell} pixels in {self.precision}"
+                "memory",
+                "is {available:.0f} MB",
+                "{needed:.0f} MB or more, for a tile of {side} × {side} pixels in {precision}",
+                available=available / 2**20,
+                needed=least * needed / 2**20,
+                side=smallest * cell,
+                precision=self.precision,
             )
         return plan_tiles(height, width, overlap=overlap, smallest=smallest, largest=largest, most=most)
 
@@ -259,8 +264,14 @@ class Enhancer:
         height, width = (max(patch, round(side * patch / shorter)) for side in size)
         if height * width > MAX_PIXELS:
             raise InputError(
-                f"image: is too thin, since {size[0]} × {size[1]} pixels are worked on as {height} × {width}; "
-                f"accepted: {MAX_PIXELS} in all"
+                "image",
+                "is too thin: its {H} × {W} pixels are worked on as {height} × {width}",
+                "{most} pixels in all",
+                H=size[0],
+                W=size[1],
+                height=height,
+                width=width,
+                most=MAX_PIXELS,
             )
         return height, width
 
@@ -278,21 +289,33 @@ class Enhancer:
 
 def _check_image(image: Tensor) -> None:
     if image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0 or not image.is_floating_point():
-        held = f"{image.dtype} of the shape {list(image.shape)}"
-        raise InputError(f"image: is {held}; accepted: floating point [B, 3, H, W]")
+        raise InputError(
+            "image",
+            "is {dtype} of the shape {shape}",
+            "floating point [B, 3, H, W]",
+            dtype=image.dtype,
+            shape=list(image.shape),
+        )
     low, high = (bound.item() for bound in image.aminmax())
     if not (low >= 0 and high <= 1):  # not the other way round: a NaN fails every comparison
-        raise InputError(f"image: its values run from {low:g} to {high:g}; accepted: 0 to 1")
+        raise InputError("image", "has values from {low:g} to {high:g}", "0 to 1", low=low, high=high)
 
 
 def _result_size(image: Tensor, scale: float, longest_side: int | None) -> tuple[int, int]:
     name, wanted = ("scale", scale) if longest_side is None else ("longest_side", longest_side)
     if not wanted > 0:
-        raise InputError(f"{name}: is {wanted}; accepted: above 0")
+        raise InputError(name, "is {value}", "numbers above 0", value=wanted)
     factor = scale if longest_side is None else longest_side / max(image.shape[2:])
     height, width = (max(1, round(side * factor)) for side in image.shape[2:])
     if height * width > MAX_PIXELS:
-        raise InputError(f"{name}: makes {height} × {width} pixels; accepted: {MAX_PIXELS} in all")
+        raise InputError(
+            name,
+            "makes {height} × {width} pixels",
+            "{most} pixels in all",
+            height=height,
+            width=width,
+            most=MAX_PIXELS,
+        )
     return height, width
 
 

@@ -67,16 +67,28 @@ def load_lora(unet: Any, path: str | Path) -> None:
     """
     subject, found, known = printable(path), read_state_dict(path), lora_tensors(unet)
     if missing := sorted(known.keys() - found.keys()):
-        raise InputError(f"{subject}: lacks {len(missing)} of {len(known)} tensors, {_some(missing)}")
+        raise InputError(
+            subject, "lacks {count} of {all} tensors, {names}", count=len(missing), all=len(known), names=_some(missing)
+        )
     if unexpected := sorted(found.keys() - known.keys()):
-        raise InputError(f"{subject}: has {len(unexpected)} tensors that the model has not, {_some(unexpected)}")
+        raise InputError(
+            subject, "has {count} tensors that the model has not, {names}", count=len(unexpected), names=_some(unexpected)
+        )
     if ranks := {_rank(name, found) for name in known} ^ {_rank(name, known) for name in known}:
         theirs = sorted({_rank(name, found) for name in known} & ranks)
         ours = sorted({_rank(name, known) for name in known})
-        raise InputError(f"{subject}: is of the LoRA rank {_numbers(theirs)}; accepted: {_numbers(ours)}")
+        raise InputError(
+            subject, "is of the LoRA rank {theirs}", "{ours}", theirs=_numbers(theirs), ours=_numbers(ours)
+        )
     if unfit := [name for name in sorted(known) if found[name].shape != known[name].shape]:
-        shapes = f"{list(found[unfit[0]].shape)} instead of {list(known[unfit[0]].shape)}"
-        raise InputError(f"{subject}: has {len(unfit)} tensors of another shape, {_some(unfit)}, the first {shapes}")
+        raise InputError(
+            subject,
+            "has {count} tensors of another shape, {names}, the first {found} instead of {expected}",
+            count=len(unfit),
+            names=_some(unfit),
+            found=list(found[unfit[0]].shape),
+            expected=list(known[unfit[0]].shape),
+        )
     unet.load_state_dict(found, strict=False)  # the adapter only, which is whole, as just checked
 
 

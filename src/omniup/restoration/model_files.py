@@ -117,9 +117,11 @@ def locate(
     folder = Path(__file__).with_name(TINY) if is_tiny else _folder(model, offline=offline)
     recipe = _recipe(folder)
     if weights is not None and recipe.lora_rank is None:
-        raise InputError(f"weights: is {weights}, and the U-Net of {model} takes no LoRA")
+        raise InputError("weights", "is {path}, and the U-Net of {model} takes no LoRA", path=weights, model=model)
     if weights is not None and not Path(weights).is_file():
-        raise InputError(f"weights: there is no file {weights}; accepted: LoRA tensors, as .safetensors or .pth")
+        raise InputError(
+            "weights", "is {path}, which is no file", "LoRA tensors, as .safetensors or .pth", path=weights
+        )
     lora = None if weights is None else Path(weights)
     if lora is None and adapted and recipe.lora_rank is not None and not is_tiny:
         lora = _published_lora(folder, offline=offline)
@@ -130,15 +132,26 @@ def _folder(model: str | Path, *, offline: bool) -> Path:
     """Find the folder with a model's files: the caller's own, or the hub's."""
     folder = Path(model)
     if not folder.is_dir():
-        try:
-            return find(str(model), _FILES, more=_EXTRA, offline=offline)
-        except InputError as error:
-            raise InputError(f"model: {error}; `model` also takes tiny and folders in diffusers' layout") from error
+        return find(
+            str(model),
+            _FILES,
+            argument="model",
+            accepted="a repository, once `{fetch}` has fetched it where there is a network, tiny, or a folder in "
+            "diffusers' layout",
+            more=_EXTRA,
+            offline=offline,
+        )
     needed: list[tuple[str, ...]] = [(name,) for name in _FILES if name.endswith("config.json")]
     needed += [tuple(f"{part}/{name}" for name in names) for part, names in _WEIGHTS.items()]
     needed += [("tokenizer/vocab.json", "tokenizer/tokenizer.json")]
     if missing := [names[0] for names in needed if not any((folder / name).is_file() for name in names)]:
-        raise InputError(f"model: the folder {folder} has no {', '.join(missing)}; accepted: diffusers' layout")
+        raise InputError(
+            "model",
+            "is the folder {folder}, which has no {names}",
+            "a folder in diffusers' layout",
+            folder=folder,
+            names=", ".join(missing),
+        )
     return folder
 
 
@@ -150,8 +163,14 @@ def _recipe(folder: Path) -> Recipe:
         return Recipe.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "all of it"
-        raise InputError(f"{path}: {place}: {first['msg']}; accepted: {', '.join(Recipe.model_fields)}") from error
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{path}: {place}" if place else str(path),
+            "is no recipe of a model ({reason})",
+            "{names}",
+            reason=first["msg"],
+            names=", ".join(Recipe.model_fields),
+        ) from error
 
 
 def _published_lora(folder: Path, *, offline: bool) -> Path:
@@ -159,7 +178,13 @@ def _published_lora(folder: Path, *, offline: bool) -> Path:
     for name in _LORA_FILES:
         if (folder / name).is_file():
             return folder / name
-    try:
-        return find(_LORA_REPOSITORY, _LORA_FILES[-1:], offline=offline) / _LORA_FILES[-1]
-    except InputError as error:
-        raise InputError(f"{error}; or lay it into {folder}, or name it as `weights`") from error
+    found = find(
+        _LORA_REPOSITORY,
+        _LORA_FILES[-1:],
+        argument="weights",
+        accepted="a LoRA file; the published one, once `{fetch}` has fetched it where there is a network, or it lies in "
+        "{folder}",
+        offline=offline,
+        folder=folder,
+    )
+    return found / _LORA_FILES[-1]

@@ -108,7 +108,12 @@ def read_networks(
     transformers = optional_import("transformers", extra="restore")
     folder = files.folder
     if files.have_weights and (unet or vae):
-        raise InputError(f"unet and vae: {files.name} has weights; accepted: settings of networks that have none")
+        raise InputError(
+            "unet and vae",
+            "are given for {model}, which has weights",
+            "settings of networks that have none",
+            model=files.name,
+        )
     make = _read if files.have_weights else _new
     changes = {"unet": dict(unet or {}), "vae": dict(vae or {})}
     with _quiet(diffusers, transformers), torch.random.fork_rng(devices=[]):
@@ -139,13 +144,17 @@ def _new(kind: Any, folder: Path, **changes: Any) -> Any:
     if hasattr(kind, "load_config"):  # diffusers'
         known = inspect.signature(kind.__init__).parameters
         if unknown := [name for name in changes if name not in known]:
-            raise InputError(f"{kind.__name__} has no setting {', '.join(unknown)}; accepted: {', '.join(known)}")
+            raise InputError(
+                kind.__name__, "has no setting {unknown}", "{names}", unknown=", ".join(unknown), names=", ".join(known)
+            )
         try:
             return kind.from_config(kind.load_config(folder, local_files_only=True) | changes)
         except Exception as error:  # diffusers lets through what torch raises for impossible settings
             if not changes:
                 raise
-            raise InputError(f"{kind.__name__} cannot be built with {changes} ({_summary(error)})") from error
+            raise InputError(
+                kind.__name__, "cannot be built with {settings} ({reason})", settings=changes, reason=_summary(error)
+            ) from error
     return kind(kind.config_class.from_pretrained(folder, local_files_only=True))  # transformers'
 
 
@@ -158,10 +167,15 @@ def _read(kind: Any, folder: Path) -> Any:
     try:
         network, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True, **settings)
     except Exception as error:  # damaged files raise OSError, ValueError, UnpicklingError, RuntimeError …
-        raise InputError(f"model: {folder} cannot be read as {kind.__name__} ({_summary(error)})") from error
-    for key, problem in {"missing_keys": "lacks", "mismatched_keys": "has in another shape"}.items():
-        if names := sorted(map(str, report[key])):
-            raise InputError(f"model: {folder} {problem} {len(names)} tensors: {_summary(', '.join(names))}")
+        raise _unreadable(folder, kind, error) from error
+    if lacking := sorted(map(str, report["missing_keys"])):
+        names = _summary(", ".join(lacking))
+        raise InputError("model", "lacks {count} tensors in {path}: {names}", count=len(lacking), path=folder, names=names)
+    if unfit := sorted(map(str, report["mismatched_keys"])):
+        names = _summary(", ".join(unfit))
+        raise InputError(
+            "model", "has {count} tensors of another shape in {path}: {names}", count=len(unfit), path=folder, names=names
+        )
     return network
 
 
@@ -170,24 +184,46 @@ def _without_weights(kind: Any, folder: Path) -> Any:
     try:
         return kind.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # as above
-        raise InputError(f"model: {folder} cannot be read as {kind.__name__} ({_summary(error)})") from error
+        raise _unreadable(folder, kind, error) from error
+
+
+def _unreadable(folder: Path, kind: Any, error: Exception) -> InputError:
+    return InputError(
+        "model",
+        "has the folder {folder}, which cannot be read as {kind} ({reason})",
+        folder=folder,
+        kind=kind.__name__,
+        reason=_summary(error),
+    )
 
 
 def _check_fit(networks: Networks) -> None:
     """Refuse networks that were not made for each other."""
     unet, steps = networks.unet.config, networks.scheduler.config.num_train_timesteps
-    pairs = {
-        "the U-Net's channels, and the VAE's": (unet.in_channels, networks.latent_channels),
-        "the U-Net's width of texts, and the text encoder's": (
-            unet.cross_attention_dim,
-            networks.text_encoder.config.hidden_size,
-        ),
-    }
-    for what, (one, other) in pairs.items():
-        if one != other:
-            raise InputError(f"model: {networks.files.folder} does not fit together: {what}, are {one} and {other}")
+    folder, width = networks.files.folder, networks.text_encoder.config.hidden_size
+    if unet.in_channels != networks.latent_channels:
+        raise InputError(
+            "model",
+            "is {folder}, whose U-Net takes {unet} channels, and whose VAE makes {vae}",
+            folder=folder,
+            unet=unet.in_channels,
+            vae=networks.latent_channels,
+        )
+    if unet.cross_attention_dim != width:
+        raise InputError(
+            "model",
+            "is {folder}, whose U-Net takes texts of width {unet}, and whose text encoder makes {encoder}",
+            folder=folder,
+            unet=unet.cross_attention_dim,
+            encoder=width,
+        )
     if max(networks.recipe.model_t, networks.recipe.coeff_t) >= steps:
-        raise InputError(f"model: {networks.files.folder / RECIPE} has a timestep beyond the scheduler's {steps}")
+        raise InputError(
+            "model",
+            "has a timestep in {path} beyond the scheduler's {steps}",
+            path=networks.files.folder / RECIPE,
+            steps=steps,
+        )
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def plan_tiles(height: int, width: int, *, overlap: int, smallest: int, largest:
         if tall * wide <= most
     ]
     if not plans:
-        raise InputError(f"tiles: {most} cells do not suffice for one; accepted: {smallest**2} or more")
+        raise InputError("most", "is {value} cells, which hold no tile", "{least} or more", value=most, least=smallest**2)
     best = min(plans, key=lambda plan: (plan.cells, plan.size))
     tiles, fit = best.grid[0] * best.grid[1], most // (best.size[0] * best.size[1])
     return Plan(best.size, best.stride, best.grid, batch=min(tiles, fit, _AT_ONCE))

@@ -56,12 +56,14 @@ class MirroredPrompts:
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
-            raise InputError(f"{printable(self.folder)}: there is no such folder of prompts")
+            raise InputError(printable(self.folder), "does not exist", "a folder of prompts")
 
     def record(self, place: PurePath) -> str:
         """The prompt."""
         path = self.folder / place.with_suffix(".txt")
-        subject = Subject(printable(path), f"a text in UTF-8 of at most {_LONGEST} bytes, the prompt of the picture")
+        subject = Subject(
+            printable(path), "a text in UTF-8 of at most {most} bytes, the prompt of the picture", most=_LONGEST
+        )
         with subject.attempt("read"), path.open("rb") as file:
             content = file.read(_LONGEST + 1)
             if len(content) > _LONGEST:

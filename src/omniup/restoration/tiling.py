@@ -104,15 +104,15 @@ def tiled(
                 [0.1000, 0.1000]])
     """
     if batch < 1:
-        raise InputError(f"batch: is {batch}; accepted: 1 or more")
+        raise InputError("batch", "is {value}", "1 or more", value=batch)
     factor = Fraction(scale).limit_denominator(1024)
     if factor <= 0:
-        raise InputError(f"scale: is {scale}; accepted: above 0")
+        raise InputError("scale", "is {value}", "numbers above 0", value=scale)
     _check_sides(size, stride)
 
     def run(image: Tensor) -> Tensor:
         if image.ndim != 4 or image.numel() == 0:
-            raise InputError(f"image: has the shape {list(image.shape)}; accepted: [B, C, H, W]")
+            raise InputError("image", "has the shape {shape}", "[B, C, H, W]", shape=list(image.shape))
         count, _, height, width = image.shape
         rows, columns = _grid(height, width, size=size, stride=stride)
         made_rows, made_columns = _scaled(rows, factor), _scaled(columns, factor)
@@ -143,7 +143,9 @@ def tiled(
 def _grid(height: int, width: int, *, size: Sides, stride: Sides) -> tuple[list[Interval], list[Interval]]:
     (tile_height, tile_width), (down, across) = _check_sides(size, stride)
     if min(height, width) < 1:
-        raise InputError(f"picture: has {height} × {width} pixels; accepted: 1 or more each way")
+        raise InputError(
+            "picture", "has {height} × {width} pixels", "1 or more each way", height=height, width=width
+        )
     return _intervals(height, tile_height, down), _intervals(width, tile_width, across)
 
 
@@ -156,7 +158,12 @@ def _intervals(length: int, size: int, stride: int) -> list[Interval]:
 def _scaled(intervals: Sequence[Interval], factor: Fraction) -> list[Interval]:
     ends = [[end * factor for end in interval] for interval in intervals]
     if any(end.denominator != 1 for interval in ends for end in interval):
-        raise InputError(f"scale: at {factor} the tiles {intervals} do not come to whole pixels")
+        raise InputError(
+            "scale",
+            "is {factor}, at which the tiles {tiles} do not come to whole pixels",
+            factor=factor,
+            tiles=intervals,
+        )
     return [(int(start), int(stop)) for start, stop in ends]
 
 
@@ -186,13 +193,28 @@ def _check_sides(size: Sides, stride: Sides) -> tuple[tuple[int, int], tuple[int
     sizes = size if isinstance(size, tuple) else (size, size)
     strides = stride if isinstance(stride, tuple) else (stride, stride)
     if min(sizes) < 1:
-        raise InputError(f"size: is {size}; accepted: 1 or more")
+        raise InputError("size", "is {value}", "1 or more", value=size)
     if not all(1 <= step <= side for step, side in zip(strides, sizes, strict=True)):
-        raise InputError(f"stride: is {stride}; accepted: 1 to the size of a tile, {size}, since more would leave gaps")
+        raise InputError(
+            "stride",
+            "is {value}",
+            "1 to the size of a tile, {size}, since more would leave gaps",
+            value=stride,
+            size=size,
+        )
     return sizes, strides
 
 
 def _check_made(made: Tensor, tiles: Tensor, *, expected: tuple[int, int], scale: float) -> None:
     if made.ndim != 4 or made.shape[0] != tiles.shape[0] or made.shape[2:] != expected:
-        wanted = f"[{tiles.shape[0]}, C, {expected[0]}, {expected[1]}]"
-        raise InputError(f"function: made {list(made.shape)} of {list(tiles.shape)}; at scale {scale}: {wanted}")
+        raise InputError(
+            "function",
+            "makes {made} of {tiles}",
+            "[{count}, C, {height}, {width}], at scale {scale}",
+            made=list(made.shape),
+            tiles=list(tiles.shape),
+            count=tiles.shape[0],
+            height=expected[0],
+            width=expected[1],
+            scale=scale,
+        )

@@ -1,17 +1,22 @@
-"""The methods: one file each, all behind the `Upsampler` protocol."""
+"""The methods: a file or a folder each, all behind the `Upsampler` protocol."""
 
-from omniup.upsamplers.anyup import AnyUp
-from omniup.upsamplers.base import Method, Upsampler, as_guidance, methods, parse_memory, upsample, upsampler
+# In the order in which they are listed: plain interpolation first, what is fitted or trained last.
+from omniup.upsamplers.interpolation import Bicubic, Bilinear, Nearest  # isort: skip
+from omniup.upsamplers.guided_filter import GuidedFilter  # isort: skip
+from omniup.upsamplers.joint_bilateral import JointBilateral  # isort: skip
+from omniup.upsamplers.pyramid_bilateral import PyramidBilateral  # isort: skip
+from omniup.upsamplers.upsample_anything import PRESETS, UpsampleAnything  # isort: skip
+from omniup.upsamplers.anyup import AnyUp  # isort: skip
+from omniup.upsamplers.base import DEFAULT_METHOD, Prepared, PreparedImage, Progress, Upsampler, upsample
+from omniup.upsamplers.checks import as_guidance, parse_memory
 from omniup.upsamplers.gaussian_kernels import GaussianKernels, History, Window
-from omniup.upsamplers.guided_filter import GuidedFilter
-from omniup.upsamplers.interpolation import Bicubic, Bilinear, Nearest
-from omniup.upsamplers.joint_bilateral import JointBilateral
-from omniup.upsamplers.kinds import Kind
-from omniup.upsamplers.measurements import back_project
-from omniup.upsamplers.upsample_anything import PRESETS, Progress, UpsampleAnything
+from omniup.upsamplers.registry import Method, methods, register, upsampler
+from omniup.upsamplers.signal_types import SIGNAL_TYPES, SignalType, signal_types
 
 __all__ = [
+    "DEFAULT_METHOD",
     "PRESETS",
+    "SIGNAL_TYPES",
     "AnyUp",
     "Bicubic",
     "Bilinear",
@@ -19,17 +24,21 @@ __all__ = [
     "GuidedFilter",
     "History",
     "JointBilateral",
-    "Kind",
     "Method",
     "Nearest",
+    "Prepared",
+    "PreparedImage",
     "Progress",
+    "PyramidBilateral",
+    "SignalType",
     "UpsampleAnything",
     "Upsampler",
     "Window",
     "as_guidance",
-    "back_project",
     "methods",
     "parse_memory",
+    "register",
+    "signal_types",
     "upsample",
     "upsampler",
 ]

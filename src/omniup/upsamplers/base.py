@@ -1,151 +1,358 @@
-"""What every method shares: the protocol that all speak, the registry that knows them, the checks at the door."""
+"""Define what all methods share: an upsampler prepares an image for a grid, and what it prepared renders signals.
+
+    prepared = omniup.upsampler("upsample_anything").prepare(image, grid=(h, w))
+    full = prepared.render(features)
+
+`omniup.upsample` is the two in one call. `PreparedImage` does for every method what does not depend on it: checks,
+signal types, labels, integers. A method adds how floating-point values are mixed.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import abc
 import dataclasses
-import inspect
 import math
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, Protocol, TypeAlias, TypeVar
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from omniup.errors import InputError
-from omniup.files import image_tensor
-from omniup.mixing import DEFAULT_MEMORY, TooLittleMemoryError
+from omniup.upsamplers.checks import (
+    DEFAULT_MEMORY,
+    ImageLike,
+    Size,
+    as_guidance,
+    as_signal,
+    check_points,
+    check_size,
+    enough_memory,
+    parse_memory,
+    resize,
+)
+from omniup.upsamplers.registry import upsampler
+from omniup.upsamplers.signal_types import SignalType, one_hot, render_labels, render_type, signal_types
 
-ImageLike: TypeAlias = "Image.Image | NDArray[Any] | Tensor"
-Size: TypeAlias = tuple[int, int]
+#: What `omniup.upsample` uses unless told otherwise.
+DEFAULT_METHOD = "pyramid_bilateral"
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a preparation or the rendering of labels has come.
+
+    Attributes:
+        iteration: steps taken so far.
+        iterations: steps to take.
+        seconds_left: estimated from the steps so far.
+        loss: what is minimised, if anything; of test-time optimisation, the mean absolute error of the reconstruction.
+    """
+
+    iteration: int
+    iterations: int
+    seconds_left: float
+    loss: float | None = None
+
+
+ProgressCallback: TypeAlias = Callable[[Progress], None]
+
+
+class Prepared(Protocol):
+    """An image that a method has prepared for signals of one grid."""
+
+    @property
+    def grid(self) -> Size:
+        """(h, w) of the signals, in cells."""
+
+    @property
+    def size(self) -> Size:
+        """(H, W) of the results, in pixels."""
+
+    def render(
+        self,
+        signal: Tensor | NDArray[Any],
+        signal_type: str = "auto",
+        *,
+        valid: Tensor | None = None,
+        holes: str = "fill",
+        consistency: float | None = None,
+        memory: int | str = DEFAULT_MEMORY,
+        out: Tensor | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Tensor:
+        """Upsample a signal; see `PreparedImage.render`."""
 
 
 class Upsampler(Protocol):
     """A method with its settings."""
 
-    def __call__(
-        self, image: ImageLike, signal: Tensor, size: Size | None = None, *, memory: int = DEFAULT_MEMORY
-    ) -> Tensor:
-        """Bring a low-resolution signal of an image to full resolution.
+    def prepare(
+        self,
+        image: ImageLike,
+        grid: Size,
+        size: Size | None = None,
+        *,
+        progress: ProgressCallback | None = None,
+        memory: int | str = DEFAULT_MEMORY,
+    ) -> Prepared:
+        """Prepare an image for signals of one grid: whatever does not depend on the signal.
 
         Args:
             image: the guidance: a PIL image; an array [H, W] or [H, W, G]; a tensor [B, G, H, W]. Floating point in
                 0..1, or 8-bit integers.
-            signal: [B, C, h, w], floating point.
-            size: (H', W') of the result, in pixels; the image's own by default.
-            memory: bytes of working memory beyond inputs and outputs.
+            grid: (h, w) of the signals, in cells; any ratio to the size.
+            size: (H', W') of the results, in pixels; the image's own by default.
+            progress: called before each step of a method that takes several; what it raises ends the preparation.
+            memory: bytes of working memory beyond inputs and outputs, or a text such as `"512MB"`.
 
         Returns:
-            [B, C, H', W'], in the signal's type and on its device.
+            What renders signals, on the image's device.
 
         Raises:
-            InputError: an argument cannot be accepted; the message names it.
+            InputError: an argument cannot be accepted.
         """
 
+    def cost(self, size: Size, grid: Size) -> int:
+        """Estimate the work of `prepare`: pairs of pixel and cell that it visits in all steps; 0 where it has none."""
+        return 0
 
-@dataclasses.dataclass(frozen=True)
-class Method:
-    """A registered method.
 
-    Attributes:
-        name: what users call it.
-        summary: one line on what it does.
-        build: makes the upsampler from its settings.
-        settings: the settings that `build` takes, with their defaults.
-        paths: those of them that may name a file, which whoever is not to read this machine's files must not do; with
-            the names that stand for something else, and are safe.
+class PreparedImage(abc.ABC):
+    """Render signals of every type, given how floating-point values are mixed: the base of every method's `Prepared`.
+
+    A method implements `batch`, `grid`, `size` and `_render`; `_render_at` where single pixels cost less than all, and
+    `_render_votes` where channels are not mixed independently.
     """
 
-    name: str
-    summary: str
-    build: Callable[..., Upsampler]
-    settings: Mapping[str, Any]
-    paths: Mapping[str, Collection[str]]
+    if TYPE_CHECKING:  # at run time these are fields of dataclasses, which a property here would shadow
 
+        @property
+        def batch(self) -> int:
+            """How many images were prepared."""
 
-_METHODS: dict[str, Method] = {}
-_Build = TypeVar("_Build", bound=Callable[..., Upsampler])
+        @property
+        def grid(self) -> Size:
+            """(h, w) of the signals, in cells."""
 
+        @property
+        def size(self) -> Size:
+            """(H, W) of the results, in pixels."""
 
-def register(
-    name: str,
-    summary: str,
-    settings: Mapping[str, Any] | None = None,
-    paths: Mapping[str, Collection[str]] | None = None,
-) -> Callable[[_Build], _Build]:
-    """Make a method known under a name.
+    @abc.abstractmethod
+    def _render(
+        self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None
+    ) -> Tensor:
+        """Upsample floating-point values.
 
-    Args:
-        name: what users call it.
-        summary: one line on what it does.
-        settings: its settings with their defaults; by default the keyword arguments of what is registered.
-        paths: those that may name a file, as in `Method`; none by default.
-    """
+        Args:
+            signal: [N, C, h, w], checked; N is the batch, or any number for one image.
+            types: of each signal: features, probabilities, measurement or values; labels for their 0/1 maps, which are
+                mixed linearly. A method for which they make no difference ignores them.
+            memory: bytes of working memory.
+            out: [N, C, H, W], where the result may be written, if that saves memory.
 
-    def add(build: _Build) -> _Build:
-        parameters = inspect.signature(build).parameters.values()
-        found = {parameter.name: parameter.default for parameter in parameters} if settings is None else settings
-        _METHODS[name] = Method(name, summary, build, found, paths or {})
-        return build
+        Returns:
+            [N, C, H, W] in the signal's dtype; `out` if it was used.
+        """
 
-    return add
+    def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
+        """Upsample at points [N, P, 2]: [N, C, h, w] to [N, C, P]; here by way of the whole map, channel by channel."""
+        width = self.size[1]
+        places = (points[..., 0] * width + points[..., 1]).unsqueeze(1)  # [N, 1, P]
+        full = self._render(signal, types, memory).flatten(2)  # [N, C, H W]
+        return full.gather(2, places.expand(-1, full.shape[1], -1))
 
+    def _render_votes(self, image: int, places: Tensor, part: Tensor, count: int, memory: int) -> Tensor:
+        """Upsample the 0/1 maps of some labels of one image: places [1, 1, h, w], part [k] to [1, k, H, W]."""
+        return self.only(image)._render(one_hot(places, part), ("labels",), memory)
 
-def methods() -> dict[str, Method]:
-    """Every method by its name.
+    @abc.abstractmethod
+    def only(self, image: int) -> PreparedImage:
+        """Return one image of the batch."""
 
-    Example:
-        >>> import omniup
-        >>> omniup.methods()["bilinear"].summary
-        'linear interpolation between the four nearest cells; does not look at the image'
-    """
-    return dict(_METHODS)
+    def render(
+        self,
+        signal: Tensor | NDArray[Any],
+        signal_type: str = "auto",
+        *,
+        valid: Tensor | None = None,
+        holes: str = "fill",
+        consistency: float | None = None,
+        memory: int | str = DEFAULT_MEMORY,
+        out: Tensor | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Tensor:
+        """Upsample a signal.
 
+        Args:
+            signal: [B, C, h, w], any floating-point type; integers and booleans where the type allows it.
+                [N, C, h, w] with any N if one image was prepared.
+            signal_type: one of `signal_types.SIGNAL_TYPES`, or `"auto"`, which decides for each image by itself.
+            valid: not yet available.
+            holes: not yet available.
+            consistency: not yet available.
+            memory: bytes of working memory beyond inputs and outputs, or a text such as `"512MB"`.
+            out: [B, C, H, W], where the result goes, of any floating-point type and on the signal's device. Only
+                where no gradient is wanted.
+            progress: called after each chunk of labels, which may be many; what it raises ends the work.
 
-def upsampler(method: str, /, **settings: Any) -> Upsampler:
-    """Build a method by name.
+        Returns:
+            [B, C, H, W] in the signal's dtype, or `out`. Differentiable in the signal, but for labels.
 
-    Raises:
-        InputError: no such method, or it has no such setting; the message lists what there is.
-    """
-    if not isinstance(method, str) or method not in _METHODS:
-        raise InputError(f"method is {method!r}: accepted are {', '.join(sorted(_METHODS))}")
-    accepted = _METHODS[method].settings
-    if unknown := sorted(settings.keys() - accepted.keys()):
-        known = f"accepted are {', '.join(accepted)}" if accepted else "it takes none"
-        raise InputError(f"settings of {method}: there is no {', '.join(unknown)}; {known}")
-    return _METHODS[method].build(**settings)
+        Raises:
+            InputError: an argument cannot be accepted.
+        """
+        check_unavailable(valid=valid, holes=holes, consistency=consistency)
+        signal = self._accept(signal)
+        types, scratch = signal_types(signal, signal_type), parse_memory(memory)
+        if out is not None:
+            self._check_out(out, signal)
+        with enough_memory():
+            if types[0] == "labels":
+                result = self._labels(signal, None, scratch, progress)
+            elif out is not None and signal.is_floating_point() and types[0] not in ("logits", "directions"):
+                with torch.no_grad():
+                    result = self._render(signal, types, scratch, out)
+            else:
+                result = render_type(signal, types, partial(self._render, memory=scratch))
+        if out is None or result is out:
+            return result
+        return out.copy_(result)
+
+    def render_at(
+        self,
+        signal: Tensor | NDArray[Any],
+        points: Tensor,
+        signal_type: str = "auto",
+        *,
+        memory: int | str = DEFAULT_MEMORY,
+    ) -> Tensor:
+        """Upsample a signal at some pixels only.
+
+        Args:
+            signal: as in `render`.
+            points: [B, N, 2] or, for the same in each image, [N, 2]; whole numbers, (y, x) of pixels of the result.
+            signal_type: as in `render`.
+            memory: as in `render`.
+
+        Returns:
+            [B, N, C] in the signal's dtype, equal to what `render` gives there.
+
+        Raises:
+            InputError: as `render`; or points of another shape, or outside the result.
+        """
+        signal = self._accept(signal)
+        types, scratch = signal_types(signal, signal_type), parse_memory(memory)
+        points = check_points(points, self.batch, self.size).to(signal.device)
+        points = points.expand(len(signal), -1, -1)
+        with enough_memory():
+            if types[0] == "labels":
+                return self._labels(signal, points, scratch, None).mT
+
+            def render(values: Tensor, types: tuple[SignalType, ...]) -> Tensor:
+                return self._render_at(values, points, types, scratch)
+
+            return render_type(signal, types, render).mT
+
+    def _labels(
+        self, signal: Tensor, points: Tensor | None, memory: int, progress: ProgressCallback | None
+    ) -> Tensor:
+        """Upsample each channel of labels [N, C, h, w] by itself: [N, C, H, W], or [N, C, P] at points [N, P, 2]."""
+        pixels = math.prod(self.size) if points is None else max(1, points.shape[1])
+        chunk = max(1, memory // (8 * 4 * pixels))  # an eighth of the memory holds the 0/1 maps of a chunk, in float32
+        began, maps = time.perf_counter(), []
+        for n, channels in enumerate(signal.detach()):
+            image = n if self.batch > 1 else 0
+            for labels in channels:
+
+                def check(done: int, of: int) -> None:
+                    if progress is not None:
+                        finished, parts = len(maps) + done / of, signal.shape[0] * signal.shape[1]
+                        left = (time.perf_counter() - began) / finished * (parts - finished)
+                        progress(Progress(round(finished * of), parts * of, left))
+
+                if points is None:
+                    votes = partial(self._render_votes, image, memory=memory // 2)
+                else:
+                    votes = partial(self._votes_at, image, points[n : n + 1], memory)
+                maps.append(render_labels(labels[None, None], votes, chunk, check))
+        return torch.cat(maps).view(*signal.shape[:2], *maps[0].shape[2:])
+
+    def _votes_at(
+        self, image: int, points: Tensor, memory: int, places: Tensor, part: Tensor, count: int
+    ) -> Tensor:
+        return self.only(image)._render_at(one_hot(places, part), points, ("labels",), memory)
+
+    def _accept(self, signal: Tensor | NDArray[Any]) -> Tensor:
+        signal = as_signal(signal)
+        if tuple(signal.shape[2:]) != self.grid:
+            problem = "is {h} × {w}, and the image was prepared for {rows} × {columns}"
+            (h, w), (rows, columns) = signal.shape[2:], self.grid
+            raise InputError("signal", problem, "signals of that grid", h=h, w=w, rows=rows, columns=columns)
+        if len(signal) != self.batch and self.batch != 1:
+            problem = "is a batch of {signals}, and {images} images were prepared"
+            raise InputError("signal", problem, "equal batches, or one image", signals=len(signal), images=self.batch)
+        return signal
+
+    def _check_out(self, out: Tensor, signal: Tensor) -> None:
+        shape = [*signal.shape[:2], *self.size]
+        wanted = torch.is_grad_enabled() and signal.requires_grad
+        fits = list(out.shape) == shape and out.device == signal.device
+        if wanted or not fits or not (out.is_floating_point() or out.dtype == signal.dtype):
+            raise InputError(
+                "out",
+                "is {given} of {dtype} on {device}",
+                "{shape}, floating point, on {wanted}, where no gradient is wanted",
+                given=list(out.shape),
+                dtype=out.dtype,
+                device=out.device,
+                shape=shape,
+                wanted=signal.device,
+            )
 
 
 def upsample(
     image: ImageLike,
     signal: Tensor | NDArray[Any],
     *,
-    method: str = "upsample_anything",
+    method: str = DEFAULT_METHOD,
+    signal_type: str = "auto",
     size: Size | None = None,
+    layout: str = "auto",
+    valid: Tensor | None = None,
+    holes: str = "fill",
+    consistency: float | None = None,
     memory: int | str = DEFAULT_MEMORY,
     **settings: Any,
 ) -> Tensor:
-    """Bring anything computed from an image at low resolution to full resolution, sharp along the image's edges.
+    """Upsample anything computed from an image to the image's resolution, sharp along the image's edges.
+
+    The same as `upsampler(method, **settings).prepare(image, grid, size).render(signal, signal_type)`.
 
     Args:
-        image: the image that the signal was computed from: PIL; array [H, W] or [H, W, G]; tensor [B, G, H, W].
+        image: the image that the signal was computed from: PIL; array [H, W] or [H, W, G]; tensor [B, G, H, W]. One
+            image may serve many signals.
         signal: [B, C, h, w]: features, class probabilities, depth, masks.
         method: one of `methods()`.
+        signal_type: what the signal is: `"features"`, `"probabilities"`, `"labels"`, `"measurement"` (area-averages:
+            depth, images), `"values"`, `"logits"`, `"directions"`, or `"auto"`; see `signal_types.py`.
         size: (H', W') of the result, in pixels; the image's own by default.
+        layout: not yet available.
+        valid: not yet available.
+        holes: not yet available.
+        consistency: not yet available.
         memory: working memory beyond inputs and outputs: bytes, or a text such as `"512MB"` or `"1GB"`.
         **settings: of the method: see `methods()[method].settings`.
 
     Returns:
-        [B, C, H', W'], in the signal's type and on its device.
+        [B, C, H', W'], in the signal's dtype and on its device.
 
     Raises:
-        InputError: an argument cannot be accepted; the message names it.
+        InputError: an argument cannot be accepted; it is named.
 
     Example:
         >>> import omniup, torch
@@ -153,191 +360,37 @@ def upsample(
         >>> omniup.upsample(image, depth, method="joint_bilateral").shape
         torch.Size([1, 1, 64, 96])
     """
-    if isinstance(signal, np.ndarray):
-        signal = _from_numpy(signal, "signal")
-    return upsampler(method, **settings)(image, signal, size, memory=parse_memory(memory))
-
-
-def parse_memory(memory: int | str) -> int:
-    """Bytes from a number or a text: 1 KB is 1024 bytes, and so on.
-
-    Raises:
-        InputError: not a positive amount.
-
-    Example:
-        >>> parse_memory("1.5GB")
-        1610612736
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", str(memory).lower())
-    amount = int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " ")) if match else 0
-    if amount < 1:
-        raise InputError(f"memory is {memory!r}: accepted are bytes or texts such as 512MB and 1.5GB")
-    return amount
-
-
-@contextlib.contextmanager
-def enough_memory() -> Iterator[None]:
-    """Turn the engine's complaint about its memory into one about the caller's argument.
-
-    Raises:
-        InputError: the memory does not suffice.
-    """
-    try:
-        yield
-    except TooLittleMemoryError as error:
-        raise InputError(f"{error}; accepted is more") from error
-
-
-def as_guidance(image: ImageLike, *, device: torch.device | None = None, name: str = "image") -> Tensor:
-    """Check an image and bring it to the form that the methods compute with.
-
-    Args:
-        image: PIL; array [H, W] or [H, W, G]; tensor [B, G, H, W]. Floating point in 0..1, or 8-bit integers.
-        device: where the result should be; by default where the image is.
-        name: what to call it in messages.
-
-    Returns:
-        [B, G, H, W], float32 or float64, in 0..1.
-
-    Raises:
-        InputError: wrong rank or type, an empty side, values that are not finite or outside 0..1.
-    """
-    if isinstance(image, Image.Image):
-        return image_tensor(image).to(device)
-    if isinstance(image, np.ndarray):
-        if image.ndim not in (2, 3):
-            raise InputError(f"{name} is an array of shape {list(image.shape)}: accepted are [H, W] and [H, W, G]")
-        image = _from_numpy(image, name).reshape(*image.shape[:2], -1).permute(2, 0, 1)[None]
-    _check_tensor(image, name, "a PIL image, a numpy array or a torch tensor")
-    _check_shape(image, name, "[B, G, H, W]")
-    image = image.detach().to(device)
-    if image.dtype == torch.uint8:
-        return image.float() / 255
-    if not image.is_floating_point():
-        raise InputError(f"{name} is of type {image.dtype}: accepted are floating point in 0..1 and 8-bit integers")
-    low, high = (bound.item() for bound in image.aminmax())
-    if not (low >= 0 and high <= 1):  # so put, NaN is refused too
-        raise InputError(f"{name} has values from {low:.6g} to {high:.6g}: accepted is 0..1")
-    return image if image.dtype == torch.float64 else image.float()
-
-
-def check_signal(signal: Tensor, name: str = "signal") -> None:
-    """Check what is to be upsampled.
-
-    Raises:
-        InputError: not a floating-point tensor [B, C, h, w], an empty side, or values that are not finite.
-    """
-    _check_tensor(signal, name, "a torch tensor [B, C, h, w]")
-    _check_shape(signal, name, "[B, C, h, w]")
-    if not signal.is_floating_point():
-        raise InputError(f"{name} is of type {signal.dtype}: accepted is floating point")
-    low, high = (bound.item() for bound in signal.detach().aminmax())  # one pass that makes no copy; NaN passes through
-    if not (math.isfinite(low) and math.isfinite(high)):
-        bad = int((~torch.isfinite(signal)).sum())
-        raise InputError(f"{name} has {bad} values of {signal.numel()} that are not finite")
-
-
-def check_size(size: Size, grid: Size, name: str = "size") -> None:
-    """Check the size of a result against the grid that it comes from.
-
-    Args:
-        size: (H, W), in pixels.
-        grid: (h, w), in cells.
-        name: what to call `size` in messages.
-
-    Raises:
-        InputError: not two positive whole numbers, or smaller than the grid.
-    """
-    if not (isinstance(size, (tuple, list)) and len(size) == 2 and all(type(n) is int and n >= 1 for n in size)):
-        raise InputError(f"{name} is {size!r}: accepted are two whole numbers of at least 1, (height, width)")
-    if grid[0] > size[0] or grid[1] > size[1]:
-        raise InputError(
-            f"signal is {grid[0]} × {grid[1]}, larger than the image or the size asked for, {size[0]} × {size[1]}: "
-            "accepted are signals of at most that size"
-        )
-
-
-def check_inputs(image: ImageLike, signal: Tensor, size: Size | None) -> tuple[Tensor, Size]:
-    """The checks that every method makes on its arguments.
-
-    Args:
-        image: as in `Upsampler`.
-        signal: as in `Upsampler`.
-        size: as in `Upsampler`.
-
-    Returns:
-        The guidance [B, G, H, W], float32 or float64 in 0..1, on the signal's device; and the size of the result.
-
-    Raises:
-        InputError: as in `Upsampler`.
-    """
-    check_signal(signal)
+    check_unavailable(layout=layout, valid=valid, holes=holes, consistency=consistency)
+    signal = as_signal(signal)
     guidance = as_guidance(image, device=signal.device)
-    if len(guidance) != len(signal):
-        raise InputError(f"signal is a batch of {len(signal)} and image of {len(guidance)}: accepted are equal batches")
-    size = size or (guidance.shape[2], guidance.shape[3])
-    check_size(size, (signal.shape[2], signal.shape[3]))
-    return guidance, size
+    if len(guidance) not in (1, len(signal)):
+        problem = "is a batch of {signals} and image of {images}"
+        raise InputError("signal", problem, "equal batches, or one image", signals=len(signal), images=len(guidance))
+    prepared = upsampler(method, **settings).prepare(guidance, (signal.shape[2], signal.shape[3]), size, memory=memory)
+    return prepared.render(signal, signal_type, memory=memory)
 
 
-def check_points(points: Tensor, batch: int, size: Size) -> Tensor:
-    """Check chosen pixels.
-
-    Args:
-        points: [B, N, 2] or [N, 2], whole numbers, (y, x).
-        batch: B.
-        size: (H, W), what they must lie in.
+def check_image(image: ImageLike, grid: Size, size: Size | None) -> tuple[Tensor, Size]:
+    """Check the arguments of `prepare`.
 
     Returns:
-        [B, N, 2].
+        The guidance [B, G, H, W] at the image's own size, and the size of the results.
 
     Raises:
-        InputError: another type or shape, or some lie outside.
+        InputError: as `Upsampler.prepare`.
     """
-    if not isinstance(points, Tensor) or points.is_floating_point() or points.ndim not in (2, 3):
-        raise InputError("points: accepted are whole numbers, a tensor [B, N, 2] or [N, 2]")
-    points = points.long()
-    points = points.expand(batch, -1, -1) if points.ndim == 2 else points
-    if len(points) != batch or points.shape[2] != 2:
-        raise InputError(f"points has the shape {list(points.shape)}: accepted is [{batch}, N, 2]")
-    if ((points < 0) | (points >= points.new_tensor(size))).any():
-        raise InputError(f"points: some lie outside the image of {size[0]} × {size[1]}")
-    return points
+    guidance = as_guidance(image)
+    check_size(grid, (1, 1), name="grid")
+    return guidance, check_size(size or (guidance.shape[2], guidance.shape[3]), grid)
 
 
-def resize(guidance: Tensor, size: Size) -> Tensor:
-    """Bring guidance [B, G, H, W] to the size of the result: bilinear, smoothed first where it shrinks."""
-    if guidance.shape[2:] == size:
-        return guidance
-    return F.interpolate(guidance, size, mode="bilinear", antialias=True).clamp_(0, 1)  # against rounding
-
-
-def check_number(name: str, value: object, low: float, high: float, *, whole: bool = False) -> None:
-    """Check a setting.
+def check_unavailable(**options: Any) -> None:
+    """Refuse options of the interface that have no meaning yet.
 
     Raises:
-        InputError: not a number, not whole where that is asked for, or outside low..high.
+        InputError: one is not at its default.
     """
-    kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-        numbers = "whole numbers" if whole else "numbers"
-        raise InputError(f"{name} is {value!r}: accepted are {numbers} from {low:g} to {high:g}")
-
-
-def _from_numpy(array: NDArray[Any], name: str) -> Tensor:
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        raise InputError(f"{name} is an array of {array.dtype}: accepted are floating point and integers")
-    native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    return torch.from_numpy(np.require(native, requirements=["C", "W"]))  # torch shares memory and wants it writable
-
-
-def _check_tensor(value: object, name: str, accepted: str) -> None:
-    if not isinstance(value, Tensor):
-        raise InputError(f"{name} is a {type(value).__name__}: accepted is {accepted}")
-
-
-def _check_shape(tensor: Tensor, name: str, accepted: str) -> None:
-    if tensor.ndim != 4:
-        raise InputError(f"{name} has the shape {list(tensor.shape)}: accepted is {accepted}")
-    if 0 in tensor.shape:
-        raise InputError(f"{name} has the shape {list(tensor.shape)}, which is empty: accepted is {accepted}")
+    defaults = {"layout": "auto", "valid": None, "holes": "fill", "consistency": None}
+    for name, value in options.items():
+        if isinstance(value, Tensor) or value != defaults[name]:
+            raise InputError(name, "is not available yet", "{default!r}", default=defaults[name])

@@ -1,4 +1,4 @@
-"""Anisotropic Gaussian kernels, one for each low-resolution cell, and what they render (arXiv 2511.16301, section 3).
+"""Render with anisotropic Gaussian kernels, one for each low-resolution cell: the weights of GS-JBU (arXiv 2511.16301, section 3).
 
 Cell q has the spatial widths sigma_x, sigma_y (pixels), the angle theta (radians) and the width sigma_r of its range
 term (guidance units). For a pixel p with colour I_p, where d = centre(p) - centre(q):
@@ -25,18 +25,19 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.files import read_tensors, write_tensors
-from omniup.mixing import DEFAULT_MEMORY, Groups, Windows, entropy, mix, mix_at
+from omniup.mixing import DEFAULT_MEMORY, Attention, Groups, Windows
 from omniup.mixing.groups import gather
 from omniup.mixing.windows import MAX_RADIUS
-from omniup.upsamplers.base import Size, check_number, check_points, check_signal, enough_memory, parse_memory
-from omniup.upsamplers.colour_spaces import ColourSpace, to_colour_space
+from omniup.upsamplers.base import PreparedImage
+from omniup.upsamplers.checks import Size, check_choice, check_number, enough_memory, parse_memory
+from omniup.upsamplers.signal_types import SignalType
 
 #: Widths that settings may ask for: outside, float32 has no number for some logit.
 SIGMA_RANGE = 0.01, 1e4
 SIGMA_R_RANGE = 1e-4, 1e4
 
 FORMAT = "omniup.GaussianKernels"
-VERSION = 2  # before, colours were compared as they are given, and files did not say so
+VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +57,12 @@ class Window:
     sigmas: float | None = None
 
     def __post_init__(self) -> None:
-        if self.shape not in ("square", "disc"):
-            raise InputError(f"window is {self.shape!r}: accepted are square and disc")
+        check_choice("window", self.shape, ("square", "disc"))
         check_number("radius", self.radius, 0, MAX_RADIUS, whole=True)
         if self.sigmas is not None:
             check_number("window_sigmas", self.sigmas, 0.01, 1e4)
             if self.shape != "disc":
-                raise InputError(f"window_sigmas is {self.sigmas!r}: accepted for discs only, and this is a square")
+                raise InputError("window_sigmas", "is {value!r}, and the window is a square", "null", value=self.sigmas)
 
     @property
     def cells(self) -> int:
@@ -111,7 +111,7 @@ class History:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class GaussianKernels:
+class GaussianKernels(PreparedImage):
     """The kernels of an image's cells: render any signal on that grid with them.
 
     Attributes:
@@ -119,11 +119,10 @@ class GaussianKernels:
         sigma_y: [B, 1, h, w], width along its second axis, likewise.
         theta: [B, 1, h, w], angle of the first axis, in radians.
         sigma_r: [B, 1, h, w], width of the range term, in guidance units, above 0.
-        guidance: [B, G, H, W], the image, in 0..1.
-        cell_guidance: [B, G, h, w], the colour of each cell, in `colour_space`.
+        guidance: [B, G, H, W], the image, in the units of sigma_r; 0..1 where it is the image as given.
+        cell_guidance: [B, G, h, w], the colour of each cell.
         window: which cells a pixel draws from.
         history: of the fit they come from; empty if there was none.
-        colour_space: where the range term compares colours: as `guidance` has them, or OKLab (for sRGB guidance).
     """
 
     sigma_x: Tensor
@@ -134,7 +133,6 @@ class GaussianKernels:
     cell_guidance: Tensor
     window: Window
     history: History = dataclasses.field(default_factory=History)
-    colour_space: ColourSpace = "given"
 
     @property
     def grid(self) -> Size:
@@ -146,65 +144,63 @@ class GaussianKernels:
         """(H, W), in pixels."""
         return self.guidance.shape[2], self.guidance.shape[3]
 
-    def render(self, signal: Tensor, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
-        """Upsample a signal.
+    @property
+    def batch(self) -> int:
+        """How many images the kernels are of."""
+        return len(self.guidance)
+
+    def only(self, image: int) -> GaussianKernels:
+        """Return the kernels of one image of the batch."""
+        if self.batch == 1:
+            return self
+        maps = {name: getattr(self, name)[image : image + 1] for name in (*_MAPS, "guidance")}
+        return dataclasses.replace(self, **maps)
+
+    def mix(self, signal: Tensor, memory: int, out: Tensor | None = None) -> Tensor:
+        """Mix a signal [B, C, h, w], unchecked: [B, C, H, W], a convex mix in each pixel, differentiable."""
+        return self._attention(memory).mix(self.guidance, signal, out=out)
+
+    def mix_at(self, signal: Tensor, points: Tensor, memory: int) -> Tensor:
+        """Mix at points [B, P, 2] only: [B, C, h, w] to [B, C, P]."""
+        images = torch.arange(len(points), device=points.device)[:, None]
+        query = self.guidance[images, :, points[..., 0], points[..., 1]].mT  # [B, G, P]
+        return self._attention(memory).mix_at(query, signal, points)
+
+    def _render(
+        self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None
+    ) -> Tensor:
+        flat = self._flat(signal)
+        result = None if out is None else out.view(*flat.shape[:2], *self.size)
+        mixed = self.mix(flat, memory, result)
+        return mixed.view(*signal.shape[:2], *self.size) if out is None else out
+
+    def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
+        if len(signal) == self.batch:
+            return self.mix_at(signal, points, memory)
+        same = points[:1]  # one image: its points are those of every signal, and signals are channels
+        return self.mix_at(self._flat(signal), same, memory).view(*signal.shape[:2], points.shape[1])
+
+    def _flat(self, signal: Tensor) -> Tensor:
+        """Make channels of several signals of one image: [N, C, h, w] to [B, N C / B, h, w]."""
+        return signal.reshape(self.batch, -1, *self.grid)
+
+    def confidence(self, signal: Tensor | None = None, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
+        """Compute how sure the mix is of its cells: 1 where one cell has all the weight, 0 where all have the same.
 
         Args:
-            signal: [B, C, h, w], any floating-point type; [N, C, h, w] with any N if the kernels are of one image.
-            memory: of working space, in bytes or as a text such as `"512MB"`.
-
-        Returns:
-            [B, C, H, W] in the signal's type: each value a convex mix of the signal's values in the window.
-            Differentiable in the signal.
-
-        Raises:
-            InputError: the signal's shape does not fit the kernels, or its values are not finite.
-        """
-        signal, batch = self._accept(signal)
-        with enough_memory():
-            out = mix(self._colours, self._precision, signal, self._windows, **self._mixing(memory))
-        return out.reshape(batch, -1, *self.size)
-
-    def render_at(self, signal: Tensor, points: Tensor, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
-        """Upsample a signal at some pixels only, at the cost of those.
-
-        Args:
-            signal: [B, C, h, w], as in `render`.
-            points: [B, N, 2] or, for the same in each image, [N, 2]; whole numbers, (y, x).
-            memory: as in `render`.
-
-        Returns:
-            [B, N, C] in the signal's type, equal to what `render` gives there.
-
-        Raises:
-            InputError: as `render`; or points of another shape, or outside the image.
-        """
-        signal, batch = self._accept(signal)
-        points = check_points(points, len(self.guidance), self.size).to(self.guidance.device)
-        query = self._colours[
-            torch.arange(len(points), device=points.device)[:, None], :, points[..., 0], points[..., 1]
-        ]
-        query = query.mT  # [B, G, N]
-        with enough_memory():
-            out = mix_at(query, self._precision, signal, self._windows, points, **self._mixing(memory))
-        return out.reshape(batch, signal.shape[1] * len(signal) // batch, points.shape[1]).mT
-
-    def confidence(self, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
-        """How sure the mix is of its cells: 1 where one cell has all the weight, 0 where all have the same.
-
-        Args:
+            signal: not needed: the weights depend on the image alone.
             memory: as in `render`.
 
         Returns:
             [B, 1, H, W] in 0..1: one minus the entropy of the weights over that of equal weights.
         """
         with enough_memory():
-            nats = entropy(self._colours, self._precision, self._windows, **self._mixing(memory))
+            nats = self._attention(parse_memory(memory)).entropy(self.guidance)
         most = math.log(self._windows.shape.sum())
         return (1 - nats / most).clamp_(0, 1) if most > 0 else torch.ones_like(nats)
 
     def to(self, device: torch.device | str) -> GaussianKernels:
-        """These kernels on another device."""
+        """Copy the kernels to another device."""
         tensors = {name: getattr(self, name).to(device) for name in (*_MAPS, "guidance")}
         return dataclasses.replace(self, **tensors)
 
@@ -223,7 +219,6 @@ class GaussianKernels:
             "size": json.dumps(self.size),
             "window": json.dumps(dataclasses.asdict(self.window)),
             "history": json.dumps(dataclasses.asdict(self.history)),
-            "colour_space": self.colour_space,
         }
         pixels = (self.guidance * 255).round().to(torch.uint8)
         exact = torch.equal(pixels.to(self.guidance.dtype) / 255, self.guidance)
@@ -239,13 +234,15 @@ class GaussianKernels:
         """
         tensors, metadata = read_tensors(path)
         if metadata.get("format") != FORMAT:
-            raise InputError(f"{path} holds no Gaussian kernels: accepted are files that `omniup fit` or `save` wrote")
+            accepted = "files that `omniup fit` or `save` wrote"
+            raise InputError(str(path), "holds no Gaussian kernels", accepted)
         if metadata.get("version") not in [str(known) for known in range(1, VERSION + 1)]:
-            raise InputError(f"{path} has version {metadata.get('version')}: this omniup reads up to version {VERSION}")
+            problem, version = "has version {version}", metadata.get("version")
+            raise InputError(str(path), problem, "versions up to {known}", version=version, known=VERSION)
         try:
             kernels = cls._from_file(tensors, metadata)
         except (KeyError, TypeError, ValueError, RecursionError) as error:  # JSON may be nested without end
-            raise InputError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+            raise InputError(str(path), "is damaged: {reason}", reason=f"{type(error).__name__}: {error}") from error
         return kernels
 
     @classmethod
@@ -255,10 +252,7 @@ class GaussianKernels:
             guidance = guidance.to(tensors["cell_guidance"].dtype) / 255
         maps = {name: tensors[name] for name in _MAPS}
         window, history = (json.loads(metadata[name]) for name in ("window", "history"))
-        space: Any = metadata.get("colour_space", "given")
-        kernels = cls(
-            **maps, guidance=guidance, window=Window(**window), history=History(**history), colour_space=space
-        )
+        kernels = cls(**maps, guidance=guidance, window=Window(**window), history=History(**history))
         batch, channels = guidance.shape[:2]
         grid, size = tuple(json.loads(metadata["grid"])), tuple(json.loads(metadata["size"]))
         shapes: dict[str, tuple[Any, ...]] = dict.fromkeys(_PARAMETERS, (batch, 1, *grid))
@@ -269,44 +263,26 @@ class GaussianKernels:
                 raise ValueError(f"{name} is no finite map of shape {list(shape)}")
         if not (kernels.guidance.min() >= 0 and kernels.guidance.max() <= 1):
             raise ValueError("guidance is outside 0..1")
-        if space not in ("given", "oklab") or (space == "oklab" and channels != 3):
-            raise ValueError(f"colour_space is {space!r} for guidance of {channels} channels")
+        if metadata.get("colour_space", "given") != "given":
+            raise ValueError(f"colour_space is {metadata['colour_space']!r}, of a preset that is gone")
         for name in ("sigma_x", "sigma_y", "sigma_r"):
             if not (getattr(kernels, name) > 0).all():
                 raise ValueError(f"{name} is not positive everywhere")
         return kernels
 
-    @functools.cached_property
-    def _colours(self) -> Tensor:
-        """The pixels' colours as they are compared: [B, G, H, W]."""
-        return to_colour_space(self.guidance, self.colour_space)
-
-    @property
-    def _precision(self) -> Tensor:
-        return precision(self.sigma_x, self.sigma_y, self.theta, self.sigma_r)
-
     @property
     def _windows(self) -> Windows:
         return self.window.windows(self.size, self.grid)
 
-    def _mixing(self, memory: int | str) -> dict[str, Any]:
-        """What `mix`, `mix_at` and `entropy` take alike."""
-        return {
-            "embed": GaussianEmbedding(self.cell_guidance),
-            "reach": self.window.reach(self.sigma_x, self.sigma_y),
-            "memory": parse_memory(memory),
-        }
-
-    def _accept(self, signal: Tensor) -> tuple[Tensor, int]:
-        """Check a signal; several signals of one image become channels of one: (signal, batch)."""
-        check_signal(signal)
-        if tuple(signal.shape[2:]) != self.grid:
-            got, grid = (" × ".join(map(str, sides)) for sides in (signal.shape[2:], self.grid))
-            raise InputError(f"signal is {got}: these kernels accept {grid}")
-        batch, images = len(signal), len(self.guidance)
-        if batch != images and images != 1:
-            raise InputError(f"signal is a batch of {batch}: these kernels accept a batch of {images}")
-        return signal.reshape(images, -1, *self.grid), batch
+    def _attention(self, memory: int) -> Attention:
+        """Attend to the cells in each pixel's window with the weights of GS-JBU."""
+        return Attention(
+            precision(self.sigma_x, self.sigma_y, self.theta, self.sigma_r),
+            self._windows,
+            embed=GaussianEmbedding(self.cell_guidance),
+            reach=self.window.reach(self.sigma_x, self.sigma_y),
+            memory=memory,
+        )
 
 
 _PARAMETERS = ("sigma_x", "sigma_y", "theta", "sigma_r")

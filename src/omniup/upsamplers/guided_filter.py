@@ -1,7 +1,7 @@
-"""The fast guided filter (He & Sun 2015, arXiv 1505.00996): a linear model of the signal in the colour, cell by cell.
+"""Upsample by the fast guided filter (He & Sun 2015, arXiv 1505.00996): a linear model of the signal in the colour.
 
-In every window of cells the signal is fitted by a · colour + b; the coefficients are averaged, brought to the pixels
-bilinearly and applied to the pixels' colours. It is the one baseline here that is no convex mix: it may overshoot.
+In every window of cells the signal is fitted by a · colour + b; the coefficients are averaged, interpolated bilinearly
+at the pixels and applied to their colours. It is no convex mix: it may overshoot.
 """
 
 from __future__ import annotations
@@ -13,14 +13,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.mixing import DEFAULT_MEMORY
-from omniup.mixing.tiles import widest
-from omniup.upsamplers.base import ImageLike, Size, check_inputs, check_number, register, resize
+from omniup.mixing.dtypes import widest
+from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
+from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
+from omniup.upsamplers.interpolation import interpolate_at
+from omniup.upsamplers.registry import register
+from omniup.upsamplers.signal_types import SignalType
 
 
-@register("guided_filter", "a linear model of the signal in the colour around each cell; may overshoot")
+@register(
+    "guided_filter",
+    "a linear model of the signal in the colour around each cell; may overshoot",
+    summary_zh="在每个单元周围用颜色的线性模型表示信号；可能过冲",
+)
 @dataclasses.dataclass(frozen=True)
-class GuidedFilter:
+class GuidedFilter(Upsampler):
     """Fits the signal by the colour, linearly, around each cell.
 
     Attributes:
@@ -36,47 +43,120 @@ class GuidedFilter:
         check_number("radius", self.radius, 1, 64, whole=True)
         check_number("eps", self.eps, 1e-10, 1e4)
 
-    def __call__(
-        self, image: ImageLike, signal: Tensor, size: Size | None = None, *, memory: int = DEFAULT_MEMORY
-    ) -> Tensor:
-        """Upsample; see `Upsampler`. The signal is worked through in as many pieces as the memory asks for."""
-        guidance, size = check_inputs(image, signal, size)
+    def prepare(
+        self,
+        image: ImageLike,
+        grid: Size,
+        size: Size | None = None,
+        *,
+        progress: ProgressCallback | None = None,
+        memory: int | str = DEFAULT_MEMORY,
+    ) -> PreparedGuidedFilter:
+        """Invert the covariances of the colours around each cell; see `Upsampler`."""
+        guidance, size = check_image(image, grid, size)
         guidance = resize(guidance, size)
-        exactly = torch.promote_types(signal.dtype, guidance.dtype)
-        colour = F.interpolate(guidance, signal.shape[2:], mode="area")  # [B, G, h, w]
+        colour = F.interpolate(guidance, (grid[0], grid[1]), mode="area")  # [B, G, h, w]
         colour = colour.to(widest(guidance.device))  # variances cancel
-        mean = self._mean(colour)  # [B, G, h, w]
-        covariance = self._mean(_products(colour, colour)) - _products(mean, mean)  # [B, G G, h, w]
+        mean = window_mean(colour, self.radius)  # [B, G, h, w]
+        covariance = window_mean(_products(colour, colour), self.radius) - _products(mean, mean)  # [B, G G, h, w]
         g = colour.shape[1]
         covariance = covariance.unflatten(1, (g, g)).permute(0, 3, 4, 1, 2)  # [B, h, w, G, G]
-        inverse = torch.linalg.inv(covariance + self.eps * torch.eye(g).to(covariance)).to(exactly)
-        colour, mean = colour.to(exactly), mean.to(exactly)
+        inverse = torch.linalg.inv(covariance + self.eps * torch.eye(g).to(covariance))
+        return PreparedGuidedFilter(guidance, colour, mean, inverse, self.radius)
 
-        out = signal.new_empty(*signal.shape[:2], *size)  # [B, C, H, W]
-        cells, pixels = len(signal) * math.prod(signal.shape[2:]), len(signal) * math.prod(size)
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PreparedGuidedFilter(PreparedImage):
+    """Fit signals by the colours of an image.
+
+    Attributes:
+        guidance: [B, G, H, W].
+        colour: [B, G, h, w], the cells' colours.
+        mean: [B, G, h, w], their means over the window around each cell.
+        inverse: [B, h, w, G, G], the inverse of their covariance, regularised.
+        radius: of the window, in cells.
+    """
+
+    guidance: Tensor
+    colour: Tensor
+    mean: Tensor
+    inverse: Tensor
+    radius: int
+
+    @property
+    def batch(self) -> int:
+        """How many images were prepared."""
+        return len(self.guidance)
+
+    @property
+    def grid(self) -> Size:
+        """(h, w), in cells."""
+        return self.colour.shape[2], self.colour.shape[3]
+
+    @property
+    def size(self) -> Size:
+        """(H, W), in pixels."""
+        return self.guidance.shape[2], self.guidance.shape[3]
+
+    def only(self, image: int) -> PreparedGuidedFilter:
+        """Return one image of the batch."""
+        one = slice(image, image + 1)
+        maps = (self.guidance[one], self.colour[one], self.mean[one], self.inverse[one])
+        return PreparedGuidedFilter(*maps, self.radius)
+
+    def _render(
+        self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None
+    ) -> Tensor:
+        """Work through the signal in as many chunks of channels as the memory asks for."""
+        exact = torch.promote_types(signal.dtype, self.guidance.dtype)
+        shape = (*signal.shape[:2], *self.size)
+        out = signal.new_empty(shape) if out is None else out  # [N, C, H, W]
+        flat, result = self._flat(signal), out.view(self.batch, -1, *self.size)
+        g, pixels, cells = self.colour.shape[1], self.batch * math.prod(self.size), self.batch * math.prod(self.grid)
         left = memory - 8 * cells * g * (5 * g + 3)
-        at_once = max(1, left // (exactly.itemsize * (5 * pixels + 6 * (g + 1) * cells)))  # channels
-        for start in range(0, signal.shape[1], at_once):
+        at_once = max(1, left // (exact.itemsize * (5 * pixels + 6 * (g + 1) * cells)))  # channels
+        for start in range(0, flat.shape[1], at_once):
             channels = slice(start, start + at_once)
-            value = signal[:, channels].to(exactly)  # [B, C, h, w]
-            mean_value = self._mean(value)
-            cross = self._mean(_products(value, colour)) - _products(mean_value, mean)  # [B, C G, h, w]
-            cross = cross.unflatten(1, (-1, g)).permute(0, 3, 4, 1, 2)  # [B, h, w, C, G]
-            slope = (cross @ inverse).permute(0, 3, 4, 1, 2)  # [B, C, G, h, w]
-            offset = mean_value - (slope * mean.unsqueeze(1)).sum(2)  # [B, C, h, w]
-            fitted = F.interpolate(self._mean(offset), size, mode="bilinear")  # [B, C, H, W]
+            slope, offset = self._coefficients(flat[:, channels].to(exact))
+            fitted = F.interpolate(offset, self.size, mode="bilinear")  # [B, C, H, W]
             for i in range(g):
-                slopes = F.interpolate(self._mean(slope[:, :, i]), size, mode="bilinear")  # [B, C, H, W]
-                fitted = fitted + slopes * guidance[:, i : i + 1]
-            out[:, channels] = fitted
+                slopes = F.interpolate(slope[:, :, i], self.size, mode="bilinear")  # [B, C, H, W]
+                fitted = fitted + slopes * self.guidance[:, i : i + 1]
+            result[:, channels] = fitted
         return out
 
-    def _mean(self, maps: Tensor) -> Tensor:
-        """The mean over each cell's window, as far as it lies in the grid."""
-        side = 2 * self.radius + 1
-        return F.avg_pool2d(maps, side, stride=1, padding=self.radius, count_include_pad=False)
+    def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
+        exact = torch.promote_types(signal.dtype, self.guidance.dtype)
+        slope, offset = self._coefficients(signal.to(exact))  # [N, C, G, h, w], [N, C, h, w]
+        fitted = interpolate_at(offset, points, self.size, "bilinear")  # [N, C, P]
+        images = torch.arange(len(points), device=points.device)[:, None] % self.batch  # [N, 1]
+        colour = self.guidance[images, :, points[..., 0], points[..., 1]].mT  # [N, G, P]
+        for i in range(colour.shape[1]):
+            slopes = interpolate_at(slope[:, :, i], points, self.size, "bilinear")  # [N, C, P]
+            fitted = fitted + slopes * colour[:, i : i + 1]
+        return fitted.to(signal.dtype)
+
+    def _flat(self, signal: Tensor) -> Tensor:
+        """Make channels of several signals of one image: [N, C, h, w] to [B, N C / B, h, w]."""
+        return signal.reshape(self.batch, -1, *self.grid)
+
+    def _coefficients(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Fit a signal [N, C, h, w]: the averaged slopes [N, C, G, h, w] and offsets [N, C, h, w]."""
+        colour, mean, inverse = (maps.to(value) for maps in (self.colour, self.mean, self.inverse))
+        mean_value = window_mean(value, self.radius)
+        cross = window_mean(_products(value, colour), self.radius) - _products(mean_value, mean)  # [N, C G, h, w]
+        cross = cross.unflatten(1, (-1, colour.shape[1])).permute(0, 3, 4, 1, 2)  # [N, h, w, C, G]
+        slope = (cross @ inverse).permute(0, 3, 4, 1, 2)  # [N, C, G, h, w]
+        offset = mean_value - (slope * mean.unsqueeze(1)).sum(2)  # [N, C, h, w]
+        slopes = window_mean(slope.flatten(1, 2), self.radius).view_as(slope)
+        return slopes, window_mean(offset, self.radius)
+
+
+def window_mean(maps: Tensor, radius: int) -> Tensor:
+    """Average maps [B, C, h, w] over each cell's window, as far as it lies in the grid."""
+    return F.avg_pool2d(maps, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
-    """Every channel of one times every channel of the other: [B, C, h, w], [B, G, h, w] to [B, C G, h, w]."""
+    """Multiply every channel of one with every channel of the other: [B, C, h, w], [B, G, h, w] to [B, C G, h, w]."""
     return (a.unsqueeze(2) * b.unsqueeze(1)).flatten(1, 2)

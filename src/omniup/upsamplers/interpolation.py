@@ -1,46 +1,114 @@
-"""Nearest, bilinear and bicubic interpolation: what everybody compares with. They do not look at the image."""
+"""Interpolate by nearest, bilinear and bicubic kernels: what everybody compares with. They do not look at the image."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.mixing import DEFAULT_MEMORY
-from omniup.upsamplers.base import ImageLike, Size, check_inputs, register
+from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
+from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size
+from omniup.upsamplers.registry import register
+from omniup.upsamplers.signal_types import SignalType
 
 
 @dataclasses.dataclass(frozen=True)
-class _Interpolation:
+class PreparedInterpolation(PreparedImage):
+    """Interpolate between the cells, whatever the image shows.
+
+    Attributes:
+        mode: of `torch.nn.functional.interpolate`.
+        batch: how many images there are.
+        grid: (h, w), in cells.
+        size: (H, W), in pixels.
+    """
+
+    mode: str
+    batch: int
+    grid: Size
+    size: Size
+
+    def _render(
+        self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None
+    ) -> Tensor:
+        return F.interpolate(signal, self.size, mode=self.mode, align_corners=_corners(self.mode))
+
+    def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
+        return interpolate_at(signal, points, self.size, self.mode)
+
+    def only(self, image: int) -> PreparedInterpolation:
+        """Return one image of the batch."""
+        return dataclasses.replace(self, batch=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Interpolation(Upsampler):
     mode: ClassVar[str]
 
-    def __call__(
-        self, image: ImageLike, signal: Tensor, size: Size | None = None, *, memory: int = DEFAULT_MEMORY
-    ) -> Tensor:
-        """Upsample; see `Upsampler`. Needs no working memory."""
-        _, size = check_inputs(image, signal, size)
-        corners = None if self.mode == "nearest-exact" else False
-        return F.interpolate(signal, size, mode=self.mode, align_corners=corners)
+    def prepare(
+        self,
+        image: ImageLike,
+        grid: Size,
+        size: Size | None = None,
+        *,
+        progress: ProgressCallback | None = None,
+        memory: int | str = DEFAULT_MEMORY,
+    ) -> PreparedInterpolation:
+        """Check the arguments; see `Upsampler`. Needs no working memory."""
+        guidance, size = check_image(image, grid, size)
+        return PreparedInterpolation(self.mode, len(guidance), (grid[0], grid[1]), size)
 
 
-@register("nearest", "copies the cell that the pixel lies in; does not look at the image")
+@register(
+    "nearest",
+    "copies the cell that the pixel lies in; does not look at the image",
+    summary_zh="复制像素所在的单元；不看图像",
+)
 class Nearest(_Interpolation):
     """Copies the cell that the pixel lies in."""
 
     mode = "nearest-exact"
 
 
-@register("bilinear", "linear interpolation between the four nearest cells; does not look at the image")
+@register(
+    "bilinear",
+    "linear interpolation between the four nearest cells; does not look at the image",
+    summary_zh="在最近的四个单元之间线性插值；不看图像",
+)
 class Bilinear(_Interpolation):
     """Interpolates linearly between the four nearest cells."""
 
     mode = "bilinear"
 
 
-@register("bicubic", "cubic interpolation over sixteen cells, may overshoot; does not look at the image")
+@register(
+    "bicubic",
+    "cubic interpolation over sixteen cells, may overshoot; does not look at the image",
+    summary_zh="在十六个单元上三次插值，可能过冲；不看图像",
+)
 class Bicubic(_Interpolation):
     """Interpolates with cubic polynomials (a = -0.75) over sixteen cells; overshoots at steps."""
 
     mode = "bicubic"
+
+
+def interpolate_at(maps: Tensor, points: Tensor, size: Size, mode: str) -> Tensor:
+    """Interpolate at some pixels of a result: [N, C, h, w] at points [N, P, 2] to [N, C, P]."""
+    exact = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    y, x = points.unbind(-1)  # [N, P]
+    rows, columns = (interpolation_matrix(*sides, mode).to(exact) for sides in zip(maps.shape[2:], size, strict=True))
+    across = torch.einsum("nchw,npw->nchp", exact, columns[x])  # [N, C, h, P]
+    return torch.einsum("nchp,nph->ncp", across, rows[y]).to(maps.dtype)
+
+
+def interpolation_matrix(cells: int, side: int, mode: str) -> Tensor:
+    """Return what each of `side` pixels takes of each cell along an axis: float64 [side, cells]."""
+    unit = torch.eye(cells, dtype=torch.float64)[None, None]
+    return F.interpolate(unit, (side, cells), mode=mode, align_corners=_corners(mode))[0, 0]
+
+
+def _corners(mode: str) -> bool | None:
+    return None if mode == "nearest-exact" else False

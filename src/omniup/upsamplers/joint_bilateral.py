@@ -1,20 +1,24 @@
-"""Fixed joint bilateral upsampling (Kopf et al. 2007): the same Gaussian kernel at every cell, nothing is fitted."""
+"""Upsample by fixed joint bilateral kernels (Kopf et al. 2007): the same Gaussian at every cell, nothing is fitted."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.mixing import DEFAULT_MEMORY
-from omniup.upsamplers.base import ImageLike, Size, check_inputs, check_number, register, resize
+from omniup.upsamplers.base import ProgressCallback, Upsampler, check_image
+from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
 from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, GaussianKernels, Window
+from omniup.upsamplers.registry import register
 
 
-@register("joint_bilateral", "the same Gaussian kernel at every cell, in space and in colour; nothing is fitted")
+@register(
+    "joint_bilateral",
+    "the same Gaussian kernel at every cell, in space and in colour; nothing is fitted",
+    summary_zh="每个单元使用同一个空间与颜色高斯核；不做拟合",
+)
 @dataclasses.dataclass(frozen=True)
-class JointBilateral:
+class JointBilateral(Upsampler):
     """Mixes the cells around a pixel by their distance in space and in colour (spec, section 7).
 
     Attributes:
@@ -38,17 +42,19 @@ class JointBilateral:
         check_number("sigma_r", self.sigma_r, *SIGMA_R_RANGE)
         Window("square", self.radius)  # which checks the radius
 
-    def __call__(
-        self, image: ImageLike, signal: Tensor, size: Size | None = None, *, memory: int = DEFAULT_MEMORY
-    ) -> Tensor:
-        """Upsample; see `Upsampler`."""
-        guidance, size = check_inputs(image, signal, size)
-        return self.kernels(resize(guidance, size), (signal.shape[2], signal.shape[3])).render(signal, memory=memory)
-
-    def kernels(self, guidance: Tensor, grid: Size) -> GaussianKernels:
-        """The kernels for guidance [B, G, H, W] on a grid (h, w)."""
+    def prepare(
+        self,
+        image: ImageLike,
+        grid: Size,
+        size: Size | None = None,
+        *,
+        progress: ProgressCallback | None = None,
+        memory: int | str = DEFAULT_MEMORY,
+    ) -> GaussianKernels:
+        """Lay the kernels out; see `Upsampler`."""
+        guidance, size = check_image(image, grid, size)
+        guidance = resize(guidance, size)  # [B, G, H, W]
         values = (self.sigma_x, self.sigma_y, self.theta, self.sigma_r)
-        sigma_x, sigma_y, theta, sigma_r = (guidance.new_full((len(guidance), 1, *grid), value) for value in values)
-        cells = F.interpolate(guidance, grid, mode="bilinear")
-        window = Window("square", self.radius)
-        return GaussianKernels(sigma_x, sigma_y, theta, sigma_r, guidance, cells, window)
+        maps = (guidance.new_full((len(guidance), 1, *grid), value) for value in values)
+        cells = F.interpolate(guidance, (grid[0], grid[1]), mode="bilinear")  # [B, G, h, w]
+        return GaussianKernels(*maps, guidance, cells, Window("square", self.radius))

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
+from omniup.errors import InputError
 from omniup.files import Source
 from omniup.files.settings import Section, read_settings
 
@@ -18,19 +19,19 @@ ResizeMode: TypeAlias = Literal["area", "bilinear", "bicubic"]
 
 def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] > bounds[1]:
-        raise ValueError(f"{bounds[0]:g} to {bounds[1]:g} does not ascend")
+        raise InputError("", "is {low:g} to {high:g}", "an ascending range", low=bounds[0], high=bounds[1])
     return bounds
 
 
 def _around_one(bounds: tuple[float, float]) -> tuple[float, float]:
     if not bounds[0] <= 1 <= bounds[1]:
-        raise ValueError(f"{bounds[0]:g} to {bounds[1]:g} does not hold 1")
+        raise InputError("", "is {low:g} to {high:g}", "a range around 1", low=bounds[0], high=bounds[1])
     return bounds
 
 
 def _odd(size: int) -> int:
     if size % 2 == 0:
-        raise ValueError(f"{size} is not odd")
+        raise InputError("", "is {value}", "odd numbers", value=size)
     return size
 
 
@@ -58,7 +59,13 @@ _ALL_MODES: Modes = ("area", "bilinear", "bicubic")
 def _check_alternatives(**probabilities: float) -> None:
     total = math.fsum(probabilities.values())
     if abs(total - 1) > 1e-6:
-        raise ValueError(f"{', '.join(probabilities)} exclude each other, so they add up to 1, and not to {total:g}")
+        raise InputError(
+            "",
+            "has probabilities that add up to {total:g}, of what excludes each other, {names}",
+            "a sum of 1",
+            total=total,
+            names=", ".join(probabilities),
+        )
 
 
 class SharpeningSettings(Section):

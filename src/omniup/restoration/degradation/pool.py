@@ -50,15 +50,25 @@ class PairPool:
                 are not as many prompts.
         """
         if len(prompts) != len(lq):
-            raise InputError(f"prompts are {len(prompts)}: accepted is one for each of {len(lq)} images")
+            raise InputError("prompts", "are {count}", "one for each of {images} images", count=len(prompts), images=len(lq))
         batch = torch.stack([lq, target], dim=1).mul_(255).round_().byte()  # [B, 2, 3, H, W]
         if len(batch) > self.size:
-            raise InputError(f"pool_size is {self.size}: accepted are sizes from that of a batch on, {len(batch)}")
+            raise InputError(
+                "pool_size", "is {value}", "sizes from that of a batch on, {least}", value=self.size, least=len(batch)
+            )
         if self._pairs is None:
             self._pairs = batch.new_empty(self.size, *batch.shape[1:])
         if batch.shape[1:] != self._pairs.shape[1:]:
-            sizes = (" x ".join(map(str, shape[-2:])) for shape in (batch.shape, self._pairs.shape))
-            raise InputError("images are {} pixels: accepted are those of the batches before, {}".format(*sizes))
+            (height, width), (rows, columns) = batch.shape[-2:], self._pairs.shape[-2:]
+            raise InputError(
+                "images",
+                "have {height} x {width} pixels",
+                "those of the batches before, {rows} x {columns}",
+                height=height,
+                width=width,
+                rows=rows,
+                columns=columns,
+            )
         if len(self) + len(batch) <= self.size:
             self._pairs[len(self) : len(self) + len(batch)] = batch
             self._prompts += prompts
@@ -85,7 +95,9 @@ class PairPool:
         """
         pairs, prompts = state["pairs"], state["prompts"]
         if len(prompts) > self.size:
-            raise InputError(f"pool_size is {self.size}: accepted are sizes from {len(prompts)} on, which were saved")
+            raise InputError(
+                "pool_size", "is {value}", "sizes from {least} on, which were saved", value=self.size, least=len(prompts)
+            )
         self._pairs, self._prompts = None, list(prompts)
         if prompts:
             self._pairs = pairs.new_empty(self.size, *pairs.shape[1:], device=device)

@@ -62,11 +62,15 @@ def degrade(images: Tensor, settings: Degradation, generator: torch.Generator) -
     """
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape or not images.is_floating_point():
         raise InputError(
-            f"images is {images.dtype} of the shape {list(images.shape)}; accepted is floating point [B, 3, H, W]"
+            "images",
+            "is {dtype} of the shape {shape}",
+            "floating point [B, 3, H, W]",
+            dtype=images.dtype,
+            shape=list(images.shape),
         )
     low, high = (bound.item() for bound in images.aminmax())
     if not (low >= 0 and high <= 1):  # not the other way round: a NaN fails every comparison
-        raise InputError(f"images run from {low:g} to {high:g}; accepted is 0..1")
+        raise InputError("images", "has values from {low:g} to {high:g}", "0 to 1", low=low, high=high)
     return apply(images, settings, draw(settings, len(images), generator))
 
 
@@ -78,7 +82,9 @@ def apply(images: Tensor, settings: Degradation, draws: Draws) -> Pair:
         InputError: the draws are for another number of images.
     """
     if len(draws.images) != len(images):
-        raise InputError(f"draws are for {len(draws.images)} images; accepted are those for {len(images)}")
+        raise InputError(
+            "draws", "are for {count} images", "those for {images}", count=len(draws.images), images=len(images)
+        )
     dtype = images.dtype
     images = images.to(torch.promote_types(dtype, torch.float32))  # half the precision is not enough for 256 levels
     target = sharpen(images, settings.sharpening)

@@ -21,7 +21,7 @@ from omniup.mixing import Groups, Windows
 from omniup.mixing.groups import groups
 from omniup.upsamplers.anyup.network import HEADS
 from omniup.upsamplers.anyup.upsampler import AnyUp
-from omniup.upsamplers.base import Size, check_size
+from omniup.upsamplers.checks import Size, check_size
 
 
 class FixedSizes(nn.Module):

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from omniup.mixing import DEFAULT_MEMORY
 from omniup.upsamplers.anyup.feature_agnostic import FeatureAgnosticLayer, Layout
-from omniup.upsamplers.base import Size
+from omniup.upsamplers.checks import Size
 
 WIDTH = 128
 HEADS = 4

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from omniup.mixing import TooLittleMemoryError
 from omniup.upsamplers.anyup.network import WIDTH, ResidualBlock, RotaryEmbedding
-from omniup.upsamplers.base import Size
+from omniup.upsamplers.checks import Size
 
 Layer = Callable[[Tensor], Tensor]
 

@@ -6,6 +6,8 @@ network was trained with, at a cost of pixels × window.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,21 +17,25 @@ from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.files.weights import IMAGENET_MEAN, IMAGENET_STD, summary
-from omniup.mixing import DEFAULT_MEMORY, Windows, mix, weights_at
+from omniup.mixing import DEFAULT_MEMORY, Attention, Windows
 from omniup.upsamplers.anyup.feature_agnostic import LAYOUTS, Layout
 from omniup.upsamplers.anyup.network import HEADS, Network
 from omniup.upsamplers.anyup.pixels import Pixels, Plan
-from omniup.upsamplers.anyup.weights import PUBLISHED, read, told
-from omniup.upsamplers.base import (
+from omniup.upsamplers.anyup.weights import PUBLISHED, metadata, read
+from omniup.upsamplers.base import PreparedImage, ProgressCallback, check_image
+from omniup.upsamplers.checks import (
     ImageLike,
     Size,
-    check_inputs,
+    as_guidance,
+    as_signal,
+    check_choice,
     check_number,
     check_points,
     enough_memory,
     parse_memory,
-    register,
 )
+from omniup.upsamplers.registry import register
+from omniup.upsamplers.signal_types import SignalType, one_hot
 
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
@@ -46,7 +52,7 @@ class AnyUp(Network):
     is differentiable, and autograd keeps what it needs.
 
     Args:
-        layout: of the feature-agnostic layer: `"published"`, the one the published weights were trained with, or
+        basis_layout: of the feature-agnostic layer: `"published"`, the one the published weights were trained with, or
             `"paper"`, the formula of the paper; see `FeatureAgnosticLayer`.
         precision: of what is computed at the image's resolution in evaluation mode: `"float32"`, or `"bfloat16"`, which
             is faster and takes half the memory. Statistics, keys, logits and the mix are in float32 either way.
@@ -67,19 +73,17 @@ class AnyUp(Network):
     def __init__(
         self,
         *,
-        layout: Layout = "published",
+        basis_layout: Layout = "published",
         precision: Precision = "float32",
         window_ratio: float = WINDOW_RATIO,
         feature_path: bool = True,
     ) -> None:
-        for name, value, accepted in (("layout", layout, LAYOUTS), ("precision", precision, PRECISIONS)):
-            if value not in accepted:
-                raise InputError(f"{name} is {value!r}: accepted are {' and '.join(accepted)}")
+        check_choice("basis_layout", basis_layout, LAYOUTS)
+        check_choice("precision", precision, PRECISIONS)
         check_number("window_ratio", window_ratio, 0.001, 1)
-        if not isinstance(feature_path, bool):
-            raise InputError(f"feature_path is {feature_path!r}: accepted are true and false")
-        super().__init__(layout, feature_path)
-        self.layout = layout
+        check_choice("feature_path", feature_path, (True, False))
+        super().__init__(basis_layout, feature_path)
+        self.basis_layout = basis_layout
         self.precision = precision
         self.window_ratio = window_ratio
 
@@ -88,7 +92,7 @@ class AnyUp(Network):
         cls,
         weights: str | Path = "multi_backbone",
         *,
-        layout: Layout | None = None,
+        basis_layout: Layout | None = None,
         precision: Precision = "float32",
         window_ratio: float | None = None,
         feature_path: bool | None = None,
@@ -98,7 +102,7 @@ class AnyUp(Network):
         Args:
             weights: `"multi_backbone"` (trained on five encoders) or `"paper"` (on DINOv2 ViT-S), which are downloaded
                 once, to torch.hub's cache, and checked; or a .pth or .safetensors file; or the URL of one.
-            layout: as in `AnyUp`, of the weights; by default what a .safetensors file says of itself, as those that
+            basis_layout: as in `AnyUp`, of the weights; by default what a .safetensors file says of itself, as those that
                 were trained here do, or else `"published"`.
             precision: as in `AnyUp`.
             window_ratio: as in `AnyUp`; by default what the file says, or else 0.1.
@@ -107,19 +111,58 @@ class AnyUp(Network):
         Raises:
             InputError: the weights cannot be had or read, or do not fit; the message says where to put the file.
         """
-        state, told = read(weights)
-        given = {"layout": layout, "window_ratio": window_ratio, "feature_path": feature_path}
+        state, stored = read(weights)
+        given = {"basis_layout": basis_layout, "window_ratio": window_ratio, "feature_path": feature_path}
         given = {name: value for name, value in given.items() if value is not None}
-        network = cls(precision=precision, **(told | given))
+        network = cls(precision=precision, **(stored | given))
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
-            raise InputError(f"weights: {weights} does not fit AnyUp ({summary(error)})") from error
+            problem, reason = "is {value}, which does not fit AnyUp ({reason})", summary(error)
+            raise InputError("weights", problem, value=str(weights), reason=reason) from error
         return network.eval().requires_grad_(False)
 
-    def told(self) -> dict[str, str]:
-        """What a .safetensors file should say of the weights, in its metadata, for `from_pretrained`."""
-        return told(layout=self.layout, window_ratio=self.window_ratio, feature_path=self.feature_path)
+    def metadata(self) -> dict[str, str]:
+        """Return what a .safetensors file should say of the weights, in its metadata, for `from_pretrained`."""
+        return metadata(
+            basis_layout=self.basis_layout, window_ratio=self.window_ratio, feature_path=self.feature_path
+        )
+
+    def cost(self, size: Size, grid: Size) -> int:
+        """Estimate the work of fitting; there is none."""
+        return 0
+
+    def prepare(
+        self,
+        image: ImageLike,
+        grid: Size,
+        size: Size | None = None,
+        *,
+        progress: ProgressCallback | None = None,
+        memory: int | str = DEFAULT_MEMORY,
+    ) -> PreparedAnyUp:
+        """Encode an image once, for any number of feature maps of a grid; see `Upsampler`.
+
+        The network moves to where the image is. If the memory allows, the queries of all pixels are kept, and rendering
+        costs the keys and the mix alone; otherwise queries are computed anew for each signal, band by band.
+
+        Args:
+            image: RGB or grey, of any size.
+            grid: (h, w) of the features.
+            size: (H', W') of the results; the queries are averaged over their pixels, so it need not be the image's.
+            progress: not called.
+            memory: bytes of working memory, or a text such as `"1GB"`.
+
+        Raises:
+            InputError: as in `Upsampler`; or the image has other than one or three channels, the network is in training
+                mode, or `memory` is too little for a row of pixels.
+        """
+        if self.training:
+            raise InputError("anyup", "is in training mode", "evaluation mode: anyup.eval()")
+        guidance, size = check_image(image, grid, size)
+        with enough_memory(), torch.no_grad():
+            encoded = [self._encode(one, (grid[0], grid[1]), size, parse_memory(memory)) for one in self._normal(guidance)]
+        return PreparedAnyUp(self, tuple(encoded), (grid[0], grid[1]), size)
 
     def forward(
         self,
@@ -130,12 +173,12 @@ class AnyUp(Network):
         memory: int | str = DEFAULT_MEMORY,
         out: Tensor | None = None,
     ) -> Tensor:
-        """Upsample; see `Upsampler`. In evaluation mode the network moves to where the signal is.
+        """Upsample features: in evaluation mode `prepare` and `render` in one call.
 
         Args:
-            image: as in `Upsampler`, of any size, RGB or grey.
+            image: as in `prepare`.
             signal: [B, C, h, w], of any number of channels.
-            size: (H', W') of the result; the queries are averaged over its pixels, so it need not be the image's.
+            size: as in `prepare`.
             memory: of working space beyond inputs, weights and result, in bytes or as a text such as `"1GB"`.
             out: [B, C, H', W'], where the result goes, on the signal's device and of any floating-point type. It is
                 written a few rows at a time, so it may be a file mapped into memory (`torch.from_file`, or
@@ -145,32 +188,19 @@ class AnyUp(Network):
             [B, C, H', W'] in the signal's type; or `out`.
 
         Raises:
-            InputError: as in `Upsampler`; or the image has other than one or three channels, `out` is of another shape
-                or a gradient is wanted with it, or `memory` is too little for a row of pixels.
+            InputError: as in `prepare` and `Prepared.render`.
         """
-        image, size = self._accept(image, signal, size)
-        windows = Windows.relative(size, (signal.shape[2], signal.shape[3]), self.window_ratio)
-        wanted = torch.is_grad_enabled() and (self.training or signal.requires_grad)
-        shape = (*signal.shape[:2], *size)
-        if out is not None and (
-            wanted or out.shape != shape or not out.is_floating_point() or out.device != signal.device
-        ):
-            raise InputError(
-                f"out is {list(out.shape)} of {out.dtype} on {out.device}: accepted is {list(shape)}, floating point, "
-                f"on {signal.device}, where no gradient is wanted"
-            )
-        with enough_memory(), torch.set_grad_enabled(wanted):
-            if self.training:
-                encoded = self.encode(image)
-                query, key = self.queries(encoded, size), self.keys(encoded, signal.to(image.dtype))
-                return mix(query, key, signal, windows, heads=HEADS, memory=parse_memory(memory), out=out)
-            if wanted:
-                pairs = zip(image.split(1), signal.split(1), strict=True)
-                return torch.cat([self._upsample(*pair, windows, parse_memory(memory)) for pair in pairs])
-            out = signal.new_empty(shape) if out is None else out
-            for triple in zip(image.split(1), signal.split(1), out.split(1), strict=True):
-                self._upsample(*triple[:2], windows, parse_memory(memory), triple[2])
-        return out
+        signal = as_signal(signal)
+        guidance = as_guidance(image, device=signal.device)
+        grid = signal.shape[2], signal.shape[3]
+        if not self.training:
+            prepared = self.prepare(guidance, grid, size, memory=memory)
+            return prepared.render(signal, "features", memory=memory, out=out)
+        guidance, size = check_image(guidance, grid, size)
+        encoded = self.encode(torch.cat(list(self._normal(guidance))))
+        query, key = self.queries(encoded, size), self.keys(encoded, signal.to(encoded.dtype))
+        windows = Windows.relative(size, grid, self.window_ratio)
+        return Attention(key, windows, heads=HEADS, memory=parse_memory(memory)).mix(query, signal, out=out)
 
     @torch.no_grad()
     def attention(
@@ -182,7 +212,7 @@ class AnyUp(Network):
         *,
         memory: int | str = DEFAULT_MEMORY,
     ) -> Tensor:
-        """Where chosen pixels draw from: their weights, the mean over the heads.
+        """Return the weights of chosen pixels, the mean over the heads.
 
         Args:
             image: as in `forward`.
@@ -197,77 +227,214 @@ class AnyUp(Network):
         Raises:
             InputError: as `forward`; or points of another shape, or outside the result.
         """
-        image, size = self._accept(image, signal, size)
-        points = check_points(points, len(signal), size).to(signal.device)
-        windows = Windows.relative(size, (signal.shape[2], signal.shape[3]), self.window_ratio)
-        maps = []
-        with enough_memory():
-            for one, features, places in zip(image.split(1), signal.split(1), points, strict=True):
-                plan = Plan.of(one, size, parse_memory(memory), self._compute_type)
-                pixels, key = self._look(one, features, plan)
-                rows, which = places[:, 0].unique(return_inverse=True)
-                each = rows.tolist() or [0]  # one row, where there are no points
-                query = torch.cat([self._query_rows(pixels, size, y, y + 1) for y in each], dim=2)
-                query = query[:, :, which, places[:, 1]]  # [1, D, N]
-                maps.append(weights_at(query, key, windows, places[None], heads=HEADS, memory=plan.mixing))
-        return torch.cat(maps)
-
-    def _accept(self, image: ImageLike, signal: Tensor, size: Size | None) -> tuple[Tensor, Size]:
-        """Check the arguments: the image [B, 3, H, W], in the weights' type, and the size of the result."""
-        guidance, size = check_inputs(image, signal, size)
-        if guidance.shape[1] not in (1, 3):
-            raise InputError(f"image has {guidance.shape[1]} channels: AnyUp accepts three (RGB) or one (grey)")
-        if not self.training:
-            self.to(signal.device)
-        mean, std = (guidance.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-        return ((guidance - mean) / std).to(self.rope.freqs.dtype), size
+        signal = as_signal(signal)
+        guidance = as_guidance(image, device=signal.device)
+        prepared = self.prepare(guidance, (signal.shape[2], signal.shape[3]), size, memory=memory)
+        return prepared.attention(signal, points, memory=memory)
 
     @property
-    def _compute_type(self) -> torch.dtype:
+    def compute_dtype(self) -> torch.dtype:
+        """What is computed in at the image's resolution."""
         return torch.bfloat16 if self.precision == "bfloat16" else self.rope.freqs.dtype
 
-    def _upsample(
-        self, image: Tensor, signal: Tensor, windows: Windows, memory: int, out: Tensor | None = None
+    def _normal(self, guidance: Tensor) -> tuple[Tensor, ...]:
+        """Normalise guidance [B, G, H, W]: B images [1, 3, H, W], in the weights' dtype."""
+        if guidance.shape[1] not in (1, 3):
+            accepted = "three channels (RGB) or one (grey), with AnyUp"
+            raise InputError("image", "has {channels} channels", accepted, channels=guidance.shape[1])
+        if not self.training:
+            self.to(guidance.device)
+        mean, std = (guidance.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        return ((guidance - mean) / std).to(self.rope.freqs.dtype).split(1)
+
+    def _encode(self, image: Tensor, grid: Size, size: Size, memory: int) -> EncodedImage:
+        """Encode one image [1, 3, H, W]: what its queries and the image's part of the keys are made of."""
+        plan = Plan.of(image, size, memory, self.compute_dtype)
+        pixels = Pixels.of(image, plan)
+        straight = pixels.through_encoder(self.image_encoder)
+        straight.give_up()
+        pixels = straight.turned(self.rope).kept()
+        for_keys = pixels.through_encoder(self.key_encoder)
+        image_part = for_keys.pooled(grid, 0, grid[0]).to(image.dtype)  # [1, D, h, w]
+        for_keys.give_up()
+        pixels.give_up()
+        encoded = EncodedImage(self, pixels.through_encoder(self.query_encoder), image_part, size, plan)
+        plan.spare.clear()  # so that queries may take the memory of maps that are not needed any more
+        return encoded.with_queries() if plan.keep else encoded
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """One image, encoded.
+
+    Attributes:
+        anyup: the network.
+        pixels: [1, D, H, W] of the query encoder, computed where they are asked for; None once there are queries.
+        image_part: [1, D, h, w], the image's part of the keys.
+        size: (H', W') of the results.
+        plan: how the memory is divided.
+        queries: [1, D, H', W'], if they were kept.
+    """
+
+    anyup: AnyUp
+    pixels: Pixels | None
+    image_part: Tensor
+    size: Size
+    plan: Plan
+    queries: Tensor | None = None
+
+    def with_queries(self) -> EncodedImage:
+        """Compute the queries of all pixels, to be kept in place of what they are made of."""
+        queries = self.image_part.new_empty(1, self.image_part.shape[1], *self.size)
+        for top, bottom in self._bands():
+            queries[:, :, top:bottom] = self.query_rows(top, bottom)
+        return dataclasses.replace(self, pixels=None, queries=queries)
+
+    def keys(self, features: Tensor) -> Tensor:
+        """Compute the keys of features [1, C, h, w]: [1, D, h, w]."""
+        described = self.anyup.describe(features.to(self.image_part.dtype), self.plan.mixing)
+        return self.anyup.join(self.image_part, described)
+
+    def render(
+        self, key: Tensor, value: Tensor, windows: Windows, memory: int, out: Tensor | None
     ) -> Tensor:
-        """The result of one image, made band by band, in `out` where that is given."""
-        plan = Plan.of(image, windows.size, memory, self._compute_type)
-        pixels, key = self._look(image, signal, plan)
+        """Mix values [1, C, h, w]: [1, C, H', W'], in `out` where that is given."""
+        if self.queries is not None:
+            mixing = max(memory - self.queries.nbytes, memory // 4)
+            return Attention(key, windows, heads=HEADS, memory=mixing).mix(self.queries, value, out=out)
         bands = []
-        for top in range(0, windows.size[0], plan.band):
-            bottom = min(top + plan.band, windows.size[0])
-            query = self._query_rows(pixels, windows.size, top, bottom)
+        for top, bottom in self._bands():
             band = None if out is None else out[:, :, top:bottom]
-            part = windows.band(top, bottom)
-            bands.append(mix(query, key, signal, part, heads=HEADS, memory=plan.mixing, out=band))
+            attention = Attention(key, windows.band(top, bottom), heads=HEADS, memory=self.plan.mixing)
+            bands.append(attention.mix(self.query_rows(top, bottom), value, out=band))
         return torch.cat(bands, dim=2) if out is None else out
 
-    def _look(self, image: Tensor, signal: Tensor, plan: Plan) -> tuple[Pixels, Tensor]:
-        """What the queries are made of, at the image's resolution, and the keys [1, D, h, w], of one image."""
-        grid = signal.shape[2], signal.shape[3]
-        with torch.no_grad():
-            pixels = Pixels.of(image, plan)
-            straight = pixels.through_encoder(self.image_encoder)
-            straight.give_up()
-            pixels = straight.turned(self.rope).kept()
-            for_keys = pixels.through_encoder(self.key_encoder)
-            image_part = for_keys.pooled(grid, 0, grid[0])
-            for_keys.give_up()
-            pixels.give_up()
-        features = signal.to(image.dtype)
-        key = self.join(image_part.to(image.dtype), self.describe(features, plan.mixing))
-        with torch.no_grad():
-            return pixels.through_encoder(self.query_encoder), key
+    def entropy(self, key: Tensor, windows: Windows) -> Tensor:
+        """Compute the entropy of each pixel's weights, in nats: [1, 1, H', W']."""
+        rows = (
+            Attention(key, windows.band(top, bottom), heads=HEADS, memory=self.plan.mixing).entropy(
+                self.query_rows(top, bottom)
+            )
+            for top, bottom in self._bands()
+        )
+        return torch.cat(list(rows), dim=2)
 
     @torch.no_grad()
-    def _query_rows(self, pixels: Pixels, size: Size, top: int, bottom: int) -> Tensor:
-        """Rows `top` up to `bottom` of the queries, [1, D, bottom - top, W']."""
-        first, last = max(top - 1, 0), min(bottom + 1, size[0])
-        pooled = pixels.pooled(size, first, last)  # with what the 3×3 convolution sees above and below
+    def query_at(self, points: Tensor) -> Tensor:
+        """Compute the queries at points [P, 2]: [1, D, P]."""
+        rows, which = points[:, 0].unique(return_inverse=True)
+        each = rows.tolist() or [0]  # one row, where there are no points
+        query = torch.cat([self.query_rows(y, y + 1) for y in each], dim=2)  # [1, D, rows, W']
+        return query[:, :, which, points[:, 1]]
+
+    @torch.no_grad()
+    def query_rows(self, top: int, bottom: int) -> Tensor:
+        """Compute rows `top` up to `bottom` of the queries, [1, D, bottom - top, W']."""
+        if self.queries is not None:
+            return self.queries[:, :, top:bottom]
+        assert self.pixels is not None
+        anyup = self.anyup
+        first, last = max(top - 1, 0), min(bottom + 1, self.size[0])
+        pooled = self.pixels.pooled(self.size, first, last)  # with what the 3×3 convolution sees above and below
         above, below = first - top + 1, bottom + 1 - last  # rows beyond the border, which are zeros
         if above or below:
             pooled = F.pad(pooled, (0, 0, above, below))
-        seen = F.conv2d(pooled, self.cross_decode.conv2d.weight.to(pooled.dtype), padding=(0, 1))
-        return self.cross_decode.cross_attn.queries(seen.to(self.rope.freqs.dtype))
+        seen = F.conv2d(pooled, anyup.cross_decode.conv2d.weight.to(pooled.dtype), padding=(0, 1))
+        return anyup.cross_decode.cross_attn.queries(seen.to(anyup.rope.freqs.dtype))
+
+    def _bands(self) -> list[tuple[int, int]]:
+        """Cut the rows of the result into bands that fit the memory."""
+        height, band = self.size[0], self.plan.band
+        return [(top, min(top + band, height)) for top in range(0, height, band)]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PreparedAnyUp(PreparedImage):
+    """Render feature maps of encoded images.
+
+    Attributes:
+        anyup: the network.
+        images: encoded, one by one.
+        grid: (h, w) of the features, in cells.
+        size: (H', W') of the results, in pixels.
+    """
+
+    anyup: AnyUp
+    images: tuple[EncodedImage, ...]
+    grid: Size
+    size: Size
+
+    @property
+    def batch(self) -> int:
+        """How many images were prepared."""
+        return len(self.images)
+
+    def only(self, image: int) -> PreparedAnyUp:
+        """Return one image of the batch."""
+        return dataclasses.replace(self, images=self.images[image : image + 1])
+
+    def attention(
+        self, signal: Tensor, points: Tensor, *, memory: int | str = DEFAULT_MEMORY
+    ) -> Tensor:
+        """Return the weights of chosen pixels; see `AnyUp.attention`."""
+        signal = self._accept(signal)
+        points = check_points(points, self.batch, self.size).to(signal.device)
+        maps = []
+        with enough_memory():
+            for n, features in enumerate(signal.split(1)):
+                encoded, places = self._image(n), points[n if self.batch > 1 else 0]
+                attention = Attention(encoded.keys(features), self._windows, heads=HEADS, memory=parse_memory(memory))
+                maps.append(attention.weights_at(encoded.query_at(places), places[None]))
+        return torch.cat(maps)
+
+    @torch.no_grad()
+    def confidence(self, signal: Tensor, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
+        """Compute how sure the mix is of its cells, whose weights depend on the features: [B, 1, H', W'] in 0..1."""
+        signal, windows = self._accept(signal), self._windows
+        parse_memory(memory)
+        with enough_memory():
+            pairs = enumerate(signal.split(1))
+            nats = torch.cat([self._image(n).entropy(self._image(n).keys(features), windows) for n, features in pairs])
+        rows, columns = (torch.from_numpy(axis.high - axis.low) for axis in (windows.rows, windows.columns))
+        most = (rows[:, None] * columns).to(nats).log()  # of as many equal weights
+        return torch.where(most > 0, 1 - nats / most.clamp_min(1e-9), torch.ones_like(nats)).clamp_(0, 1)
+
+    @functools.cached_property
+    def _windows(self) -> Windows:
+        return Windows.relative(self.size, self.grid, self.anyup.window_ratio)
+
+    def _image(self, n: int) -> EncodedImage:
+        """Return the image of the n-th signal."""
+        return self.images[n if self.batch > 1 else 0]
+
+    def _render(
+        self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None
+    ) -> Tensor:
+        wanted = torch.is_grad_enabled() and signal.requires_grad
+        with torch.set_grad_enabled(wanted):
+            if wanted:
+                return torch.cat([self._mix(n, value, value, memory, None) for n, value in enumerate(signal.split(1))])
+            out = signal.new_empty(*signal.shape[:2], *self.size) if out is None else out
+            for n, value in enumerate(signal.split(1)):
+                self._mix(n, value, value, memory, out[n : n + 1])
+        return out
+
+    def _render_votes(self, image: int, places: Tensor, part: Tensor, count: int, memory: int) -> Tensor:
+        """Upsample the 0/1 maps of some labels, with the keys of all: how labels are chunked makes no difference."""
+        everything = one_hot(places, torch.arange(count, device=part.device))  # [1, K, h, w]
+        return self._mix(image, everything, everything[:, part], memory, None)
+
+    def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
+        maps = []
+        for n, value in enumerate(signal.split(1)):
+            attention = Attention(self._image(n).keys(value), self._windows, heads=HEADS, memory=memory)
+            maps.append(attention.mix_at(self._image(n).query_at(points[n]), value, points[n : n + 1]))
+        return torch.cat(maps)
+
+    def _mix(self, n: int, features: Tensor, value: Tensor, memory: int, out: Tensor | None) -> Tensor:
+        """Mix values [1, C, h, w] of the n-th signal with keys that are made of features."""
+        encoded = self._image(n)
+        return encoded.render(encoded.keys(features), value, self._windows, memory, out)
 
 
 @register(
@@ -275,12 +442,14 @@ class AnyUp(Network):
     "a network trained on the features of several encoders (AnyUp); downloads its weights once",
     settings={
         "weights": "multi_backbone",
-        "layout": None,
+        "basis_layout": None,
         "precision": "float32",
         "window_ratio": None,
         "feature_path": None,
     },
     paths={"weights": tuple(PUBLISHED)},
+    variants={"weights": tuple(PUBLISHED)},
+    summary_zh="在多种编码器的特征上训练的网络（AnyUp）；首次使用时下载权重",
 )
 def _pretrained(**settings: Any) -> AnyUp:
     return AnyUp.from_pretrained(**settings)

@@ -43,8 +43,8 @@ PUBLISHED = {
 }
 
 
-#: Of the network: what a .safetensors file tells beside the weights.
-SETTINGS = ("layout", "window_ratio", "feature_path")
+#: Settings of the network that a .safetensors file has in its metadata, by the names there.
+SETTINGS = {"layout": "basis_layout", "window_ratio": "window_ratio", "feature_path": "feature_path"}
 
 
 def read(weights: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -60,13 +60,14 @@ def read(weights: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         InputError: they cannot be had or read.
     """
     path = _path(weights)
-    metadata = read_tensors(path)[1] if path.suffix == ".safetensors" else {}
-    return read_state_dict(path), {name: _value(metadata[name]) for name in SETTINGS if name in metadata}
+    stored = read_tensors(path)[1] if path.suffix == ".safetensors" else {}
+    return read_state_dict(path), {name: _value(stored[key]) for key, name in SETTINGS.items() if key in stored}
 
 
-def told(**settings: Any) -> dict[str, str]:
-    """Settings of the network, as texts for a file's metadata: `SETTINGS`."""
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
+def metadata(**settings: Any) -> dict[str, str]:
+    """Convert settings of the network to texts for a file's metadata, under the names in `SETTINGS`."""
+    keys = {name: key for key, name in SETTINGS.items()}
+    return {keys[name]: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
 
 
 def _value(text: str) -> Any:

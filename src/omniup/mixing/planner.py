@@ -1,0 +1,212 @@
+"""The work of an attention cut into tiles: a few groups with their queries and keys, that fit the memory and the cache.
+
+An embedding makes vectors of pixels and cells, group by group. The logarithm of how often a cell occurs in a pixel's
+window is added to the logit as more coordinates of query and key (`groups.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from omniup.mixing.groups import Groups, gather, groups, groups_at, read_pixels
+from omniup.mixing.kernels import Scratch, append_coordinates, pair_products, softmax
+from omniup.mixing.radii import may_be_smaller, occurrence_coordinates, radii_at
+from omniup.mixing.windows import Windows
+
+DEFAULT_MEMORY = 512 * 2**20
+
+#: How many pairs of a pixel and a candidate are worked on at a time, if the memory allows: on a CPU as many as stay in
+#: its cache, on a GPU enough to keep it busy.
+CPU_PAIRS = 3 * 2**17
+GPU_PAIRS = 2**25
+
+#: No group is higher or wider than so many pixels.
+LONGEST_SIDE = 32
+
+
+class TooLittleMemoryError(ValueError):
+    """The working memory does not suffice for the window of a single pixel."""
+
+
+class Embedding(Protocol):
+    """Makes the vectors of pixels and cells whose inner product is the logit.
+
+    It sees them group by group and may express both relative to the cell in the middle of the window: that keeps out
+    large terms that would cancel. Keys are linear in the cells.
+    """
+
+    @property
+    def width(self) -> int:
+        """D, the length of the vectors."""
+
+    def query(self, pixels: Tensor, group: Groups, images: slice) -> Tensor:
+        """Make queries of pixels: [B, F, n, P] to [B, D, n, P]."""
+
+    def key(self, cells: Tensor, group: Groups, images: slice) -> Tensor:
+        """Make keys of cells: [B, G, n, K] to [B, D, n, K]."""
+
+    def key_gradient(self, dkeys: Tensor, group: Groups, images: slice) -> Tensor:
+        """Apply the transpose of `key`, for the backward pass: [B, D, n, K] to [B, G, n, K]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DotProduct:
+    """The embedding of pixels and cells that are queries and keys already."""
+
+    width: int
+
+    def query(self, pixels: Tensor, group: Groups, images: slice) -> Tensor:
+        """Return [B, D, n, P] as they are."""
+        return pixels
+
+    def key(self, cells: Tensor, group: Groups, images: slice) -> Tensor:
+        """Return [B, D, n, K] as they are."""
+        return cells
+
+    def key_gradient(self, dkeys: Tensor, group: Groups, images: slice) -> Tensor:
+        """Return [B, D, n, K] as they are."""
+        return dkeys
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tile:
+    """A few groups with their vectors: little enough to hold all of their weights.
+
+    Attributes:
+        images: which images of the batch.
+        group: which pixels and cells.
+        places: [n, P], where the queries of those pixels lie among all queries, and their outputs among the outputs.
+        queries: [B, n, heads, D / heads + E, P].
+        keys: [B, n, heads, D / heads + E, K]; the last E coordinates carry the logarithm of how often a cell occurs.
+        width: D / heads.
+    """
+
+    images: slice
+    group: Groups
+    places: Tensor
+    queries: Tensor
+    keys: Tensor
+    width: int
+
+    def weights(self, scratch: Scratch) -> Tensor:
+        """Compute the weights of each head, [B, n, heads, K, P]."""
+        return softmax(pair_products(self.keys, self.queries, scratch), scratch)
+
+    def values(self, maps: Tensor) -> Tensor:
+        """Gather the candidates' values: [B, C, cells] to [B, n, C, K]."""
+        return gather(maps[self.images], self.group.cells).to(self.keys.dtype).transpose(1, 2)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """All of an attention but its tensors; and at which points [B, N, 2] it is wanted, if not everywhere."""
+
+    windows: Windows
+    embed: Embedding
+    reach: Tensor | None
+    heads: int
+    memory: int
+    dtype: torch.dtype
+    points: Tensor | None
+
+    def tiles(self, query: Tensor, key: Tensor, *, channels: int) -> Iterator[Tile]:
+        """Cut the work into tiles that fit the memory.
+
+        Args:
+            query: [B, F, queries].
+            key: [B, G, cells].
+            channels: how many of the values the caller handles at a time for each pixel and candidate.
+        """
+        like = query.new_empty(0, dtype=self.dtype)
+        for images, group, places in self._groups(query, key, channels, like):
+            pixels = read_pixels(query[images], self.windows, group, places).transpose(1, 2).to(like.dtype)
+            cells = gather(key[images], group.cells).to(like.dtype)  # [B, G, n, K], and pixels are [B, F, n, P]
+            if self.reach is None or not may_be_smaller(self.reach[images], self.windows, group).any():
+                one_hot, log = group.window[None], group.log_occurrences[None]  # [1, E, n, P], [1, E, n, K]
+            else:
+                radius = radii_at(self.reach[images], self.windows, group.pixels)  # [B, 1, n, P]
+                one_hot, log = occurrence_coordinates(self.windows, group.classes, radius, cells.shape[3], like)
+            queries, keys = (
+                append_coordinates(vectors.unflatten(1, (self.heads, -1)), more.unsqueeze(1))
+                for vectors, more in (
+                    (self.embed.query(pixels, group, images), one_hot),
+                    (self.embed.key(cells, group, images), log),
+                )
+            )
+            yield Tile(images, group, places, queries, keys, self.embed.width // self.heads)
+
+    def channel_chunks(self, channels: int) -> list[slice]:
+        """Cut the channels of the values so that those of one window take a quarter of the memory at most."""
+        most = max(1, self.memory // (4 * 3 * self.dtype.itemsize * (1 + self.windows.most_candidates)))
+        return [slice(start, min(start + most, channels)) for start in range(0, channels, most)]
+
+    def _groups(
+        self, query: Tensor, key: Tensor, channels: int, like: Tensor
+    ) -> Iterator[tuple[slice, Groups, Tensor]]:
+        """Yield images, groups, and the places of their queries [n, P]."""
+        longest, most = tile_size(
+            self.windows,
+            numbers=query.shape[1] + key.shape[1] + 3 * (self.embed.width + channels),
+            memory=self.memory,
+            like=like,
+            longest=LONGEST_SIDE if self.points is None else 1,
+            by_radius=self.reach is not None,
+            heads=self.heads,
+        )
+        if self.points is not None:
+            for image, points in enumerate(self.points):
+                for start in range(0, len(points), most):
+                    group = groups_at(self.windows, points[start : start + most].cpu().numpy(), like=like)
+                    places = torch.arange(start, start + len(group.pixels), device=like.device).unsqueeze(1)  # [n, 1]
+                    yield slice(image, image + 1), group, places
+            return
+        # Images share a tile only where one alone would leave it part empty.
+        together = max(1, most * self.windows.most_pixels(longest) // math.prod(self.windows.size))
+        for start in range(0, len(query), together):
+            for group in groups(self.windows, longest=longest, most=max(1, most // together), like=like):
+                yield slice(start, min(start + together, len(query))), group, group.pixels
+
+
+def tile_size(
+    windows: Windows,
+    *,
+    numbers: int,
+    memory: int,
+    like: Tensor,
+    longest: int,
+    by_radius: bool,
+    heads: int = 1,
+    parts: int = 1,
+) -> tuple[int, int]:
+    """Return how high and wide a group may be, in pixels, and how many groups make a tile: for memory and cache.
+
+    Args:
+        windows: which cells each pixel draws from.
+        numbers: how many are needed for every pixel, and for every candidate of a group.
+        memory: bytes.
+        like: gives the device and the floating-point type.
+        longest: no group is higher or wider than so many pixels.
+        by_radius: whether windows of several radii may meet in a group.
+        heads: how many weights there are for every pixel and candidate.
+        parts: into how many equal parts the memory is divided, of which a tile takes one.
+
+    Raises:
+        TooLittleMemoryError: one pixel's window exceeds the memory.
+    """
+    k, pairs = windows.most_candidates, CPU_PAIRS if like.device.type == "cpu" else GPU_PAIRS
+    intervals = windows.rows.most_intervals + windows.columns.most_intervals
+    numbers += 12 + 3 * heads * (len(windows.squared_radii) if by_radius else intervals - 1)
+    while True:
+        p = windows.most_pixels(longest)
+        need = parts * ((p + k) * numbers + 5 * heads * p * k) * like.itemsize
+        if need <= memory:
+            return longest, max(1, min(memory // need, pairs // (heads * p * k)))
+        if longest == 1:
+            raise TooLittleMemoryError(f"memory is {memory} bytes: the window of one pixel takes {need}")
+        longest //= 2

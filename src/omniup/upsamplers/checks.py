@@ -1,0 +1,204 @@
+"""Check what callers give (image, signal, grid, size, points, numbers), and bring it to the form that methods compute with."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from omniup.errors import InputError
+from omniup.files import image_tensor
+from omniup.mixing import DEFAULT_MEMORY, TooLittleMemoryError
+
+ImageLike: TypeAlias = "Image.Image | NDArray[Any] | Tensor"
+Size: TypeAlias = tuple[int, int]
+
+__all__ = ["DEFAULT_MEMORY", "ImageLike", "Size"]
+
+_IMAGES = "a PIL image, an array [H, W] or [H, W, G], or a tensor [B, G, H, W]"
+_NUMBERS = "floating point and integers"
+
+
+def as_guidance(image: ImageLike, *, device: torch.device | None = None, name: str = "image") -> Tensor:
+    """Check an image and convert it to guidance.
+
+    Args:
+        image: PIL; array [H, W] or [H, W, G]; tensor [B, G, H, W]. Floating point in 0..1, or 8-bit integers.
+        device: where the guidance should be; by default where the image is.
+        name: what to call it in errors.
+
+    Returns:
+        [B, G, H, W], float32 or float64, in 0..1.
+
+    Raises:
+        InputError: wrong rank or type, an empty side, values that are not finite or outside 0..1.
+    """
+    if isinstance(image, Image.Image):
+        return image_tensor(image).to(device)
+    if isinstance(image, np.ndarray):
+        if image.ndim not in (2, 3):
+            raise InputError(name, "has the shape {shape}", "arrays [H, W] and [H, W, G]", shape=list(image.shape))
+        image = _from_numpy(image, name).reshape(*image.shape[:2], -1).permute(2, 0, 1)[None]
+    if not isinstance(image, Tensor):
+        raise InputError(name, "is a {type}", _IMAGES, type=type(image).__name__)
+    _check_shape(image, name, "[B, G, H, W]")
+    image = image.detach().to(device)
+    if image.dtype == torch.uint8:
+        return image.float() / 255
+    if not image.is_floating_point():
+        raise InputError(name, "is of type {dtype}", "floating point in 0..1 and 8-bit integers", dtype=image.dtype)
+    low, high = (bound.item() for bound in image.aminmax())
+    if not (low >= 0 and high <= 1):  # so put, NaN is refused too
+        raise InputError(name, "has values from {low:.6g} to {high:.6g}", "0..1", low=low, high=high)
+    return image if image.dtype == torch.float64 else image.float()
+
+
+def as_signal(signal: Tensor | NDArray[Any], name: str = "signal") -> Tensor:
+    """Check that a signal is a tensor or an array of numbers [B, C, h, w], all finite.
+
+    Raises:
+        InputError: it is something else, has an empty side, or values that are not finite.
+    """
+    if isinstance(signal, np.ndarray):
+        signal = _from_numpy(signal, name)
+    if not isinstance(signal, Tensor):
+        raise InputError(name, "is a {type}", "a tensor or an array [B, C, h, w]", type=type(signal).__name__)
+    _check_shape(signal, name, "[B, C, h, w]")
+    if signal.is_complex():
+        raise InputError(name, "is of type {dtype}", _NUMBERS, dtype=signal.dtype)
+    if signal.is_floating_point():
+        low, high = (bound.item() for bound in signal.detach().aminmax())  # one pass, no copy; NaN passes through
+        if not (math.isfinite(low) and math.isfinite(high)):
+            bad = int((~torch.isfinite(signal)).sum())
+            problem = "has {bad} values of {all} that are not finite"
+            raise InputError(name, problem, "finite values", bad=bad, all=signal.numel())
+    return signal
+
+
+def check_size(size: Size, grid: Size, name: str = "size") -> Size:
+    """Check the size of a result against the grid that it comes from.
+
+    Args:
+        size: (H, W), in pixels.
+        grid: (h, w), in cells.
+        name: what to call `size` in errors.
+
+    Returns:
+        The size, a tuple.
+
+    Raises:
+        InputError: not two positive whole numbers, or smaller than the grid.
+    """
+    if not (isinstance(size, (tuple, list)) and len(size) == 2 and all(type(n) is int and n >= 1 for n in size)):
+        raise InputError(name, "is {value!r}", "two whole numbers of at least 1, (height, width)", value=size)
+    if grid[0] > size[0] or grid[1] > size[1]:
+        problem = "is {h} × {w}, larger than the image or the size asked for, {H} × {W}"
+        raise InputError("signal", problem, "signals of at most that size", h=grid[0], w=grid[1], H=size[0], W=size[1])
+    return size[0], size[1]
+
+
+def check_points(points: Tensor, batch: int, size: Size) -> Tensor:
+    """Check chosen pixels.
+
+    Args:
+        points: [B, N, 2] or, for the same in each image, [N, 2]; whole numbers, (y, x).
+        batch: B.
+        size: (H, W) that they must lie in.
+
+    Returns:
+        [B, N, 2].
+
+    Raises:
+        InputError: another type or shape, or some lie outside.
+    """
+    if not isinstance(points, Tensor) or points.is_floating_point() or points.ndim not in (2, 3):
+        raise InputError("points", "is no tensor of points", "whole numbers, [B, N, 2] or [N, 2]")
+    points = points.long()
+    points = points.expand(batch, -1, -1) if points.ndim == 2 else points
+    if len(points) != batch or points.shape[2] != 2:
+        raise InputError("points", "has the shape {shape}", "[{batch}, N, 2]", shape=list(points.shape), batch=batch)
+    if ((points < 0) | (points >= points.new_tensor(size))).any():
+        raise InputError("points", "has some outside the image", "(y, x) within {H} × {W}", H=size[0], W=size[1])
+    return points
+
+
+def check_number(name: str, value: object, low: float, high: float, *, whole: bool = False) -> None:
+    """Check a setting that is a number.
+
+    Raises:
+        InputError: not a number, not whole where that is asked for, or outside low..high.
+    """
+    if not isinstance(value, bool) and isinstance(value, int if whole else (int, float)) and low <= value <= high:
+        return
+    accepted = "whole numbers from {low:g} to {high:g}" if whole else "numbers from {low:g} to {high:g}"
+    raise InputError(name, "is {value!r}", accepted, value=value, low=low, high=high)
+
+
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Check a setting that is one of a few.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
+        raise InputError(name, "is {value!r}", "{choices}", value=value, choices=", ".join(map(str, choices)))
+
+
+def parse_memory(memory: int | str) -> int:
+    """Convert a number or a text to bytes: 1 KB is 1024 bytes, and so on.
+
+    Raises:
+        InputError: not a positive amount.
+
+    Example:
+        >>> parse_memory("1.5GB")
+        1610612736
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", str(memory).lower())
+    amount = int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " ")) if match else 0
+    if amount < 1:
+        raise InputError("memory", "is {value!r}", "bytes, or texts such as 512MB and 1.5GB", value=memory)
+    return amount
+
+
+@contextlib.contextmanager
+def enough_memory() -> Iterator[None]:
+    """Convert the engine's complaint about its memory to one about the caller's argument.
+
+    Raises:
+        InputError: the memory does not suffice.
+    """
+    try:
+        yield
+    except TooLittleMemoryError as error:
+        raise InputError("memory", "is too little: {reason}", "more", reason=error) from error
+
+
+def resize(guidance: Tensor, size: Size) -> Tensor:
+    """Resize guidance [B, G, H, W] to the result's size: bilinear, antialiased where it shrinks."""
+    if guidance.shape[2:] == size:
+        return guidance
+    return F.interpolate(guidance, size, mode="bilinear", antialias=True).clamp_(0, 1)  # against rounding
+
+
+def _from_numpy(array: NDArray[Any], name: str) -> Tensor:
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise InputError(name, "is an array of {dtype}", _NUMBERS, dtype=array.dtype)
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return torch.from_numpy(np.require(native, requirements=["C", "W"]))  # torch shares memory and wants it writable
+
+
+def _check_shape(tensor: Tensor, name: str, accepted: str) -> None:
+    if tensor.ndim != 4:
+        raise InputError(name, "has the shape {shape}", accepted, shape=list(tensor.shape))
+    if 0 in tensor.shape:
+        raise InputError(name, "has the shape {shape}, which is empty", accepted, shape=list(tensor.shape))

@@ -1,0 +1,151 @@
+"""Upsample features of a network: denoise them in feature space, and add the image's detail to a cubic spline.
+
+    out = F y' + ½ (U y' - F S U y')        F bicubic, U the coarse-to-fine mix, S sampling at the cells' centres
+
+U is convex, and smears what is thin; F is smooth, and knows nothing of the image. What U has beyond its own cubic
+spline is the detail that it owes to the image, and half of it is added. So at the cells' centres results are, nearly,
+what the network said there: it spoke of these places, not of means over cells.
+
+y' is the signal after half a step of bilateral denoising on its own grid (Tomasi & Manduchi 1998), with distances in
+feature space. Results are clamped to the interval of the signal's values, as a cubic spline overshoots.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from omniup.mixing.dtypes import exact
+from omniup.upsamplers.interpolation import interpolate_at, interpolation_matrix
+from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Stages
+
+if TYPE_CHECKING:
+    from omniup.upsamplers.pyramid_bilateral.method import PyramidBilateral
+
+#: Bytes that are worked on at once: more leave the cache.
+CACHED = 2**24
+
+
+def render_features(stages: Stages, signal: Tensor, settings: PyramidBilateral, pixels: Pixels) -> Tensor:
+    """Upsample features.
+
+    Args:
+        stages: kernels from the signal's grid to the pixels.
+        signal: [1, C, h, w].
+        settings: the method's numbers.
+        pixels: where they are wanted.
+
+    Returns:
+        [1, C, ...], in the signal's dtype. Each channel stays within the interval of its values; scaled and shifted
+        features give scaled and shifted results.
+    """
+    wide = signal.to(torch.promote_types(signal.dtype, torch.float32))
+    calm = denoise(wide, settings, pixels.memory)  # [1, C, h, w]
+    if pixels.points is not None:
+        return _at_points(stages, wide, calm, settings.detail, pixels).to(signal.dtype)
+    out = pixels.mix_through(stages, calm.to(signal.dtype))  # [1, C, H, W]
+    grid, size = (signal.shape[2], signal.shape[3]), (out.shape[2], out.shape[3])
+    rows, columns = (interpolation_matrix(*sides, "bicubic").to(wide) for sides in zip(grid, size, strict=True))
+    with exact(out.device):
+        for channels in _chunks(signal.shape[1], 3 * wide.itemsize * math.prod(size), pixels.memory):
+            value, mixed = wide[:, channels], out[:, channels].to(wide)
+            centres = F.interpolate(mixed, grid, mode="bilinear")  # [1, C, h, w], of the nearest four pixels
+            rest = calm[:, channels] - settings.detail * centres
+            narrow = (rows @ rest).flatten(0, 1)  # [C, H, w]
+            spread = columns.T.expand(len(narrow), -1, -1)
+            added = torch.baddbmm(mixed.flatten(0, 1), narrow, spread, beta=settings.detail)
+            out[:, channels] = added.view_as(mixed).clamp(*_interval(value))
+    return out
+
+
+def denoise(signal: Tensor, settings: PyramidBilateral, memory: int) -> Tensor:
+    """Move each cell towards the mean of the cells around it whose features are similar.
+
+    Args:
+        signal: [1, C, h, w], float32 or float64.
+        settings: the method's numbers.
+        memory: bytes of working memory beyond the signal and a few of its size.
+
+    Returns:
+        [1, C, h, w], each cell a convex mix of cells: all channels choose together.
+    """
+    radius = settings.denoise_radius
+    steps = [(y, x) for y in range(-radius, radius + 1) for x in range(-radius, radius + 1) if y * y + x * x <= radius**2]
+    _, channels, height, width = signal.shape
+    centred = signal - signal.mean((2, 3), keepdim=True)  # or squares would cancel; and divided, or overflow
+    centred = centred / centred.detach().abs().amax().clamp_min(torch.finfo(signal.dtype).tiny)
+    down, across = (centred.diff(dim=dim).square().sum() for dim in (2, 3))
+    adjacent = max(1, (height - 1) * width + height * (width - 1))
+    variance = settings.denoise_sigma**2 * ((down + across) / adjacent).clamp_min(1e-30)
+    out = torch.empty_like(signal)
+    for rows in _chunks(height, 4 * signal.itemsize * width * (channels + len(steps)), memory):
+        first, last = max(0, rows.start - radius), min(height, rows.stop + radius)
+        mean = _mean_of_similar(signal[:, :, first:last], centred[:, :, first:last], variance, steps, radius)
+        mean = mean[:, :, rows.start - first : rows.stop - first]
+        out[:, :, rows] = torch.lerp(signal[:, :, rows], mean, settings.denoise)
+    return out
+
+
+def _at_points(stages: Stages, signal: Tensor, calm: Tensor, detail: float, pixels: Pixels) -> Tensor:
+    """Upsample at points [1, P, 2] only, and for it at the four pixels around each cell's centre: [1, C, P]."""
+    assert pixels.points is not None
+    size, grid = stages[-1].size, (signal.shape[2], signal.shape[3])
+    places, weights = zip(*(_centre_taps(*sides) for sides in zip(grid, size, strict=True)), strict=True)
+    y, x = torch.meshgrid(places[0].flatten(), places[1].flatten(), indexing="ij")  # [2 h, 2 w] each
+    centre_points = torch.stack([y, x], -1).view(1, -1, 2).to(signal.device)
+    taps = Pixels(pixels.memory, centre_points).mix_through(stages, calm).to(signal)  # [1, C, 4 h w]
+    taps = taps.view(1, -1, grid[0], 2, grid[1], 2)
+    down, across = (weight.to(signal) for weight in weights)  # [h, 2], [w, 2]
+    centres = torch.einsum("bcyixj,yi,xj->bcyx", taps, down, across)  # [1, C, h, w]
+    mixed = pixels.mix_through(stages, calm).to(signal)  # [1, C, P]
+    spline = interpolate_at(calm - detail * centres, pixels.points, size, "bicubic")
+    least, most = _interval(signal)
+    return (spline + detail * mixed).clamp(least[..., 0], most[..., 0])
+
+
+def _centre_taps(cells: int, side: int) -> tuple[Tensor, Tensor]:
+    """Return the two pixels around each cell's centre along an axis, and their weights: [cells, 2] each."""
+    place = ((torch.arange(cells, dtype=torch.float64) + 0.5) * side / cells - 0.5).clamp_(0, side - 1)
+    first = place.floor()
+    part = place - first
+    pair = torch.stack([first, first + 1], -1).clamp_(max=side - 1).long()
+    return pair, torch.stack([1 - part, part], -1)
+
+
+def _interval(signal: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the least and the largest value of each channel: [1, C, 1, 1] each."""
+    return signal.amin((2, 3), keepdim=True), signal.amax((2, 3), keepdim=True)
+
+
+def _mean_of_similar(
+    signal: Tensor, centred: Tensor, variance: Tensor, steps: list[tuple[int, int]], radius: int
+) -> Tensor:
+    """Average [1, C, h, w] with the weights exp(-d² / 2 variance), d being distances of the centred features."""
+    squares = centred.square().sum(1, keepdim=True)  # [1, 1, h, w]
+    maps = (signal, centred, squares, torch.ones_like(squares))
+    neighbours = zip(*(_shifted(each, steps, radius) for each in maps), strict=True)
+    total, out = torch.zeros_like(squares), torch.zeros_like(signal)
+    for value, vector, square, inside in neighbours:
+        distances = squares + square - 2 * (centred * vector).sum(1, keepdim=True)
+        weight = inside * (-distances.clamp_min(0) / (2 * variance)).exp()  # [1, 1, h, w]
+        total, out = total + weight, out + weight * value
+    return out / total
+
+
+def _shifted(maps: Tensor, steps: list[tuple[int, int]], radius: int) -> Iterator[Tensor]:
+    """Yield what lies at each step from each cell of [1, C, h, w]; zero beyond the border."""
+    height, width = maps.shape[2:]
+    padded = F.pad(maps, (radius,) * 4)
+    for dy, dx in steps:
+        yield padded[:, :, radius + dy : radius + dy + height, radius + dx : radius + dx + width]
+
+
+def _chunks(count: int, each: int, memory: int) -> Iterator[slice]:
+    """Cut so many, of so many bytes each, into chunks that half of the memory holds, and the cache."""
+    at_once = max(1, min(memory // 2, CACHED) // each)
+    return (slice(start, min(start + at_once, count)) for start in range(0, count, at_once))

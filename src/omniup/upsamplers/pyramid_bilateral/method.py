@@ -1,0 +1,191 @@
+"""Upsample coarse-to-fine by joint bilateral mixing: OmniUp's own method, and the default of `omniup.upsample`.
+
+Nothing is fitted or trained. The same narrow Gaussian kernel stands at every cell, and signals pass through a pyramid of
+ever finer grids, so that colours are compared with those of ever smaller cells (`pyramid.py`). What is mixed depends on
+the signal type:
+
+| type | how | file |
+|---|---|---|
+| features | denoised in feature space; bicubic interpolation plus half of what the mix owes to the image | `features.py` |
+| probabilities | power means, coarse-to-fine | `probabilities.py` |
+| measurement | a range sigma chosen by the signal, back-projection onto the cells' means | `measurements.py` |
+| values, 0/1 maps of labels | mixed coarse-to-fine, and no more | `pyramid.py` |
+
+docs/pyramid_bilateral.md says what each step is worth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor
+
+from omniup.errors import InputError
+from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
+from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
+from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE
+from omniup.upsamplers.pyramid_bilateral.features import render_features
+from omniup.upsamplers.pyramid_bilateral.measurements import render_measurement
+from omniup.upsamplers.pyramid_bilateral.probabilities import render_probabilities
+from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Pyramid
+from omniup.upsamplers.registry import register
+from omniup.upsamplers.signal_types import SignalType
+
+
+@register(
+    "pyramid_bilateral",
+    "coarse-to-fine joint bilateral mixing, adapted to what the signal is; nothing is fitted",
+    summary_zh="由粗到细的联合双边混合，按信号类型调整；不做拟合",
+)
+@dataclasses.dataclass(frozen=True)
+class PyramidBilateral(Upsampler):
+    """Mixes signals coarse-to-fine with narrow joint bilateral kernels.
+
+    Attributes:
+        radius: of the disc of cells that a pixel draws from, in cells.
+        sigma: width of the kernels in space, in cells.
+        sigma_r: width of the range term, in OKLab with stretched chroma; of images without three channels, in guidance
+            units.
+        variance_weight: how much of a cell's variance of colour, the mean over the channels, is added to sigma_r².
+        chroma: how much more a difference of hue or saturation counts than one of lightness.
+        halvings: how often cells are halved, at most, before the last mix.
+        detail: features: how much of what the mix owes to the image is added to bicubic interpolation.
+        denoise: features: how far a cell moves to the mean of similar ones.
+        denoise_radius: features: radius of the disc of cells that are compared, in cells.
+        denoise_sigma: features: width of the Gaussian of distances in feature space, in root-mean-square distances of
+            adjacent cells.
+        power: probabilities: the inverse order of the power mean, a power of two.
+        min_probability: probabilities: smaller ones are taken for it, since the root is infinitely steep at 0.
+        first_sigma: probabilities: a factor on `sigma` in the first mix.
+        resolved_pixels: probabilities: cells of so many pixels are never finer than what a network tells apart.
+        back_projections: measurement: how often the difference from the cells' means is added back.
+        back_projection_step: measurement of probabilities: the step size of these additions, with as much momentum.
+        sigma_r_candidates: measurement: how many range sigmas are tried, each twice the one before.
+        filter_radius: measurement: radius of the guided filter that takes part, in cells.
+        filter_eps: measurement: its regularisation.
+    """
+
+    radius: int = 2
+    sigma: float = 0.7
+    sigma_r: float = 0.025
+    variance_weight: float = 0.3
+    chroma: float = 3.0
+    halvings: int = 2
+    detail: float = 0.5
+    denoise: float = 0.5
+    denoise_radius: int = 4
+    denoise_sigma: float = 0.4
+    power: int = 8
+    min_probability: float = 1e-6
+    first_sigma: float = 0.65
+    resolved_pixels: float = 12.0
+    back_projections: int = 5
+    back_projection_step: float = 0.5
+    sigma_r_candidates: int = 5
+    filter_radius: int = 2
+    filter_eps: float = 1e-3
+
+    def __post_init__(self) -> None:
+        check_number("radius", self.radius, 0, 16, whole=True)
+        check_number("sigma", self.sigma, *SIGMA_RANGE)
+        check_number("sigma_r", self.sigma_r, *SIGMA_R_RANGE)
+        check_number("variance_weight", self.variance_weight, 0, 1e6)
+        check_number("chroma", self.chroma, 0, 100)
+        check_number("halvings", self.halvings, 0, 8, whole=True)
+        check_number("detail", self.detail, 0, 10)
+        check_number("denoise", self.denoise, 0, 1)
+        check_number("denoise_radius", self.denoise_radius, 0, 16, whole=True)
+        check_number("denoise_sigma", self.denoise_sigma, 1e-3, 1e3)
+        check_number("power", self.power, 1, 64, whole=True)
+        if self.power & (self.power - 1):
+            raise InputError("power", "is {value}", "1, 2, 4, 8, 16, 32 and 64", value=self.power)
+        check_number("min_probability", self.min_probability, 1e-12, 0.1)
+        check_number("first_sigma", self.first_sigma, 0.01, 100)
+        check_number("resolved_pixels", self.resolved_pixels, 0.01, 1e6)
+        check_number("back_projections", self.back_projections, 0, 100, whole=True)
+        check_number("back_projection_step", self.back_projection_step, 0, 1)
+        check_number("sigma_r_candidates", self.sigma_r_candidates, 1, 16, whole=True)
+        check_number("filter_radius", self.filter_radius, 1, 64, whole=True)
+        check_number("filter_eps", self.filter_eps, 1e-10, 1e4)
+
+    def prepare(
+        self,
+        image: ImageLike,
+        grid: Size,
+        size: Size | None = None,
+        *,
+        progress: ProgressCallback | None = None,
+        memory: int | str = DEFAULT_MEMORY,
+    ) -> PreparedPyramid:
+        """Build the image's pyramid, and the kernels from each grid to the next; see `Upsampler`."""
+        guidance, size = check_image(image, grid, size)
+        grid = grid[0], grid[1]
+        cell_side = math.sqrt(math.prod(guidance.shape[2:]) / math.prod(grid))  # in pixels of the image as given
+        pyramids = []
+        for one in resize(guidance, size).split(1):
+            pyramid = Pyramid(one, self.radius, self.variance_weight, self.chroma, self.halvings)
+            pyramid.coarse_to_fine(grid, self.sigma, self.sigma_r)
+            pyramids.append(pyramid)
+        return PreparedPyramid(self, tuple(pyramids), grid, cell_side)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PreparedPyramid(PreparedImage):
+    """Render signals through the pyramids of images.
+
+    Attributes:
+        method: its numbers.
+        pyramids: one for each image.
+        grid: (h, w) of the signals, in cells.
+        cell_side: of a cell, in pixels of the image as it was given.
+    """
+
+    method: PyramidBilateral
+    pyramids: tuple[Pyramid, ...]
+    grid: Size
+    cell_side: float
+
+    @property
+    def batch(self) -> int:
+        """How many images were prepared."""
+        return len(self.pyramids)
+
+    @property
+    def size(self) -> Size:
+        """(H, W), in pixels."""
+        return self.pyramids[0].size
+
+    def only(self, image: int) -> PreparedPyramid:
+        """Return one image of the batch."""
+        return dataclasses.replace(self, pyramids=self.pyramids[image : image + 1])
+
+    def confidence(self, signal: Tensor | None = None, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
+        """Compute how sure a single mix from the grid to the pixels is of its cells: [B, 1, H, W] in 0..1."""
+        each = (pyramid.kernels(self.size, self.grid, self.method.sigma, self.method.sigma_r) for pyramid in self.pyramids)
+        return torch.cat([kernels.confidence(memory=memory) for kernels in each])
+
+    def _render(
+        self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None
+    ) -> Tensor:
+        results = [self._one(n, value, types[n], Pixels(memory)) for n, value in enumerate(signal.split(1))]
+        return torch.cat(results) if len(results) > 1 else results[0]  # one alone may be as large as the memory
+
+    def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
+        if "measurement" in types:  # whose back-projection needs all pixels
+            return super()._render_at(signal, points, types, memory)
+        each = enumerate(signal.split(1))
+        return torch.cat([self._one(n, value, types[n], Pixels(memory, points[n : n + 1])) for n, value in each])
+
+    def _one(self, n: int, signal: Tensor, signal_type: SignalType, pixels: Pixels) -> Tensor:
+        """Upsample the n-th signal [1, C, h, w] at pixels: [1, C, ...]."""
+        settings, pyramid = self.method, self.pyramids[n if self.batch > 1 else 0]
+        if signal_type == "measurement":
+            return render_measurement(pyramid, signal, settings, pixels.memory)
+        if signal_type == "probabilities":
+            return render_probabilities(pyramid, signal, settings, self.cell_side, pixels)
+        stages = pyramid.coarse_to_fine(self.grid, settings.sigma, settings.sigma_r)
+        if signal_type == "features":
+            return render_features(stages, signal, settings, pixels)
+        return pixels.mix_through(stages, signal)

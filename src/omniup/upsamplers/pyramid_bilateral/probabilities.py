@@ -1,0 +1,108 @@
+"""Upsample class probabilities by power means, coarse-to-fine.
+
+The mean of probabilities over neighbouring cells blurs the border between two classes; the power mean does so less:
+
+    out_k = x_k⁸ / Σ_j x_j⁸,    x = Σ_q w(p, q) a_q y_q^⅛
+
+It is close to the geometric mean, to which averages of logits lead, and has no trouble with probabilities of 0. a_q is
+the largest probability of cell q: cells of which a network is unsure count less. And cells may be finer than what the
+network tells apart: then averages over larger ones come first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Pyramid, halved
+
+if TYPE_CHECKING:
+    from omniup.upsamplers.pyramid_bilateral.method import PyramidBilateral
+
+
+def render_probabilities(
+    pyramid: Pyramid, signal: Tensor, settings: PyramidBilateral, cell_side: float, pixels: Pixels
+) -> Tensor:
+    """Upsample class probabilities that a network gives for cells.
+
+    At each stage the cells' sides are halved, and what comes out are probabilities again. Where the cells are finer
+    than what the network tells apart (see `border_sharpness`), averages over larger ones come first, and are blended
+    with those over smaller ones when they get to their size.
+
+    Args:
+        pyramid: of the image.
+        signal: [1, C, h, w].
+        settings: the method's numbers.
+        cell_side: in pixels of the image that the network saw.
+        pixels: where they are wanted.
+
+    Returns:
+        [1, C, ...], probabilities, in the signal's dtype.
+    """
+    finest = signal.to(torch.promote_types(signal.dtype, torch.float32))
+    resolution = border_sharpness(finest).clamp_min(cell_side / settings.resolved_pixels)  # unsure: borders look wide
+    levels = [finest]  # from the finest to the coarsest
+    while resolution < 1 and len(levels) <= settings.halvings:
+        levels.append(halved(levels[-1]))
+        resolution = 2 * resolution
+    roots, sigma = weighted_roots(levels.pop(), settings), settings.first_sigma * settings.sigma  # [1, C, h, w]
+    for _ in range(settings.halvings):
+        grid = roots.shape[2], roots.shape[3]
+        finer = (levels[-1].shape[2], levels[-1].shape[3]) if levels else pyramid.finer(grid)
+        if finer is None:
+            break
+        kernels = pyramid.kernels(finer, grid, sigma, settings.sigma_r)
+        mixed = Pixels(pixels.memory).mix(kernels, roots)
+        roots = weighted_roots(from_roots(mixed, settings.power), settings)
+        if levels:
+            resolution = resolution / 2
+            roots = torch.lerp(roots, weighted_roots(levels.pop(), settings), resolution**2)
+        sigma = settings.sigma
+    kernels = pyramid.kernels(pyramid.size, (roots.shape[2], roots.shape[3]), sigma, settings.sigma_r)
+    return from_roots(pixels.mix(kernels, roots), settings.power).to(signal.dtype)
+
+
+def border_sharpness(probabilities: Tensor) -> Tensor:
+    """Measure how wide a cell is against what a network tells apart, as far as its borders between classes tell.
+
+    From one class to another, probabilities of which the network is so sure that their squares add up to s jump by s in
+    the mean; where a sharp border cuts cells in two, by s / √3 or more; and where borders take several cells, by as
+    many times less. The square makes up for noise, which jumps as well.
+
+    Args:
+        probabilities: [1, C, h, w].
+
+    Returns:
+        A number, 3 (Σ d² / (s Σ |d|))² over the differences d of neighbours: about 1 or more where borders are sharp.
+    """
+    along = probabilities.diff(dim=2), probabilities.diff(dim=3)
+    squares = along[0].square().sum() + along[1].square().sum()
+    jumps = along[0].abs().sum() + along[1].abs().sum()
+    sure = probabilities.square().sum(1).mean()
+    return 3 * (squares / (sure * jumps).clamp_min(1e-30)).square()
+
+
+def to_roots(probabilities: Tensor, power: int, least: float) -> Tensor:
+    """Take the root of that power (a power of two) of probabilities [B, C, h, w], at least `least`."""
+    roots = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32)).clamp_min(least)
+    for _ in range(power.bit_length() - 1):
+        roots = roots.sqrt()
+    return roots
+
+
+def weighted_roots(probabilities: Tensor, settings: PyramidBilateral) -> Tensor:
+    """Take roots of probabilities [1, C, h, w], each cell weighted by its largest probability."""
+    roots = to_roots(probabilities, settings.power, settings.min_probability)
+    return probabilities.to(roots).amax(1, keepdim=True) * roots
+
+
+def from_roots(mixed: Tensor, power: int) -> Tensor:
+    """Return the probabilities of which `mixed` [B, C, ...] are the roots up to a factor; overwrites it where it may."""
+    overwrite = not (torch.is_grad_enabled() and mixed.requires_grad)
+    powers = mixed.relu_() if overwrite else mixed.relu()
+    for _ in range(power.bit_length() - 1):
+        powers = powers.square_() if overwrite else powers.square()
+    total = powers.sum(1, keepdim=True).clamp_min(1e-30)
+    return powers.div_(total) if overwrite else powers / total

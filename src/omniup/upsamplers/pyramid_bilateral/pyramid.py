@@ -1,0 +1,162 @@
+"""Lay out the resolutions that a signal passes through on its way to the pixels, and the kernels from each to the next.
+
+Coarse-to-fine: from a grid to one of half the cells' size, to one of a quarter, and to the pixels. Colours are compared
+with those of ever smaller cells, which are less often mixtures of two things. Every stage is a joint bilateral mix with
+
+    σ_r,q² = σ_r² + a Var_q
+
+where Var_q is the variance of colour within cell q: a cell that is a mixture is less strict about colours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from omniup.mixing import cell_means
+from omniup.mixing.dtypes import widest
+from omniup.upsamplers.checks import Size
+from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, GaussianKernels, Window
+
+# Linear RGB to the responses of three cones, and their cube roots to lightness, green-red, blue-yellow
+# (B. Ottosson, "A perceptual color space for image processing", 2020).
+_CONES = (
+    (0.4122214708, 0.5363325363, 0.0514459929),
+    (0.2119034982, 0.6806995451, 0.1073969566),
+    (0.0883024619, 0.2817188376, 0.6299787005),
+)
+_LAB = (
+    (0.2104542553, 0.7936177850, -0.0040720468),
+    (1.9779984951, -2.4285922050, 0.4505937099),
+    (0.0259040371, 0.7827717662, -0.8086757660),
+)
+
+Stages: TypeAlias = "tuple[GaussianKernels, ...]"
+"""Kernels from each grid to the next, the last ones to the pixels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """Where a signal is wanted: at all pixels, or at points; and the memory for it.
+
+    Attributes:
+        memory: bytes of working memory.
+        points: [1, P, 2], whole numbers, (y, x); None for all pixels.
+    """
+
+    memory: int
+    points: Tensor | None = None
+
+    def mix(self, kernels: GaussianKernels, signal: Tensor) -> Tensor:
+        """Mix a signal [1, C, h, w]: [1, C, H, W], or [1, C, P]."""
+        part = max(self.memory // 4, min(self.memory, 2**16))  # all of very little: errors then name the caller's number
+        if self.points is None:
+            return kernels.mix(signal, part)
+        return kernels.mix_at(signal, self.points, part)
+
+    def mix_through(self, stages: Stages, signal: Tensor) -> Tensor:
+        """Mix a signal [1, C, h, w] stage by stage: a mix too, linear, each channel independent."""
+        for kernels in stages[:-1]:
+            signal = Pixels(self.memory).mix(kernels, signal)
+        return self.mix(stages[-1], signal)
+
+
+class Pyramid:
+    """An image at the resolutions of a coarse-to-fine upsampling, each computed once.
+
+    Args:
+        guidance: [1, G, H, W].
+        radius: of the kernels' disc, in cells.
+        variance_weight: of the variance within a cell, in σ_r,q².
+        chroma: how much the chroma of OKLab is stretched.
+        halvings: how often cells are halved, at most.
+    """
+
+    def __init__(
+        self, guidance: Tensor, radius: int, variance_weight: float, chroma: float, halvings: int
+    ) -> None:
+        self.guidance = guidance
+        self.size: Size = (guidance.shape[2], guidance.shape[3])
+        self.halvings = halvings
+        self._window = Window("disc", radius)
+        self._variance_weight, self._chroma = variance_weight, chroma
+        self._colours: dict[Size, Tensor] = {}
+        self._cells: dict[tuple[Size, Size], tuple[Tensor, Tensor]] = {}
+
+    def coarse_to_fine(self, grid: Size, sigma: float, sigma_r: float) -> Stages:
+        """Return the kernels from a grid to ever finer ones and at last to the pixels."""
+        stages = []
+        for _ in range(self.halvings):
+            if (finer := self.finer(grid)) is None:
+                break
+            stages.append(self.kernels(finer, grid, sigma, sigma_r))
+            grid = finer
+        return (*stages, self.kernels(self.size, grid, sigma, sigma_r))
+
+    def finer(self, grid: Size) -> Size | None:
+        """Return the grid of cells half as large; None where they would have less than two pixels."""
+        finer = 2 * grid[0], 2 * grid[1]
+        return None if 2 * finer[0] > self.size[0] or 2 * finer[1] > self.size[1] else finer
+
+    def kernels(self, size: Size, grid: Size, sigma: float, sigma_r: float) -> GaussianKernels:
+        """Return joint bilateral kernels.
+
+        Args:
+            size: (H, W) of what they render: that of the image, or of a coarser one.
+            grid: (h, w) of what they mix.
+            sigma: width in space, in cells.
+            sigma_r: width of the range term in a cell without variance.
+        """
+        colours = self._level(size)
+        if (size, grid) not in self._cells:
+            exact = colours.to(widest(colours.device))  # variances cancel
+            variance = cell_means(exact.square(), grid) - cell_means(exact, grid).square()  # [1, G, h, w]
+            spread = variance.mean(1, keepdim=True).clamp_(min=0)  # [1, 1, h, w]
+            self._cells[size, grid] = cell_means(colours, grid), spread
+        means, spread = self._cells[size, grid]
+        sigma_y, sigma_x = (max(sigma * side / cells, SIGMA_RANGE[0]) for side, cells in zip(size, grid, strict=True))
+        width = (min(sigma_r, SIGMA_R_RANGE[1]) ** 2 + self._variance_weight * spread).sqrt().to(colours)
+        space = (torch.full_like(width, value) for value in (sigma_x, sigma_y, 0.0))
+        return GaussianKernels(*space, width, colours, means, self._window)
+
+    def average(self, grid: Size) -> Tensor:
+        """Return the area-averages of the guidance over a grid, kept in 0..1 against rounding: [1, G, h, w]."""
+        return cell_means(self.guidance, grid).clamp_(0, 1)
+
+    def _level(self, size: Size) -> Tensor:
+        """Return the image at a size, in the space where its colours are compared: [1, G, *size]."""
+        if size not in self._colours:
+            image = self.guidance if size == self.size else self.average(size)
+            self._colours[size] = oklab(image, self._chroma) if image.shape[1] == 3 else image
+        return self._colours[size]
+
+
+def halved(signal: Tensor) -> Tensor:
+    """Average over cells twice as large: [B, C, h, w] to [B, C, ⌈h/2⌉, ⌈w/2⌉]."""
+    return cell_means(signal, (-(-signal.shape[2] // 2), -(-signal.shape[3] // 2)))
+
+
+def oklab(image: Tensor, chroma: float = 1.0) -> Tensor:
+    """Convert sRGB colours to OKLab, where distances are about what an eye sees.
+
+    Shadows and shading change lightness within one thing; from one thing to the next hues change, and their numbers in
+    OKLab are small: hence `chroma`.
+
+    Args:
+        image: [B, 3, H, W], sRGB in 0..1.
+        chroma: a factor on the two axes of chroma.
+
+    Returns:
+        [B, 3, H, W]: lightness in 0..1, and the stretched a and b.
+
+    Example:
+        >>> oklab(torch.ones(1, 3, 1, 1)).flatten().round(decimals=4).abs().tolist()
+        [1.0, 0.0, 0.0]
+    """
+    linear = torch.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
+    cones = torch.einsum("ij,bjhw->bihw", image.new_tensor(_CONES), linear).clamp_min_(0) ** (1 / 3)
+    axes = image.new_tensor(_LAB) * image.new_tensor([[1.0], [chroma], [chroma]])
+    return torch.einsum("ij,bjhw->bihw", axes, cones)

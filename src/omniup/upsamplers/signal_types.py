@@ -1,0 +1,175 @@
+"""Decide what a signal is, once and for each image by itself: its type decides how it is upsampled.
+
+| type | what it is | how it is upsampled |
+|---|---|---|
+| `features` | vectors of a network | as each method does it |
+| `probabilities` | class probabilities: two or more channels, not negative, summing to 1 in each cell | likewise |
+| `measurement` | area-averages of something that has a value at each pixel: depth, soft masks, an image | likewise |
+| `values` | anything else | mixed, and no more |
+| `labels` | numbers of classes or segments, boolean masks | each label's 0/1 map is mixed, and the argmax taken |
+| `logits` | logarithms of probabilities, up to a constant in each cell | softmax, as probabilities, logarithm |
+| `directions` | unit vectors, such as surface normals | as features, then normalised |
+
+`auto` takes boolean signals for labels, several channels that are probabilities for these, one floating-point channel
+for a measurement, and all else for features. Integers must be declared: they may be labels or quantised measurements.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from omniup.errors import InputError
+
+SignalType: TypeAlias = Literal[
+    "features", "probabilities", "labels", "measurement", "values", "logits", "directions"
+]
+SIGNAL_TYPES: tuple[SignalType, ...] = get_args(SignalType)
+
+Render: TypeAlias = Callable[[Tensor, "tuple[SignalType, ...]"], Tensor]
+"""Upsamples floating-point signals [B, C, h, w] of given types, one for each image: to [B, C, ...]."""
+
+#: How far from 1 the probabilities of a cell may sum: what 16-bit numbers lose.
+TOLERANCE = 0.01
+
+logger = logging.getLogger(__name__)
+
+
+def signal_types(signal: Tensor, declared: str = "auto") -> tuple[SignalType, ...]:
+    """Resolve the type of each image's signal.
+
+    Args:
+        signal: [B, C, h, w].
+        declared: one of `SIGNAL_TYPES`, for all images, or `"auto"`.
+
+    Returns:
+        B types.
+
+    Raises:
+        InputError: there is no such type, or the signal is not of the declared one.
+
+    Example:
+        >>> signal_types(torch.full((1, 4, 2, 2), 0.25)), signal_types(torch.rand(1, 1, 2, 2))
+        (('probabilities',), ('measurement',))
+    """
+    if declared != "auto" and declared not in SIGNAL_TYPES:
+        choices = ", ".join(("auto", *SIGNAL_TYPES))
+        raise InputError("signal_type", "is {value!r}", "{choices}", value=declared, choices=choices)
+    if declared == "auto":
+        types = _detect(signal)
+        logger.info("signal_type auto: %s", ", ".join(sorted(set(types))))
+        return types
+    if not signal.is_floating_point() and declared != "labels":
+        if signal.dtype == torch.bool or declared not in ("measurement", "values"):
+            accepted = "labels" if signal.dtype == torch.bool else "labels, measurement and values"
+            problem = "is {value!r}, and the signal is of type {dtype}"
+            raise InputError("signal_type", problem, accepted, value=declared, dtype=_name(signal.dtype))
+    if declared == "probabilities" and not all(are_probabilities(signal)):
+        accepted = "two or more channels, none negative, that sum to 1 in each cell"
+        raise InputError("signal", "holds no probabilities", accepted)
+    return (declared,) * len(signal)  # type: ignore[return-value]  # mypy does not narrow by `in`
+
+
+def are_probabilities(signal: Tensor) -> list[bool]:
+    """Tell of each image of [B, C, h, w] whether its channels, two or more, are probabilities in each cell."""
+    signal = signal.detach()
+    if signal.shape[1] < 2 or not signal.is_floating_point():
+        return [False] * len(signal)
+    sums = signal.sum(1, dtype=torch.promote_types(signal.dtype, torch.float32))  # [B, h, w]
+    within = ((sums - 1).abs() <= TOLERANCE).flatten(1).all(1) & (signal.amin((1, 2, 3)) >= 0)
+    return within.tolist()
+
+
+def render_type(signal: Tensor, types: tuple[SignalType, ...], render: Render) -> Tensor:
+    """Upsample a signal of any type but labels with what upsamples floating-point features, probabilities and values.
+
+    Args:
+        signal: [B, C, h, w].
+        types: of each image.
+        render: [B, C, h, w] to [B, C, ...].
+
+    Returns:
+        [B, C, ...], in the signal's dtype; integers are rounded.
+    """
+    if types[0] == "logits":
+        return _logits(signal, render)
+    if types[0] == "directions":
+        return F.normalize(render(signal, ("features",) * len(signal)), dim=1)
+    if signal.is_floating_point():
+        return render(signal, types)
+    limits = torch.iinfo(signal.dtype)
+    exact = torch.float64 if limits.bits > 16 else torch.float32
+    result = render(signal.to(exact), types).round_()
+    return result.clamp_(limits.min, limits.max).to(signal.dtype)
+
+
+def render_labels(
+    labels: Tensor, render: Callable[[Tensor, Tensor, int], Tensor], chunk: int, check: Callable[[int, int], None]
+) -> Tensor:
+    """Upsample labels: the label whose 0/1 map is largest at a pixel after mixing, some labels at a time.
+
+    The mean of the labels 3 and 7 is not the label 5, so the numbers themselves are never mixed.
+
+    Args:
+        labels: [1, 1, h, w], any numbers.
+        render: takes each cell's place among the K labels [1, 1, h, w], some of the places [k], and K; upsamples the
+            0/1 maps of these labels, [1, k, ...].
+        chunk: how many labels are upsampled at a time.
+        check: called after each chunk with how many labels are done, of how many; what it raises ends the work.
+
+    Returns:
+        [1, 1, ...], in the dtype of the labels: of equally large ones the smallest.
+    """
+    known, places = torch.unique(_sortable(labels), return_inverse=True)
+    best = winner = None
+    for part in torch.arange(len(known), device=labels.device).split(chunk):
+        value, place = render(places, part, len(known)).max(dim=1, keepdim=True)  # [1, 1, ...] each
+        place = place + part[0]
+        if best is None or winner is None:
+            best, winner = value, place
+        else:
+            winner = torch.where(value > best, place, winner)
+            best = torch.maximum(best, value)
+        check(int(part[-1]) + 1, len(known))
+    assert winner is not None  # labels are not empty
+    return known[winner].to(labels.dtype)
+
+
+def one_hot(places: Tensor, part: Tensor) -> Tensor:
+    """Make the 0/1 maps of some labels: places [1, 1, h, w] and part [k] to float32 [1, k, h, w]."""
+    return (places == part.view(1, -1, 1, 1)).float()
+
+
+def _detect(signal: Tensor) -> tuple[SignalType, ...]:
+    if signal.dtype == torch.bool:
+        return ("labels",) * len(signal)
+    if not signal.is_floating_point():
+        problem = "is 'auto', and the signal is of type {dtype}, which may be labels or a measurement"
+        raise InputError("signal_type", problem, "labels and measurement", dtype=_name(signal.dtype))
+    if signal.shape[1] == 1:
+        return ("measurement",) * len(signal)
+    return tuple("probabilities" if are else "features" for are in are_probabilities(signal))
+
+
+def _logits(signal: Tensor, render: Render) -> Tensor:
+    """Upsample logits as probabilities; one channel is that of a binary decision, with 0 for the other class."""
+    exact = signal.to(torch.promote_types(signal.dtype, torch.float32))
+    binary = signal.shape[1] == 1
+    logits = torch.cat([torch.zeros_like(exact), exact], dim=1) if binary else exact
+    mixed = render(logits.softmax(1), ("probabilities",) * len(signal))
+    logs = mixed.clamp_min(torch.finfo(torch.float32).tiny).log()
+    return (logs[:, 1:] - logs[:, :1] if binary else logs).to(signal.dtype)
+
+
+def _sortable(labels: Tensor) -> Tensor:
+    """Convert types that `torch.unique` does not sort."""
+    return labels.long() if labels.dtype in (torch.uint16, torch.uint32, torch.bool) else labels
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
