@@ -1,5 +1,9 @@
-"""The benchmark: every method on the same real data, with cost beside quality."""
+"""Benchmark every upsampling method on the same real data, with cost beside quality.
 
-from omniup_bench.task import Learner, Sample, Statistics, Task
+`omniup bench` is its command; docs/benchmarking.md says how data sets are laid out.
+"""
 
-__all__ = ["Learner", "Sample", "Statistics", "Task"]
+from omniup_bench.data import Folders
+from omniup_bench.task import FittedTask, Sample, Statistics, Task
+
+__all__ = ["FittedTask", "Folders", "Sample", "Statistics", "Task"]

@@ -1,4 +1,4 @@
-"""`omniup bench`: what is better, by how much, at what cost."""
+"""Define `omniup bench`: the quality of methods on real data, and their cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import typer
 from omniup.cli import options
 from omniup.cli.about import listing
 from omniup.cli.report import Report
-from omniup_bench.options import Methods, Results, Weights, shared_folder
+from omniup.errors import InputError
+from omniup_bench.options import Data, Methods, Models, Results, Weights, data_folder
 from omniup_bench.panels import panels
 
 if TYPE_CHECKING:
@@ -21,35 +22,29 @@ if TYPE_CHECKING:
 
     from omniup_bench.intervals import Estimate
     from omniup_bench.quality import Progress
-    from omniup_bench.rankings import Standing
+    from omniup_bench.rankings import Ranking
     from omniup_bench.records import Speed
 
 app = typer.Typer()
 app.command()(panels)
 
 QUICK_TASKS, QUICK_FACTOR, QUICK_IMAGES = ("probabilities", "depth", "masks", "images"), 16, 5
-"""What `--quick` looks at."""
+"""What `--quick` measures on."""
 
 
 @app.command()
 def quality(
     output: Results = "bench.jsonl",
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR",
-            show_default=False,
-            help="The data: camvid/val, bsds500/val, depth; by default data in $OMNIUP_SHARED or ../shared. The "
-            "network that lies beside it, in ../models, is run.",
-        ),
-    ] = None,
+    data: Data = None,
+    models: Models = None,
     tasks: Annotated[
         list[str] | None,
         typer.Option(
             "--task",
             metavar="NAME",
             show_default=False,
-            help="What to try them on, e.g. probabilities, depth, masks, images; may be repeated. By default all.",
+            help="What to measure on, e.g. probabilities, depth, masks, images; with features of another encoder, e.g. "
+            "dense-moved+timm:resnet50; may be repeated. By default all.",
         ),
     ] = None,
     methods: Methods = None,
@@ -68,7 +63,7 @@ def quality(
         typer.Option(min=1, metavar="N", show_default=False, help="So many images of each task; by default all."),
     ] = None,
     tune: Annotated[
-        bool, typer.Option("--tune", help="The images that settings may be tuned on, not those to report on.")
+        bool, typer.Option("--tune", help="Use the images that settings may be tuned on, not those to report on.")
     ] = False,
     quick: Annotated[
         bool,
@@ -85,19 +80,20 @@ def quality(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Try methods on real images with a known truth, and say how good they are, with confidence intervals.
+    """Measure the quality of methods on real images with ground truth, with confidence intervals.
 
     May be interrupted at any time: the same command goes on from there.
 
-    For example: omniup bench quality --quick
+    For example: omniup bench quality --quick --data DIR
     """
     report = Report(as_json, quiet, verbose)
 
     from omniup.upsamplers import parse_memory
     from omniup_bench import catalogue
+    from omniup_bench.data import Folders, beside
     from omniup_bench.methods import Entry, default_methods
     from omniup_bench.quality import measure
-    from omniup_bench.rankings import standings
+    from omniup_bench.rankings import rankings
     from omniup_bench.records import Results as Found
 
     if quick:
@@ -106,24 +102,25 @@ def quality(
     chosen = [catalogue.find_task(name, "tune" if tune else "val") for name in names]
     entries = [Entry.parse(name) for name in dict.fromkeys(methods or default_methods())]
     where, scratch = options.pick_device(device), parse_memory(memory)
+    folders = Folders.of(data_folder(data), models)
     results = Found(output)
     with _shown(report) as show:
         measure(
             chosen,
             entries,
-            shared_folder("data", data),
+            folders,
             results,
             factors=factors,
             images=images,
             device=where,
             memory=scratch,
-            weights=shared_folder("weights", weights),
+            weights=Path(weights) if weights else beside(folders.data, "weights"),
             progress=show,
         )
     of_ours = {entry.name for entry in entries}
     asked = [record for record in results.quality if record.task in names and record.method in of_ours]
-    found = [standing for standing in standings(asked) if factors is None or standing.factor in factors]
-    report.result({"results": output, "standings": [_facts(standing) for standing in found]}, _overview(found))
+    found = [ranking for ranking in rankings(asked) if factors is None or ranking.factor in factors]
+    report.result({"results": output, "rankings": [_facts(ranking) for ranking in found]}, _overview(found))
     report.note(f"{output}: {len(results.quality)} measurements; `omniup bench report` makes a page of them")
 
 
@@ -147,6 +144,9 @@ def speed(
             min=1, metavar="C", show_default=False, help="Channels of the signal; may be repeated. By default 32."
         ),
     ] = None,
+    signal_type: Annotated[
+        str, typer.Option(metavar="NAME", help="What the signal is: features, probabilities or measurement.")
+    ] = "features",
     limit: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="For all runs of one method at one size.")
     ] = 60.0,
@@ -157,7 +157,7 @@ def speed(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Time methods, fit and render apart, and measure their memory, each in a process of its own.
+    """Time methods, preparation and rendering apart, and measure their memory, each in a process of its own.
 
     Run nothing else meanwhile. May be interrupted at any time: the same command goes on from there.
 
@@ -169,13 +169,18 @@ def speed(
 
     from omniup.upsamplers import parse_memory
     from omniup_bench.methods import default_methods
+    from omniup_bench.records import MEASURED_TYPES
     from omniup_bench.records import Results as Found
     from omniup_bench.speed import CHANNELS, SIDES, Case, measure
 
     names = list(dict.fromkeys(methods or default_methods()))
     where, scratch = options.pick_device(device), parse_memory(memory)
+    declared = next((each for each in MEASURED_TYPES if each == signal_type), None)
+    if declared is None:
+        types = ", ".join(MEASURED_TYPES)
+        raise InputError("--signal-type", "is {value!r}", "{types}", value=signal_type, types=types)
     cases = [
-        Case(name, side, count, where.type, limit, scratch, str(shared_folder("weights", weights)))
+        Case(name, side, count, declared, where.type, limit, scratch, weights)
         for count in sorted(set(channels or [CHANNELS]))
         for side in sorted(set(sizes or SIDES))
         for name in names
@@ -189,7 +194,11 @@ def speed(
             bar.update()
 
         measure(cases, results, progress=show)
-    found = [record for record in results.speed if record.method in names and record.device == where.type]
+    found = [
+        record
+        for record in results.speed
+        if record.method in names and record.device == where.type and record.signal_type == declared
+    ]
     report.result({"results": output, "speed": [record.model_dump(mode="json") for record in found]}, _times(found))
     report.note(f"{output}: {len(results.speed)} measurements; `omniup bench report` makes a page of them")
 
@@ -220,12 +229,11 @@ def write_page(
     """
     report = Report(as_json, quiet, verbose)
 
-    from omniup.errors import InputError
     from omniup_bench.records import Results as Found
     from omniup_bench.report import write_report
 
     if not Path(results).is_file():
-        raise InputError(f"{results}: there is no such file; accepted is what `omniup bench quality` wrote")
+        raise InputError(results, "does not exist", "what `omniup bench quality` and `speed` wrote")
     written = [str(path) for path in write_report(Found(results), output)]
     report.result({"written": written})
     report.note("\n".join(written))
@@ -247,19 +255,19 @@ def _shown(report: Report) -> Iterator[Callable[[Progress], None]]:
         yield show
 
 
-def _overview(found: list[Standing]) -> Table:
-    """Lay out the most telling score of every task and factor: a row for each method, best first.
+def _overview(found: list[Ranking]) -> Table:
+    """Lay out the headline score of every task and factor: a row for each method, best first.
 
     With the gain over plain interpolation, and the intervals of both.
     """
     from omniup_bench.tables import arrow
 
     table = listing("", "score", "95 %", "gain", "95 %", "seconds")  # to fit in 80 columns
-    for standing in found:
-        metric = standing.headline
-        table.add_row(f"{standing.task.name} {standing.factor}×: {metric} {arrow(standing, metric)}", style="bold")
-        for row in standing.ranked(metric):
-            score, gain = row.scores.estimate(metric), standing.gain(row, metric)
+    for ranking in found:
+        metric = ranking.headline
+        table.add_row(f"{ranking.task.name} {ranking.factor}×: {metric} {arrow(ranking, metric)}", style="bold")
+        for row in ranking.ranked(metric):
+            score, gain = row.scores.estimate(metric), ranking.gain(row, metric)
             table.add_row(
                 f"  {row.method}",
                 f"{score.value:.2f}",
@@ -272,7 +280,7 @@ def _overview(found: list[Standing]) -> Table:
 
 
 def _times(found: list[Speed]) -> Table:
-    """Lay out what took how long: a row for each method, stage and size."""
+    """Lay out times: a row for each method, stage and size."""
     import statistics
 
     table = listing("method", "stage", "size", "channels", "median", "range", "peak memory")
@@ -286,23 +294,23 @@ def _times(found: list[Speed]) -> Table:
 
 
 def _interval(estimate: Estimate) -> str:
-    """Write an interval; of too few images there is none."""
+    """Write an interval, if there is one."""
     return f"{estimate.low:.2f}..{estimate.high:.2f}" if estimate.known else ""
 
 
-def _facts(standing: Standing) -> dict[str, object]:
-    """What a standing says, for machines."""
-    metrics = standing.task.metrics
+def _facts(ranking: Ranking) -> dict[str, object]:
+    """Collect the facts of a ranking, for machines."""
+    metrics = ranking.task.metrics
     return {
-        "task": standing.task.name,
-        "factor": standing.factor,
-        "images": len(standing.images),
+        "task": ranking.task.name,
+        "factor": ranking.factor,
+        "images": len(ranking.images),
         "methods": {
             row.method: {
                 **{name: vars(row.scores.estimate(name)) for name in metrics},
                 "seconds": row.seconds,
                 "peak_bytes": row.peak_bytes,
             }
-            for row in standing.rows
+            for row in ranking.rows
         },
     }

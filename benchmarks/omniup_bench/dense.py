@@ -1,19 +1,19 @@
-"""The tasks `dense-…`: features, against those of the same network on a finer grid."""
+"""Define the tasks `dense-…`: upsampled features, against those of the same network on a finer grid."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup_bench.data import Picture
-from omniup_bench.street_scenes import FEATURES, STRIDE, moved, scaled, scenes, street_scenes
-from omniup_bench.task import Sample, Split, Statistics
+from omniup.upsamplers import SignalType
+from omniup_bench.data import Folders, LabelledImage, Split, street_scenes
+from omniup_bench.networks import STREET_SCENES, STRIDE, described, feature_network, scaled, shifted, suffix
+from omniup_bench.task import Sample, Statistics
 
 Reference: TypeAlias = Literal["moved", "enlarged"]
 
@@ -22,49 +22,52 @@ FINER: dict[Reference, int] = {"moved": 4, "enlarged": 2}
 
 
 class DenseFeatures:
-    """Features of street scenes, brought to a grid that the network itself can be had on.
+    """Features of street scenes, upsampled to a finer grid for which the network gives a reference.
 
-    The features are those of the image, scaled so that 16 of its pixels make a cell. There are two references:
-    `moved`, the network on that image, moved by parts of a cell: what it would see at the places in between. And
-    `enlarged`, the network on the image twice as large, as upsamplers are trained by: cells see half as much of the
-    scene, so there is more detail, and it is another answer.
+    The features are those of the image, resized so that 16 of its pixels make a cell. There are two references:
+    `moved`, features of that image shifted by parts of a cell: what the network computes at the places in between. And
+    `enlarged`, features of the image twice as large, on which upsamplers are trained: a cell covers half as much of
+    the scene, so there is more detail, and they differ.
 
-    The folder holds `camvid/val` (or `camvid/tune`), and the network lies beside it; see `street_scenes`.
+    The scenes are those of `street_scenes`, in `camvid/val` (or `camvid/tune`).
 
     Args:
-        reference: which of the two.
+        reference: one of the two.
         split: see `tasks`.
+        encoder: see `feature_network`.
     """
 
-    signal: Literal["measurement", "prediction"] = "prediction"
+    signal_type: SignalType = "features"
     factors: tuple[int, ...] = (16, 32)
     metrics: Mapping[str, bool] = {"cosine": True, "error": False}
 
-    def __init__(self, reference: Reference, split: Split = "val") -> None:
+    def __init__(self, reference: Reference, split: Split = "val", encoder: str = STREET_SCENES) -> None:
         self.reference: Reference = reference
-        self.split = split
-        self.name = f"dense-{reference}"
+        self.split, self.encoder = split, encoder
+        self.name = f"dense-{reference}{suffix(encoder)}"
         finer = f"{FINER[reference]} times finer"
-        how = "the image moved by parts of a cell" if reference == "moved" else "the image enlarged"
-        self.summary = f"features of a street-scene network (CamVid), against its own, {finer}, of {how}"
+        how = "the image shifted by parts of a cell" if reference == "moved" else "the image enlarged"
+        self.summary = f"features of {described(encoder)} (CamVid), against its own, {finer}, of {how}"
 
-    def samples(self, data: Path, factor: int, count: int | None = None) -> Iterator[Sample]:
+    def samples(self, folders: Folders, factor: int, count: int | None = None) -> Iterator[Sample]:
         """Read the images; see `Task`."""
-        for picture, low, target in self.pairs(data, factor, count):
+        for picture, low, target in self.pairs(folders, factor, count):
             size = target.shape[2], target.shape[3]
             yield Sample(picture.name, picture.image, low, partial(feature_sums, target), size)
 
-    def pairs(self, data: Path, factor: int, count: int | None = None) -> Iterator[tuple[Picture, Tensor, Tensor]]:
+    def pairs(
+        self, folders: Folders, factor: int, count: int | None = None
+    ) -> Iterator[tuple[LabelledImage, Tensor, Tensor]]:
         """Read the images, with their features [1, C, h, w] and the reference [1, C, n h, n w]; as `samples`."""
-        network = street_scenes(data)
-        for picture in scenes(data, self.split, count):
-            low = scaled(network, picture.image, factor, FEATURES)
+        network = feature_network(self.encoder, folders.models)
+        for picture in street_scenes(folders, self.split, count):
+            low = scaled(network, picture.image, factor)
             if self.reference == "enlarged":
-                target = scaled(network, picture.image, factor // FINER["enlarged"], FEATURES)
+                target = scaled(network, picture.image, factor // FINER["enlarged"])
             else:
                 sides = STRIDE * low.shape[2], STRIDE * low.shape[3]
                 image = F.interpolate(picture.image, sides, mode="bilinear", antialias=True).clamp(0, 1)
-                target = moved(network, image, STRIDE // FINER["moved"], FEATURES)
+                target = shifted(network, image, STRIDE // FINER["moved"])
             yield picture, low, target
 
     def scores(self, totals: Statistics) -> dict[str, float]:
@@ -76,11 +79,11 @@ class DenseFeatures:
 
 
 def feature_sums(target: Tensor, result: Tensor) -> Statistics:
-    """Compare features [1, C, H, W] with others.
+    """Compare features [1, C, H, W] with a reference.
 
     Returns:
-        Of all cells the number, the sums of cosine similarities (`cosine`) and of squared distances (`squared`), and
-        that of the target's from its mean (`variation`).
+        The number of cells, and the sums over them of cosine similarities (`cosine`), of squared distances (`squared`)
+        and of the reference's squared distances from its mean (`variation`).
     """
     target, result = target.double(), result.double()
     return {

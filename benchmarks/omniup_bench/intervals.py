@@ -1,6 +1,6 @@
-"""Scores with confidence intervals: images drawn again and again, their statistics added up, and scored (bootstrap).
+"""Compute scores with confidence intervals by the bootstrap: images are resampled, their statistics added and scored.
 
-All methods are scored on the same draws, so differences between two have intervals of their own, which are narrower
+All methods are scored on the same resamples, so differences between two have intervals of their own, which are narrower
 than the methods' own suggest: an image that is hard for one is hard for the other.
 """
 
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from omniup.errors import InputError
 from omniup_bench.task import Statistics, Task
 
-DRAWS = 1000
+RESAMPLES = 1000
 CONFIDENCE = 0.95
 
 FEWEST = 5
-"""Of fewer images there is no interval: drawing from so few again says nothing of others."""
+"""Of fewer images there is no interval: resampling so few says nothing of others."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score, and where it lies with a probability of `CONFIDENCE`: NaN where there are too few images."""
+    """A score with its interval of `CONFIDENCE`: NaN where there are too few images."""
 
     value: float
     low: float
@@ -39,38 +39,38 @@ class Estimate:
 
     @property
     def is_not_zero(self) -> bool:
-        """Whether the interval leaves zero out: of a difference, whether it can be told from noise."""
+        """Whether the interval excludes zero: of a difference, whether it is significant."""
         return self.known and not self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What one method has on a set of images.
+    """The scores of one method on a set of images.
 
     Attributes:
         values: by metric.
-        draws: by metric, [DRAWS], on the images of each draw; none where there are too few images.
+        resampled: by metric, [RESAMPLES], of each resample; none where there are too few images.
     """
 
     values: Mapping[str, float]
-    draws: Mapping[str, NDArray[np.float64]]
+    resampled: Mapping[str, NDArray[np.float64]]
 
     def estimate(self, metric: str) -> Estimate:
-        """A metric, with its interval."""
-        return _estimate(self.values[metric], self.draws.get(metric))
+        """Return a metric with its interval."""
+        return _estimate(self.values[metric], self.resampled.get(metric))
 
     def difference(self, other: Scores, metric: str) -> Estimate:
-        """How much more of a metric than another method on the same images, with its interval."""
-        both = [scores.draws.get(metric) for scores in (self, other)]
-        draws = None if both[0] is None or both[1] is None else both[0] - both[1]
-        return _estimate(self.values[metric] - other.values[metric], draws)
+        """Compute the difference of a metric from another method's on the same images, with its interval."""
+        both = [scores.resampled.get(metric) for scores in (self, other)]
+        resampled = None if both[0] is None or both[1] is None else both[0] - both[1]
+        return _estimate(self.values[metric] - other.values[metric], resampled)
 
 
 def scores(task: Task, statistics: Sequence[Statistics]) -> Scores:
     """Score a method on images.
 
     Args:
-        task: whose scores.
+        task: that computes the scores.
         statistics: of each image, in the same order for all methods that are compared.
 
     Raises:
@@ -89,23 +89,24 @@ def scores(task: Task, statistics: Sequence[Statistics]) -> Scores:
             return task.scores({name: part.reshape(shapes[name])[()] for name, part in parts.items()})
 
         values = scored(rows.sum(0))
-        found = [scored(totals) for totals in _draws(len(rows)) @ rows]
+        found = [scored(totals) for totals in _resamples(len(rows)) @ rows]
     except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise InputError(f"statistics: these are not those of {task.name}: {error}; accepted is a new run") from error
-    draws = {metric: np.array([each[metric] for each in found]) for metric in values} if found else {}
-    return Scores(values, draws)
+        problem = "are not those of {task} ({error})"
+        raise InputError("statistics", problem, "those of a new run", task=task.name, error=error) from error
+    resampled = {metric: np.array([each[metric] for each in found]) for metric in values} if found else {}
+    return Scores(values, resampled)
 
 
-def _draws(images: int) -> NDArray[np.float64]:
-    """How often each image occurs in each draw, [DRAWS, images]; always the same."""
+def _resamples(images: int) -> NDArray[np.float64]:
+    """Draw how often each image occurs in each resample, [RESAMPLES, images]; always the same."""
     if images < FEWEST:
         return np.empty((0, images))
     random = np.random.default_rng(0)
-    return random.multinomial(images, np.full(images, 1 / images), size=DRAWS).astype(np.float64)
+    return random.multinomial(images, np.full(images, 1 / images), size=RESAMPLES).astype(np.float64)
 
 
-def _estimate(value: float, draws: NDArray[np.float64] | None) -> Estimate:
-    if draws is None:
+def _estimate(value: float, resampled: NDArray[np.float64] | None) -> Estimate:
+    if resampled is None:
         return Estimate(value, math.nan, math.nan)
-    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(value, float(low), float(high))

@@ -1,8 +1,8 @@
-"""Methods with their settings, under the names that they have on the command line and in the report.
+"""Name methods with their settings, as on the command line and in the report.
 
-A name says all: `bilinear`, `upsample_anything:paper`, `anyup:multi_backbone`,
-`joint_bilateral,sigma_x=10,sigma_y=10,sigma_r=0.25`. After the colon stands a preset of Upsample Anything or the
-weights of AnyUp, by name or by file, after commas stand settings. A shorter name of one's own may stand before:
+A name is complete: `bilinear`, `upsample_anything:paper`, `anyup:multi_backbone`,
+`joint_bilateral,sigma_x=10,sigma_y=10,sigma_r=0.25`. After the colon stands a variant of the method (a preset, or
+weights by name or file), after commas stand settings. A short label may stand before it:
 `ours=anyup:out/anyup.safetensors`.
 """
 
@@ -13,16 +13,16 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+from torch import Tensor
 
 from omniup.errors import InputError
-from omniup.upsamplers import PRESETS, Upsampler, methods, upsampler
-from omniup.upsamplers.anyup.weights import PUBLISHED
+from omniup.mixing import DEFAULT_MEMORY
+from omniup.upsamplers import Upsampler, methods, upsampler
 
-_VARIANT = {"upsample_anything": "preset", "anyup": "weights"}
-"""The setting that is named after a colon."""
-
-_VARIANTS = {"upsample_anything": tuple(PRESETS), "anyup": tuple(PUBLISHED)}
+SUFFIXES = (".safetensors", ".pth")
+"""Of files of weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,76 +51,88 @@ class Entry:
         label, described = labelled.groups() if labelled else (name, name)
         head, *parts = re.split(r",(?=[^,\[\]]*=)", described.strip())
         method, colon, variant = head.partition(":")
-        if method not in methods():
-            raise InputError(f"method is {name!r}: accepted are {', '.join(default_methods())}, and others by settings")
-        if colon and (method not in _VARIANT or not variant):
-            raise InputError(f"method is {name!r}: accepted after a colon are {_accepted_variants()}")
-        given = {_VARIANT[method]: variant} if colon else {}
+        known = methods()
+        if method not in known:
+            accepted = "{names}, and others by settings"
+            raise InputError("method", "is {name!r}", accepted, name=name, names=", ".join(default_methods()))
+        if colon and not (known[method].variants and variant):
+            raise InputError("method", "is {name!r}", "after a colon, {variants}", name=name, variants=_variants())
+        given = dict.fromkeys(known[method].variants, variant) if colon else {}
         for part in parts:
             setting, equals, value = part.partition("=")
             if not (setting and equals and value):
-                raise InputError(f"method is {name!r}: {part!r} is not a setting; accepted is name=value")
+                problem = "is {name!r}, in which {part!r} is no setting"
+                raise InputError("method", problem, "name=value", name=name, part=part)
             given[setting] = _value(value)
-        entry = cls(label.strip(), method, given)
-        if unknown := sorted(given.keys() - methods()[method].settings.keys()):
-            known = ", ".join(methods()[method].settings) or "none"
-            raise InputError(f"method is {name!r}: there is no setting {', '.join(unknown)}; accepted are {known}")
-        return entry
+        if unknown := sorted(given.keys() - known[method].settings.keys()):
+            raise InputError(
+                "method",
+                "is {name!r}, which has no setting {unknown}",
+                "{settings}",
+                name=name,
+                unknown=", ".join(unknown),
+                settings=", ".join(known[method].settings) or "none",
+            )
+        return cls(label.strip(), method, given)
 
-    def build(self, signal: Literal["measurement", "prediction"], weights: Path | None = None) -> Upsampler:
-        """Make the upsampler.
+    def build(self, weights: Path | None = None) -> Upsampler:
+        """Build the upsampler.
 
         Args:
-            signal: what it is for; told to methods that have a setting `kind`.
-            weights: a folder that may hold AnyUp's published weights, as `anyup_paper.pth`; else they are downloaded.
+            weights: a folder that may hold published weights as METHOD_NAME.pth or .safetensors, e.g.
+                `anyup_paper.pth`; they are downloaded where it does not.
 
         Raises:
-            InputError: a setting's value is not accepted, or weights cannot be had.
+            InputError: a setting's value is not accepted, or weights cannot be loaded.
         """
-        settings = self._for(signal)
-        if self.method == "anyup":
-            name = settings.get("weights", methods()["anyup"].settings["weights"])
-            local = weights / f"anyup_{name}.pth" if weights and name in PUBLISHED else None
-            settings["weights"] = str(local) if local and local.is_file() else name
+        method, settings = methods()[self.method], dict(self.given)
+        for setting, names in method.paths.items():
+            name = settings.get(setting, method.settings[setting])
+            if weights is not None and name in names:
+                files = (weights / f"{self.method}_{name}{suffix}" for suffix in SUFFIXES)
+                settings[setting] = next((str(file) for file in files if file.is_file()), name)
         return upsampler(self.method, **settings)
 
-    def settings(self, signal: Literal["measurement", "prediction"]) -> dict[str, Any]:
-        """All its settings, those that are not given too, as JSON has them."""
-        if self.method == "anyup":  # which is no dataclass, and would be loaded
-            return {**methods()["anyup"].settings, **self.given}
-        built = upsampler(self.method, **self._for(signal))
-        known = dataclasses.asdict(built) if dataclasses.is_dataclass(built) else {**self._for(signal)}
-        return json.loads(json.dumps(known))
+    def settings(self) -> dict[str, Any]:
+        """Return all numbers of the method, those that are not given too, as JSON has them."""
+        method = methods()[self.method]
+        found = {**method.settings, **self.given}
+        if not method.paths:  # else building it would load files
+            built: Any = upsampler(self.method, **self.given)
+            if dataclasses.is_dataclass(built):
+                found = dataclasses.asdict(built)
+        return json.loads(json.dumps(found))
 
-    def _for(self, signal: str) -> dict[str, Any]:
-        """The settings to build it with for a kind of signal: a method that has a setting for it is told.
 
-        Except where it is given, or where it is `values`, which means that the method is to make no difference.
-        """
-        if "kind" not in methods()[self.method].settings or "kind" in self.given:
-            return dict(self.given)
-        told = getattr(upsampler(self.method, **self.given), "kind", "values") != "values"
-        return {**self.given, "kind": signal} if told else dict(self.given)
+def upsample(
+    method: Upsampler,
+    image: Tensor,
+    signal: Tensor,
+    signal_type: str,
+    size: tuple[int, int] | None = None,
+    memory: int = DEFAULT_MEMORY,
+) -> Tensor:
+    """Prepare an image [B, G, H, W] and render a signal [B, C, h, w]: [B, C, H', W']."""
+    prepared = method.prepare(image, (signal.shape[2], signal.shape[3]), size, memory=memory)
+    return prepared.render(signal, signal_type, memory=memory)
 
 
 def default_methods() -> tuple[str, ...]:
-    """The names of all methods, presets and published weights."""
-    names = []
-    for method in methods():
-        variants = _VARIANTS.get(method)
-        names += [f"{method}:{variant}" for variant in variants] if variants else [method]
-    return tuple(sorted(names, key=_order))
+    """Return the names of all methods with all their variants."""
+    names: list[str] = []
+    for method in methods().values():
+        variants = [name for each in method.variants.values() for name in each]
+        names += [f"{method.name}:{variant}" for variant in variants] if variants else [method.name]
+    return tuple(names)
 
 
-def _order(name: str) -> int:
-    """Plain interpolation first, what looks at the image next, what is fitted or trained last."""
-    order = ("nearest", "bilinear", "bicubic", "guided_filter", "joint_bilateral", "upsample_anything", "anyup")
-    method = name.partition(":")[0]
-    return order.index(method) if method in order else len(order)
-
-
-def _accepted_variants() -> str:
-    return "; ".join(f"{method}: {', '.join(names)}" for method, names in _VARIANTS.items())
+def _variants() -> str:
+    described = {
+        method.name: ", ".join(name for each in method.variants.values() for name in each)
+        for method in methods().values()
+        if method.variants
+    }
+    return "; ".join(f"{method}: {names}" for method, names in described.items())
 
 
 def _value(text: str) -> Any:

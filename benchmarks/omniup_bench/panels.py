@@ -1,8 +1,9 @@
-"""`omniup bench panels`: what methods make of a network's features, side by side, for the eye."""
+"""Define `omniup bench panels`: upsampled features of several methods side by side, as images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,28 +12,24 @@ from omniup.cli import options
 from omniup.cli.outputs import output_folder
 from omniup.cli.report import Report
 from omniup.errors import InputError
-from omniup_bench.options import Methods, Weights, shared_folder
+from omniup_bench.options import Data, Methods, Models, Weights, data_folder
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-DEFAULT_METHODS = ("bilinear", "joint_bilateral", "upsample_anything:paper", "anyup:multi_backbone")
+DEFAULT_METHODS = ("bilinear", "joint_bilateral", "pyramid_bilateral", "anyup:multi_backbone")
 
 
 def panels(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="DIR", help="The folder for the sheets, a PNG for each image.")
     ],
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR",
-            show_default=False,
-            help="The data: camvid/val; by default data in $OMNIUP_SHARED or ../shared. The network that lies beside "
-            "it, in ../models, is run.",
-        ),
-    ] = None,
+    data: Data = None,
+    models: Models = None,
+    encoder: Annotated[
+        str, typer.Option(metavar="NAME", help="The network: street_scenes, or timm:NAME with weights in the models.")
+    ] = "street_scenes",
     methods: Methods = None,
     factor: Annotated[int, typer.Option(metavar="16|32", help="Pixels to a cell.")] = 16,
     images: Annotated[int, typer.Option(min=1, metavar="N", help="How many street scenes.")] = 3,
@@ -54,21 +51,25 @@ def panels(
 
     from omniup.files import write_image
     from omniup.upsamplers import parse_memory
+    from omniup_bench.data import Folders, beside
     from omniup_bench.dense import DenseFeatures
-    from omniup_bench.methods import Entry
+    from omniup_bench.methods import Entry, upsample
 
-    task = DenseFeatures("enlarged")
+    task = DenseFeatures("enlarged", encoder=encoder)
     if factor not in task.factors:
-        raise InputError(f"factor is {factor}; accepted: {', '.join(map(str, task.factors))}")
+        raise InputError("factor", "is {value}", "{factors}", value=factor, factors=", ".join(map(str, task.factors)))
     where, scratch = options.pick_device(device), parse_memory(memory)
-    published = shared_folder("weights", weights)
+    folders = Folders.of(data_folder(data), models)
+    published = Path(weights) if weights else beside(folders.data, "weights")
     entries = [Entry.parse(name) for name in dict.fromkeys(methods or DEFAULT_METHODS)]
-    upsamplers = {entry.name: entry.build(task.signal, published) for entry in entries}
+    upsamplers = {entry.name: entry.build(published) for entry in entries}
     sheets = []
     with output_folder(output) as folder:
-        for picture, low, target in task.pairs(shared_folder("data", data), factor, images):
+        for picture, low, target in task.pairs(folders, factor, images):
+            inputs = picture.image.to(where), low.to(where)
             results = {
-                name: method(picture.image, low.to(where), memory=scratch).cpu() for name, method in upsamplers.items()
+                name: upsample(method, *inputs, task.signal_type, memory=scratch).cpu()
+                for name, method in upsamplers.items()
             }
             maps = {"low-resolution features": low, **results, "reference": target}
             path = folder / f"{picture.name.replace('/', '-')}.png"

@@ -1,4 +1,4 @@
-"""Results as plots: quality against time, memory and factor; time and memory against size."""
+"""Plot results: quality against time, memory and factor; time and memory against size."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from omniup_bench.rankings import Row, Standing
+from omniup_bench.rankings import Ranking, Row
 from omniup_bench.records import Speed
-from omniup_bench.tables import middle_factor, widths
+from omniup_bench.tables import label, middle_factor, widths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,14 +25,14 @@ ACROSS = 3
 """Panels side by side."""
 
 RESOLUTION, COLOURS = 100, 256
-"""Dots an inch, and colours: few of either, since these pictures lie in the repository."""
+"""Dots an inch, and colours: few of either, since these pictures are in the repository."""
 
 
-def quality_against_cost(tasks: Sequence[Sequence[Standing]], cost: str) -> bytes:
-    """Draw the most telling score of each task against what a method costs, a panel for each task.
+def quality_against_cost(tasks: Sequence[Sequence[Ranking]], cost: str) -> bytes:
+    """Draw the headline score of each task against what a method costs, a panel for each task.
 
     Args:
-        tasks: standings by task.
+        tasks: rankings by task.
         cost: `seconds` or `memory`.
 
     Returns:
@@ -42,10 +42,10 @@ def quality_against_cost(tasks: Sequence[Sequence[Standing]], cost: str) -> byte
         (lambda row: row.seconds) if cost == "seconds" else (lambda row: row.peak_bytes and row.peak_bytes / 2**20)
     )
     with _panels(len(tasks), _methods(tasks)) as (figure, axes, mark):
-        for panel, standings in zip(axes, tasks, strict=True):
-            standing = middle_factor(standings)
-            metric = _label(panel, standing)
-            for row in standing.rows:
+        for panel, rankings in zip(axes, tasks, strict=True):
+            ranking = middle_factor(rankings)
+            metric = _label(panel, ranking)
+            for row in ranking.rows:
                 estimate, spent = row.scores.estimate(metric), of(row)
                 if spent:
                     ends = (
@@ -58,16 +58,16 @@ def quality_against_cost(tasks: Sequence[Sequence[Standing]], cost: str) -> byte
         return _png(figure)
 
 
-def quality_against_factor(tasks: Sequence[Sequence[Standing]]) -> bytes:
-    """Draw the most telling score of each task against the upsampling factor, a panel for each task: a PNG file."""
+def quality_against_factor(tasks: Sequence[Sequence[Ranking]]) -> bytes:
+    """Draw the headline score of each task against the upsampling factor, a panel for each task: a PNG file."""
     with _panels(len(tasks), _methods(tasks)) as (figure, axes, mark):
-        for panel, standings in zip(axes, tasks, strict=True):
-            metric = _label(panel, standings[0], factor=False)
-            for method in dict.fromkeys(row.method for standing in standings for row in standing.rows):
+        for panel, rankings in zip(axes, tasks, strict=True):
+            metric = _label(panel, rankings[0], factor=False)
+            for method in dict.fromkeys(row.method for ranking in rankings for row in ranking.rows):
                 points = [
-                    (standing.factor, row.scores.values[metric])
-                    for standing in standings
-                    for row in standing.rows
+                    (ranking.factor, row.scores.values[metric])
+                    for ranking in rankings
+                    for row in ranking.rows
                     if row.method == method
                 ]
                 panel.plot(*zip(*points, strict=True), **mark(method))
@@ -75,14 +75,14 @@ def quality_against_factor(tasks: Sequence[Sequence[Standing]]) -> bytes:
         return _png(figure)
 
 
-def quality_against_width(standing: Standing) -> bytes:
+def quality_against_width(ranking: Ranking) -> bytes:
     """Draw a family of metrics, such as IoU in trimaps, against their widths: a PNG file."""
-    names = widths(standing)
-    with _panels(1, [row.method for row in standing.rows]) as (figure, axes, mark):
-        for row in standing.rows:
+    names = widths(ranking)
+    with _panels(1, [row.method for row in ranking.rows]) as (figure, axes, mark):
+        for row in ranking.rows:
             points = [(int(name.partition("@")[2]), row.scores.values[name]) for name in names]
             axes[0].plot(*zip(*points, strict=True), **mark(row.method))
-        axes[0].set_title(f"{standing.task.name}, {standing.factor}×")
+        axes[0].set_title(f"{ranking.task.name}, {ranking.factor}×")
         axes[0].set_ylabel(names[0].partition("@")[0])
         axes[0].set_xlabel("width, pixels")
         return _png(figure)
@@ -99,21 +99,21 @@ def growth(records: Sequence[Speed]) -> bytes:
         ("seconds", lambda record: statistics.median(record.seconds)),
         ("MB beyond the inputs", lambda record: record.peak_bytes and record.peak_bytes / 2**20),
     )
-    with _panels(2, [record.method for record in whole]) as (figure, axes, mark):
-        for panel, (label, of) in zip(axes, drawn, strict=True):
-            for method in dict.fromkeys(record.method for record in whole):
-                ours = [record for record in whole if record.method == method and of(record)]
+    with _panels(2, [label(record) for record in whole]) as (figure, axes, mark):
+        for panel, (title, of) in zip(axes, drawn, strict=True):
+            for method in dict.fromkeys(label(record) for record in whole):
+                ours = [record for record in whole if label(record) == method and of(record)]
                 panel.plot([record.size[0] for record in ours], [of(record) or 0 for record in ours], **mark(method))
             panel.set_xscale("log", base=2)
             panel.set_yscale("log")
             panel.set_xlabel("side of the image, pixels")
-            panel.set_ylabel(label)
+            panel.set_ylabel(title)
         return _png(figure)
 
 
 @contextmanager
 def _panels(count: int, methods: Sequence[str]) -> Iterator[tuple[Figure, list[Axes], Callable[[str], dict[str, Any]]]]:
-    """Begin a figure; panels, and how each method is marked on all of them."""
+    """Begin a figure: yield it, its panels, and a function that marks a method alike on all of them."""
     import matplotlib
     from matplotlib.figure import Figure as Drawing
 
@@ -140,19 +140,19 @@ def _panels(count: int, methods: Sequence[str]) -> Iterator[tuple[Figure, list[A
         yield figure, grid[:count], mark
 
 
-def _methods(tasks: Sequence[Sequence[Standing]]) -> list[str]:
-    return [row.method for standings in tasks for standing in standings for row in standing.rows]
+def _methods(tasks: Sequence[Sequence[Ranking]]) -> list[str]:
+    return [row.method for rankings in tasks for ranking in rankings for row in ranking.rows]
 
 
-def _label(panel: Axes, standing: Standing, *, factor: bool = True) -> str:
-    metric = standing.headline
-    panel.set_title(f"{standing.task.name}, {standing.factor}×" if factor else standing.task.name)
-    panel.set_ylabel(f"{metric} {'↑' if standing.task.metrics[metric] else '↓'}")
+def _label(panel: Axes, ranking: Ranking, *, factor: bool = True) -> str:
+    metric = ranking.headline
+    panel.set_title(f"{ranking.task.name}, {ranking.factor}×" if factor else ranking.task.name)
+    panel.set_ylabel(f"{metric} {'↑' if ranking.task.metrics[metric] else '↓'}")
     return metric
 
 
 def _few_ticks(panel: Axes) -> None:
-    """Name powers of ten on a logarithmic axis, or 1, 3, 10, 30 … on a short one: by default, names overlap."""
+    """Label powers of ten on a logarithmic axis, or 1, 3, 10, 30 … on a short one: by default, labels overlap."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     low, high = panel.get_xlim()
@@ -162,10 +162,10 @@ def _few_ticks(panel: Axes) -> None:
 
 
 def _png(figure: Figure) -> bytes:
-    """End a figure: one legend for all panels, beside them."""
+    """Save a figure, with one legend for all panels beside them: a PNG file."""
     handles: dict[str, Any] = {}
     for each in figure.get_axes():
-        handles.update({str(label): handle for handle, label in zip(*each.get_legend_handles_labels(), strict=True)})
+        handles.update({str(name): handle for handle, name in zip(*each.get_legend_handles_labels(), strict=True)})
         each.grid(alpha=0.3)
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
     file, small = BytesIO(), BytesIO()

@@ -1,11 +1,9 @@
-"""The task `probabilities`: what a network says of an image, in coarse cells, brought to the pixels."""
+"""Define the task `probabilities`: class probabilities of a network, upsampled to the pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +19,10 @@ from omniup.evaluation.metrics.labels import (
     mean_iou,
     overlaps,
 )
-from omniup_bench.street_scenes import CLASSES, probabilities, scenes, street_scenes
-from omniup_bench.task import Sample, Split, Statistics
+from omniup.upsamplers import SignalType
+from omniup_bench.data import CLASSES, Folders, Split, street_scenes
+from omniup_bench.networks import probabilities
+from omniup_bench.task import Sample, Statistics
 
 WIDTHS = tuple(range(1, 11))
 """Of the trimaps: how far they reach on either side of a true boundary, in pixels."""
@@ -41,29 +41,26 @@ METRICS: Mapping[str, bool] = {
 
 
 class Probabilities:
-    """Class probabilities of street scenes; the likeliest class of each pixel is compared with the true one.
+    """Class probabilities of street scenes; the argmax at each pixel is compared with the true class.
 
-    The folder holds `camvid/val` (or `camvid/tune`) with photographs `NAME.jpg` and label maps `NAME.labels.png`, 0 to
-    10 for classes and 11 for what counts for nothing; and beside the folder lies the network, see `street_scenes`.
-
-    Four rows of pixels at the top and at the bottom are cut off, so that the network's cells divide the images.
+    The scenes are those of `street_scenes`, in `camvid/val` (or `camvid/tune`), the network that of
+    `load_street_network`.
     """
 
     name: str = "probabilities"
     summary: str = "class probabilities of a street-scene network (CamVid)"
-    signal: Literal["measurement", "prediction"] = "prediction"
+    signal_type: SignalType = "probabilities"
     factors: tuple[int, ...] = (4, 8, 14, 16, 32)
     metrics: Mapping[str, bool] = METRICS
 
     def __init__(self, split: Split = "val") -> None:
         self.split = split
 
-    def samples(self, data: Path, factor: int, count: int | None = None) -> Iterator[Sample]:
+    def samples(self, folders: Folders, factor: int, count: int | None = None) -> Iterator[Sample]:
         """Read the images; see `Task`."""
-        network = street_scenes(data)
-        for picture in scenes(data, self.split, count):
-            low = probabilities(network, picture.image, factor)
-            yield Sample(picture.name, picture.image, low, partial(label_counts, picture.labels))
+        for scene in street_scenes(folders, self.split, count):
+            low = probabilities(scene.image, factor, folders.models)
+            yield Sample(scene.name, scene.image, low, partial(label_counts, scene.labels))
 
     def scores(self, totals: Statistics) -> dict[str, float]:
         """Of all images' pixels together, in percent; see `Task`."""
@@ -71,7 +68,7 @@ class Probabilities:
 
 
 def label_scores(totals: Statistics) -> dict[str, float]:
-    """A value for each of `METRICS`, of sums of `label_counts`."""
+    """Compute each of `METRICS` from sums of `label_counts`."""
     matrix = np.asarray(totals["confusion"])
     trimaps = [mean_iou(band) for band in np.asarray(totals["trimaps"])]
     return {
@@ -83,10 +80,10 @@ def label_scores(totals: Statistics) -> dict[str, float]:
 
 
 def label_counts(truth: NDArray[np.int64], result: Tensor) -> Statistics:
-    """Compare the likeliest classes with the true ones.
+    """Compare the argmax with the true classes.
 
     Args:
-        truth: [H, W], -1 for what counts for nothing.
+        truth: [H, W], -1 for no class, which is left out.
         result: [1, classes, H, W], probabilities or scores.
 
     Returns:

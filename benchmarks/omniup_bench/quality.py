@@ -1,4 +1,4 @@
-"""Quality: every method on every image of every task, what is known already left out."""
+"""Measure quality: every method on every image of every task, except what is known already."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from omniup.errors import InputError
 from omniup.evaluation.measuring import cost, processor, versions
 from omniup.mixing import DEFAULT_MEMORY
 from omniup.upsamplers import Upsampler
-from omniup.upsamplers.base import ImageLike, Size
-from omniup_bench.methods import Entry
+from omniup_bench.data import Folders
+from omniup_bench.methods import Entry, upsample
 from omniup_bench.records import Quality, Results
-from omniup_bench.task import Learner, Read, Sample, Statistics, Task
+from omniup_bench.task import FittedTask, Read, Sample, Statistics, Task, Upsample
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come, told after each image and method.
+    """How far a run has come, reported after each image and method.
 
     Attributes:
-        done: cells of the plan that are measured, those that were known counted too.
+        done: measurements that exist, those that were known included.
         expected: how many there will be, estimated until every task's images have been counted.
         task: what is being measured.
         factor: what is being measured.
@@ -45,7 +45,7 @@ class Progress:
 def measure(
     tasks: Sequence[Task],
     methods: Sequence[Entry],
-    data: Path,
+    folders: Folders,
     results: Results,
     *,
     factors: Sequence[int] | None = None,
@@ -60,7 +60,7 @@ def measure(
     Args:
         tasks: what to measure on.
         methods: what to measure.
-        data: the folder that the tasks read.
+        folders: with data sets and models.
         results: where it goes.
         factors: those of a task's own that are wanted; all if None.
         images: so many of each task, the first ones; all if None.
@@ -78,8 +78,8 @@ def measure(
     known: dict[str, int] = {}  # how many images a task has
     done = 0
     for task, factor in plan:
-        runs = [_Run(entry, task, factor, data, device, memory, weights) for entry in methods]
-        for count, sample in enumerate(task.samples(data, factor, images), start=1):
+        runs = [_Run(entry, task, factor, folders, device, memory, weights) for entry in methods]
+        for count, sample in enumerate(task.samples(folders, factor, images), start=1):
             known[task.name] = max(known.get(task.name, 0), count)
             for run in runs:
                 facts = run.facts(sample)
@@ -91,17 +91,21 @@ def measure(
                     progress(Progress(done, expected, task.name, factor, run.entry.name))
 
 
-def judge(
-    task: Task, method: Upsampler, data: Path, factor: int, count: int | None = None
+def evaluate(
+    task: Task, method: Upsampler, folders: Folders, factor: int, count: int | None = None
 ) -> Iterator[tuple[str, Statistics]]:
-    """Try a method on a task, without results: names of the images and what the task's judge found."""
-    read = _reader(task, method, data, factor)
-    for sample in task.samples(data, factor, count):
-        yield sample.name, sample.judge(read(sample.name, method(sample.image, sample.signal, sample.size)))
+    """Evaluate a method on a task, without a file of results: names of the images and their statistics."""
+
+    def run(image: Tensor, signal: Tensor, size: tuple[int, int] | None) -> Tensor:
+        return upsample(method, image, signal, task.signal_type, size)
+
+    read = _reader(task, run, folders, factor)
+    for sample in task.samples(folders, factor, count):
+        yield sample.name, sample.evaluate(read(sample.name, run(sample.image, sample.signal, sample.size)))
 
 
 def total(statistics: Iterable[Statistics]) -> Statistics:
-    """Add up the statistics of some images."""
+    """Add the statistics of some images."""
     sums: dict[str, NDArray[Any]] = {}
     for each in statistics:
         sums = {name: np.asarray(value, dtype=np.float64) + sums.get(name, 0) for name, value in each.items()}
@@ -116,35 +120,35 @@ class _Run:
         entry: Entry,
         task: Task,
         factor: int,
-        data: Path,
+        folders: Folders,
         device: torch.device,
         memory: int,
         weights: Path | None,
     ) -> None:
-        self.entry, self.task, self.factor, self.data = entry, task, factor, data
+        self.entry, self.task, self.factor, self.folders = entry, task, factor, folders
         self.device, self.memory, self.weights = device, memory, weights
-        self.settings = entry.settings(task.signal)
+        self.settings = entry.settings()
         self.where = {"device": device.type, "processor": processor(device), "versions": versions()}
 
     @cached_property
     def method(self) -> Upsampler:
-        method = self.entry.build(self.task.signal, self.weights)
-        method(torch.rand(1, 3, 64, 64), torch.rand(1, 1, 4, 4).to(self.device))  # what is loaded at first use, is now
+        """The upsampler, which has loaded what it loads at first use."""
+        method = self.entry.build(self.weights)
+        upsample(method, torch.rand(1, 3, 64, 64).to(self.device), torch.rand(1, 1, 4, 4).to(self.device), "features")
         return method
 
     @cached_property
     def read(self) -> Read:
-        """What is judged in place of a result."""
+        """Reads what is evaluated in place of a result."""
+        return _reader(self.task, self.upsample, self.folders, self.factor)
 
-        def upsample(
-            image: ImageLike, signal: Tensor, size: Size | None = None, *, memory: int = self.memory
-        ) -> Tensor:
-            return self.method(image, signal.to(self.device), size, memory=memory).cpu()
-
-        return _reader(self.task, upsample, self.data, self.factor)
+    def upsample(self, image: Tensor, signal: Tensor, size: tuple[int, int] | None) -> Tensor:
+        """Upsample on the device; the result is on the CPU."""
+        inputs = image.to(self.device), signal.to(self.device)
+        return upsample(self.method, *inputs, self.task.signal_type, size, self.memory).cpu()
 
     def facts(self, sample: Sample) -> dict[str, Any]:
-        """What is known before the measurement."""
+        """Describe the measurement before it is made."""
         height, width = sample.size or (sample.image.shape[2], sample.image.shape[3])
         return {
             "method": self.entry.name,
@@ -160,27 +164,26 @@ class _Run:
         }
 
     def measure(self, sample: Sample) -> dict[str, Any]:
-        """Upsample and judge."""
+        """Upsample and evaluate."""
         image, signal, method = sample.image.to(self.device), sample.signal.to(self.device), self.method
         try:
             with cost(self.device) as taken:
-                result = method(image, signal, sample.size, memory=self.memory)
+                result = upsample(method, image, signal, self.task.signal_type, sample.size, self.memory)
         except InputError as error:
-            raise InputError(f"{self.entry.name} on {self.task.name}, {sample.name}: {error}") from error
-        found = {
-            name: np.asarray(value).tolist()
-            for name, value in sample.judge(self.read(sample.name, result.cpu())).items()
-        }
+            raise error.within(f"{self.entry.name} on {self.task.name}, {sample.name}") from error
+        statistics = sample.evaluate(self.read(sample.name, result.cpu()))
+        found = {name: np.asarray(value).tolist() for name, value in statistics.items()}
         return {"statistics": found, "seconds": taken.seconds, "peak_bytes": taken.peak_bytes}
 
 
-def _reader(task: Task, method: Upsampler, data: Path, factor: int) -> Read:
-    """What a task judges in place of a method's results: most of them these themselves."""
-    return task.learn(method, data, factor) if isinstance(task, Learner) else lambda _, result: result
+def _reader(task: Task, upsample: Upsample, folders: Folders, factor: int) -> Read:
+    """Return what reads what a task evaluates: of most tasks the results themselves."""
+    return task.fit(upsample, folders, factor) if isinstance(task, FittedTask) else lambda _, result: result
 
 
 def _factors(task: Task, wanted: Sequence[int] | None) -> list[int]:
     factors = [factor for factor in task.factors if wanted is None or factor in wanted]
     if not factors:
-        raise InputError(f"factors: {task.name} has none of those; accepted are {', '.join(map(str, task.factors))}")
+        names = ", ".join(map(str, task.factors))
+        raise InputError("factor", "is none that {task} has", "{names}", task=task.name, names=names)
     return factors

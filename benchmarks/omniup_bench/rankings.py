@@ -1,4 +1,4 @@
-"""Results put side by side: for each task and factor, what every method scores and what it costs."""
+"""Rank methods: for each task and factor, the score of every method and its cost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from omniup_bench.records import Quality
 from omniup_bench.task import Task
 
 BASELINE = "bilinear"
-"""What all are compared with, image by image."""
+"""The method that all are compared with, image by image."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Row:
         method: its name.
         scores: on the images that all methods have.
         seconds: median over the images.
-        peak_bytes: the most over the images; None where that is not known.
+        peak_bytes: maximum over the images; None where that is not known.
     """
 
     method: str
@@ -33,15 +33,15 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Ranking:
     """All methods on one task at one factor.
 
     Attributes:
-        task: which.
-        factor: which.
-        images: the names of those that count: which all methods have.
+        task: what was measured on.
+        factor: pixels to a cell.
+        images: the names of those that all methods have.
         rows: a method each, in the order of the results.
-        processors: what computed.
+        processors: their names.
     """
 
     task: Task
@@ -52,21 +52,21 @@ class Standing:
 
     @property
     def headline(self) -> str:
-        """The most telling metric: the first that the task names."""
+        """The headline score: the first metric that the task names."""
         return next(iter(self.task.metrics))
 
     def gain(self, row: Row, metric: str) -> Estimate | None:
-        """How much more of a metric a method has than the baseline; None for the baseline, and where there is none."""
+        """Compute the difference of a metric from the baseline's; None for the baseline itself, or without one."""
         base = next((each for each in self.rows if each.method == BASELINE), None)
         return None if base is None or base is row else row.scores.difference(base.scores, metric)
 
     def ranked(self, metric: str) -> list[Row]:
-        """The methods, the best by a metric first."""
+        """Return the methods, the best by a metric first."""
         return sorted(self.rows, key=lambda row: row.scores.values[metric], reverse=self.task.metrics[metric])
 
 
-def standings(records: Sequence[Quality]) -> list[Standing]:
-    """Put results side by side, tasks and methods in the order in which they first occur, factors ascending.
+def rankings(records: Sequence[Quality]) -> list[Ranking]:
+    """Rank the methods of some results, tasks and methods in the order in which they first occur, factors ascending.
 
     Of a method whose settings were changed between runs, only those of its newest line count, and of an image that was
     measured twice, the newer line.
@@ -79,19 +79,19 @@ def standings(records: Sequence[Quality]) -> list[Standing]:
     cells = {(record.task, record.factor): None for record in current}
     order = {name: place for place, name in enumerate(dict.fromkeys(task for task, _ in cells))}
     return [
-        _standing(task, factor, [record for record in current if (record.task, record.factor) == (task, factor)])
+        _ranking(task, factor, [record for record in current if (record.task, record.factor) == (task, factor)])
         for task, factor in sorted(cells, key=lambda cell: (order[cell[0]], cell[1]))
     ]
 
 
-def _standing(name: str, factor: int, records: Sequence[Quality]) -> Standing:
+def _ranking(name: str, factor: int, records: Sequence[Quality]) -> Ranking:
     task = find_task(name)
     found: dict[str, dict[str, Quality]] = {}  # by method, by image
     for record in records:
         found.setdefault(record.method, {})[record.image] = record
     images = tuple(sorted(set.intersection(*(set(lines) for lines in found.values()))))
     rows = tuple(_row(task, method, [lines[image] for image in images]) for method, lines in found.items() if images)
-    return Standing(task, factor, images, rows, tuple(sorted({record.processor for record in records})))
+    return Ranking(task, factor, images, rows, tuple(sorted({record.processor for record in records})))
 
 
 def _row(task: Task, method: str, lines: Sequence[Quality]) -> Row:

@@ -1,4 +1,4 @@
-"""What was measured, as JSON lines: one file, added to line by line, read whole.
+"""Keep measurements as JSON lines: one file, added to line by line, read whole.
 
 A line is written in one piece, so a run that is killed leaves at most an unfinished last line, which the next run cuts
 off and measures again.
@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -18,13 +18,18 @@ from omniup.errors import InputError
 
 Sides: TypeAlias = tuple[int, int]
 
+MeasuredType: TypeAlias = Literal["features", "probabilities", "measurement"]
+"""The signal types whose speed is measured."""
+
+MEASURED_TYPES: tuple[MeasuredType, ...] = get_args(MeasuredType)
+
 
 class Record(BaseModel):
-    """What every line says.
+    """The facts of every line.
 
     Attributes:
         method: its name, as `methods` has it.
-        settings: all of them.
+        settings: all numbers of the method, so that a change of one makes another measurement.
         size: (H, W), in pixels.
         grid: (h, w), in cells.
         channels: of the signal.
@@ -49,7 +54,7 @@ class Record(BaseModel):
 
     @classmethod
     def key(cls, facts: Mapping[str, Any]) -> str:
-        """What tells the measurement with these facts from others."""
+        """Return what identifies the measurement with these facts."""
         return json.dumps(
             [cls.__name__, facts["versions"].get("omniup"), *(facts[name] for name in cls.identity)], sort_keys=True
         )
@@ -63,9 +68,9 @@ class Quality(Record):
         factor: pixels to a cell.
         image: its name in the task.
         views: how many images were upsampled for it.
-        statistics: what the task's judge found.
-        seconds: that the method took, once, for all views.
-        peak_bytes: that it held beyond its inputs; None where that is not known.
+        statistics: the task's, of the result.
+        seconds: of one run, for all views.
+        peak_bytes: held beyond the inputs; None where that is not known.
     """
 
     kind: Literal["quality"] = "quality"
@@ -84,18 +89,20 @@ class Speed(Record):
     """How long one method takes at one size.
 
     Attributes:
-        stage: `fit`, `render`, or `whole`: from the image and the signal to the result.
-        seconds: of each counted run; none where there was a failure.
-        failure: `time` where not one run ended within `limit_seconds`, `memory` where there was too little; or None.
-        limit_seconds: how long all stages together might take.
-        peak_bytes: that the method held beyond its inputs, its result included; None where that is not known.
+        signal_type: of the signal.
+        stage: `prepare`, `render`, or `whole`: both, from the image and the signal to the result.
+        seconds: of each counted run; none where it failed.
+        failure: `time` where not one run ended within `limit_seconds`, `memory` where it was too little; or None.
+        limit_seconds: the limit of all stages together.
+        peak_bytes: held beyond the inputs, the result included; None where that is not known.
         result_bytes: of the result.
-        copy_rate: bytes a second that this machine copied, reading and writing, in this run.
-        matmul_rate: floating-point operations a second that it multiplied matrices with, in this run.
+        copy_rate: bytes a second, read and written, in copies on this machine during this run.
+        matmul_rate: floating-point operations a second in matrix products, likewise.
     """
 
     kind: Literal["speed"] = "speed"
-    stage: Literal["fit", "render", "whole"]
+    signal_type: MeasuredType
+    stage: Literal["prepare", "render", "whole"]
     seconds: tuple[float, ...]
     failure: Literal["time", "memory"] | None
     limit_seconds: float
@@ -105,7 +112,7 @@ class Speed(Record):
     matmul_rate: float
 
     identity: ClassVar[tuple[str, ...]] = (
-        *("method", "settings", "stage", "size", "grid", "channels", "device", "processor"),
+        *("method", "settings", "signal_type", "stage", "size", "grid", "channels", "device", "processor"),
     )
 
 
@@ -132,12 +139,12 @@ class Results:
 
     @property
     def quality(self) -> list[Quality]:
-        """Its lines on quality, oldest first."""
+        """The lines on quality, oldest first."""
         return [record for record in self._records if isinstance(record, Quality)]
 
     @property
     def speed(self) -> list[Speed]:
-        """Its lines on speed, oldest first."""
+        """The lines on speed, oldest first."""
         return [record for record in self._records if isinstance(record, Speed)]
 
     def add(self, record: Quality | Speed) -> None:
@@ -155,7 +162,7 @@ class Results:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise InputError(f"{self.path}: cannot be written ({error.strerror})") from error
+            raise InputError(str(self.path), "cannot be written ({reason})", reason=error.strerror) from error
         self._records.append(record)
         self._keys.add(record.key(vars(record)))
 
@@ -163,21 +170,27 @@ class Results:
         try:
             text = self.path.read_bytes()
         except OSError as error:
-            raise InputError(f"{self.path}: cannot be read ({error.strerror}); accepted are JSON lines") from error
+            raise InputError(
+                str(self.path), "cannot be read ({reason})", "JSON lines", reason=error.strerror
+            ) from error
         for number, line in enumerate(text.split(b"\n")[:-1], start=1):  # the last is empty, or not finished
             try:
                 yield _LINE.validate_json(line)
             except ValidationError as error:
                 first = error.errors(include_url=False)[0]
                 place = ".".join(str(part) for part in first["loc"])
-                message = (
-                    f"{self.path}: line {number} is no result of this benchmark ({place or 'line'}: {first['msg']})"
-                )
-                raise InputError(f"{message}; accepted is what `omniup bench` writes") from error
+                raise InputError(
+                    str(self.path),
+                    "has a line {number} that is no result of this benchmark ({place}: {why})",
+                    "what `omniup bench` writes",
+                    number=number,
+                    place=place or "line",
+                    why=first["msg"],
+                ) from error
 
 
 def _cut_unfinished(path: Path) -> None:
-    """Cut off what a killed run left behind the last end of a line."""
+    """Cut off what a killed run left after the last line break."""
     with path.open("r+b") as file:
         end = file.seek(0, os.SEEK_END)
         if not end:

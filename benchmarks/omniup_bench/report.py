@@ -1,4 +1,4 @@
-"""A page of results: tables and plots, put between the marks of a page that has them, or on a page of their own."""
+"""Write a page of results: tables and plots, between the marks of a page that has them, or on a page of their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from omniup.errors import InputError
 from omniup.files import atomic_write
 from omniup_bench import plots
 from omniup_bench.consistency import Consistency
-from omniup_bench.rankings import Standing, standings
+from omniup_bench.rankings import Ranking, rankings
 from omniup_bench.records import Quality, Results, Speed
 from omniup_bench.tables import leaders, middle_factor, quality_tables, speed_tables, widths
 
@@ -24,7 +24,7 @@ def write_report(results: Results, page: str | Path) -> list[Path]:
     """Write tables and plots of results.
 
     Where the page exists, what lies between `<!-- quality -->` and `<!-- /quality -->`, and between `<!-- speed -->`
-    and `<!-- /speed -->`, is replaced, and the rest is left as it is. What there are no results of is left too.
+    and `<!-- /speed -->`, is replaced, and the rest is kept. A part without results is kept too.
 
     Args:
         results: what was measured.
@@ -38,19 +38,19 @@ def write_report(results: Results, page: str | Path) -> list[Path]:
     """
     page = Path(page)
     if not (results.quality or results.speed):
-        raise InputError(f"{results.path}: there are no results in it; accepted is what `omniup bench quality` writes")
+        raise InputError(str(results.path), "has no results", "what `omniup bench quality` writes")
     text = _read(page)
-    kinds = [kind for kind, records in (("quality", results.quality), ("speed", results.speed)) if records]
-    for kind in kinds:
-        _check_marks(text, kind, page)
+    parts = [part for part, records in (("quality", results.quality), ("speed", results.speed)) if records]
+    for part in parts:
+        _check_marks(text, part, page)
     drawn: dict[str, bytes] = {}
-    for kind in kinds:
-        made = _quality(results.quality, drawn) if kind == "quality" else _speed(results.speed, drawn)
-        text = _put(text, kind, made)
+    for part in parts:
+        made = _quality(results.quality, drawn) if part == "quality" else _speed(results.speed, drawn)
+        text = _put(text, part, made)
     try:
         (page.parent / PICTURES).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{page.parent / PICTURES}: cannot be made ({error.strerror})") from error
+        raise InputError(str(page.parent / PICTURES), "cannot be made ({reason})", reason=error.strerror) from error
     written = [page.parent / PICTURES / f"bench-{name}.png" for name in drawn] + [page]
     for path, content in zip(written, [*drawn.values(), text.encode()], strict=True):
         with atomic_write(path) as file:
@@ -59,32 +59,30 @@ def write_report(results: Results, page: str | Path) -> list[Path]:
 
 
 def _quality(records: Sequence[Quality], drawn: dict[str, bytes]) -> str:
-    """All tables of quality, with their plots; adds the plots to `drawn`."""
-    tasks = [list(group) for _, group in itertools.groupby(standings(records), key=lambda each: each.task.name)]
-    parts = ["### Who comes first", leaders(itertools.chain(*tasks)), *(quality_tables(each) for each in tasks)]
-    told = [
-        each for each in tasks if not isinstance(each[0].task, Consistency)
-    ] or tasks  # with a truth, if there are any
-    drawn["time"] = plots.quality_against_cost(told, "seconds")
+    """Lay out quality; adds the plots to `drawn`."""
+    tasks = [list(group) for _, group in itertools.groupby(rankings(records), key=lambda each: each.task.name)]
+    parts = ["### Ranking", leaders(itertools.chain(*tasks)), *(quality_tables(each) for each in tasks)]
+    plotted = [each for each in tasks if not isinstance(each[0].task, Consistency)] or tasks  # with ground truth
+    drawn["time"] = plots.quality_against_cost(plotted, "seconds")
     parts.append(_picture("time", "Quality against time"))
     if any(record.peak_bytes is not None for record in records):
-        drawn["memory"] = plots.quality_against_cost(told, "memory")
+        drawn["memory"] = plots.quality_against_cost(plotted, "memory")
         parts.append(_picture("memory", "Quality against memory"))
-    several = [each for each in told if len(each) > 1]
+    several = [each for each in plotted if len(each) > 1]
     if several:
         drawn["factor"] = plots.quality_against_factor(several)
         parts.append(_picture("factor", "Quality against the upsampling factor"))
     for each in tasks:
-        standing: Standing = middle_factor(each)
-        if widths(standing):
-            name = f"{standing.task.name}-widths"
-            drawn[name] = plots.quality_against_width(standing)
-            parts.append(_picture(name, f"{standing.task.name}: quality against the distance from boundaries"))
+        ranking: Ranking = middle_factor(each)
+        if widths(ranking):
+            name = f"{ranking.task.name}-widths"
+            drawn[name] = plots.quality_against_width(ranking)
+            parts.append(_picture(name, f"{ranking.task.name}: quality against the distance from boundaries"))
     return "\n\n".join(parts)
 
 
 def _speed(records: Sequence[Speed], drawn: dict[str, bytes]) -> str:
-    """All tables of speed, with their plots; adds the plots to `drawn`."""
+    """Lay out speed; adds the plots to `drawn`."""
     parts = [speed_tables(records)]
     for device, channels in sorted({(record.device, record.channels) for record in records}):
         ours = [record for record in records if (record.device, record.channels) == (device, channels)]
@@ -105,21 +103,22 @@ def _read(page: Path) -> str:
     try:
         return page.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{page}: cannot be read ({error}); accepted is a Markdown page") from error
+        raise InputError(str(page), "cannot be read ({reason})", "a Markdown page", reason=error) from error
 
 
-def _marks(kind: str) -> tuple[str, str]:
-    return f"<!-- {kind} -->", f"<!-- /{kind} -->"
+def _marks(part: str) -> tuple[str, str]:
+    return f"<!-- {part} -->", f"<!-- /{part} -->"
 
 
-def _check_marks(text: str, kind: str, page: Path) -> None:
-    begin, end = _marks(kind)
+def _check_marks(text: str, part: str, page: Path) -> None:
+    begin, end = _marks(part)
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-        raise InputError(f"{page}: accepted is a page with one {begin} and, after it, one {end}, or none yet")
+        accepted = "a page with one {begin} and, after it, one {end}, or no page"
+        raise InputError(str(page), "has no such marks", accepted, begin=begin, end=end)
 
 
-def _put(text: str, kind: str, content: str) -> str:
-    """Put content between two marks."""
-    begin, end = _marks(kind)
+def _put(text: str, part: str, content: str) -> str:
+    """Replace what lies between the marks of a part."""
+    begin, end = _marks(part)
     before, after = text[: text.index(begin)], text[text.index(end) :]
     return f"{before}{begin}\n\n{content}\n\n{after}"

@@ -1,6 +1,6 @@
-"""Speed: fit, render and the whole of a method, at one size after another, each in a fresh process.
+"""Measure speed: a method's preparation, its rendering, and both, at one size after another, in fresh processes.
 
-A process of its own tells a method's memory from what others left behind, and can be ended when it takes too long.
+A process of its own separates a method's memory from that of others, and can be ended when it takes too long.
 """
 
 from __future__ import annotations
@@ -13,24 +13,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from omniup.errors import is_out_of_memory
-from omniup.evaluation.measuring import Limits, cost, limits, processor, seconds, versions
+from omniup.evaluation.measuring import Limits, Run, cost, limits, processor, seconds, versions
 from omniup.files import image_tensor, sample_image
 from omniup.mixing import DEFAULT_MEMORY
-from omniup.upsamplers import GaussianKernels, JointBilateral, UpsampleAnything, Upsampler
-from omniup_bench.methods import Entry
-from omniup_bench.records import Results, Speed
+from omniup.upsamplers import Upsampler
+from omniup_bench.methods import Entry, upsample
+from omniup_bench.records import MeasuredType, Results, Speed
 
 STRIDE = 16
 TURNS = 5
 SIDES = (256, 512, 1024, 2048, 4096)
 CHANNELS = 32
-SIGNAL: Literal["prediction"] = "prediction"  # as features are, which have many channels
 
 START_SECONDS = 60
 """How long a process may take to import what it needs, on a busy machine."""
@@ -47,6 +46,7 @@ class Case:
         method: its name, as `Entry` has it.
         side: of the square image, in pixels.
         channels: of the signal, whose cells are `STRIDE` pixels.
+        signal_type: of the signal.
         device: where to compute.
         limit: seconds for all stages.
         memory: bytes that the method may work in.
@@ -56,6 +56,7 @@ class Case:
     method: str
     side: int
     channels: int
+    signal_type: MeasuredType = "features"
     device: str = "cpu"
     limit: float = 60.0
     memory: int = DEFAULT_MEMORY
@@ -93,16 +94,16 @@ def measure(cases: Sequence[Case], results: Results, *, progress: Callable[[Case
             "copy_rate": measured[case.device].copy,
             "matmul_rate": measured[case.device].matmul,
         }
-        for found in sorted(
-            _stages_apart(case), key=lambda stage: stage["stage"] == "whole"
-        ):  # last, as it is looked up
+        stages = _run_in_process(case)
+        for found in sorted(stages, key=lambda stage: stage["stage"] == "whole"):  # last: by it a case is known
             results.add(Speed(**facts, **shared, **found))
 
 
 def _facts(case: Case, entry: Entry, device: torch.device) -> dict[str, Any]:
     return {
         "method": entry.name,
-        "settings": entry.settings(SIGNAL),
+        "settings": entry.settings(),
+        "signal_type": case.signal_type,
         "size": (case.side, case.side),
         "grid": (_cells(case), _cells(case)),
         "channels": case.channels,
@@ -113,24 +114,24 @@ def _facts(case: Case, entry: Entry, device: torch.device) -> dict[str, Any]:
 
 
 def _hopeless(facts: dict[str, Any], known: Sequence[Speed]) -> bool:
-    """Whether the method has failed with a smaller image already."""
-    same = ("method", "settings", "channels", "device", "processor")
+    """Tell whether the method has failed with a smaller image already."""
+    same = ("method", "settings", "signal_type", "channels", "device", "processor")
     return any(
         record.failure and record.size < facts["size"] and all(getattr(record, name) == facts[name] for name in same)
         for record in known
     )
 
 
-def _stages_apart(case: Case) -> list[dict[str, Any]]:
-    """Run a case in a process of its own: what it told of each stage, or that the whole failed."""
+def _run_in_process(case: Case) -> list[dict[str, Any]]:
+    """Run a case in a process of its own: what it found for each stage, or that the whole failed."""
     command = [sys.executable, "-m", __name__, json.dumps(dataclasses.asdict(case))]
     failure = {"stage": "whole", "seconds": (), "peak_bytes": None}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS + case.limit)
-        told, status = done.stdout, done.returncode
+        output, status = done.stdout, done.returncode
     except subprocess.TimeoutExpired as expired:
-        told, status = _text(expired.stdout), 0
-    stages: list[dict[str, Any]] = [json.loads(line) for line in told.splitlines()]
+        output, status = _text(expired.stdout), 0
+    stages: list[dict[str, Any]] = [json.loads(line) for line in output.splitlines()]
     if any(stage["stage"] == "whole" for stage in stages):
         return stages
     if status == _KILLED:
@@ -140,23 +141,23 @@ def _stages_apart(case: Case) -> list[dict[str, Any]]:
     return [failure | {"failure": "time"}]
 
 
-def _text(told: bytes | str | None) -> str:
-    """What a process that was ended had written: as bytes, whatever was asked for."""
-    return told.decode() if isinstance(told, bytes) else told or ""
+def _text(output: bytes | str | None) -> str:
+    """Decode what a process that was ended had written: bytes, even where text was asked for."""
+    return output.decode() if isinstance(output, bytes) else output or ""
 
 
 def _run(case: Case) -> Iterator[dict[str, Any]]:
     """Measure a case, in this process: the whole first, which matters most."""
     device = torch.device(case.device)
-    weights = Path(case.weights) if case.weights else None
-    method = Entry.parse(case.method).build(SIGNAL, weights)
+    method = Entry.parse(case.method).build(Path(case.weights) if case.weights else None)
     image = image_tensor(sample_image("coffee").resize((case.side, case.side))).to(device)
     signal = torch.rand(1, case.channels, _cells(case), _cells(case)).to(device)
-    method(image[..., :64, :64], signal[:, :1, :4, :4])  # what is loaded at first use, is now
-    stages = _stages(method, image, signal, case.memory)
-    for name, prepare in stages.items():
-        run = prepare()
-        ends = time.perf_counter() + case.limit / len(stages)
+    if case.signal_type == "probabilities":
+        signal = signal / signal.sum(1, keepdim=True)
+    upsample(method, image[..., :64, :64], signal[:, :1, :4, :4], "features")  # what is loaded at first use, is now
+    stages = _stages(method, image, signal, case.signal_type, case.memory)
+    for name, run in stages:
+        ends = time.perf_counter() + case.limit / 3  # of three stages
         try:
             with cost(device) as first:
                 run()
@@ -173,27 +174,14 @@ def _run(case: Case) -> Iterator[dict[str, Any]]:
 
 
 def _stages(
-    method: Upsampler, image: Tensor, signal: Tensor, memory: int
-) -> dict[str, Callable[[], Callable[[], object]]]:
-    """What can be timed of a method, each made ready by a call."""
+    method: Upsampler, image: Tensor, signal: Tensor, signal_type: str, memory: int
+) -> Iterator[tuple[str, Run]]:
+    """Yield what is timed of a method, by name; each is made ready when the one before has been timed."""
     grid = signal.shape[2], signal.shape[3]
-
-    def whole() -> Tensor:
-        return method(image, signal, memory=memory)
-
-    def fit() -> GaussianKernels:
-        if isinstance(method, JointBilateral):
-            return method.kernels(image, grid)
-        assert isinstance(method, UpsampleAnything)
-        return method.fit(image, grid, memory=memory)
-
-    def rendering() -> Callable[[], Tensor]:
-        kernels = fit()
-        return lambda: kernels.render(signal, memory=memory)
-
-    if isinstance(method, (JointBilateral, UpsampleAnything)):
-        return {"whole": lambda: whole, "fit": lambda: fit, "render": rendering}
-    return {"whole": lambda: whole}
+    yield "whole", lambda: upsample(method, image, signal, signal_type, memory=memory)
+    yield "prepare", lambda: method.prepare(image, grid, memory=memory)
+    prepared = method.prepare(image, grid, memory=memory)
+    yield "render", lambda: prepared.render(signal, signal_type, memory=memory)
 
 
 def _cells(case: Case) -> int:

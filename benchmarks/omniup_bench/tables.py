@@ -1,43 +1,43 @@
-"""Results as Markdown tables."""
+"""Lay results out as Markdown tables."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
 
-from omniup_bench.intervals import CONFIDENCE, DRAWS, Estimate
-from omniup_bench.rankings import BASELINE, Row, Standing
+from omniup_bench.intervals import CONFIDENCE, RESAMPLES, Estimate
+from omniup_bench.rankings import BASELINE, Ranking, Row
 from omniup_bench.records import Speed
 
 COLUMNS = 4
-"""Metrics that the first table of a task has; the others have tables of their own, or none."""
+"""Of metrics in the first table of a task; the others have tables of their own, or none."""
 
 
-def quality_tables(standings: Sequence[Standing]) -> str:
-    """Lay out one task: every method's scores at one factor, then the most telling one at all factors.
+def quality_tables(rankings: Sequence[Ranking]) -> str:
+    """Lay out one task: every method's scores at one factor, then the headline score at all factors.
 
     Args:
-        standings: of one task, factors ascending.
+        rankings: of one task, factors ascending.
     """
-    task = standings[0].task
-    middle = middle_factor(standings)
-    parts = [f"### {task.name}: {task.summary}", _source(standings), _scores(middle)]
-    if len(standings) > 1:
-        parts.append(_by_factor(standings))
+    task = rankings[0].task
+    middle = middle_factor(rankings)
+    parts = [f"### {task.name}: {task.summary}", _source(rankings), _scores(middle)]
+    if len(rankings) > 1:
+        parts.append(_by_factor(rankings))
     if any("@" in name for name in task.metrics):
         parts.append(_by_width(middle))
     return "\n\n".join(parts)
 
 
-def leaders(standings: Iterable[Standing]) -> str:
-    """Lay out which method comes first by the most telling score, and by how much: a row for each task and factor."""
+def leaders(rankings: Iterable[Ranking]) -> str:
+    """Lay out which method is first by the headline score, and by how much: a row for each task and factor."""
     header = ["task", "", "score", "first", "", "next", "", "difference"]
     rows = []
-    for standing in standings:
-        metric = standing.headline
-        first, *others = standing.ranked(metric)
-        places = digits(standing, metric)
-        row = [standing.task.name, f"{standing.factor}×", f"{metric} {arrow(standing, metric)}"]
+    for ranking in rankings:
+        metric = ranking.headline
+        first, *others = ranking.ranked(metric)
+        places = digits(ranking, metric)
+        row = [ranking.task.name, f"{ranking.factor}×", f"{metric} {arrow(ranking, metric)}"]
         row += [first.method, f"{first.scores.values[metric]:.{places}f}"]
         if others:
             row += [others[0].method, f"{others[0].scores.values[metric]:.{places}f}"]
@@ -46,14 +46,14 @@ def leaders(standings: Iterable[Standing]) -> str:
     return table(header, rows)
 
 
-def middle_factor(standings: Sequence[Standing]) -> Standing:
-    """The standing at 16×, or else at the factor nearest to it."""
-    return min(standings, key=lambda standing: abs(standing.factor - 16))
+def middle_factor(rankings: Sequence[Ranking]) -> Ranking:
+    """Return the ranking at 16×, or else at the factor nearest to it."""
+    return min(rankings, key=lambda ranking: abs(ranking.factor - 16))
 
 
 def speed_tables(records: Sequence[Speed]) -> str:
     """Lay out times and memory: a table for each device, size and number of channels; then growth with size."""
-    newest = {(record.device, record.channels, record.size, record.method, record.stage): record for record in records}
+    newest = {(record.device, record.channels, record.size, label(record), record.stage): record for record in records}
     parts = []
     for device, channels in sorted({(record.device, record.channels) for record in newest.values()}):
         ours = [record for record in newest.values() if (record.device, record.channels) == (device, channels)]
@@ -69,36 +69,43 @@ def speed_tables(records: Sequence[Speed]) -> str:
     return "\n\n".join(parts)
 
 
-def _source(standings: Sequence[Standing]) -> str:
-    folders = sorted({image.rpartition("/")[0] for each in standings for image in each.images})
-    counts = sorted({len(each.images) for each in standings})
+def label(record: Speed) -> str:
+    """Name a row: the method, and the type of the signal unless it is features."""
+    return record.method if record.signal_type == "features" else f"{record.method} ({record.signal_type})"
+
+
+def _source(rankings: Sequence[Ranking]) -> str:
+    folders = sorted({image.rpartition("/")[0] for each in rankings for image in each.images})
+    counts = sorted({len(each.images) for each in rankings})
     number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    processors = ", ".join(sorted({name for each in standings for name in each.processors}))
+    processors = ", ".join(sorted({name for each in rankings for name in each.processors}))
     interval = (
-        f"In brackets {100 * CONFIDENCE:.0f} % intervals, of {DRAWS} draws of the images. " if counts[-1] > 4 else ""
+        f"In brackets {100 * CONFIDENCE:.0f} % intervals, of {RESAMPLES} resamples of the images. "
+        if counts[-1] > 4
+        else ""
     )
     return f"{number} images of {', '.join(f'`{folder}`' for folder in folders)}. {interval}{processors}."
 
 
-def _scores(standing: Standing) -> str:
-    metrics = _main_metrics(standing)
+def _scores(ranking: Ranking) -> str:
+    metrics = _main_metrics(ranking)
     first = metrics[0]
     header = [
-        f"{standing.factor}×",
-        *(f"{name} {arrow(standing, name)}" for name in metrics),
+        f"{ranking.factor}×",
+        *(f"{name} {arrow(ranking, name)}" for name in metrics),
         f"{first} against {BASELINE}",
         "time",
         "memory",
     ]
     rows = []
-    for row in standing.rows:
-        gain = standing.gain(row, first)
-        cells = [with_interval(row.scores.estimate(name), digits(standing, name)) for name in metrics]
+    for row in ranking.rows:
+        gain = ranking.gain(row, first)
+        cells = [with_interval(row.scores.estimate(name), digits(ranking, name)) for name in metrics]
         rows.append(
             [
                 row.method,
                 *cells,
-                "" if gain is None else _gain(gain, digits(standing, first)),
+                "" if gain is None else _gain(gain, digits(ranking, first)),
                 _time(row.seconds),
                 _memory(row),
             ]
@@ -106,34 +113,34 @@ def _scores(standing: Standing) -> str:
     return table(header, rows)
 
 
-def _by_factor(standings: Sequence[Standing]) -> str:
-    metric = standings[0].headline
-    header = [f"{metric} {arrow(standings[0], metric)}", *(f"{standing.factor}×" for standing in standings)]
+def _by_factor(rankings: Sequence[Ranking]) -> str:
+    metric = rankings[0].headline
+    header = [f"{metric} {arrow(rankings[0], metric)}", *(f"{ranking.factor}×" for ranking in rankings)]
     rows = []
-    for method in dict.fromkeys(row.method for standing in standings for row in standing.rows):
-        found = [next((row for row in standing.rows if row.method == method), None) for standing in standings]
-        places = digits(standings[0], metric)
+    for method in dict.fromkeys(row.method for ranking in rankings for row in ranking.rows):
+        found = [next((row for row in ranking.rows if row.method == method), None) for ranking in rankings]
+        places = digits(rankings[0], metric)
         cells = ("" if row is None else with_interval(row.scores.estimate(metric), places) for row in found)
         rows.append([method, *cells])
     return table(header, rows)
 
 
-def _by_width(standing: Standing) -> str:
-    names = widths(standing)
+def _by_width(ranking: Ranking) -> str:
+    names = widths(ranking)
     family = names[0].partition("@")[0]
-    header = [f"{family}, {standing.factor}×", *(f"{name.partition('@')[2]} px" for name in names)]
-    places = digits(standing, names[0])
-    rows = [[row.method, *(f"{row.scores.values[name]:.{places}f}" for name in names)] for row in standing.rows]
+    header = [f"{family}, {ranking.factor}×", *(f"{name.partition('@')[2]} px" for name in names)]
+    places = digits(ranking, names[0])
+    rows = [[row.method, *(f"{row.scores.values[name]:.{places}f}" for name in names)] for row in ranking.rows]
     return table(header, rows)
 
 
-def widths(standing: Standing) -> list[str]:
-    """The metrics that are one score at several widths, in their order: `trimap_miou@1` to `trimap_miou@10`."""
-    return sorted((name for name in standing.task.metrics if "@" in name), key=lambda name: int(name.partition("@")[2]))
+def widths(ranking: Ranking) -> list[str]:
+    """Return the metrics that are one score at several widths, in order: `trimap_miou@1` to `trimap_miou@10`."""
+    return sorted((name for name in ranking.task.metrics if "@" in name), key=lambda name: int(name.partition("@")[2]))
 
 
-def _main_metrics(standing: Standing) -> list[str]:
-    return list(standing.task.metrics)[:COLUMNS]
+def _main_metrics(ranking: Ranking) -> list[str]:
+    return list(ranking.task.metrics)[:COLUMNS]
 
 
 def _machine(records: Sequence[Speed]) -> str:
@@ -146,18 +153,18 @@ def _machine(records: Sequence[Speed]) -> str:
 
 
 def _stages(records: Sequence[Speed]) -> str:
-    """All stages of all methods at one size."""
+    """Lay out all stages of all methods at one size."""
     size = "{}×{}".format(*records[0].size)
-    header = [size, "whole", "fit", "render", "times a copy of the result", "peak memory", "of it the result"]
+    header = [size, "whole", "prepare", "render", "times a copy of the result", "peak memory", "of it the result"]
     rows = []
-    for method in dict.fromkeys(record.method for record in records):
-        stages = {record.stage: record for record in records if record.method == method}
+    for method in dict.fromkeys(label(record) for record in records):
+        stages = {record.stage: record for record in records if label(record) == method}
         whole = stages.get("whole")
         peak = None if whole is None else whole.peak_bytes
         rows.append(
             [
                 method,
-                *(_spread(stages[stage]) if stage in stages else "" for stage in ("whole", "fit", "render")),
+                *(_spread(stages[stage]) if stage in stages else "" for stage in ("whole", "prepare", "render")),
                 f"{statistics.median(whole.seconds) / _copying(whole):.1f}" if whole and whole.seconds else "",
                 "" if peak is None else f"{peak / 2**20:.0f} MB",
                 "" if whole is None else f"{whole.result_bytes / 2**20:.0f} MB",
@@ -167,10 +174,10 @@ def _stages(records: Sequence[Speed]) -> str:
 
 
 def _growth(records: Sequence[Speed], sizes: Sequence[tuple[int, int]]) -> str:
-    """The whole of each method, and what a pixel costs."""
+    """Lay out the whole of each method, and the time per pixel, at all sizes."""
     rows = []
-    for method in dict.fromkeys(record.method for record in records):
-        whole = {record.size: record for record in records if record.method == method and record.stage == "whole"}
+    for method in dict.fromkeys(label(record) for record in records):
+        whole = {record.size: record for record in records if label(record) == method and record.stage == "whole"}
         rows.append([method, *(_per_pixel(whole[size]) if size in whole else "" for size in sizes)])
     return table(["whole, in brackets per pixel", *("{}×{}".format(*size) for size in sizes)], rows)
 
@@ -193,7 +200,7 @@ def _failure(record: Speed) -> str:
 
 
 def _copying(record: Speed) -> float:
-    """Seconds to read and write as much as the result."""
+    """Compute the seconds of a copy as large as the result."""
     return 2 * record.result_bytes / record.copy_rate
 
 
@@ -203,9 +210,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def digits(standing: Standing, metric: str) -> int:
-    """How many decimals tell something: two, and one more for shares of 1."""
-    return 2 if max(abs(row.scores.values[metric]) for row in standing.rows) >= 1 else 3
+def digits(ranking: Ranking, metric: str) -> int:
+    """Return how many decimals to write: two, and one more for fractions of 1."""
+    return 2 if max(abs(row.scores.values[metric]) for row in ranking.rows) >= 1 else 3
 
 
 def with_interval(estimate: Estimate, places: int) -> str:
@@ -215,16 +222,16 @@ def with_interval(estimate: Estimate, places: int) -> str:
 
 
 def _gain(gain: Estimate, places: int) -> str:
-    """Write a difference with its sign, in bold where it can be told from noise."""
+    """Write a difference with its sign, in bold where it is significant."""
     value, low, high = (f"{each:+.{places}f}" for each in (gain.value, gain.low, gain.high))
     if not gain.known:
         return value
     return f"{f'**{value}**' if gain.is_not_zero else value} ({low} to {high})"
 
 
-def arrow(standing: Standing, metric: str) -> str:
-    """Which way a metric is better."""
-    return "↑" if standing.task.metrics[metric] else "↓"
+def arrow(ranking: Ranking, metric: str) -> str:
+    """Return an arrow that says which way a metric is better."""
+    return "↑" if ranking.task.metrics[metric] else "↓"
 
 
 def _time(seconds: float) -> str:

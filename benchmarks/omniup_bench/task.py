@@ -1,27 +1,24 @@
-"""What a task of the benchmark is: images with low-resolution signals, and how to judge what a method makes of them.
+"""Define what a task of the benchmark is: images with low-resolution signals, and how results are scored.
 
-A result is judged by statistics that add up over images: a confusion matrix, a sum of squared errors, a count. Scores
-come from the totals. So scores of a whole data set (mean IoU) and means over images (PSNR) are had alike, and so are
-their confidence intervals: images are drawn again and again, their statistics added, and scored.
+A result is compared with the ground truth by statistics that add up over images: a confusion matrix, a sum of squared
+errors, a count. Scores are computed from the totals. So scores of a whole data set (mean IoU) and means over images
+(PSNR) are computed alike, and so are their confidence intervals, by resampling the images (bootstrap).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omniup.upsamplers import Upsampler
+from omniup.upsamplers import SignalType
+from omniup_bench.data import Folders
 
 Statistics: TypeAlias = Mapping[str, "NDArray[Any] | float"]
-"""By name; those of two images are added up."""
-
-Split: TypeAlias = Literal["val", "tune"]
-"""Images to report on, or those that settings may be tuned on."""
+"""By name; those of two images are added."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,69 +26,73 @@ class Sample:
     """One image of a task.
 
     Attributes:
-        name: of the image, unlike any other in the task: its folder and file, e.g. `camvid/val/0016E5_07959`.
-        image: the guidance, [B, 3, H, W] in 0..1; B is 1, or several views of the one image.
+        name: of the image, unique in the task: its folder and file, e.g. `camvid/val/0016E5_07959`.
+        image: the guidance, [B, 3, H, W] in 0..1; B is 1, or several views of one image.
         signal: [B, C, h, w].
-        judge: compares a result [B, C, H', W'], on the CPU, with the truth.
-        size: (H', W') that is asked for; the image's own if None.
+        evaluate: compares a result [B, C, H', W'], on the CPU, with the ground truth.
+        size: (H', W') of the result; the image's own if None.
     """
 
     name: str
     image: Tensor
     signal: Tensor
-    judge: Callable[[Tensor], Statistics]
+    evaluate: Callable[[Tensor], Statistics]
     size: tuple[int, int] | None = None
 
 
 class Task(Protocol):
-    """Something that upsampled signals are wanted for.
+    """A use of upsampled signals.
 
     Attributes:
         name: as on the command line, e.g. `depth`.
         summary: one line for readers of the report.
-        signal: whether its values are averages over cells or a network's predictions for them.
-        factors: the upsampling factors that it can be run at.
-        metrics: the scores' names, the most telling first, and whether more is better.
+        signal_type: of the signals.
+        factors: the upsampling factors that it supports.
+        metrics: the scores' names, the headline score first, and whether more is better.
     """
 
     name: str
     summary: str
-    signal: Literal["measurement", "prediction"]
+    signal_type: SignalType
     factors: tuple[int, ...]
     metrics: Mapping[str, bool]
 
-    def samples(self, data: Path, factor: int, count: int | None = None) -> Iterator[Sample]:
-        """Read the images, in an order that is always the same.
+    def samples(self, folders: Folders, factor: int, count: int | None = None) -> Iterator[Sample]:
+        """Read the images, always in the same order.
 
         Args:
-            data: a folder laid out as the task's documentation says.
-            factor: from the signal's sides to the image's.
+            folders: with the data sets that the task's documentation names.
+            factor: pixels to a cell.
             count: of images, the first ones; all if None.
 
         Raises:
-            InputError: the folder is not laid out so.
+            InputError: a data set or a model is missing or laid out otherwise.
         """
 
     def scores(self, totals: Statistics) -> dict[str, float]:
-        """Score the sum of some images' statistics: a value for each of `metrics`."""
+        """Compute the scores of some images from the sum of their statistics: a value for each of `metrics`."""
 
+
+Upsample: TypeAlias = Callable[[Tensor, Tensor, "tuple[int, int] | None"], Tensor]
+"""Upsamples a signal [B, C, h, w] of images [B, 3, H, W] to a size, the image's own if None: [B, C, H', W'], on the
+CPU."""
 
 Read: TypeAlias = Callable[[str, Tensor], Tensor]
-"""Of an image's name and a result [1, C, H', W'], what is judged in place of the result."""
+"""Of an image's name and a result [1, C, H', W'], what is evaluated in place of the result."""
 
 
 @runtime_checkable
-class Learner(Protocol):
-    """A task whose judges do not take results but what is read off them, by something that is fitted first."""
+class FittedTask(Protocol):
+    """A task that does not evaluate results but what a probe reads from them, which is fitted first."""
 
-    def learn(self, method: Upsampler, data: Path, factor: int) -> Read:
-        """Look at the features of other images, or at what a method makes of them.
+    def fit(self, upsample: Upsample, folders: Folders, factor: int) -> Read:
+        """Fit the probe to features of other images, upsampled or not.
 
         Args:
-            method: whose results will be read.
-            data: as of `samples`.
+            upsample: the method whose results will be read.
+            folders: as of `samples`.
             factor: as of `samples`.
 
         Raises:
-            InputError: the folder is not laid out as the task says.
+            InputError: as `samples`.
         """
