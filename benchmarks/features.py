@@ -16,16 +16,16 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from omniup.cli.bench import shared_folder
-from omniup.evaluation.benchmark.catalogue import find_task
-from omniup.evaluation.benchmark.methods import Entry
-from omniup.evaluation.benchmark.quality import measure
-from omniup.evaluation.benchmark.records import Results
-from omniup.evaluation.benchmark.standings import Standing, standings
-from omniup.evaluation.benchmark.tables import table, with_interval
+from omniup_bench.catalogue import find_task
+from omniup_bench.data import Folders, beside
+from omniup_bench.methods import Entry
+from omniup_bench.quality import measure
+from omniup_bench.rankings import Ranking, rankings
+from omniup_bench.records import Results
+from omniup_bench.tables import table, with_interval
 
 PLAIN = ("bilinear", "guided_filter", "joint_bilateral")
-METHODS = (*PLAIN, "upsample_anything:paper", "anyup:paper", "anyup:multi_backbone")
+METHODS = (*PLAIN, "upsample_anything:paper", "pyramid_bilateral", "anyup:paper", "anyup:multi_backbone")
 WITHOUT = tuple(
     f"anyup:multi_backbone,{setting}"
     for setting in ("window_ratio=0.05", "window_ratio=0.2", "window_ratio=1", "feature_path=false")
@@ -80,8 +80,9 @@ def main() -> None:
     parser.add_argument("--method", action="append", default=[], help="one more, e.g. ours=anyup:FILE")
     parser.add_argument("--only", action="store_true", help="these methods and bilinear, none of the table's own")
     parser.add_argument("--results", type=Path, default=Path("features.jsonl"))
-    parser.add_argument("--data", type=Path, default=shared_folder("data"))
-    parser.add_argument("--weights", type=Path, default=shared_folder("weights"))
+    parser.add_argument("--data", type=Path, required=True, help="laid out as docs/benchmarking.md says")
+    parser.add_argument("--models", type=Path, help="by default the folder models beside the data")
+    parser.add_argument("--weights", type=Path, help="by default the folder weights beside the data")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     given = parser.parse_args()
     results = Results(given.results)
@@ -97,22 +98,22 @@ def main() -> None:
             measure(
                 [find_task(task) for task in asked.metrics],
                 entries,
-                given.data,
+                Folders.of(given.data, given.models),
                 results,
                 factors=asked.factors,
                 images=given.images,
                 device=given.device,
-                weights=given.weights,
+                weights=given.weights or beside(given.data, "weights"),
                 progress=show,
             )
         rows = {entry.name for entry in entries}
         records = [record for record in results.quality if record.task in asked.metrics and record.method in rows]
-        print(f"\n{name}\n\n{_lay_out(asked, standings(records))}")
+        print(f"\n{name}\n\n{_lay_out(asked, rankings(records))}")
 
 
-def _lay_out(asked: Table, found: Sequence[Standing]) -> str:
-    """A row for each method; in bold what can be told from bilinear interpolation's."""
-    by_place = {(standing.task.name, standing.factor): standing for standing in found}
+def _lay_out(asked: Table, found: Sequence[Ranking]) -> str:
+    """A row for each method; in bold what differs significantly from bilinear interpolation."""
+    by_place = {(ranking.task.name, ranking.factor): ranking for ranking in found}
     columns = [
         (by_place[task, factor], metric)
         for factor, (task, metrics) in product(asked.factors, asked.metrics.items())
@@ -122,9 +123,9 @@ def _lay_out(asked: Table, found: Sequence[Standing]) -> str:
     rows = []
     for method in (row.method for row in found[0].rows):
         cells = []
-        for standing, metric in columns:
-            row = next(row for row in standing.rows if row.method == method)
-            gain, text = standing.gain(row, metric), with_interval(row.scores.estimate(metric), 1)
+        for ranking, metric in columns:
+            row = next(row for row in ranking.rows if row.method == method)
+            gain, text = ranking.gain(row, metric), with_interval(row.scores.estimate(metric), 1)
             cells.append(f"**{text}**" if gain is not None and gain.is_not_zero else text)
         rows.append([method, *cells])
     return table(header, rows)

@@ -68,3 +68,26 @@ def test_speed(omniup, folder):
 )
 def test_refusals(refusal, data, arguments, said):
     assert said in refusal("bench", *arguments)
+
+
+def test_without_the_benchmark_s_package_it_is_said_how_to_install_it(refusal, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for arguments in (("bench",), ("bench", "--help"), ("bench", "quality", "--quick")):
+        said = refusal(*arguments)
+        assert said.startswith("omniup_bench is needed for this and is not installed: pip install omniup-bench")
+        assert "pip install ./benchmarks" in said
+
+
+def test_help_lists_the_commands_of_the_benchmark(omniup):
+    outcome = omniup("bench", "--help")
+    assert outcome.status == 0
+    for name in ("quality", "speed", "report", "panels"):
+        assert name in outcome.stdout.decode()
+
+
+def test_too_little_memory_of_the_machine_has_a_remedy(refusal, data, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("omniup_bench.quality.measure", fail)
+    assert "a smaller --memory" in refusal("bench", "quality", "--quick", "--method", "bilinear")

@@ -3,7 +3,7 @@ import json
 import pytest
 from PIL import Image
 
-from omniup.evaluation.benchmark.street_scenes import street_scenes
+from omniup_bench.street_scenes import street_scenes
 from support.streets import write_streets
 
 
