@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from omniup_bench.catalogue import find_task
-from omniup_bench.data import Folders, beside
+from omniup_bench.data import Folders
 from omniup_bench.methods import Entry
 from omniup_bench.quality import measure
 from omniup_bench.rankings import Ranking, rankings
@@ -98,12 +98,11 @@ def main() -> None:
             measure(
                 [find_task(task) for task in asked.metrics],
                 entries,
-                Folders.of(given.data, given.models),
+                Folders.of(given.data, given.models, given.weights),
                 results,
                 factors=asked.factors,
                 images=given.images,
                 device=given.device,
-                weights=given.weights or beside(given.data, "weights"),
                 progress=show,
             )
         rows = {entry.name for entry in entries}

@@ -90,7 +90,7 @@ def quality(
 
     from omniup.upsamplers import parse_memory
     from omniup_bench import catalogue
-    from omniup_bench.data import Folders, beside
+    from omniup_bench.data import Folders
     from omniup_bench.methods import Entry, default_methods
     from omniup_bench.quality import measure
     from omniup_bench.rankings import rankings
@@ -102,7 +102,7 @@ def quality(
     chosen = [catalogue.find_task(name, "tune" if tune else "val") for name in names]
     entries = [Entry.parse(name) for name in dict.fromkeys(methods or default_methods())]
     where, scratch = options.pick_device(device), parse_memory(memory)
-    folders = Folders.of(data_folder(data), models)
+    folders = Folders.of(data_folder(data), models, weights)
     results = Found(output)
     with _shown(report) as show:
         measure(
@@ -114,7 +114,6 @@ def quality(
             images=images,
             device=where,
             memory=scratch,
-            weights=Path(weights) if weights else beside(folders.data, "weights"),
             progress=show,
         )
     of_ours = {entry.name for entry in entries}

@@ -31,21 +31,19 @@ class Folders:
 
     Attributes:
         data: the folder of all data sets.
-        models: the folder of the networks' weights.
+        models: the folder of the weights of networks that make signals.
+        weights: the folder of the published weights of methods; it need not exist.
     """
 
     data: Path
     models: Path
+    weights: Path
 
     @classmethod
-    def of(cls, data: str | Path, models: str | Path | None = None) -> Folders:
-        """Name the folders: the models are in the folder `models` beside the data if they are not given."""
-        return cls(Path(data), beside(data, "models") if models is None else Path(models))
-
-
-def beside(data: str | Path, name: str) -> Path:
-    """Return the path of the folder of a name beside the folder of data sets."""
-    return Path(data).resolve().parent / name
+    def of(cls, data: str | Path, models: str | Path | None = None, weights: str | Path | None = None) -> Folders:
+        """Name the folders; those that are not given are `models` and `weights` beside the data."""
+        beside = Path(data).resolve().parent
+        return cls(Path(data), Path(models or beside / "models"), Path(weights or beside / "weights"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from omniup.errors import InputError
@@ -86,9 +87,9 @@ class Entry:
             InputError: a setting's value is not accepted, or weights cannot be loaded.
         """
         method, settings = methods()[self.method], dict(self.given)
-        for setting, names in method.paths.items():
+        for setting, published in method.paths.items():
             name = settings.get(setting, method.settings[setting])
-            if weights is not None and name in names:
+            if weights is not None and name in published:
                 files = (weights / f"{self.method}_{name}{suffix}" for suffix in SUFFIXES)
                 settings[setting] = next((str(file) for file in files if file.is_file()), name)
         return upsampler(self.method, **settings)
@@ -98,9 +99,8 @@ class Entry:
         method = methods()[self.method]
         found = {**method.settings, **self.given}
         if not method.paths:  # else building it would load files
-            built: Any = upsampler(self.method, **self.given)
-            if dataclasses.is_dataclass(built):
-                found = dataclasses.asdict(built)
+            built = upsampler(self.method, **self.given)
+            found = dataclasses.asdict(built) if dataclasses.is_dataclass(built) else found
         return json.loads(json.dumps(found))
 
 
@@ -115,6 +115,12 @@ def upsample(
     """Prepare an image [B, G, H, W] and render a signal [B, C, h, w]: [B, C, H', W']."""
     prepared = method.prepare(image, (signal.shape[2], signal.shape[3]), size, memory=memory)
     return prepared.render(signal, signal_type, memory=memory)
+
+
+def warm_up(method: Upsampler, signal_type: str, device: torch.device) -> None:
+    """Upsample something small, so that what is loaded at first use is loaded, and not timed."""
+    signal = torch.rand(1, 2, 4, 4).softmax(1)  # of any type
+    upsample(method, torch.rand(1, 3, 64, 64).to(device), signal.to(device), signal_type)
 
 
 def default_methods() -> tuple[str, ...]:

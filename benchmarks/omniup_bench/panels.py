@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -51,7 +50,7 @@ def panels(
 
     from omniup.files import write_image
     from omniup.upsamplers import parse_memory
-    from omniup_bench.data import Folders, beside
+    from omniup_bench.data import Folders
     from omniup_bench.dense import DenseFeatures
     from omniup_bench.methods import Entry, upsample
 
@@ -59,10 +58,9 @@ def panels(
     if factor not in task.factors:
         raise InputError("factor", "is {value}", "{factors}", value=factor, factors=", ".join(map(str, task.factors)))
     where, scratch = options.pick_device(device), parse_memory(memory)
-    folders = Folders.of(data_folder(data), models)
-    published = Path(weights) if weights else beside(folders.data, "weights")
+    folders = Folders.of(data_folder(data), models, weights)
     entries = [Entry.parse(name) for name in dict.fromkeys(methods or DEFAULT_METHODS)]
-    upsamplers = {entry.name: entry.build(published) for entry in entries}
+    upsamplers = {entry.name: entry.build(folders.weights) for entry in entries}
     sheets = []
     with output_folder(output) as folder:
         for picture, low, target in task.pairs(folders, factor, images):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from omniup.evaluation.measuring import cost, processor, versions
 from omniup.mixing import DEFAULT_MEMORY
 from omniup.upsamplers import Upsampler
 from omniup_bench.data import Folders
-from omniup_bench.methods import Entry, upsample
+from omniup_bench.methods import Entry, upsample, warm_up
 from omniup_bench.records import Quality, Results
 from omniup_bench.task import FittedTask, Read, Sample, Statistics, Task, Upsample
 
@@ -52,7 +51,6 @@ def measure(
     images: int | None = None,
     device: torch.device | None = None,
     memory: int = DEFAULT_MEMORY,
-    weights: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> None:
     """Measure what the results do not have yet, and add it to them, image by image.
@@ -60,13 +58,12 @@ def measure(
     Args:
         tasks: what to measure on.
         methods: what to measure.
-        folders: with data sets and models.
+        folders: of data sets, models and weights.
         results: where it goes.
         factors: those of a task's own that are wanted; all if None.
         images: so many of each task, the first ones; all if None.
         device: where to compute; the CPU if None.
         memory: bytes that the methods may work in.
-        weights: as in `Entry.build`.
         progress: called after each image and method; what it raises ends the run.
 
     Raises:
@@ -78,7 +75,7 @@ def measure(
     known: dict[str, int] = {}  # how many images a task has
     done = 0
     for task, factor in plan:
-        runs = [_Run(entry, task, factor, folders, device, memory, weights) for entry in methods]
+        runs = [_Run(entry, task, factor, folders, device, memory) for entry in methods]
         for count, sample in enumerate(task.samples(folders, factor, images), start=1):
             known[task.name] = max(known.get(task.name, 0), count)
             for run in runs:
@@ -123,18 +120,17 @@ class _Run:
         folders: Folders,
         device: torch.device,
         memory: int,
-        weights: Path | None,
     ) -> None:
         self.entry, self.task, self.factor, self.folders = entry, task, factor, folders
-        self.device, self.memory, self.weights = device, memory, weights
+        self.device, self.memory = device, memory
         self.settings = entry.settings()
         self.where = {"device": device.type, "processor": processor(device), "versions": versions()}
 
     @cached_property
     def method(self) -> Upsampler:
         """The upsampler, which has loaded what it loads at first use."""
-        method = self.entry.build(self.weights)
-        upsample(method, torch.rand(1, 3, 64, 64).to(self.device), torch.rand(1, 1, 4, 4).to(self.device), "features")
+        method = self.entry.build(self.folders.weights)
+        warm_up(method, self.task.signal_type, self.device)
         return method
 
     @cached_property
@@ -184,6 +180,8 @@ def _reader(task: Task, upsample: Upsample, folders: Folders, factor: int) -> Re
 def _factors(task: Task, wanted: Sequence[int] | None) -> list[int]:
     factors = [factor for factor in task.factors if wanted is None or factor in wanted]
     if not factors:
-        names = ", ".join(map(str, task.factors))
-        raise InputError("factor", "is none that {task} has", "{names}", task=task.name, names=names)
+        asked, known = (", ".join(map(str, each)) for each in (wanted or (), task.factors))
+        raise InputError(
+            "factors", "are {asked}, none of which {task} has", "{known}", asked=asked, task=task.name, known=known
+        )
     return factors

@@ -23,7 +23,7 @@ from omniup.evaluation.measuring import Limits, Run, cost, limits, processor, se
 from omniup.files import image_tensor, sample_image
 from omniup.mixing import DEFAULT_MEMORY
 from omniup.upsamplers import Upsampler
-from omniup_bench.methods import Entry, upsample
+from omniup_bench.methods import Entry, upsample, warm_up
 from omniup_bench.records import MeasuredType, Results, Speed
 
 STRIDE = 16
@@ -154,7 +154,7 @@ def _run(case: Case) -> Iterator[dict[str, Any]]:
     signal = torch.rand(1, case.channels, _cells(case), _cells(case)).to(device)
     if case.signal_type == "probabilities":
         signal = signal / signal.sum(1, keepdim=True)
-    upsample(method, image[..., :64, :64], signal[:, :1, :4, :4], "features")  # what is loaded at first use, is now
+    warm_up(method, case.signal_type, device)
     stages = _stages(method, image, signal, case.signal_type, case.memory)
     for name, run in stages:
         ends = time.perf_counter() + case.limit / 3  # of three stages

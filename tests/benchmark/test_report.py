@@ -7,19 +7,19 @@ from omniup import InputError
 from omniup_bench.catalogue import find_task
 from omniup_bench.methods import Entry
 from omniup_bench.quality import measure
-from omniup_bench.rankings import standings
 from omniup_bench.records import Results, Speed
 from omniup_bench.report import write_report
+from omniup_bench.rankings import rankings
 
 METHODS = ("nearest", "bilinear", "guided_filter")
 
 
 @pytest.fixture(scope="module")
-def results(data, tmp_path_factory):
+def results(folders, tmp_path_factory):
     """Quality measured on the small data, and speed made up."""
     found = Results(tmp_path_factory.mktemp("results") / "r.jsonl")
     tasks = [find_task(name) for name in ("probabilities", "depth", "masks")]
-    measure(tasks, [Entry.parse(name) for name in METHODS], data, found, factors=[8, 16])
+    measure(tasks, [Entry.parse(name) for name in METHODS], folders, found, factors=[8, 16])
     add_speed(found)
     return found
 
@@ -79,14 +79,14 @@ def test_a_page_has_every_score_and_its_plots(results, written):
     sizes = [(page.parent / name).stat().st_size for name in pictures]
     assert max(sizes) < 60_000
 
-    for standing in standings(results.quality):
-        if standing.factor != 16:
+    for ranking in rankings(results.quality):
+        if ranking.factor != 16:
             continue
-        metric = next(iter(standing.task.metrics))
-        section = text[text.index(f"### {standing.task.name}:") :]
+        metric = next(iter(ranking.task.metrics))
+        section = text[text.index(f"### {ranking.task.name}:") :]
         table = cells(section, "16×")
         assert list(table)[2:] == list(METHODS)
-        for row in standing.rows:
+        for row in ranking.rows:
             value = row.scores.values[metric]
             assert table[row.method][1].startswith(f"{value:.2f}" if value >= 1 else f"{value:.3f}")
     assert "10 px" in text
@@ -111,9 +111,9 @@ def test_it_is_told_who_comes_first(results, written):
     assert [row[:2] for row in rows] == [
         [task, f"{n}×"] for task in ("probabilities", "depth", "masks") for n in (8, 16)
     ]
-    for standing, row in zip(standings(results.quality), rows, strict=True):
+    for ranking, row in zip(rankings(results.quality), rows, strict=True):
         metric = row[2].split()[0]
-        values = {each.method: each.scores.values[metric] for each in standing.rows}
+        values = {each.method: each.scores.values[metric] for each in ranking.rows}
         upwards = row[2].endswith("↑")
         assert row[3] == (max if upwards else min)(values, key=values.get)
         assert row[5] == sorted(values, key=values.get, reverse=upwards)[1]

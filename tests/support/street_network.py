@@ -30,8 +30,8 @@ def write_street_network(models):
             module.weight.zero_()
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_var.fill_(1 - module.eps)
-    # Convolutions of stride 2 average 2 × 2 pixels of three channels; all others pass them on. What the network takes
-    # from images, (image - 0.45) / 0.25, is made positive, so that it passes ReLU, and an average of colours at the end.
+    # Convolutions of stride 2 average 2 × 2 pixels of three channels; all others pass them on. The network's input,
+    # (image - 0.45) / 0.25, is made positive, so that it passes ReLU, and becomes colours again near the end.
     convolutions = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
     for convolution in convolutions[:-1]:
         _pass_on(convolution)

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from omniup.upsamplers import upsampler
 from omniup_bench.dense import DenseFeatures, feature_sums
-from omniup_bench.street_scenes import FEATURES, moved, scaled, street_scenes
-from omniup_bench.task import Learner
+from omniup_bench.street_scenes import FEATURES, shifted, scaled, street_scenes
+from omniup_bench.task import FittedTask
+from omniup.upsamplers import upsample
 
 
 @pytest.mark.parametrize("factor", [4, 8])
-def test_finer_cells_are_what_the_network_sees_there(data, factor):
+def test_finer_cells_are_what_the_network_sees_there(folders, factor):
     image = torch.rand(1, 3, 48, 64)
-    found = moved(street_scenes(data), image, factor, FEATURES)
+    found = shifted(load_street_network(folders.models).features, image, factor)
     assert found.shape == (1, 3, 48 // factor, 64 // factor)
     reach = (16 - factor) // 2
     for y, x in ((2, 2), (3, 5), (48 // factor - 3, 64 // factor - 4)):
@@ -22,25 +22,25 @@ def test_finer_cells_are_what_the_network_sees_there(data, factor):
             torch.testing.assert_close(found[0, :, y, x], expected)
 
 
-def test_scaled_cells_have_the_factor_s_size(data):
+def test_scaled_cells_have_the_factor_s_size(folders):
     image = torch.rand(1, 3, 64, 96)
     for factor in (8, 16, 32):
-        assert scaled(street_scenes(data), image, factor, FEATURES).shape == (1, 3, 64 // factor, 96 // factor)
+        assert scaled(load_street_network(folders.models).features, image, factor).shape == (1, 3, 64 // factor, 96 // factor)
     torch.testing.assert_close(
-        scaled(street_scenes(data), image, 16, FEATURES), torch.nn.functional.avg_pool2d(image, 16)
+        scaled(load_street_network(folders.models).features, image, 16), torch.nn.functional.avg_pool2d(image, 16)
     )
 
 
 @pytest.mark.parametrize("reference", ["moved", "enlarged"])
-def test_the_reference_itself_is_without_error(data, reference):
+def test_the_reference_itself_is_without_error(folders, reference):
     task = DenseFeatures(reference)
-    assert not isinstance(task, Learner)
-    for sample in task.samples(data, 16):
-        target = sample.judge.args[0]
+    assert not isinstance(task, FittedTask)
+    for sample in task.samples(folders, 16):
+        target = sample.evaluate.args[0]
         assert target.shape[2:] == sample.size
-        scores = task.scores(sample.judge(target))
+        scores = task.scores(sample.evaluate(target))
         assert scores == pytest.approx({"cosine": 100, "error": 0}, abs=1e-4)
-        assert task.scores(sample.judge(target.mean((2, 3), keepdim=True).expand_as(target)))["error"] == pytest.approx(
+        assert task.scores(sample.evaluate(target.mean((2, 3), keepdim=True).expand_as(target)))["error"] == pytest.approx(
             100
         )
 
@@ -54,9 +54,9 @@ def test_similarity_and_error_of_a_case_done_by_hand():
 
 def test_on_real_streets_interpolation_beats_the_nearest_cell(shared):
     task = DenseFeatures("moved")
-    (sample,) = task.samples(shared / "data", 32, 1)
+    (sample,) = task.samples(Folders.of(shared / "data"), 32, 1)
     cosine = {
-        name: task.scores(sample.judge(upsampler(name)(sample.image, sample.signal, sample.size)))["cosine"]
+        name: task.scores(sample.evaluate(upsample(sample.image, sample.signal, method=name, size=sample.size)))["cosine"]
         for name in ("nearest", "bilinear")
     }
     assert 50 < cosine["nearest"] < cosine["bilinear"] < 100

@@ -3,59 +3,61 @@ import pytest
 import torch
 
 from omniup.errors import InputError
-from omniup.evaluation.probes import ridge_regression
-from omniup.upsamplers import upsampler
 from omniup_bench.catalogue import tasks
 from omniup_bench.probing import EVERY, Probe
 from omniup_bench.street_scenes import FEATURES, scaled, street_scenes
-from omniup_bench.task import Learner
-from omniup_bench.truths import DepthMaps, Labels, Normals
+from omniup_bench.task import FittedTask
+from omniup_bench.probe_targets import DepthMaps, Labels, Normals
+from omniup.evaluation.probes import ridge_regression
+from omniup.upsamplers import upsample
 
-bilinear = upsampler("bilinear")
+
+def bilinear(image, signal, size=None):
+    return upsample(image, signal, method="bilinear", size=size)
 
 
-def measure(task, data, factor, method=bilinear):
+def measure(task, folders, factor, method=bilinear):
     """Scores of all images."""
-    read = task.learn(method, data, factor)
+    read = task.learn(method, folders, factor)
     totals = {}
-    for sample in task.samples(data, factor):
-        found = sample.judge(read(sample.name, method(sample.image, sample.signal, sample.size)))
+    for sample in task.samples(folders, factor):
+        found = sample.evaluate(read(sample.name, method(sample.image, sample.signal, sample.size)))
         totals = {name: np.asarray(value) + totals.get(name, 0) for name, value in found.items()}
     return task.scores(totals)
 
 
 @pytest.mark.parametrize("fitted_to", ["results", "features"])
 @pytest.mark.parametrize("truth", [Labels(fitted=4), DepthMaps(), Normals()], ids=lambda truth: truth.name)
-def test_a_probe_gives_a_value_for_each_metric(data, truth, fitted_to):
+def test_a_probe_gives_a_value_for_each_metric(folders, truth, fitted_to):
     task = Probe(truth, fitted_to)
-    scores = measure(task, data, 16)
+    scores = measure(task, folders, 16)
     assert scores.keys() == task.metrics.keys()
     assert all(np.isfinite(value) for value in scores.values())
 
 
-def test_labels_that_colours_tell_are_found(data):
+def test_labels_that_colours_tell_are_found(folders):
     for fitted_to in ("results", "features"):
-        scores = measure(Probe(Labels(fitted=6), fitted_to), data, 8)
+        scores = measure(Probe(Labels(fitted=6), fitted_to), folders, 8)
         assert scores["miou"] > 70
         assert scores["pixel_accuracy"] > 85
 
 
-def test_a_probe_of_features_does_without_the_method(data):
+def test_a_probe_of_features_does_without_the_method(folders):
     def never(*_, **__):
         raise AssertionError("the method was asked")
 
     task = Probe(Labels(fitted=3), "features")
-    read = task.learn(never, data, 16)
-    assert task.learn(bilinear, data, 16) is read  # and is the same for all
+    read = task.learn(never, folders, 16)
+    assert task.learn(bilinear, folders, 16) is read  # and is the same for all
     with pytest.raises(AssertionError):
-        Probe(Labels(fitted=3), "results").learn(never, data, 16)
+        Probe(Labels(fitted=3), "results").learn(never, folders, 16)
 
 
-def test_a_probe_has_not_seen_the_image_that_it_reads(data):
+def test_a_probe_has_not_seen_the_image_that_it_reads(folders):
     task = Probe(DepthMaps(), "results")
-    read = task.learn(bilinear, data, 16)
-    examples = {example.name: example for example in DepthMaps().fitting(data)}
-    network, first = street_scenes(data), EVERY // 2
+    read = task.learn(bilinear, folders, 16)
+    examples = {example.name: example for example in DepthMaps().fitting(folders)}
+    network, first = street_scenes(folders), EVERY // 2
     for name, example in examples.items():
         vectors, targets = [], []
         for other in examples.values():
@@ -69,31 +71,31 @@ def test_a_probe_has_not_seen_the_image_that_it_reads(data):
         torch.testing.assert_close(read(name, result), expected.read(result))
 
 
-def test_a_single_pair_is_too_little(data, tmp_path):
+def test_a_single_pair_is_too_little(folders, tmp_path):
     (tmp_path / "project" / "data" / "depth").mkdir(parents=True)
-    (tmp_path / "project" / "models").symlink_to(data.parent / "models")
-    (tmp_path / "project" / "data" / "depth" / "0.npz").symlink_to(data / "depth" / "0.npz")
+    (tmp_path / "project" / "models").symlink_to(folders.parent / "models")
+    (tmp_path / "project" / "data" / "depth" / "0.npz").symlink_to(folders / "depth" / "0.npz")
     folder = tmp_path / "project" / "data"
     read = Probe(DepthMaps(), "features").learn(bilinear, folder, 16)
-    with pytest.raises(InputError, match=r"^data: depth/0 is the only image to fit a probe to; accepted are two or"):
+    with pytest.raises(InputError, match=r"^folders: depth/0 is the only image to fit a probe to; accepted are two or"):
         read("depth/0", torch.zeros(1, 3, 8, 8))
 
 
 @pytest.mark.parametrize("part", [0.25, 0.5, 1, 1.5])
-def test_results_of_other_sizes_are_judged_at_their_own(data, part):
+def test_results_of_other_sizes_are_judged_at_their_own(folders, part):
     task = Probe(Labels(part=part, fitted=4), "features")
     assert task.name == ("probe-labels-lr" if part == 1 else f"probe-labels-lr@{part}")
-    sample = next(task.samples(data, 16, 1))
+    sample = next(task.samples(folders, 16, 1))
     assert sample.size == (64 * part, 96 * part)
-    counted = sample.judge(torch.randn(1, 11, *sample.size))["confusion"].sum()
+    counted = sample.evaluate(torch.randn(1, 11, *sample.size))["confusion"].sum()
     assert counted == pytest.approx(64 * 94 * part**2, rel=0.05)  # two columns count for nothing
-    at_full_size = measure(Probe(Labels(fitted=4), "features"), data, 16)
-    assert measure(task, data, 16)["pixel_accuracy"] == pytest.approx(at_full_size["pixel_accuracy"], abs=5)
+    at_full_size = measure(Probe(Labels(fitted=4), "features"), folders, 16)
+    assert measure(task, folders, 16)["pixel_accuracy"] == pytest.approx(at_full_size["pixel_accuracy"], abs=5)
 
 
 def test_the_catalogue_has_them():
     found = tasks()
-    learners = {name for name, task in found.items() if isinstance(task, Learner)}
+    learners = {name for name, task in found.items() if isinstance(task, FittedTask)}
     kinds = {f"probe-{name}{suffix}" for name in ("labels", "depth", "normals") for suffix in ("", "-lr")}
     assert learners == kinds | {"probe-labels-lr@0.25", "probe-labels-lr@0.5"}
     assert {"dense-moved", "dense-enlarged"} <= found.keys()
