@@ -156,6 +156,19 @@ def depth_pairs(folders: Folders, count: int | None = None) -> Iterator[tuple[st
         yield f"depth/{path.stem}", guide / 255, depth
 
 
+def model_file(models: Path, name: str) -> Path:
+    """Return the path of a network's weights in the folder of models.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    path = models / name
+    if not path.is_file():
+        accepted = "the folder of networks' weights, which docs/benchmarking.md describes"
+        raise InputError("models", "is {models}, which has no {name}", accepted, models=str(models), name=name)
+    return path
+
+
 def bsds_folder(split: Split) -> str:
     """Return the folder of a split of BSDS500: its `train` is for tuning, as nothing here was trained on it."""
     return "bsds500/val" if split == "val" else "bsds500/train"

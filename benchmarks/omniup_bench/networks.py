@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from omniup.encoders.preparation import normalise
 from omniup.encoders.timm_backbone import load_timm
 from omniup.errors import InputError
-from omniup_bench.data import MULTIPLE
+from omniup_bench.data import MULTIPLE, model_file
 from omniup_bench.street_network import load_street_network
 
 STRIDE = MULTIPLE
@@ -118,7 +118,7 @@ def shifted(network: Network, image: Tensor, factor: int) -> Tensor:
 @lru_cache(maxsize=1)
 def _timm_network(name: str, models: Path) -> Network:
     """Load a backbone of timm, and compute its last layer of stride 16."""
-    model, _ = load_timm(name, models / f"{name}.safetensors")
+    model, _ = load_timm(name, model_file(models, f"{name}.safetensors"))
     layers = [index for index, info in enumerate(model.feature_info) if info["reduction"] == STRIDE]
     if not layers:
         problem = "is {encoder!r}, which has no layer of stride {stride}"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from omniup.errors import InputError
 from omniup.files.weights import read_state_dict
-from omniup_bench.data import CLASSES
+from omniup_bench.data import CLASSES, model_file
 
 FILE = "street_scenes.safetensors"
 
@@ -70,7 +70,7 @@ def load_street_network(models: Path) -> StreetNetwork:
     Raises:
         InputError: the file is missing, or holds something else.
     """
-    path = models / FILE
+    path = model_file(models, FILE)
     network = StreetNetwork()
     state = {
         name: value.float() if value.is_floating_point() else value for name, value in read_state_dict(path).items()

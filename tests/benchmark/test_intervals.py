@@ -54,7 +54,7 @@ def test_few_images_have_scores_and_no_interval():
 
 
 def test_statistics_of_another_task_are_refused():
-    with pytest.raises(InputError, match=r"^statistics: these are not those of masks"):
+    with pytest.raises(InputError, match=r"^statistics are not those of masks .*; accepted: those of a new run$"):
         scores(find_task("masks"), numbers([1.0, 2.0]))
-    with pytest.raises(InputError, match=r"^statistics: these are not those of mean"):
+    with pytest.raises(InputError, match=r"^statistics are not those of mean .*; accepted: those of a new run$"):
         scores(Mean(), [{"images": 1.0, "sum": [1.0]}, {"images": 1.0, "sum": [1.0, 2.0]}])

@@ -4,8 +4,8 @@ import json
 import pytest
 
 from omniup import InputError
-from omniup_bench.methods import Entry, default_methods
 from omniup.upsamplers import PRESETS, PyramidBilateral, UpsampleAnything, methods, registry
+from omniup_bench.methods import Entry, default_methods
 
 
 def test_all_methods_presets_and_published_weights_are_there():
@@ -51,7 +51,7 @@ def test_methods_of_others_come_last_with_their_variants(monkeypatch):
     assert default_methods()[-2:] == ("theirs:mild", "theirs:hot")
     assert Entry.parse("theirs:hot").build() == Theirs("hot")
     assert Entry.parse("theirs:hot").settings() == {"flavour": "hot"}
-    with pytest.raises(InputError, match=r"accepted after a colon are .*; theirs: mild, hot"):
+    with pytest.raises(InputError, match=r"accepted: after a colon, .*; theirs: mild, hot$"):
         Entry.parse("bilinear:hot")
 
 
@@ -64,11 +64,11 @@ def test_weights_are_taken_from_a_folder_and_results_do_not_name_it(shared):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("nonsense", "accepted are nearest, bilinear, bicubic"),
-        ("bilinear:paper", "accepted after a colon are upsample_anything: spec, paper"),
-        ("anyup:", "accepted after a colon"),
-        ("bilinear,radius=2", "there is no setting radius; accepted are none"),
-        ("guided_filter,radius=", "is not a setting; accepted is name=value"),
+        ("nonsense", "; accepted: nearest, bilinear, bicubic"),
+        ("bilinear:paper", "; accepted: after a colon, upsample_anything: spec, paper"),
+        ("anyup:", "; accepted: after a colon"),
+        ("bilinear,radius=2", "which has no setting radius; accepted: none$"),
+        ("guided_filter,radius=", "in which 'radius=' is no setting; accepted: name=value$"),
     ],
 )
 def test_other_names_are_refused(name, said):

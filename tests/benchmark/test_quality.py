@@ -11,8 +11,8 @@ from omniup import InputError
 from omniup_bench.catalogue import find_task
 from omniup_bench.methods import Entry
 from omniup_bench.quality import measure
-from omniup_bench.records import Results
 from omniup_bench.rankings import rankings
+from omniup_bench.records import Results
 
 
 def run(path, folders, *, methods=("nearest", "bilinear"), tasks=("masks",), progress=None, **options):
@@ -76,7 +76,7 @@ def test_a_killed_run_goes_on_where_it_was(folders, tmp_path):
     """In a process of its own, killed as the system kills, and with a torn line as a power cut leaves it."""
     path = tmp_path / "r.jsonl"
     command = [sys.executable, "-m", "omniup", "bench", "quality", "--task", "masks", "--factor", "16", "-o", str(path)]
-    command += ["--data", str(folders), "--method", "nearest", "--method", "upsample_anything:paper,iterations=20"]
+    command += ["--data", str(folders.data), "--method", "nearest", "--method", "upsample_anything:paper,iterations=20"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
     while process.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < 2):
         time.sleep(0.01)
@@ -121,20 +121,31 @@ def test_only_images_that_all_methods_have_are_compared(folders, tmp_path):
 
 
 def test_refusals(folders, tmp_path):
-    with pytest.raises(InputError, match=r"^factors: masks has none of those; accepted are 4, 8, 14, 16, 32"):
+    with pytest.raises(InputError, match=r"^factors are 5, none of which masks has; accepted: 4, 8, 14, 16, 32$"):
         run(tmp_path / "r.jsonl", folders, factors=[5])
     with pytest.raises(InputError, match=r"^upsample_anything:paper on depth, depth/pair: .*memory"):
         run(
-            tmp_path / "r.jsonl", folders, tasks=("depth",), methods=("upsample_anything:paper",), factors=[8], memory=1000
+            tmp_path / "r.jsonl",
+            folders,
+            tasks=("depth",),
+            methods=("upsample_anything:paper",),
+            factors=[8],
+            memory=1000,
         )
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("nonsense", r"line 2 is no result of this benchmark \(line: Invalid JSON"),
-        ('{"kind": "other"}', r"line 2 is no result of this benchmark .*accepted is what `omniup bench` writes"),
-        ('{"kind": "quality", "task": 3}', r"line 2 is no result of this benchmark \(quality\.method: Field required"),
+        ("nonsense", r"has a line 2 that is no result of this benchmark \(line: Invalid JSON"),
+        (
+            '{"kind": "other"}',
+            r"has a line 2 that is no result of this benchmark .*; accepted: what `omniup bench` writes$",
+        ),
+        (
+            '{"kind": "quality", "task": 3}',
+            r"has a line 2 that is no result of this benchmark \(quality\.method: Field required",
+        ),
     ],
 )
 def test_files_of_something_else_are_refused(line, said, folders, tmp_path):
@@ -146,5 +157,5 @@ def test_files_of_something_else_are_refused(line, said, folders, tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_refused(folders, tmp_path):
-    with pytest.raises(InputError, match=r"r\.jsonl: cannot be written"):
+    with pytest.raises(InputError, match=r"r\.jsonl cannot be written"):
         run(tmp_path / "nowhere" / "r.jsonl", folders, tasks=("depth",), factors=[8])

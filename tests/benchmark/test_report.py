@@ -7,9 +7,9 @@ from omniup import InputError
 from omniup_bench.catalogue import find_task
 from omniup_bench.methods import Entry
 from omniup_bench.quality import measure
+from omniup_bench.rankings import rankings
 from omniup_bench.records import Results, Speed
 from omniup_bench.report import write_report
-from omniup_bench.rankings import rankings
 
 METHODS = ("nearest", "bilinear", "guided_filter")
 
@@ -41,6 +41,7 @@ def add_speed(found):
                     size=(side, side),
                     grid=(side // 16, side // 16),
                     channels=32,
+                    signal_type="features",
                     device="cpu",
                     processor="a processor",
                     versions={"omniup": "0"},
@@ -104,9 +105,9 @@ def test_intervals_and_differences_are_told(written):
     assert re.fullmatch(r"[\d.]+", depth["nearest"][1])  # of one image there is no interval
 
 
-def test_it_is_told_who_comes_first(results, written):
+def test_methods_are_ranked(results, written):
     text = written[-1].read_text()
-    text = text[text.index("### Who comes first") :]
+    text = text[text.index("### Ranking") :]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.split("\n\n")[1].splitlines()[2:]]
     assert [row[:2] for row in rows] == [
         [task, f"{n}×"] for task in ("probabilities", "depth", "masks") for n in (8, 16)
@@ -148,12 +149,12 @@ def test_a_page_keeps_what_was_written_around_the_marks(tmp_path):
 def test_pages_without_marks_are_left_alone(results, tmp_path, text):
     page = tmp_path / "page.md"
     page.write_text(text)
-    with pytest.raises(InputError, match=r"page\.md: accepted is a page with one <!-- quality -->"):
+    with pytest.raises(InputError, match=r"page\.md has no such marks; accepted: a page with one <!-- quality -->"):
         write_report(results, page)
     assert page.read_text() == text
     assert list(tmp_path.iterdir()) == [page]
 
 
 def test_no_results_are_refused(tmp_path):
-    with pytest.raises(InputError, match="there are no results in it"):
+    with pytest.raises(InputError, match=r"none\.jsonl has no results; accepted: what `omniup bench quality` writes$"):
         write_report(Results(tmp_path / "none.jsonl"), tmp_path / "page.md")

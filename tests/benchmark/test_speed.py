@@ -5,6 +5,7 @@ from omniup.evaluation import measuring
 from omniup_bench import speed
 from omniup_bench.records import Results
 from omniup_bench.speed import Case, measure
+from omniup_bench.tables import speed_tables
 
 CPU = torch.device("cpu")
 
@@ -28,6 +29,24 @@ def test_stages_are_timed_apart_each_case_in_its_own_process(tmp_path):
         assert min(record.copy_rate, record.matmul_rate) > 0
     measure(cases, Results(path))
     assert path.read_text() == before
+
+
+def test_signals_of_another_type_are_measured_apart(tmp_path):
+    results = Results(tmp_path / "r.jsonl")
+    for signal_type in ("features", "probabilities", "measurement"):
+        measure([Case("pyramid_bilateral", 64, 3, signal_type, limit=600)], results)
+    found = Results(tmp_path / "r.jsonl").speed
+    assert [(record.signal_type, record.stage) for record in found] == [
+        (signal_type, stage)
+        for signal_type in ("features", "probabilities", "measurement")
+        for stage in ("prepare", "render", "whole")
+    ]
+    rows = [line.split("|")[1].strip() for line in speed_tables(found).splitlines() if line.startswith("| pyramid")]
+    assert rows == [
+        "pyramid_bilateral",
+        "pyramid_bilateral (probabilities)",
+        "pyramid_bilateral (measurement)",
+    ]
 
 
 def test_a_method_that_takes_too_long_is_ended_and_not_tried_at_larger_sizes(tmp_path, monkeypatch):

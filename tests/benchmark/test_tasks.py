@@ -5,10 +5,12 @@ from PIL import Image
 from torch.nn import functional as F
 
 from omniup import InputError
-from omniup_bench.catalogue import find_task, tasks
-from omniup_bench.quality import evaluate, total
-from omniup_bench.street_scenes import probabilities, street_scenes
 from omniup.upsamplers import upsampler
+from omniup_bench.catalogue import find_task, tasks
+from omniup_bench.data import Folders
+from omniup_bench.networks import probabilities
+from omniup_bench.quality import evaluate, total
+from omniup_bench.street_network import load_street_network
 from support.benchmark import small_data
 
 NAMES = [name for name in tasks() if not name.startswith(("probe-", "dense-"))]  # of those, see ../features
@@ -76,14 +78,13 @@ def test_images_for_tuning_are_others(shared):
 
 
 def test_finer_cells_are_what_the_network_says_of_the_pixels_around_them(folders):
-    network = street_scenes(folders)
-    image = torch.rand(1, 3, 64, 96)
-    fine = probabilities(network, image, 4)
+    network, image = load_street_network(folders.models), torch.rand(1, 3, 64, 96)
+    fine = probabilities(image, 4, folders.models)
     assert fine.shape == (1, 11, 16, 24)
     # the network of these tests looks at the 16 pixels of a cell; the cell (5, 9) has its middle at (22, 38)
-    torch.testing.assert_close(fine[..., 5:6, 9:10], network(image[..., 14:30, 30:46])[2])
-    torch.testing.assert_close(probabilities(network, image, 16), network(image)[2])
-    torch.testing.assert_close(probabilities(network, image, 14).sum(1), torch.ones(1, 5, 7))
+    torch.testing.assert_close(fine[..., 5:6, 9:10], network(image[..., 14:30, 30:46]))
+    torch.testing.assert_close(probabilities(image, 16, folders.models), network(image))
+    torch.testing.assert_close(probabilities(image, 14, folders.models).sum(1), torch.ones(1, 5, 7))
 
 
 def test_consistency_finds_what_is_not_consistent(folders):
@@ -106,7 +107,9 @@ def test_consistency_finds_what_is_not_consistent(folders):
 
 
 def test_real_probabilities_come_with_an_example_of_another_network(shared):
-    names = [sample.name for sample in find_task("consistency-probabilities").samples(Folders.of(shared / "data"), 16, 1)]
+    names = [
+        sample.name for sample in find_task("consistency-probabilities").samples(Folders.of(shared / "data"), 16, 1)
+    ]
     assert names[1:] == ["photos/voc_2009_003810"]
 
 
@@ -118,25 +121,20 @@ def test_bilinear_on_real_probabilities_is_what_is_known_of_it(shared):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_folder_that_is_laid_out_otherwise_is_refused(name, tmp_path):
-    with pytest.raises(InputError, match=r"^folders: .*accepted"):
-        next(find_task(name).samples(tmp_path / "data", 16))
+    with pytest.raises(InputError, match=r"^data is .*; accepted: a folder "):
+        next(find_task(name).samples(Folders.of(tmp_path / "data"), 16))
 
 
 def test_a_label_map_of_another_size_is_refused(tmp_path):
     data = small_data(tmp_path, images=1)
-    labels = folders / "bsds500/val/photo_0.segments.png"
+    labels = data / "bsds500/val/photo_0.segments.png"
     Image.open(labels).resize((10, 10)).save(labels)
-    with pytest.raises(InputError, match=r"segments\.png is \[10, 10\], not \[70, 96\]"):
-        next(find_task("masks").samples(folders, 16))
-
-
-def test_code_that_is_no_network_is_refused(tmp_path):
-    data = small_data(tmp_path, images=1)
-    (tmp_path / "models" / "street_scenes.py").write_text("load = None")
-    with pytest.raises(InputError, match=r"^folders: .*street_scenes\.py: TypeError"):
-        next(find_task("probabilities").samples(folders, 16))
+    with pytest.raises(
+        InputError, match=r"segments\.png has the size \[10, 10\]; accepted: that of the image, \[70, 96\]$"
+    ):
+        next(find_task("masks").samples(Folders.of(data), 16))
 
 
 def test_unknown_tasks_are_refused():
-    with pytest.raises(InputError, match=r"^task is 'nonsense': accepted are probabilities, depth"):
+    with pytest.raises(InputError, match=r"^task is 'nonsense'; accepted: probabilities, depth"):
         find_task("nonsense")

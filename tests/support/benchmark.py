@@ -6,8 +6,9 @@ from PIL import Image
 from omniup.files import sample_image
 from support.street_network import write_street_network
 
+
 def small_data(shared, images=6, size=(70, 96)):
-    """Write it to the folder `data` of a folder, and the street-scene network to `models`; return the folder of data."""
+    """Write it to the folder `data` of a folder, the street-scene network to `models`; return the folder of data."""
     data = shared / "data"
     height, width = size
     photo = np.asarray(sample_image("coffee"))

@@ -36,8 +36,6 @@ def bench() -> None:
 def _commands() -> Any:
     if importlib.util.find_spec("omniup_bench") is None:
         raise MissingPackageError(
-            "omniup_bench",
-            "is needed for this and is not installed: pip install omniup-bench, or, in a checkout of omniup, "
-            "pip install ./benchmarks",
+            "omniup_bench", "is needed for this and is not installed: pip install ./benchmarks in a checkout of omniup"
         )
     return typer.main.get_group(importlib.import_module("omniup_bench.command").app).commands

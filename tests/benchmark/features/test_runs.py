@@ -1,16 +1,16 @@
-"""Tasks that learn first, in the benchmark's run."""
+"""Tasks that fit a probe first, in the benchmark's run."""
 
 import json
 
 import pytest
 
 from omniup.errors import InputError
+from omniup.upsamplers import upsampler
 from omniup_bench.methods import Entry
+from omniup_bench.probe_targets import Labels
 from omniup_bench.probing import Probe
 from omniup_bench.quality import evaluate, measure, total
 from omniup_bench.records import Results
-from omniup_bench.probe_targets import Labels
-from omniup.upsamplers import upsampler
 from support.anyup import random_anyup
 
 
@@ -25,10 +25,10 @@ def test_every_method_is_judged_by_a_probe_of_its_own(folders, tmp_path):
         assert found == pytest.approx(expected)
 
 
-def test_what_is_known_is_not_learnt_again(folders, tmp_path, monkeypatch):
+def test_what_is_known_is_not_fitted_again(folders, tmp_path, monkeypatch):
     task, entries = Probe(Labels(fitted=2), "results"), [Entry.parse("bilinear")]
     measure([task], entries, folders, Results(tmp_path / "found.jsonl"), factors=[16])
-    monkeypatch.setattr(Probe, "learn", lambda *_: pytest.fail("it was"))
+    monkeypatch.setattr(Probe, "fit", lambda *_: pytest.fail("it was"))
     measure([task], entries, folders, Results(tmp_path / "found.jsonl"), factors=[16])
 
 
@@ -47,5 +47,5 @@ def test_weights_by_path_have_a_name_of_one_s_own(tmp_path):
 
 @pytest.mark.parametrize("name", ["=bilinear", "ours=nothing", " =bilinear"])
 def test_a_name_without_a_method_is_refused(name):
-    with pytest.raises(InputError, match=r"^method is '.*': accepted are "):
+    with pytest.raises(InputError, match=r"^method is '.*'; accepted: nearest, "):
         Entry.parse(name)
