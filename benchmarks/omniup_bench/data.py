@@ -139,8 +139,13 @@ def depth_pairs(folders: Folders, count: int | None = None) -> Iterator[tuple[st
     accepted = "the arrays guide, [3, H, W] in 0..255, and depth, [H, W] above 0"
     paths = sorted((folders.data / "depth").glob("*.npz"))
     if not paths:
-        problem = "is {data}, which has no depth/NAME.npz"
-        raise InputError("data", problem, f"a folder with such files of {accepted}", data=str(folders.data))
+        raise InputError(
+            "data",
+            "is {data}, which has no depth/NAME.npz",
+            "a folder that has such files, each with {contents}",
+            data=str(folders.data),
+            contents=accepted,
+        )
     for path in paths[:count]:
         guide, depth = (read_signal(path, name=name).float() for name in ("guide", "depth"))
         if guide.shape[1] != 3 or depth.shape[1] != 1 or guide.shape[2:] != depth.shape[2:]:

@@ -162,7 +162,9 @@ class Results:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise InputError(str(self.path), "cannot be written ({reason})", reason=error.strerror) from error
+            raise InputError(
+                str(self.path), "cannot be written ({reason})", "a file in a folder that exists", reason=error.strerror
+            ) from error
         self._records.append(record)
         self._keys.add(record.key(vars(record)))
 

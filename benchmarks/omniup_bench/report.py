@@ -50,7 +50,9 @@ def write_report(results: Results, page: str | Path) -> list[Path]:
     try:
         (page.parent / PICTURES).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(str(page.parent / PICTURES), "cannot be made ({reason})", reason=error.strerror) from error
+        raise InputError(
+            str(page.parent / PICTURES), "cannot be made ({reason})", "a folder", reason=error.strerror
+        ) from error
     written = [page.parent / PICTURES / f"bench-{name}.png" for name in drawn] + [page]
     for path, content in zip(written, [*drawn.values(), text.encode()], strict=True):
         with atomic_write(path) as file:
