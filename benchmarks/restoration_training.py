@@ -82,7 +82,7 @@ def plain_loop(configuration: Configuration, device: torch.device) -> Callable[[
     lpips = perceptual_distance(losses.lpips, seed).to(device)
     networks, recipe = generator.networks, generator.networks.recipe
     vae, scaling = networks.vae, networks.vae.config.scaling_factor
-    weights, heads = list(generator.learned.values()), list(discriminator.learned())
+    weights, heads = list(generator.trained_weights.values()), list(discriminator.trained_weights())
     optimisers = [torch.optim.AdamW(weights, lr=1e-5), torch.optim.AdamW(heads, lr=1e-5)]
     average = optional_import("diffusers.training_utils", extra="restore").EMAModel(weights, decay=0.999)
     positions = itertools.count(step=BATCH)

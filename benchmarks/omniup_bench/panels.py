@@ -1,4 +1,4 @@
-"""Define `omniup bench panels`: upsampled features of several methods side by side, as images."""
+"""`omniup bench panels`: draw a network's features, upsampled by several methods, side by side."""
 
 from __future__ import annotations
 

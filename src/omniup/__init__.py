@@ -1,4 +1,4 @@
-"""OmniUp: bring anything computed from an image at low resolution back to full resolution.
+"""OmniUp: upsample anything computed from an image at low resolution to the image's resolution.
 
     hr = omniup.upsample(image, features)
 

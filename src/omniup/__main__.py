@@ -1,4 +1,4 @@
-"""`python -m omniup` is the command `omniup`."""
+"""Run the command `omniup` as `python -m omniup`."""
 
 from omniup.cli import main
 

@@ -1,4 +1,4 @@
-"""What goes wrong at the door: input that cannot be accepted, and optional packages that are not there."""
+"""Define errors of the caller's making: unacceptable input, and optional packages that are not installed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class InputError(ValueError):
         return f"{said}; accepted: {self.accepted.format(**self.values)}" if self.accepted else said
 
     def within(self, place: str) -> Self:
-        """Return the same refusal with a place in front of its argument, e.g. the option that it was made for."""
+        """Return the same refusal with a prefix to its argument, e.g. the option that it was made for."""
         placed = copy.copy(self)
         placed.argument = f"{place}: {self.argument}"
         return placed
@@ -50,7 +50,7 @@ class MissingPackageError(InputError, ImportError):
 
 
 def check_installed(*packages: str, extra: str) -> None:
-    """Refuse early what would fail later for want of a package, without importing it, which may take seconds.
+    """Refuse early if a package is missing, without importing it, which may take seconds.
 
     Args:
         packages: by the names that they are imported by.

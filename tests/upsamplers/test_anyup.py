@@ -86,7 +86,7 @@ def test_statistics_of_strips_are_those_of_the_whole(rows, without, monkeypatch)
     maps += torch.linspace(0, 10, 60)[:, None] + torch.linspace(-3, 3, 16)[:, None, None]
     plan = pixels.Plan(torch.float32, keep=True, rows=rows, band=1, mixing=1)
     norm = torch.nn.GroupNorm(4, 16)
-    made = pixels.Pixels(lambda top, bottom: maps[:, :, top:bottom], (60, 50), plan)._settle(norm)(maps)
+    made = pixels.Pixels(lambda top, bottom: maps[:, :, top:bottom], (60, 50), plan)._norm_layer(norm)(maps)
     expected = F.group_norm(maps.double(), 4, norm.weight.double(), norm.bias.double(), norm.eps)
     torch.testing.assert_close(made.double(), expected, rtol=0, atol=1e-4)
 

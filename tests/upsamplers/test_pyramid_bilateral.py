@@ -268,3 +268,19 @@ def test_huge_and_tiny_measurements_are_scaled_ones(scale):
     image, depth = torch.rand(1, 3, 32, 32), torch.rand(1, 1, 8, 8)
     made = upsample(PyramidBilateral(), image, scale * depth, signal_type="measurement")
     assert torch.equal(made / scale, upsample(PyramidBilateral(), image, depth, signal_type="measurement"))
+
+
+@pytest.mark.parametrize("without_gradients", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("signal_type", ["features", "probabilities", "measurement", "values"])
+def test_gradients_flow_whatever_mode_the_first_render_had(without_gradients, signal_type):
+    image, signal = torch.rand(1, 3, 32, 32), torch.rand(1, 2, 8, 8).softmax(1)
+
+    def gradients(prepared):
+        of = signal.clone().requires_grad_()
+        prepared.render(of, signal_type).square().sum().backward()
+        return of.grad
+
+    prepared = PyramidBilateral().prepare(image, (8, 8))
+    with without_gradients():
+        prepared.render(signal, signal_type)
+    assert torch.equal(gradients(prepared), gradients(PyramidBilateral().prepare(image, (8, 8))))

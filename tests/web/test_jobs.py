@@ -29,7 +29,7 @@ class Gate:
     def __call__(self, job):
         self.entered.set()
         while not self.opened.is_set():
-            job.tell(Progress(stage="fit"))
+            job.add_event(Progress(stage="fit"))
             time.sleep(0.005)
         return "done"
 
@@ -73,7 +73,7 @@ def test_jobs_run_one_at_a_time_in_their_order(worker):
 
 
 def test_a_job_tells_of_its_end(worker):
-    done = job(lambda job: job.tell(Progress(stage="draw")))
+    done = job(lambda job: job.add_event(Progress(stage="draw")))
     worker.submit(done)
     done.future.result(5)
     assert stages(done)[-2:] == ["draw", "done"]

@@ -592,6 +592,19 @@ def test_own_signal(visit, artefacts):
     expect(page.locator("#panel-signal, #problem").filter(has_text="radius is -3")).to_be_visible(timeout=RUN)
 
 
+def test_methods_settings_and_choices_are_the_librarys(visit):
+    page, known = visit("#tab=signal"), omniup.methods()
+    assert page.locator("#signal-method option").evaluate_all("all => all.map(each => each.value)") == list(known)
+    for name, method in known.items():
+        page.select_option("#signal-method", name)
+        for setting, values in method.choices.items():
+            shown = page.locator(f"#setting-{setting} option").evaluate_all("all => all.map(each => each.value)")
+            assert shown == ([] if setting in method.variants else [""]) + list(values)
+        numbers = {setting for setting, value in method.settings.items() if type(value) in (int, float)}
+        fields = page.locator("#method-settings input").evaluate_all("all => all.map(each => each.dataset.setting)")
+        assert set(fields) == numbers
+
+
 def test_own_label_map(visit):
     page = visit("#tab=signal")
     upload(page)

@@ -502,7 +502,7 @@ def test_a_fit_that_diverges_names_the_config(client, image, settings):
 
 
 def test_many_labels_can_be_cancelled(client, monkeypatch):
-    render, parts, begun, cancelled = PreparedImage._render_votes, [], threading.Event(), threading.Event()
+    render, parts, begun, cancelled = PreparedImage._render_one_hot, [], threading.Event(), threading.Event()
 
     def render_a_part(*arguments, **named):
         if parts:  # the second waits for the cancel
@@ -511,7 +511,7 @@ def test_many_labels_can_be_cancelled(client, monkeypatch):
         parts.append(render(*arguments, **named))
         return parts[-1]
 
-    monkeypatch.setattr(PreparedImage, "_render_votes", render_a_part)
+    monkeypatch.setattr(PreparedImage, "_render_one_hot", render_a_part)
     # as many labels as cells: a few are rendered at a time
     labels, run_id, answers = np.arange(48 * 48).reshape(48, 48), uuid4(), []
     config = {"run_id": str(run_id), "labels": True, "method": "joint_bilateral"}

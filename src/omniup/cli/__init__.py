@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _has_option(command: Any, option: str, arguments: Sequence[str]) -> bool:
-    """Whether the command that arguments name, of those below a command, has an option."""
+    """Return whether the command that the arguments name, below the given one, has an option."""
     for argument in arguments:
         command = getattr(command, "commands", {}).get(argument, command)
     return any(option in parameter.opts for parameter in command.params)

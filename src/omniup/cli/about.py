@@ -1,4 +1,4 @@
-"""`omniup methods`, `omniup encoders` and `omniup info`: what there is, and on what it runs."""
+"""`omniup methods`, `omniup encoders` and `omniup info`: list what is available and describe the machine."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def encoders(as_json: options.AsJson = False) -> None:
 
 
 def info(as_json: options.AsJson = False) -> None:
-    """Say what this runs on: versions, devices, threads, optional packages."""
+    """Print versions, devices, threads and optional packages."""
     import torch
 
     devices = {f"cuda:{index}": torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
@@ -69,14 +69,14 @@ def info(as_json: options.AsJson = False) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Tell the versions that numbers may depend on."""
+    """Return the versions that numbers may depend on."""
     import torch
 
     return {"omniup": __version__, "python": platform.python_version(), "torch": torch.__version__}
 
 
 def listing(*columns: str) -> Table:
-    """Begin a table without lines."""
+    """Create a table without lines."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

@@ -1,4 +1,4 @@
-"""Many pictures in one run: failures do not stop it, what is done is left alone, and an interrupt loses nothing.
+"""Restore many pictures in one run, going on after failures and leaving alone what is done.
 
 What cannot be written is another matter: the next result could not be written either, so it ends the run.
 """
@@ -70,13 +70,13 @@ class Batch:
         Raises:
             InputError: a result cannot be written.
         """
-        with _progress(self._report, len(self.todo)) as tell:
+        with _progress(self._report, len(self.todo)) as advance:
             for count, (source, wanted) in enumerate(self.todo.items()):
                 made = None
                 with self._noting(source):
                     image = read_guidance(source)
                     text = self._prompts.text(self._pictures[source], image)
-                    made = enhance(image, prompt=text, progress=partial(tell, count, source))
+                    made = enhance(image, prompt=text, progress=partial(advance, count, source))
                 if made is not None:
                     write_result(self._targets[source], made, wanted)
                     self.restored.append(str(self._targets[source]))
@@ -116,7 +116,7 @@ class Batch:
 
 
 def _identity(source: str) -> str:
-    """What tells a picture from another that had the same name."""
+    """Return a text that distinguishes a picture from another that had the same name."""
     return source if source.startswith(SAMPLE) else digest(source)
 
 
@@ -129,9 +129,9 @@ def _progress(report: Report, total: int) -> Iterator[Callable[[int, str, int, i
     bar_format = "{desc} {percentage:3.0f}%|{bar}| {n:.1f} of {total} [{elapsed}, {remaining} left]"
     with tqdm(desc="restore", total=total, leave=False, disable=silent, bar_format=bar_format) as bar:
 
-        def tell(count: int, source: str, tiles: int, of: int) -> None:
+        def advance(count: int, source: str, tiles: int, of: int) -> None:
             logger.info("%s: tile %d of %d", source, tiles, of)
             bar.n = count + tiles / of
             bar.refresh()
 
-        yield tell
+        yield advance

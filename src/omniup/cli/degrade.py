@@ -1,4 +1,4 @@
-"""`omniup degrade`: pairs of sharp and degraded pictures, to train restorers on and to measure them with."""
+"""`omniup degrade`: make pairs of sharp and degraded pictures, to train restorers on and to evaluate them with."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PAIRS_SHOWN = 8
 CROP = 256
-"""How many pairs the contact sheet shows, and how much of each, in pixels."""
+"""Pairs that the contact sheet shows, and the side of their crops, in pixels."""
 
 
 def degrade(
@@ -122,7 +122,7 @@ def _read(source: str, longest: int | None) -> Tensor:
 
 
 def _generator(seed: int, name: PurePath) -> torch.Generator:
-    """What a picture's draws come from: its own, so that they do not depend on which others there are."""
+    """Make a picture's own random generator, so that its draws do not depend on other pictures."""
     import torch
 
     digest = hashlib.sha256(f"{seed} {name.as_posix()}".encode()).digest()
@@ -134,8 +134,8 @@ def _write(folder: Path, name: PurePath, pair: Pair) -> None:
     from omniup.files.refusals import Subject, printable
     from omniup.visualize import to_picture
 
-    for kind, image in {"gt": pair.target, "lq": pair.lq}.items():
-        path = folder / kind / name
+    for subfolder, image in {"gt": pair.target, "lq": pair.lq}.items():
+        path = folder / subfolder / name
         with Subject(printable(path.parent), "a folder that can be made").attempt("written"):
             path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, to_picture(image))
@@ -155,7 +155,7 @@ def _write_record(folder: Path, settings: Degradation, records: Sequence[Mapping
 
 
 def _contact(name: PurePath, pair: Pair) -> list[Panel]:
-    """Show the middle of a pair, at full size: smaller, it would hide what was done to it."""
+    """Draw the middle of a pair at full size, since a smaller picture would hide the degradation."""
     from omniup.visualize import Panel
 
     height, width = pair.lq.shape[2:]
@@ -166,7 +166,7 @@ def _contact(name: PurePath, pair: Pair) -> list[Panel]:
 
 
 def _in_words(draws: Draws) -> str:
-    """Say in short what happened to the one image of a batch."""
+    """Describe in short what happened to the one image of a batch."""
     batch, (image,) = draws.batch, draws.images
     return ", then ".join(
         f"x {resize.factor:.2f}, {stage.noise.kind} {stage.noise.strength:.1f}, JPEG {stage.quality}"

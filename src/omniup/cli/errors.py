@@ -1,4 +1,4 @@
-"""The boundary where exceptions end: whatever the user can mend becomes one line on standard error.
+"""Turn the exceptions that users can act on into one line on standard error.
 
 A refusal has the exit status 2, an interrupt 130. Everything else is a defect of ours and keeps its traceback.
 """
@@ -23,11 +23,11 @@ UsageError: Any = typer.BadParameter.__base__
 
 
 def guarded(run: Callable[[], Any], *, bounded: Callable[[], bool]) -> int:
-    """Run a typer command that is not in standalone mode, and say on one line what went wrong.
+    """Run a typer command that is not in standalone mode, and report errors in one line.
 
     Args:
         run: calls the command.
-        bounded: tells whether the command has the option `--memory`; asked where memory was lacking.
+        bounded: returns whether the command has the option `--memory`; called where memory was lacking.
 
     Returns:
         The exit status.

@@ -1,4 +1,4 @@
-"""Where images and signals come from: paths, `-` for standard input, `sample:NAME` for photographs that come along."""
+"""Find and open images and signals: paths, `-` for standard input, `sample:NAME` for bundled photographs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAMPLE = "sample:"
 
 
 def read_guidance(argument: str) -> Tensor:
-    """Read the image that an argument means, [1, 3, H, W] in 0..1.
+    """Read the image that an argument names, [1, 3, H, W] in 0..1.
 
     Raises:
         InputError: it cannot be read, or there is no sample of this name.
@@ -30,7 +30,7 @@ def read_guidance(argument: str) -> Tensor:
 
 
 def source(argument: str) -> Source:
-    """Give the readers of `omniup.files` what they take: a path, or what standard input held, to be read twice.
+    """Return what the readers of `omniup.files` take: a path, or the bytes of standard input.
 
     Raises:
         InputError: standard input is empty, or holds more than is accepted.
@@ -72,7 +72,7 @@ def find_pictures(inputs: Sequence[str], *, results: str) -> dict[str, PurePath]
 
 
 def _below(argument: str, results: Path) -> Iterator[tuple[str, PurePath]]:
-    """Give a picture and its file name, or the pictures below a folder and their paths from there."""
+    """Yield a picture and its file name, or the pictures below a folder and their paths from there."""
     folder = Path(argument)
     if argument.startswith(SAMPLE):
         yield argument, PurePath(argument.removeprefix(SAMPLE) or argument)

@@ -1,4 +1,4 @@
-"""Ctrl-C that works at any moment.
+"""Handle Ctrl-C at any moment, also during imports.
 
 Python raises KeyboardInterrupt wherever it happens to be. In the middle of an import that is no good: NumPy and torch
 take seconds to import, and parts of them swallow the exception, or are left half-imported and fail later in odd ways.
@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from types import FrameType
 
 RETRY = 0.05
-"""How long an interrupt is put off while something is being imported, in seconds."""
+"""The delay of an interrupt while something is being imported, in seconds."""
 
 
 @contextmanager
 def patient_interrupts() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt within, as ever, but during imports only once they are through."""
+    """Raise KeyboardInterrupt on Ctrl-C within, but during imports only once they are through."""
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.default_int_handler:  # it is ignored, as for a job in the background, or the caller's
         yield

@@ -1,4 +1,4 @@
-"""`omniup fit` and `omniup render`: Upsample Anything in two steps, to fit an image once and render many signals."""
+"""`omniup fit` and `omniup render`: fit Gaussian kernels to an image once, and render many signals with them."""
 
 from __future__ import annotations
 

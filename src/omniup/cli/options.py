@@ -1,4 +1,4 @@
-"""The arguments and options that several commands share, and how their texts become values.
+"""Arguments and options that several commands share, and the parsing of their texts.
 
 A command's signature is its description, so each option is a type here, with its help text.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Sides(NamedTuple):
-    """Height and width, of an image in pixels or of a grid in cells."""
+    """A height and a width, of an image in pixels or of a grid in cells."""
 
     height: int
     width: int
@@ -77,11 +77,11 @@ def pick_device(name: str) -> torch.device:
 
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(kind for kind, there in available.items() if there))
+        return torch.device(next(name for name, there in available.items() if there))
     if name not in available:
         raise typer.BadParameter(f"{name!r} is none of auto, {', '.join(available)}", param_hint="'--device'")
     if not available[name]:
-        here = ", ".join(kind for kind, there in available.items() if there)
+        here = ", ".join(name for name, there in available.items() if there)
         raise typer.BadParameter(f"{name} is not to be had here, only {here}", param_hint="'--device'")
     return torch.device(name)
 

@@ -1,4 +1,4 @@
-"""Where results go. What can be refused is refused before the work begins: a bad path, a format that cannot hold it."""
+"""Check the files that results go to before the work begins, and write them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Target:
             check_writable(argument)
 
     def check(self, signal: Tensor) -> None:
-        """Refuse to go on if the format cannot hold what will come of a signal; settle the bits of a PNG.
+        """Check that the format can hold the result of a signal; choose the bits of a PNG.
 
         Args:
             signal: [B, C, h, w].
@@ -101,7 +101,7 @@ class Target:
 
 @contextmanager
 def output_folder(path: str) -> Iterator[Path]:
-    """Give a folder to write to: made if need be, and removed again if nothing came to lie in it.
+    """Yield a folder to write to, made if need be, and removed again if it stays empty.
 
     Raises:
         InputError: it is a file, or cannot be made or written to.
@@ -123,7 +123,7 @@ def output_folder(path: str) -> Iterator[Path]:
 
 
 def check_writable(path: str | Path) -> None:
-    """Find out whether a file can be written, without a trace: begin to, and give up.
+    """Check that a file can be written, without a trace: begin to, and abandon it.
 
     Raises:
         InputError: it cannot.
@@ -140,7 +140,7 @@ class _GivenUpError(Exception):
 
 @contextmanager
 def standard_output() -> Iterator[None]:
-    """Write to standard output within, to the end, and fail in one line; in none where the reader has gone away."""
+    """Write to standard output within, to the end; report errors in one line, a closed pipe in none."""
     try:
         yield
         sys.stdout.flush()

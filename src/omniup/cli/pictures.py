@@ -1,4 +1,4 @@
-"""Pictures of a reconstruction: one sheet with everything on it, and each picture by itself, pixel for pixel."""
+"""Draw the pictures of a reconstruction: one sheet with all of them, and each by itself, pixel for pixel."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from omniup.reconstruction import Reconstruction, alone, panels
 from omniup.visualize import loss_curve, sheet
 
 NARROWEST, WIDEST = 192, 384
-"""How wide a panel of the sheet may be, in pixels."""
+"""Limits of the width of a sheet's panel, in pixels."""
 
 APART = ("bicubic", "error_bicubic")
-"""What is not on the sheet, for five rows of four; it has the better-known bilinear."""
+"""Pictures that the sheet leaves out, for five rows of four; it has the better-known bilinear."""
 
 
 def pictures(made: Reconstruction, title: str) -> dict[str, Image.Image]:

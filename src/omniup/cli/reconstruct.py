@@ -1,4 +1,4 @@
-"""`omniup reconstruct`: the main job on one photograph, end to end, with pictures and numbers to judge it by."""
+"""`omniup reconstruct`: reconstruct one photograph, upsample its features and write pictures and numbers."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _facts(made: Reconstruction) -> dict[str, Any]:
 
 
 def _summary(image: str, made: Reconstruction, folder: Path, seconds: str) -> Group:
-    """Put what came out in a few lines: the numbers, the times, the files."""
+    """Summarise the results in a few lines: the numbers, the times, the files."""
     from rich.console import Group
 
     from omniup.reconstruction import TITLES

@@ -1,4 +1,4 @@
-"""What a command tells while it works and when it is done.
+"""Report the progress and the results of a command, on a terminal or as JSON.
 
 Progress, notes and logs go to standard error. Standard output is for what was asked for: a table, or with `--json` one
 object, in which a number that JSON does not know (the PSNR of two equal pictures) is null.
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class Report:
-    """The voice of one command.
+    """The reporter of one command.
 
     Args:
         as_json: print the result as one JSON object.
@@ -48,12 +48,12 @@ class Report:
 
     @property
     def times(self) -> str:
-        """What the stages took, for people."""
+        """Times of the stages, as text."""
         return ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.seconds.items())
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage; what a GPU has been given to do in it belongs to it."""
+        """Time a stage, with the work that was begun in it on a GPU."""
         began = time.perf_counter()
         yield
         if (torch := sys.modules.get("torch")) and torch.cuda.is_initialized():
@@ -63,7 +63,7 @@ class Report:
 
     @contextmanager
     def progress(self, name: str) -> Iterator[Callable[[Progress], None]]:
-        """Show how far something has come, on a terminal; nothing where it reports no steps."""
+        """Show the progress of a stage on a terminal; nothing where it reports no steps."""
         from tqdm import tqdm
 
         silent = self.quiet or self.verbose or not sys.stderr.isatty()
@@ -85,12 +85,12 @@ class Report:
                 bar.close()
 
     def note(self, text: str) -> None:
-        """Say something in passing."""
+        """Print a remark while the command works."""
         if not self.quiet:
             print(text, file=sys.stderr)
 
     def result(self, facts: Mapping[str, Any], shown: RenderableType | None = None) -> None:
-        """Print what came out.
+        """Print the results.
 
         Args:
             facts: for machines.

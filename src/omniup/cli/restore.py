@@ -1,4 +1,4 @@
-"""`omniup restore`: degraded pictures in, restored ones out, whole folders at a time."""
+"""`omniup restore`: restore degraded pictures, whole folders at a time."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def restore(
 
 
 def _prompts(prompt: str | None, prompts: str | None, caption: str | None, caption_model: str) -> Prompts:
-    """Choose where prompts come from."""
+    """Choose the source of the prompts."""
     from omniup.restoration.captions import Captioner
     from omniup.restoration.prompts import Captions, MirroredPrompts, SamePrompt
 
@@ -179,7 +179,7 @@ def _prompts(prompt: str | None, prompts: str | None, caption: str | None, capti
 
 
 def _targets(pictures: Mapping[str, PurePath], output: str) -> tuple[Path, dict[str, Path]]:
-    """Settle where results go: the folder, and in it a file for each picture.
+    """Determine the folder of the results, and in it a file for each picture.
 
     Raises:
         InputError: several pictures would go into one file, or a result over one of the pictures.

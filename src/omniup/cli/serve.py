@@ -1,4 +1,4 @@
-"""`omniup serve`: the demo in a browser."""
+"""`omniup serve`: serve the demo to a browser."""
 
 from __future__ import annotations
 

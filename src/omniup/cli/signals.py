@@ -1,4 +1,4 @@
-"""Read signals with the type that they have, render them and write the results."""
+"""Read signals with their types, render them and write the results."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Signal:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(h, w), in cells."""
+        """Grid (h, w), in cells."""
         return self.values.shape[2], self.values.shape[3]
 
     def check(self, target: Target, report: Report) -> None:
@@ -64,7 +64,7 @@ def read(
     are_labels: bool | None,
     device: torch.device,
 ) -> Signal:
-    """Read a signal and settle its type.
+    """Read a signal and determine its type.
 
     Args:
         argument: as the user gave it.
@@ -94,7 +94,7 @@ def read(
 
 
 def render(signal: Signal, prepared: Prepared, target: Target, report: Report, *, memory: int) -> dict[str, Any]:
-    """Upsample a signal, write the result, and say so.
+    """Upsample a signal, write the result, and report it.
 
     Returns:
         The facts, for machines.
@@ -126,7 +126,7 @@ def _check_agreement(signal_type: str, are_labels: bool | None) -> None:
 
 
 def _look_like_labels(values: Tensor) -> bool:
-    """Tell whether values are a few whole numbers over and over."""
+    """Return whether the values are a few whole numbers over and over."""
     if values.shape[:2] != (1, 1) or not _are_whole(values):
         return False
     return 2 < len(torch.unique(values)) <= min(64, values.numel() // 8)

@@ -1,4 +1,4 @@
-"""`omniup train`: networks from a configuration, in one process or in those that `accelerate launch` starts."""
+"""`omniup train`: train networks from a configuration, in one process or in those that `accelerate launch` starts."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def anyup(
     from omniup.training.anyup import train as run
 
     wanted = read_configuration(configuration, dict(changes or []))
-    _tell(report, lambda show: run(wanted, output, resume=resume, progress=show))
+    _run(report, lambda show: run(wanted, output, resume=resume, progress=show))
 
 
 @app.command()
@@ -108,10 +108,10 @@ def hypir(
     from omniup.training.hypir import train as run
 
     wanted = read_configuration(configuration, dict(changes or []))
-    _tell(report, lambda show: run(wanted, output, resume=resume, progress=show))
+    _run(report, lambda show: run(wanted, output, resume=resume, progress=show))
 
 
-def _tell(report: Report, run: Callable[[Callable[[Progress], None]], Outcome]) -> None:
+def _run(report: Report, run: Callable[[Callable[[Progress], None]], Outcome]) -> None:
     """Run a training, and report in the first process how it goes and what has come of it."""
     from omniup.errors import optional_import
 
@@ -136,7 +136,7 @@ def _tell(report: Report, run: Callable[[Callable[[Progress], None]], Outcome]) 
 
 @contextmanager
 def _shown(report: Report) -> Iterator[Callable[[Progress], None]]:
-    """Show how far a training has come, and how long it will take, on a terminal."""
+    """Show the progress of a training on a terminal, and the time it will take."""
     from tqdm import tqdm
 
     silent = report.quiet or report.verbose or not sys.stderr.isatty()
@@ -161,7 +161,7 @@ def _line(values: dict[str, float]) -> str:
 
 
 def _table(measured: dict[str, float]) -> Table:
-    """Lay out what validation found: a column for each method, a row for each measure, of each backbone if any."""
+    """Lay out the validation: a column for each method, a row for each measure, of each backbone if any."""
     rows: dict[tuple[str, ...], dict[str, float]] = {}
     for name, value in measured.items():
         *about, method = name.split("/")

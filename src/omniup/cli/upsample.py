@@ -1,4 +1,4 @@
-"""`omniup upsample`: an image and a signal in, the signal at full resolution out."""
+"""`omniup upsample`: upsample a signal to the resolution of its image."""
 
 from __future__ import annotations
 

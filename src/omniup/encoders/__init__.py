@@ -1,4 +1,4 @@
-"""Image in, low-resolution signal out: what there is to upsample when the caller brings only an image.
+"""Encode images: compute low-resolution signals to upsample, where the caller has only an image.
 
 Every encoder is a callable that turns an image into an `Encoding`, which says which weights made it. Class
 probabilities that some other network has left in a file are read by `read_probabilities`. timm, torchvision and

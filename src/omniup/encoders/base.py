@@ -1,4 +1,4 @@
-"""What an encoder is, what it returns, and how one is found by its name.
+"""Define encoders and their results, and register encoders by name.
 
 Encoders enter themselves in the registry with `register`. An entry whose name ends in `:NAME` is a family: the rest of
 the name is handed to its constructor.
@@ -32,7 +32,7 @@ class Encoding:
 
 
 class Encoder(Protocol):
-    """What `Projection`, `ResNet18Layer2` and `TimmBackbone` have in common."""
+    """The protocol of encoders: `Projection`, `ResNet18Layer2`, `TimmBackbone` and others."""
 
     def __call__(self, image: Tensor, grid: tuple[int, int] | None = None) -> Encoding:
         """Compute the features of an image, without gradients.
@@ -53,7 +53,7 @@ _summaries: dict[str, str] = {}
 
 
 def register(name: str, summary: str) -> Callable[[_Factory], _Factory]:
-    """Enter an encoder's class under a name, or a family's under `PREFIX:NAME`, with one line on what it is."""
+    """Register an encoder's class under a name, or a family's under `PREFIX:NAME`, with a one-line summary."""
 
     def enter(factory: _Factory) -> _Factory:
         _factories[name] = factory
@@ -64,7 +64,7 @@ def register(name: str, summary: str) -> Callable[[_Factory], _Factory]:
 
 
 def encoders() -> dict[str, str]:
-    """List the encoders there are: their names, and one line on each."""
+    """List the encoders: their names, and one line on each."""
     return dict(_summaries)
 
 

@@ -1,4 +1,4 @@
-"""Hand-made features, as there were before networks: they need no weights, and are unlike what networks give.
+"""Compute hand-made features, which need no weights and are unlike those of networks.
 
 All take an image [B, 3, H, W] in 0..1 whose sides the cell divides, and give [B, C, H/cell, W/cell].
 """
@@ -14,16 +14,16 @@ from torch.nn import functional as F
 from omniup.encoders.projection import Projection
 
 ORIENTATIONS = 18
-"""Of gradients: bins of 20°, all the way round."""
+"""Bins of the gradients' orientations, of 20°, all the way round."""
 
 SCALES, DIRECTIONS, WAVELENGTH = 3, 8, 4.0
-"""Of the Gabor bank: wavelengths of 4, 8 and 16 pixels, every 22.5°."""
+"""Gabor filters: wavelengths of 4, 8 and 16 pixels, every 22.5°."""
 
 COLOURS = 32
 
 
 def hog(image: Tensor, cell: int) -> Tensor:
-    """Histograms of oriented gradients (Dalal and Triggs, 2005), C = 18.
+    """Compute histograms of oriented gradients (Dalal and Triggs, 2005), C = 18.
 
     Each pixel's gradient, that of the colour channel where it is steepest, counts with its length for the two nearest
     bins. Cells are divided by the length of the vector of their 3×3 neighbours' mean energy.
@@ -36,14 +36,14 @@ def hog(image: Tensor, cell: int) -> Tensor:
     place = torch.atan2(down, across).remainder(2 * math.pi) / (2 * math.pi) * ORIENTATIONS  # in bins, 0..18
     bins = torch.arange(ORIENTATIONS, device=image.device).view(-1, 1, 1)
     away = (place - bins).remainder(ORIENTATIONS)  # [B, 18, H, W]
-    share = (1 - torch.minimum(away, ORIENTATIONS - away)).clamp(min=0)
-    histograms = F.avg_pool2d(share * torch.hypot(across, down), cell)  # [B, 18, h, w]
+    weight = (1 - torch.minimum(away, ORIENTATIONS - away)).clamp(min=0)
+    histograms = F.avg_pool2d(weight * torch.hypot(across, down), cell)  # [B, 18, h, w]
     energy = F.avg_pool2d(histograms.square().sum(1, keepdim=True), 3, 1, 1, count_include_pad=False)
     return histograms / (energy + 1e-4).sqrt()
 
 
 def gabor(image: Tensor, cell: int) -> Tensor:
-    """Mean response of a bank of Gabor filters (Jain and Farrokhnia, 1991), C = 24: square roots of amplitudes.
+    """Average the responses of Gabor filters (Jain and Farrokhnia, 1991), C = 24: square roots of amplitudes.
 
     The coarser filters are the finest ones, on the image reduced.
     """
@@ -60,7 +60,7 @@ def gabor(image: Tensor, cell: int) -> Tensor:
 
 
 def _gabor_filters(like: Tensor) -> tuple[Tensor, Tensor]:
-    """The cosine and sine parts of the finest filters, without a response to constants: [8, 1, 11, 11] each."""
+    """Make the cosine and sine parts of the finest filters, each of mean 0: [8, 1, 11, 11] each."""
     radius, sigma = 5, WAVELENGTH / 2
     steps = torch.arange(-radius, radius + 1, device=like.device, dtype=like.dtype)
     y, x = torch.meshgrid(steps, steps, indexing="ij")
@@ -74,5 +74,5 @@ def _gabor_filters(like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def colours(image: Tensor, cell: int) -> Tensor:
-    """Mean colours, projected to 32 channels by a fixed random matrix."""
+    """Compute mean colours, projected to 32 channels by a fixed random matrix."""
     return Projection(channels=COLOURS, stride=1)(F.avg_pool2d(image, cell)).features

@@ -1,4 +1,4 @@
-"""Class probabilities from Mask2Former, a segmentation network of transformers: what every pixel shows, coarsely.
+"""Compute class probabilities with Mask2Former, a transformer for semantic segmentation.
 
 The weights come from a local folder, from the cache of the Hugging Face hub, or else from the hub itself. A folder is
 data and nothing more: settings are JSON, weights are safetensors, read by our own reader, and transformers is handed
@@ -78,7 +78,7 @@ class Mask2Former:
 
         Args:
             image: [B, 3, H, W], floating point in 0..1.
-            grid: the wanted (h, w), to which the probabilities are brought by averaging, or bilinearly where it is
+            grid: the wanted (h, w), to which the probabilities are resized by averaging, or bilinearly where it is
                 finer; None means the own grid.
 
         Returns:
@@ -100,7 +100,7 @@ class Mask2Former:
 
 
 def _class_probabilities(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
-    """What each cell shows, from what the queries stand for and which cells they claim.
+    """Combine the classes of the queries with their masks into class probabilities of cells.
 
     Mask2Former scores class k at a cell with Σ_q p_q(k) σ(m_q), where p_q is a softmax over the classes and "nothing",
     and σ(m_q) is how much query q claims the cell. Scores do not sum to 1: objects are claimed more than once, and some
@@ -120,8 +120,8 @@ def _class_probabilities(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
     """
     classes, nothing = class_logits[..., :-1], class_logits[..., -1]  # [B, Q, K] and [B, Q]
     something = F.logsigmoid(classes.logsumexp(dim=-1) - nothing)  # [B, Q], log (1 − p(nothing))
-    shares = (F.logsigmoid(mask_logits) + something[..., None, None]).softmax(dim=1)  # [B, Q, h, w]
-    return torch.einsum("bqk,bqhw->bkhw", classes.softmax(dim=-1), shares)
+    weights = (F.logsigmoid(mask_logits) + something[..., None, None]).softmax(dim=1)  # [B, Q, h, w]
+    return torch.einsum("bqk,bqhw->bkhw", classes.softmax(dim=-1), weights)
 
 
 def _folder(model: str, offline: bool) -> Path:
@@ -143,15 +143,15 @@ def _load(transformers: ModuleType, folder: Path) -> Any:
     """Build the network of a folder, on the CPU."""
     settings = _read_json(folder / _SETTINGS)
     backbone = settings.get("backbone_config")
-    kind = settings.get("model_type"), backbone.get("model_type") if isinstance(backbone, dict) else None
-    if kind != ("mask2former", "swin"):
+    types = settings.get("model_type"), backbone.get("model_type") if isinstance(backbone, dict) else None
+    if types != ("mask2former", "swin"):
         raise InputError(
             "model",
             "is {folder}, which holds {model} on {backbone}",
             "mask2former on swin",
             folder=folder,
-            model=kind[0],
-            backbone=kind[1],
+            model=types[0],
+            backbone=types[1],
         )
     settings.pop("backbone", None)  # which may name another repository to get the backbone's settings from
     if not (folder / _WEIGHTS).is_file():
@@ -208,7 +208,7 @@ def _quiet(transformers: ModuleType) -> Iterator[None]:
 
 
 def _normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The mean and the standard deviation that the network was trained with: ImageNet's unless the file says others."""
+    """Return the mean and the standard deviation of the network's inputs: the file's, or else ImageNet's."""
     settings = _read_json(path) if path.is_file() else {}
     mean, std = settings.get("image_mean", IMAGENET_MEAN), settings.get("image_std", IMAGENET_STD)
     try:

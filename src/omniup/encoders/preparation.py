@@ -1,4 +1,4 @@
-"""What every encoder does around its own work: check the request, normalise the image, bring features to a grid."""
+"""Prepare images for encoders and resize features: check the request, normalise, resize to a grid."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def check_request(image: Tensor, grid: tuple[int, int] | None, *, channels: int 
 
 
 def nearest_cells(length: int, stride: int) -> int:
-    """How many cells of `stride` pixels cover `length` pixels best: the nearest whole number, at least one."""
+    """Return how many cells of `stride` pixels cover `length` pixels best, rounded, at least one."""
     return max(1, (2 * length + stride) // (2 * stride))
 
 
@@ -66,7 +66,7 @@ def normalise(image: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) ->
 
 
 def to_grid(features: Tensor, grid: tuple[int, int] | None) -> Tensor:
-    """Bring features to the wanted grid: means of cells along a side that gets shorter, bilinear along one that grows.
+    """Resize features to a grid: means of cells along a side that gets shorter, bilinear along one that grows.
 
     Args:
         features: [B, C, h, w].

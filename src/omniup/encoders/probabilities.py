@@ -1,4 +1,4 @@
-"""Class probabilities that some network has left in a file: checked, since a file of logits looks much the same."""
+"""Read class probabilities from a file and check them, since a file of logits looks much the same."""
 
 from __future__ import annotations
 

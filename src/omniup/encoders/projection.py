@@ -1,4 +1,4 @@
-"""A fixed random projection of the image's own colours: features without any network.
+"""Project the image's colours with a fixed random matrix: features without any network.
 
 The cheapest signal with many channels. It needs no weights, and its edges are the image's own, so it shows what an
 upsampler does to features on any machine (spec, section 6.1, mode "fake").
@@ -63,6 +63,6 @@ class Projection:
         return Encoding(F.conv2d(reduced, directions[:, :, None, None]), "projection", "deterministic projection")
 
     def _directions(self, image_channels: int) -> Tensor:
-        """[C, G] float64, rows of length 1."""
+        """Draw random unit vectors: [C, G] float64."""
         normal = np.random.Generator(np.random.PCG64(self.seed)).standard_normal((self.channels, image_channels))
         return torch.from_numpy(normal / np.linalg.norm(normal, axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""ResNet-18 up to layer 2: 128 channels at stride 8, from torchvision.
+"""Compute features with ResNet-18 up to layer 2, from torchvision: 128 channels at stride 8.
 
 The spec's network (section 6.1, mode "resnet18_layer2"): a demonstration must run without a network connection too, so
 where the pretrained weights cannot be had, random ones take their place, always the same, and a warning says so. Random
@@ -76,7 +76,7 @@ class ResNet18Layer2:
 
         Args:
             image: [B, 3, H, W], floating point in 0..1.
-            grid: the wanted (h, w), to which the features are brought by averaging, or bilinearly where it is finer;
+            grid: the wanted (h, w), to which the features are resized by averaging, or bilinearly where it is finer;
                 None means the own grid.
 
         Returns:

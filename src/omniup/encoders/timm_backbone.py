@@ -1,4 +1,4 @@
-"""Any backbone of timm by its name: DINOv2, CLIP, SigLIP, ConvNeXt, Swin, ResNet and a thousand others.
+"""Compute features with any backbone of timm: DINOv2, CLIP, SigLIP, ConvNeXt, Swin, ResNet and others.
 
 timm's `forward_intermediates` gives every family's features as [B, C, h, w]: it drops class and register tokens,
 resamples position embeddings, and turns NHWC around. What is left to do here is the image's size, since a network whose
@@ -80,7 +80,7 @@ class TimmBackbone:
 
         Args:
             image: [B, 3, H, W], floating point in 0..1.
-            grid: the wanted (h, w), to which the features are brought by averaging, or bilinearly where it is finer;
+            grid: the wanted (h, w), to which the features are resized by averaging, or bilinearly where it is finer;
                 None means the own grid.
 
         Returns:
@@ -134,7 +134,7 @@ def _check_name(timm: ModuleType, name: str) -> None:
 
 
 def load_timm(name: str, pretrained: bool | str | Path) -> tuple[Any, str]:
-    """Build a model on the CPU, in evaluation mode, and say in plain words what its weights are.
+    """Build a model on the CPU, in evaluation mode, and describe its weights in plain words.
 
     Args:
         name: as for `TimmBackbone`.
@@ -183,7 +183,7 @@ def load_timm(name: str, pretrained: bool | str | Path) -> tuple[Any, str]:
 
 
 def _create(timm: ModuleType, name: str, **settings: Any) -> Any:
-    """`timm.create_model`, with position embeddings that follow the image's size in the families that offer it."""
+    """Call `timm.create_model`, with position embeddings that follow the image's size where the family has them."""
     with seeded():
         try:
             model = timm.create_model(name, dynamic_img_size=True, **settings)

@@ -1,4 +1,4 @@
-"""Random weights, where there are no others: always the same."""
+"""Draw random initial weights from a fixed seed, where there are no trained ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a result is."""
+"""Measure the quality of results and the speed of computations."""
 
 from omniup.evaluation.metrics import edge_spread, l1, psnr, reconstruction_metrics, ssim
 

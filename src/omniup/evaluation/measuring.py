@@ -1,4 +1,4 @@
-"""Fair timing and peak memory, and what machine the numbers come from.
+"""Measure time and peak memory fairly, and describe the machine.
 
 Machines are noisy: times are medians of several runs after one that is not counted, and what is compared is timed in
 turns within one process, where the ratio is the median of the ratios of the turns.
@@ -25,7 +25,7 @@ Run = Callable[[], object]
 
 @dataclass
 class Cost:
-    """What a computation took.
+    """Time and memory of a computation.
 
     Attributes:
         seconds: of the clock on the wall.
@@ -39,7 +39,7 @@ class Cost:
 
 @contextlib.contextmanager
 def cost(device: torch.device) -> Iterator[Cost]:
-    """Measure what the body of this context takes: told once it has ended."""
+    """Measure time and peak memory of the body of this context; known once it has ended."""
     found = Cost()
     synchronise(device)
     before = _begin_peak(device)
@@ -52,7 +52,7 @@ def cost(device: torch.device) -> Iterator[Cost]:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until a GPU has done what it was asked to."""
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     elif device.type == "mps":
@@ -69,19 +69,19 @@ def seconds(run: Run, device: torch.device) -> float:
 
 
 def in_turns(runs: Sequence[Run], device: torch.device, *, turns: int = 7) -> list[list[float]]:
-    """Times of several things, measured in turns: one list for each, of `turns` times."""
+    """Time several things in turns: one list for each, of `turns` times."""
     for run in runs:
         seconds(run, device)
     return [list(times) for times in zip(*([seconds(run, device) for run in runs] for _ in range(turns)), strict=True)]
 
 
 def ratio(times: Sequence[float], others: Sequence[float]) -> float:
-    """Median of the ratios of the turns."""
+    """Return the median of the ratios of the turns."""
     return statistics.median(a / b for a, b in zip(times, others, strict=True))
 
 
 def resident(field: str) -> float:
-    """This process's memory in MB: `VmRSS`, what it holds now, or `VmHWM`, the most it ever held (Linux)."""
+    """Return this process's memory in MB: `VmRSS`, held now, or `VmHWM`, the most it ever held (Linux)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) / 1024
@@ -89,7 +89,7 @@ def resident(field: str) -> float:
 
 
 def processor(device: torch.device) -> str:
-    """What computes: a GPU's name, or the processor's with the number of threads."""
+    """Name the processor: a GPU's name, or the CPU's with the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name()
     cpuinfo = Path("/proc/cpuinfo")
@@ -100,13 +100,13 @@ def processor(device: torch.device) -> str:
 
 
 def versions() -> dict[str, str]:
-    """What numbers may depend on."""
+    """Return the versions that numbers may depend on."""
     return {"omniup": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a machine can do, measured.
+    """Measured limits of a machine.
 
     Attributes:
         copy: bytes a second that are read and written in copying 256 MB: twice the bytes copied.
@@ -130,7 +130,7 @@ def limits(device: torch.device, *, turns: int = 5) -> Limits:
 
 
 def _begin_peak(device: torch.device) -> int | None:
-    """Forget the peak so far; what is held now."""
+    """Reset the peak memory to what is held now."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()

@@ -1,4 +1,4 @@
-"""Linear probes: what can be read off features by a linear map, to see whether an upsampler keeps their meaning.
+"""Fit linear probes to features, to see whether an upsampler keeps their meaning.
 
 A probe is fitted to vectors with known targets and then read at every pixel of what upsamplers make (arXiv 2510.12764,
 section 4). Ridge regression has a closed form, and softmax regression one minimum: nothing is drawn.
@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 RIDGE = 1e-2
-"""Of the mean variance of the features."""
+"""Regularisation of ridge regression, as a fraction of the features' mean variance."""
 
 DECAY = 1e-3
 """Half of it is the weight of the squared weights in softmax regression, where the features' variance is 1."""
 
 MOST_STEPS = 300
-"""Of softmax regression; past them it hardly moves."""
+"""Steps of softmax regression; past them it hardly moves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,29 +38,29 @@ class LinearProbe:
 
     @classmethod
     def fit(cls, features: Tensor, labels: Tensor) -> LinearProbe:
-        """Fit it to cells and the shares of the labels in them, by ridge regression.
+        """Fit a probe to cells and the fractions of labels in them, by ridge regression.
 
         Args:
             features: [N, C, h, w].
             labels: [N, H, W], -1 for what counts for nothing; sides that h and w divide.
         """
         count = int(labels.max()) + 1
-        shares = F.one_hot(labels.clamp(min=0), count).movedim(3, 1) * (labels >= 0).unsqueeze(1)  # [N, L, H, W]
-        shares = F.adaptive_avg_pool2d(shares.float(), (features.shape[2], features.shape[3]))
-        x, y = (maps.movedim(1, 3).flatten(0, 2) for maps in (features, shares))  # [cells, C], [cells, L]
+        fractions = F.one_hot(labels.clamp(min=0), count).movedim(3, 1) * (labels >= 0).unsqueeze(1)  # [N, L, H, W]
+        fractions = F.adaptive_avg_pool2d(fractions.float(), (features.shape[2], features.shape[3]))
+        x, y = (maps.movedim(1, 3).flatten(0, 2) for maps in (features, fractions))  # [cells, C], [cells, L]
         return ridge_regression(x, y, y.sum(1))
 
     def read(self, features: Tensor) -> Tensor:
-        """What it says of each vector: [N, C, H, W] to [N, K, H, W]."""
+        """Apply the probe to each vector: [N, C, H, W] to [N, K, H, W]."""
         return F.conv2d(features, self.weight[..., None, None].to(features), self.bias.to(features))
 
     def predict(self, features: Tensor) -> Tensor:
-        """The likeliest label of each vector: [N, C, H, W] to [N, H, W]."""
+        """Predict the most probable label of each vector: [N, C, H, W] to [N, H, W]."""
         return self.read(features).argmax(1)
 
 
 def ridge_regression(vectors: Tensor, targets: Tensor, counts: Tensor) -> LinearProbe:
-    """Fit by least squares, the squared weights held down by `RIDGE`.
+    """Fit a probe by least squares, regularised by `RIDGE` times the squared weights.
 
     Args:
         vectors: [n, C].
@@ -78,33 +78,33 @@ def ridge_regression(vectors: Tensor, targets: Tensor, counts: Tensor) -> Linear
     return LinearProbe(solution.T.float(), (mean_y - mean_x @ solution).float())
 
 
-def softmax_regression(vectors: Tensor, shares: Tensor) -> LinearProbe:
-    """Fit the scores whose softmax makes the labels likeliest (multinomial logistic regression).
+def softmax_regression(vectors: Tensor, fractions: Tensor) -> LinearProbe:
+    """Fit a probe by multinomial logistic regression: maximise the likelihood of the labels.
 
     The features are scaled to a variance of 1 first, so that `DECAY` holds all their weights down alike.
 
     Args:
         vectors: [n, C].
-        shares: [n, K], how much of each label a vector has; rows of zeros count for nothing.
+        fractions: [n, K], how much of each label a vector has; rows of zeros count for nothing.
     """
     from scipy.optimize import minimize  # here, since it is slow to import
 
-    shares = shares.to(vectors)
-    counts = shares.sum(1, keepdim=True)  # [n, 1]
+    fractions = fractions.to(vectors)
+    counts = fractions.sum(1, keepdim=True)  # [n, 1]
     total = counts.sum()
     mean = (counts * vectors).sum(0) / total
     deviation = ((counts * (vectors - mean).square()).sum(0) / total).sqrt() + torch.finfo(vectors.dtype).tiny
     x = torch.where(deviation > 1e-6 * deviation.max(), (vectors - mean) / deviation, 0)  # [n, C]
-    shape = shares.shape[1], x.shape[1] + 1  # the bias comes last
+    shape = fractions.shape[1], x.shape[1] + 1  # the bias comes last
 
     def loss(flat: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-        """Mean cross-entropy and decay, with the gradient."""
+        """Compute mean cross-entropy plus weight decay, with the gradient."""
         parameters = torch.from_numpy(flat).view(shape)
         weight, bias = parameters[:, :-1].to(x), parameters[:, -1].to(x)
         logarithms = (x @ weight.T + bias).log_softmax(1)  # [n, K]
-        error = (counts * logarithms.exp() - shares) / total
+        error = (counts * logarithms.exp() - fractions) / total
         gradient = torch.cat([error.T @ x + DECAY * weight, error.sum(0).unsqueeze(1)], dim=1).double()
-        value = -(shares * logarithms).sum() / total + 0.5 * DECAY * weight.square().sum()
+        value = -(fractions * logarithms).sum() / total + 0.5 * DECAY * weight.square().sum()
         return float(value), gradient.flatten().numpy()
 
     start = torch.zeros(shape, dtype=torch.float64).flatten().numpy()
@@ -115,7 +115,7 @@ def softmax_regression(vectors: Tensor, shares: Tensor) -> LinearProbe:
 
 
 def mean_iou(prediction: Tensor, labels: Tensor) -> float:
-    """Mean intersection over union of the labels that occur, in 0..1.
+    """Average intersection over union over the labels that occur, in 0..1.
 
     Args:
         prediction: whole numbers, of any shape.

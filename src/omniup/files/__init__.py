@@ -1,4 +1,4 @@
-"""Files in, tensors out, and back: images, signals, label maps, named tensors.
+"""Read and write images, signals, label maps and named tensors.
 
 Everything read here is taken for hostile until it has been checked: declared sizes are bounded before anything is
 allocated, nothing is ever unpickled, and whatever cannot be accepted ends in one `InputError` line that names the

@@ -1,4 +1,4 @@
-"""One array out of a .npy, .npz or .safetensors file, told apart by their first bytes.
+"""Read one array of a .npy, .npz or .safetensors file, recognised by its first bytes.
 
 A header is a claim by whoever made the file. It is checked against the bytes that are there and against the caller's
 limit before anything is allocated, and an array of Python objects, which would have to be unpickled, is refused.
@@ -25,7 +25,7 @@ _LISTED = 20  # names in a refusal: enough to find one's own, few enough for a l
 
 
 def array_format(stream: BinaryIO) -> ArrayFormat | None:
-    """Tell which of the array formats a stream begins like, or None; its position is left at the beginning."""
+    """Recognise the array format that a stream begins with, or None; its position is left at the beginning."""
     start = stream.read(10)
     stream.seek(0)
     if start.startswith(np.lib.format.MAGIC_PREFIX):
@@ -41,7 +41,7 @@ def array_format(stream: BinaryIO) -> ArrayFormat | None:
 def read_array(
     stream: BinaryIO, array_format: ArrayFormat, subject: Subject, *, name: str | None, max_bytes: int
 ) -> Tensor:
-    """Read the one array of a file, or the one that `name` picks, as it is stored.
+    """Read the one array of a file, or the one named `name`, as it is stored.
 
     Args:
         stream: a seekable stream at its beginning.

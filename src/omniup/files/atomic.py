@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all: readers see the old content or the new one, never half of it.
+"""Write a file whole or not at all: readers see the old content or the new one, never half of it.
 
 The bytes go to a hidden file in the same folder, reach the disk, and take the target's name in one step. A process
 that is killed leaves that hidden file behind and the target as it was; everything milder removes it.

@@ -1,4 +1,4 @@
-"""Where the files of published models are: in the cache of the Hugging Face hub, or on the hub itself.
+"""Find the files of published models in the cache of the Hugging Face hub, or fetch them from the hub.
 
 Only this file ever asks the network for a model. What is missing is named with its repository and the folder where it
 was looked for, so that it can be fetched elsewhere and brought along.
@@ -18,7 +18,7 @@ _TIMEOUT = 3.0  # seconds without an answer after which the hub counts as out of
 
 
 def ask(repository: str, *names: str) -> None:
-    """Make sure, in a single request, that a repository can be had, unless one of its files is in the cache.
+    """Check, in a single request, that a repository can be had, unless one of its files is in the cache.
 
     For libraries that fetch their models themselves, and try each of several files for many seconds.
 
@@ -44,7 +44,7 @@ def find(
     offline: bool = False,
     **values: Any,
 ) -> Path:
-    """Find the folder with some files of a repository: in the hub's cache, or made there.
+    """Find the folder with some files of a repository in the hub's cache, or download them there.
 
     Args:
         repository: USER/NAME.

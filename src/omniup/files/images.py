@@ -1,4 +1,4 @@
-"""Image files and PIL images as guidance in 0..1, and PIL images back to files.
+"""Read image files and PIL images as guidance in 0..1, and write PIL images.
 
 Pillow decodes. This file adds what guidance needs: upright by the EXIF tag, no alpha, 16 bits and floats in full
 precision, and refusals in one line. Colour profiles are not applied: guidance is about edges, not about colours.
@@ -158,7 +158,7 @@ def upright(image: Image.Image, subject: Subject, *, max_pixels: int) -> Image.I
 
 @contextmanager
 def _pixel_limit(max_pixels: int) -> Iterator[None]:
-    """Let Pillow enforce our limit, since it checks every size before it allocates: a canvas, a frame, a tile.
+    """Make Pillow enforce our limit, since it checks every size before it allocates: a canvas, a frame, a tile.
 
     Its limit is a global of its module, hence the lock; it raises above twice that number and warns above once.
     """

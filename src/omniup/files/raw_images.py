@@ -1,4 +1,4 @@
-"""An image as the raw numbers that its file stores, for images that are measurements and not pictures."""
+"""Read the raw numbers of an image file, for images that are measurements and not pictures."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def read_raw_image(stream: BinaryIO, subject: Subject, *, max_pixels: int) -> Te
 
 
 def _is_rescaled(image: ImageFile) -> bool:
-    """Whether decoding stretches the stored numbers to 8 or 16 bits, so that they are no longer raw.
+    """Return whether decoding stretches the stored numbers to 8 or 16 bits, so that they are no longer raw.
 
     A file that Pillow has opened and not yet loaded says how in its tiles: `L;4`, `RGB;16B` and `BGR;15` all become 8
     bits, and the PPM family declares a largest value, which becomes 255 or 65535.

@@ -1,4 +1,4 @@
-"""How a file is refused: the one place that turns what went wrong into an `InputError` of one line."""
+"""Refuse files: turn exceptions into an `InputError` of one line."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def printable(name: str | Path) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Put what an exception says in one line, without the file's name where that can be left out."""
+    """Summarise an exception in one line, without the file's name where that can be left out."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__
 
 
 class Subject:
-    """Make the refusals of one file.
+    """A file that may be refused.
 
     Args:
         name: the file's name, or a noun such as `image` where there is no name.

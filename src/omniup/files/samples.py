@@ -1,4 +1,4 @@
-"""Sample photographs that come with scikit-image: free to use (public domain or CC0), on every user's machine.
+"""Load the sample photographs that come with scikit-image: public domain or CC0, on every user's machine.
 
 And class probabilities of one of them, to try what mixes classes.
 """
@@ -16,12 +16,12 @@ from torch import Tensor
 from omniup.errors import InputError
 from omniup.files.images import image_tensor
 
-#: What there is: a cup on a table, a cat, a portrait, a launch.
+#: Names of the photographs: a cup on a table, a cat, a portrait, a launch.
 SAMPLES = ("coffee", "chelsea", "astronaut", "rocket")
 
 
 def sample_image(name: str = "coffee") -> Image.Image:
-    """One of the `SAMPLES`, RGB.
+    """Load one of the `SAMPLES`, RGB.
 
     Raises:
         InputError: there is none of this name.
@@ -51,7 +51,7 @@ class SampleProbabilities:
 
 
 def sample_probabilities() -> SampleProbabilities:
-    """Eight classes of the sample `astronaut`, on a grid of 32 × 32; tools/class_probabilities.py made them."""
+    """Load eight classes of the sample `astronaut`, 32 × 32; from tools/class_probabilities.py."""
     with np.load(Path(__file__).with_name("class_probabilities.npz"), allow_pickle=False) as arrays:
         probabilities = torch.from_numpy(arrays["probabilities"]).float()  # [1, K, h, w]
         classes = tuple(str(name) for name in arrays["classes"])

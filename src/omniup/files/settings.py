@@ -1,4 +1,4 @@
-"""Settings in YAML: models of their fields, and how a file is read and refused, a line for each field."""
+"""Read settings in YAML, check their fields, and refuse them with a line for each field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_FILE_BYTES = 2**20
 """The largest file that is read."""
 
 MAX_PROBLEMS = 8
-"""How many fields a refusal names."""
+"""Fields that a refusal names, at most."""
 
 
 class SettingsError(InputError):
@@ -47,7 +47,7 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, given: Any) -> Any:
-        """Refuse unknown fields in words that say which there are; pydantic's do not."""
+        """Refuse unknown fields, and name the known ones; pydantic does not."""
         if isinstance(given, Mapping) and (unknown := [str(name) for name in given if name not in cls.model_fields]):
             named, fields = ", ".join(unknown[:MAX_PROBLEMS]), ", ".join(cls.model_fields)
             raise InputError(named, "is no field", "{fields}", fields=fields)
@@ -57,11 +57,11 @@ class Section(BaseModel):
 Settings = TypeVar("Settings", bound=Section)
 
 
-def read_settings(kind: type[Settings], source: Source, changes: Mapping[str, Any] | None = None) -> Settings:
+def read_settings(model: type[Settings], source: Source, changes: Mapping[str, Any] | None = None) -> Settings:
     """Read settings.
 
     Args:
-        kind: which fields there are. Of a file its validators are told the `folder`, as context.
+        model: the fields and their checks. Validators of a file get its `folder` as context.
         source: YAML, at most `MAX_FILE_BYTES`; what it does not name keeps its default.
         changes: values that stand in for the file's, by their paths, e.g. `{"optimiser.learning_rate": 1e-4}`.
 
@@ -71,9 +71,9 @@ def read_settings(kind: type[Settings], source: Source, changes: Mapping[str, An
     """
     with open_source(
         source,
-        noun=kind.__name__.lower(),
+        noun=model.__name__.lower(),
         accepted="YAML with the fields {fields}",
-        fields=", ".join(kind.model_fields),
+        fields=", ".join(model.model_fields),
     ) as (stream, subject):
         if stream_size(stream) > MAX_FILE_BYTES:
             raise subject.refusal("is larger than {most} bytes", most=MAX_FILE_BYTES)
@@ -86,13 +86,13 @@ def read_settings(kind: type[Settings], source: Source, changes: Mapping[str, An
         _change(given, field, value)
     folder = {"folder": Path(source).parent} if isinstance(source, (str, Path)) else {}
     try:
-        return kind.model_validate(given, context=folder)
+        return model.model_validate(given, context=folder)
     except ValidationError as error:
         raise SettingsError([refusal.within(subject.name) for refusal in _refusals(error, given)]) from error
 
 
 def _change(given: Any, field: str, value: Any) -> None:
-    """Put a value where a path such as `backbones.0.patch` leads; sections that are not there yet are made."""
+    """Set the value at a path such as `backbones.0.patch`; sections that are missing are added."""
     *parents, last = field.split(".")
     try:
         for name in parents:
@@ -134,7 +134,7 @@ def _refusals(error: ValidationError, given: Any) -> list[InputError]:
 
 
 def _path(location: tuple[int | str, ...], given: Any) -> str:
-    """Write where a problem is as the file has it: behind a section of one of several kinds, pydantic puts its kind."""
+    """Write the place of a problem as the file has it: pydantic adds a section's type behind one of several types."""
     names = []
     for name in location:
         if isinstance(given, Mapping) and name == given.get("kind"):

@@ -1,4 +1,4 @@
-"""Low-resolution signals and label maps from arrays and images, and signals back to files.
+"""Read low-resolution signals and label maps from arrays and images, and write signals.
 
 The format is decided by content, so that a pipe or an upload needs no file name. Images are read as the raw numbers
 they store, not as brightness: a depth map in a 16-bit PNG keeps its millimetres, a palette image its label numbers.
@@ -105,7 +105,7 @@ def read_labels(source: Source, *, name: str | None = None, max_bytes: int = MAX
 
 
 def holds_labels(source: Source) -> bool:
-    """Whether a source is a palette image, which is how label maps are mostly kept.
+    """Return whether a source is a palette image, which is how label maps are mostly kept.
 
     Args:
         source: as for `read_signal`. An open file is rewound afterwards; from a pipe, pass the bytes.
@@ -200,7 +200,7 @@ def _png(signal: Tensor, subject: Subject, *, bits: int) -> Image.Image:
 def _read_numbers(
     source: Source, noun: str, accepted: str, *, name: str | None, max_bytes: int
 ) -> tuple[Tensor, Subject, bool]:
-    """Read the numbers of an array or an image; and tell whether it was an array."""
+    """Read the numbers of an array or an image, and whether it was an array."""
     with open_source(source, noun=noun, accepted=accepted, max_bytes=max_bytes, formats=_FORMATS) as (stream, subject):
         if found := array_format(stream):
             return read_array(stream, found, subject, name=name, max_bytes=max_bytes), subject, True

@@ -1,4 +1,4 @@
-"""What can be read: a path, the bytes of a file, or an open binary file, all seen as one seekable stream."""
+"""Open a path, the bytes of a file, or an open binary file as one seekable stream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Source: TypeAlias = str | Path | bytes | BinaryIO
 """A path, the bytes of a file, or an open binary file, which is read from its beginning and not closed."""
 
 MAX_BYTES = 2**32
-"""How much is read from a pipe, and how large a signal may be, unless the caller says otherwise."""
+"""Bytes that are read from a pipe, and of a signal, at most, by default."""
 
 _CHUNK = 2**20
 

@@ -1,4 +1,4 @@
-"""Named tensors with a few words of metadata: one safetensors file, which holds numbers and can run nothing."""
+"""Read and write named tensors with metadata in safetensors files, which can run nothing."""
 
 from __future__ import annotations
 

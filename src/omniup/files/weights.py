@@ -1,4 +1,4 @@
-"""Network weights from a file or from torch.hub's cache. They are data: nothing is ever unpickled as code."""
+"""Read network weights from a file or from torch.hub's cache, never unpickling code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from omniup.files.refusals import printable
 from omniup.files.tensors import read_tensors
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pixels, red, green and blue in 0..1: by these, most published networks were given their images."""
+"""Mean and deviation of ImageNet's pixels, red, green and blue in 0..1: most published networks expect them."""
 
 _ACCEPTED = "a state dict, that is tensors by name, as .safetensors or written by torch.save"
 
@@ -29,7 +29,7 @@ _CHUNK = 2**18
 
 
 class WeightsUnavailableError(Exception):
-    """Published weights are neither in the cache nor to be had from the network; the message says why."""
+    """Published weights are neither in the cache nor available from the network; the message says why."""
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -60,7 +60,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def cached_path(url: str) -> Path:
-    """Where torch.hub's cache has, or would have, the file of a URL."""
+    """Return the path that a URL's file has, or would have, in torch.hub's cache."""
     return Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
 
 
@@ -118,7 +118,7 @@ def published_state_dict(url: str) -> dict[str, Tensor]:
 
 
 def summary(cause: object) -> str:
-    """Put what an exception or a text says into one line of readable length."""
+    """Summarise an exception or a text in one line of readable length."""
     strerror = cause.strerror if isinstance(cause, OSError) else None  # without the file's name
     text = strerror or str(cause) or type(cause).__name__
     return textwrap.shorten(text, 300, placeholder=" …")

@@ -1,4 +1,4 @@
-"""The mixing engine: windowed attention of output pixels to low-resolution cells. Every method computes with it.
+"""Mix low-resolution values at output pixels by windowed attention. Every method computes with it.
 
 `attention.py` is what callers use. It goes through `planner.py` (tiles that fit the memory), `groups.py` (pixels that
 share their candidates), `windows.py` (which cells each pixel draws from) and `kernels.py` (matrix products, softmax).

@@ -1,4 +1,4 @@
-"""Windowed attention: every output pixel is a softmax-weighted mean of the low-resolution values in its window.
+"""Compute windowed attention: each output pixel is a softmax-weighted mean of the values in its window.
 
     out(p) = Σ_q w(p, q) value(q),    w(p, ·) = softmax over the window of ⟨query(p), key(q)⟩
 
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from omniup.mixing.dtypes import compute_dtype, exact
+from omniup.mixing.dtypes import compute_dtype, exact_products
 from omniup.mixing.groups import read_pixels, scatter_add, write_pixels
 from omniup.mixing.kernels import Scratch, mean_of_heads, pair_products
 from omniup.mixing.planner import DEFAULT_MEMORY, DotProduct, Embedding, Plan
@@ -141,7 +141,7 @@ class Attention:
         query, key = query.detach(), self.key.detach().flatten(2)
         out = query.new_zeros(len(query), query.shape[2], key.shape[2], dtype=plan.dtype)  # [B, N, cells]
         scratch = Scratch(out)
-        with torch.no_grad(), exact(query.device):
+        with torch.no_grad(), exact_products(query.device):
             for tile in plan.tiles(query, key, channels=1):
                 weights = mean_of_heads(tile.weights(scratch))[..., 0]  # [B, n, K]
                 rows = out[tile.images, tile.places[0, 0] : tile.places[-1, 0] + 1]  # [B, n, cells]
@@ -170,7 +170,7 @@ class Attention:
         out = query.new_empty(len(query), 1, query.shape[2], dtype=plan.dtype)
         scratch = Scratch(out)
         least = torch.finfo(plan.dtype).tiny  # whose logarithm is finite, for weights of 0
-        with torch.no_grad(), exact(query.device):
+        with torch.no_grad(), exact_products(query.device):
             for tile in plan.tiles(query, key, channels=1):
                 weights = mean_of_heads(tile.weights(scratch))  # [B, n, K, P]
                 # log m is the product of the coordinates after the vectors', alike in all heads. It is at least 0 but
@@ -206,7 +206,7 @@ class Attention:
 def _write_mix(query: Tensor, key: Tensor, value: Tensor, plan: Plan, out: Tensor) -> None:
     """Write the mix to `out` [B, C, pixels]; all tensors are flat."""
     scratch = Scratch(value.new_empty(0, dtype=plan.dtype))
-    with exact(query.device):
+    with exact_products(query.device):
         for channels in plan.channel_chunks(value.shape[1]):
             for tile in plan.tiles(query, key, channels=channels.stop - channels.start):
                 weights = mean_of_heads(tile.weights(scratch))  # [B, n, K, P]
@@ -233,7 +233,7 @@ class _Mix(torch.autograd.Function):
             for tensor, needed in zip((query, key, value), ctx.needs_input_grad[:3], strict=True)
         )
         scratch = Scratch(value.new_empty(0, dtype=plan.dtype))
-        with exact(query.device):
+        with exact_products(query.device):
             for channels in plan.channel_chunks(value.shape[1]):
                 for tile in plan.tiles(query, key, channels=channels.stop - channels.start):
                     queries, keys = tile.queries[..., : tile.width, :], tile.keys[..., : tile.width, :]

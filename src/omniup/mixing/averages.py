@@ -1,4 +1,4 @@
-"""Area-averages of an image over the cells of a grid, which is what a low-resolution measurement is."""
+"""Average an image over the cells of a grid, weighted by area: that is what a low-resolution measurement is."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cell_means(image: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def _coverage(side: int, cells: int) -> Tensor:
-    """Return what part of each cell each pixel covers: [cells, side], rows of sum 1."""
+    """Return the fraction of each cell that each pixel covers: [cells, side], rows of sum 1."""
     edges = torch.arange(cells + 1, dtype=torch.float64) * side / cells
     pixels = torch.arange(side, dtype=torch.float64)
     covered = torch.minimum(edges[1:, None], pixels + 1) - torch.maximum(edges[:-1, None], pixels)  # [cells, side]

@@ -1,4 +1,4 @@
-"""Floating-point types: what to compute in, and matrix products that are not rounded to less than that."""
+"""Choose floating-point types, and compute matrix products that are not rounded to less than float32."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def widest(device: torch.device) -> torch.dtype:
 
 
 @contextlib.contextmanager
-def exact(device: torch.device) -> Iterator[None]:
-    """Compute matrix products in full float32, whatever autocast and matmul precision the caller has set."""
+def exact_products(device: torch.device) -> Iterator[None]:
+    """Compute matrix products in full float32 within, whatever autocast and matmul precision the caller has set."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

@@ -1,4 +1,4 @@
-"""Groups: blocks of pixels that share their candidates, as index tensors. The weights of a group are one dense matrix.
+"""Group pixels that share their candidates, as index tensors. The weights of a group are one dense matrix.
 
 Where the windows of a group's pixels differ, its candidates are the union of all, and a pixel's own window says how
 often each of them occurs in it, perhaps never. There are few different windows in a group, so this is a short sum,
@@ -152,7 +152,7 @@ def _build(
     like: Tensor,
     blocks: Blocks | None,
 ) -> Groups:
-    """Look the groups' pixels and candidates up: all that `Groups` holds."""
+    """Look up the pixels and candidates of groups."""
     rows, columns, candidates = windows.rows, windows.columns, windows.candidates
     classes = rows.membership_class[row_run], columns.membership_class[column_run]
     count = candidates.count[classes]
@@ -197,7 +197,7 @@ def _build(
 
 
 def _own_intervals(axis: Axis, pixels: Integers, cells: Integers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Tell the pixels of groups apart by their intervals along one axis: [n, P], [n, K] to [E, n, P], [E, n, K].
+    """Number the pixels' intervals along one axis, within each group: [n, P], [n, K] to [E, n, P], [E, n, K].
 
     Returns:
         1 for the interval that is a pixel's own, else 0; and the logarithm of 1 for the cells in it, of 0 for others.

@@ -1,4 +1,4 @@
-"""Matrix kernels of a windowed attention: products of pixels and candidates, their softmax, and memory for both.
+"""Multiply pixels with candidates, take softmaxes, and reuse the memory for both.
 
 Vectors lie channels first, [.., D, P] and [.., D, K]: products with one short side are several times faster so. Dense
 twins of all that is made of these: tests/oracles/attention.py.

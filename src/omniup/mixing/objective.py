@@ -1,4 +1,4 @@
-"""L1 loss of a mix against a target, with its gradient, in one pass: the inner loop of test-time optimisation.
+"""Compute the L1 loss of a mix against a target with its gradient: the inner loop of test-time optimisation.
 
 The derivative of an L1 loss at a pixel needs nothing but that pixel's output, so the weights of a tile of groups are
 computed once and serve the forward and the backward pass while they are in the cache. What does not change from one
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from omniup.mixing.dtypes import compute_dtype, exact
+from omniup.mixing.dtypes import compute_dtype, exact_products
 from omniup.mixing.groups import Groups, gather, groups, scatter_add
 from omniup.mixing.kernels import Scratch, append_coordinates, pair_products, softmax
 from omniup.mixing.planner import DEFAULT_MEMORY, LONGEST_SIDE, Embedding, tile_size
@@ -197,7 +197,7 @@ class _L1(torch.autograd.Function):
     def forward(ctx: Any, key: Tensor, reach: Tensor | None, objective: L1Objective) -> Tensor:
         losses = key.new_zeros(len(key))
         dkey = torch.zeros_like(key)
-        with exact(key.device):
+        with exact_products(key.device):
             for chunk in objective.chunks():
                 cells = gather(key[chunk.images], chunk.group.cells)  # [B, G, n, K]
                 keys = objective.embed.key(cells, chunk.group, chunk.images)  # [B, D, n, K]

@@ -1,4 +1,4 @@
-"""The work of an attention cut into tiles: a few groups with their queries and keys, that fit the memory and the cache.
+"""Cut an attention into tiles: a few groups with their queries and keys, that fit the memory and the cache.
 
 An embedding makes vectors of pixels and cells, group by group. The logarithm of how often a cell occurs in a pixel's
 window is added to the logit as more coordinates of query and key (`groups.py`).
@@ -21,7 +21,7 @@ from omniup.mixing.windows import Windows
 
 DEFAULT_MEMORY = 512 * 2**20
 
-#: How many pairs of a pixel and a candidate are worked on at a time, if the memory allows: on a CPU as many as stay in
+#: Pairs of a pixel and a candidate that are computed at a time, if the memory allows: on a CPU as many as stay in
 #: its cache, on a GPU enough to keep it busy.
 CPU_PAIRS = 3 * 2**17
 GPU_PAIRS = 2**25
@@ -35,7 +35,7 @@ class TooLittleMemoryError(ValueError):
 
 
 class Embedding(Protocol):
-    """Makes the vectors of pixels and cells whose inner product is the logit.
+    """Map of pixels and cells to the vectors whose inner product is the logit.
 
     It sees them group by group and may express both relative to the cell in the middle of the window: that keeps out
     large terms that would cancel. Keys are linear in the cells.
@@ -43,7 +43,7 @@ class Embedding(Protocol):
 
     @property
     def width(self) -> int:
-        """D, the length of the vectors."""
+        """Length D of the vectors."""
 
     def query(self, pixels: Tensor, group: Groups, images: slice) -> Tensor:
         """Make queries of pixels: [B, F, n, P] to [B, D, n, P]."""
@@ -62,15 +62,15 @@ class DotProduct:
     width: int
 
     def query(self, pixels: Tensor, group: Groups, images: slice) -> Tensor:
-        """Return [B, D, n, P] as they are."""
+        """Return the pixels [B, D, n, P] unchanged."""
         return pixels
 
     def key(self, cells: Tensor, group: Groups, images: slice) -> Tensor:
-        """Return [B, D, n, K] as they are."""
+        """Return the cells [B, D, n, K] unchanged."""
         return cells
 
     def key_gradient(self, dkeys: Tensor, group: Groups, images: slice) -> Tensor:
-        """Return [B, D, n, K] as they are."""
+        """Return the gradient [B, D, n, K] unchanged."""
         return dkeys
 
 
@@ -105,7 +105,7 @@ class Tile:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """All of an attention but its tensors; and at which points [B, N, 2] it is wanted, if not everywhere."""
+    """The parameters of an attention without its tensors; `points` [B, N, 2] are the pixels wanted, None for all."""
 
     windows: Windows
     embed: Embedding

@@ -1,6 +1,6 @@
-"""Discs whose radius differs from pixel to pixel: a radius for each cell (`reach`), interpolated at the pixels.
+"""Count candidates of discs whose radius differs from pixel to pixel: interpolated from the cells' (`reach`).
 
-Between two sums of two squares a disc takes in no cell, so few radii need to be told apart. As in `groups.py`, how
+Between two sums of two squares a disc takes in no cell, so there are few different radii. As in `groups.py`, how
 often a candidate occurs in a pixel's disc is a sum of products, here with one coordinate for each radius that occurs.
 Oracle: `Layout.counts` in tests/support/cases.py, pixel by pixel in fractions.
 """
@@ -18,7 +18,7 @@ from omniup.mixing.windows import Integers, Windows
 
 
 def may_be_smaller(reach: Tensor, windows: Windows, group: Groups) -> Tensor:
-    """Tell which groups may have smaller discs, going by the cells around them: [B, 1, h, w] to [n] booleans."""
+    """Return which groups may have smaller discs, by the cells around them: [B, 1, h, w] to [n] booleans."""
     assert windows.radius is not None
     least = -F.max_pool2d(-reach.amin(0), 3, stride=1, padding=1)  # [1, h, w]
     return least.flatten()[group.middle] < windows.radius

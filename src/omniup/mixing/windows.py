@@ -1,4 +1,4 @@
-"""Windows: which low-resolution (LR) cells each output pixel draws from.
+"""Build windows: the low-resolution (LR) cells that each output pixel draws from.
 
 A window is an interval of rows times an interval of columns (`Axis`), perhaps cut to a disc. Along an axis neighbouring
 pixels share their interval, so they form *runs*; a run of rows times a run of columns is a group of pixels with one
@@ -134,27 +134,27 @@ class Axis:
 
     @functools.cached_property
     def interval(self) -> Integers:
-        """Number the pixels' own intervals, from the first pixel to the last: [pixels]."""
+        """Index of each pixel's own interval, from the first pixel to the last: [pixels]."""
         return np.concatenate([[0], np.cumsum((np.diff(self.low) | np.diff(self.high)) != 0)])
 
     @functools.cached_property
     def example(self) -> Integers:
-        """Return the first pixel that has each interval: [intervals]."""
+        """First pixel of each interval: [intervals]."""
         return np.unique(self.interval, return_index=True)[1]
 
     @functools.cached_property
     def most_intervals(self) -> int:
-        """Return how many different intervals the pixels of one run have, at most."""
+        """Largest number of different intervals among the pixels of one run."""
         return int((self.interval[self.starts + self.lengths - 1] - self.interval[self.starts]).max()) + 1
 
     @property
     def has_unions(self) -> bool:
-        """Tell whether there are runs of pixels whose own intervals differ."""
+        """True if the pixels of some run have different intervals."""
         return self.most_intervals > 1
 
     @functools.cached_property
     def run_of(self) -> Integers:
-        """Return the run that each pixel belongs to: [pixels]."""
+        """Run that each pixel belongs to: [pixels]."""
         return np.repeat(np.arange(len(self.starts)), self.lengths)
 
     def piece_length(self, longest: int) -> int:
@@ -281,7 +281,7 @@ class Windows:
 
     @functools.cached_property
     def candidates(self) -> Candidates:
-        """List the candidates of windows of every class."""
+        """Candidates of the windows of every class."""
         occurrences = self._occurrences(self.shape)
         used = occurrences > 0
         order = np.argsort(~used, axis=-1, kind="stable")[..., : int(used.sum(-1).max())]  # those that occur come first
@@ -291,7 +291,7 @@ class Windows:
 
     @functools.cached_property
     def squared_radii(self) -> Integers:
-        """Return where a growing disc takes in new cells: the sums of two squares up to radius²."""
+        """Squared radii at which a growing disc takes in new cells: sums of two squares up to radius²."""
         assert self.radius is not None
         distances = np.unique(_squared_distance(self.radius))
         return distances[distances <= self.radius**2]
@@ -326,7 +326,7 @@ class Windows:
 
     @property
     def most_candidates(self) -> int:
-        """Return the length of the longest list."""
+        """Length of the longest list of candidates."""
         return int(self.candidates.count.max())
 
 

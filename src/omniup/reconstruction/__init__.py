@@ -1,4 +1,4 @@
-"""Reconstruct a photograph from its low resolution: the main job, which the command line and the web demo share."""
+"""Reconstruct a photograph from its low-resolution version, for the command line and the web demo."""
 
 from omniup.reconstruction.panels import TITLES, alone, panels
 from omniup.reconstruction.reconstruct import SSIM_WINDOW, WORTHWHILE, Reconstruction, reconstruct, working_image

@@ -63,6 +63,6 @@ def _parameters(kernels: GaussianKernels) -> dict[str, Panel]:
 
 
 def _limits(*maps: Tensor) -> tuple[float, float]:
-    """Find limits that maps share; the greatest hundredth lies above, or it would leave the others in the dark."""
+    """Choose limits that maps share; the greatest hundredth lies above, or it would leave the others in the dark."""
     values, _ = torch.cat([map.flatten() for map in maps]).sort()
     return limits_of(values[: max(1, int(0.99 * len(values)))])

@@ -45,7 +45,7 @@ WORTHWHILE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """What came out.
+    """The results of a reconstruction.
 
     Attributes:
         image: [1, 3, H, W], the photograph at the size that was worked on.
@@ -71,7 +71,7 @@ class Reconstruction:
 
     @property
     def gain(self) -> float:
-        """What the fit gains over fixed kernels, in dB of PSNR."""
+        """Gain of the fit over fixed kernels, in dB of PSNR."""
         return self.metrics["fitted"]["psnr_recon"] - self.metrics["fixed"]["psnr_recon"]
 
 

@@ -1,4 +1,4 @@
-"""Restoration (HYPIR, arXiv 2507.20590): a degraded picture and a prompt in, the picture as it may have been out.
+"""Restore degraded pictures under a prompt (HYPIR, arXiv 2507.20590).
 
 The one room that invents what it shows. A U-Net of Stable Diffusion, adapted by LoRA, is run once, not step by step;
 large pictures go through it in tiles, and the result takes its colours from the picture it was made of.

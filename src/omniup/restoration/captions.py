@@ -1,4 +1,4 @@
-"""Captions from a chat endpoint in OpenAI's style, as many programs offer it: a picture in, a sentence out.
+"""Caption pictures by a chat endpoint in OpenAI's style.
 
 The key comes from the environment variable OMNIUP_CAPTION_KEY, goes into one header, and nowhere else: not into
 messages, logs or records, and not to another address, since redirections are not followed.
@@ -127,7 +127,7 @@ class Captioner:
 
 
 class _NoRedirection(urllib.request.HTTPRedirectHandler):
-    """urllib would send the key along to wherever it is redirected."""
+    """A redirect handler that refuses: urllib would send the key along to the new address."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -136,7 +136,7 @@ class _NoRedirection(urllib.request.HTTPRedirectHandler):
 
 
 def _jpeg(image: Tensor) -> str:
-    """A picture, small enough to be sent, as a JPEG in base 64."""
+    """Encode a picture, small enough to be sent, as a JPEG in base 64."""
     factor = min(1.0, _SIDE / max(image.shape[2:]))
     size = [max(1, round(side * factor)) for side in image.shape[2:]]
     small = F.interpolate(image, size=size, mode="bilinear", antialias=True)  # [1, 3, h, w]

@@ -1,4 +1,4 @@
-"""The colours of a restored picture, taken from the picture it was made of.
+"""Correct the colours of a restored picture by those of the picture it was made from.
 
 A network that invents detail also shifts colours, by a little over wide areas. So the coarse part of the result is
 exchanged: for that of the original (wavelet reconstruction), or for its mean and contrast (AdaIN).
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from omniup.errors import InputError
 
 LEVELS = 5
-"""How often the picture is blurred, each time twice as wide: detail is what is finer than some 2⁵ pixels."""
+"""Number of blurs, each twice as wide as the last: detail is what is finer than some 2⁵ pixels."""
 
 
 def wavelet_decomposition(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,7 +87,7 @@ def adaptive_instance_normalisation(content: Tensor, style: Tensor) -> Tensor:
 
 
 def keep(content: Tensor, style: Tensor) -> Tensor:
-    """Leave the colours as the network made them."""
+    """Return the picture with the colours that the network gave it."""
     return content
 
 
@@ -96,7 +96,7 @@ COLOURS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "adain": adaptive_instance_normalisation,
     "none": keep,
 }
-"""What can be done about colours, by name; each takes what is drawn and in which colours."""
+"""Colour corrections by name; each takes the restored picture and the one that has the colours."""
 
 
 def _blur(image: Tensor, d: int) -> Tensor:

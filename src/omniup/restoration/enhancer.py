@@ -1,7 +1,7 @@
-"""HYPIR (arXiv 2507.20590): a picture restored by one pass through a diffusion model, without sampling.
+"""Restore a picture by one pass through a diffusion model, without sampling: HYPIR (arXiv 2507.20590).
 
     latent z      what the VAE encodes the enlarged picture to, a sample of its posterior
-    noise ε       what the U-Net, told a fixed timestep and a prompt, takes for noise in z
+    noise ε       the noise in z that the U-Net predicts, given a fixed timestep and a prompt
     z₀            z without it, by one step of the scheduler
     result        what the VAE decodes z₀ to, in the colours of the enlarged picture
 
@@ -32,7 +32,7 @@ from omniup.restoration.tiling import tiled
 from omniup.upsamplers import parse_memory
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Is told how many tiles are done, and of how many; may raise to stop the work."""
+"""Called with the number of finished tiles, and of all; may raise to stop the work."""
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """The numbers that networks can compute with; `auto` is bf16 on GPUs that have it, fp16 on others, fp32 on CPUs."""
@@ -44,11 +44,11 @@ _OVERLAP = 1 / 4  # of neighbouring tiles, in patches
 _SMALLEST, _LARGEST = 1 / 2, 2  # sides of tiles, in patches: beyond them the network sees what it was not trained on
 
 _MAPS = 5
-"""How many maps of the VAE's widest layer at full resolution there are at a time: see `_bytes_per_cell`."""
+"""Maps of the VAE's widest layer at full resolution that exist at a time: see `_bytes_per_cell`."""
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """Settle what `auto` means on a device: `fp32`, `bf16` or `fp16`.
+    """Resolve `auto` on a device: `fp32`, `bf16` or `fp16`.
 
     Raises:
         InputError: there is no such precision.
@@ -63,7 +63,7 @@ def choose_precision(precision: str, device: torch.device) -> str:
 
 
 class Enhancer:
-    """Restores pictures with one set of networks.
+    """A restorer of pictures with one set of networks.
 
     Args:
         networks: what to restore with. They are taken over, moved and converted.
@@ -142,9 +142,9 @@ class Enhancer:
                 twice the sides of the pictures that the networks were trained on.
             memory: what the tiles may take, beyond networks, picture and result: bytes, or a text such as `"4GB"`. By
                 default half of what is free on the device.
-            batch: how many tiles may be computed at a time, which changes nothing but when progress is told; by default
-                as many as the memory allows, up to eight.
-            progress: is told of the tiles that are done.
+            batch: how many tiles may be computed at a time, which changes nothing but how often progress is reported;
+                by default as many as the memory allows, up to eight.
+            progress: called with the finished tiles.
 
         Returns:
             [B, 3, H', W'] float32 in 0..1, on the enhancer's device.
@@ -174,7 +174,7 @@ class Enhancer:
         return COLOURS[colour](restored, enlarged).clamp(0, 1)
 
     def check(self, *, tile: int | None = None, memory: int | str | None = None) -> None:
-        """Refuse what no picture can be restored with, before the first.
+        """Refuse settings with which no picture can be restored, before the first.
 
         Raises:
             InputError: the tile is too small, or the memory does not suffice for the smallest one.
@@ -219,7 +219,7 @@ class Enhancer:
         return plan_tiles(height, width, overlap=overlap, smallest=smallest, largest=largest, most=most)
 
     def _restore(self, cells: Tensor, text: Tensor) -> Tensor:
-        """Take a batch of tiles through encoder, U-Net and decoder.
+        """Restore a batch of tiles by encoder, U-Net and decoder.
 
         Args:
             cells: [n, 3·f² + L, h, w], pixels in -1..1 and noise.
@@ -234,7 +234,7 @@ class Enhancer:
         return one_step(self.networks, F.pixel_shuffle(pixels, self.networks.cell), noise, text).float()
 
     def _cells(self, image: Tensor, seed: int) -> Tensor:
-        """Lay out what belongs to each cell of the latents: its pixels in -1..1, then its noise.
+        """Arrange pixels in -1..1 and noise by the cells of the latents.
 
         Pictures are padded at the right and at the bottom with zeros, which are grey, to whole cells.
 
@@ -251,13 +251,13 @@ class Enhancer:
         return torch.cat([pixels, drawn.to(pixels).expand(len(pixels), -1, -1, -1)], dim=1)
 
     def _text(self, prompt: str) -> Tensor:
-        """What the U-Net is told of a prompt: [1, T, D]; the last one is kept, as many pictures share it."""
+        """Encode a prompt for the U-Net: [1, T, D]; the last one is kept, as many pictures share it."""
         if prompt not in self._texts:
             self._texts = {prompt: encode_prompts(self.networks, [prompt])}
         return self._texts[prompt]
 
     def _working_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The size at which the networks see a picture: its short side is no smaller than in training."""
+        """Return the size at which the networks see a picture: its short side is no smaller than in training."""
         shorter, patch = min(size), self.networks.recipe.patch
         if shorter >= patch:
             return size
@@ -276,7 +276,7 @@ class Enhancer:
         return height, width
 
     def _bytes_per_cell(self) -> int:
-        """How much memory a tile takes per cell.
+        """Estimate the memory that a tile takes per cell.
 
         The decoder's last block is the widest by far: at full resolution it holds its input, as wide as the layer
         below, several times over: as it is, normalised, activated, and laid out for the convolution.

@@ -1,4 +1,4 @@
-"""The adapter that makes a restorer of Stable Diffusion's U-Net: LoRA (arXiv 2106.09685), through PEFT.
+"""Attach the adapter that turns Stable Diffusion's U-Net into a restorer: LoRA (arXiv 2106.09685), with PEFT.
 
 Published weights are a plain dict of tensors, named as the U-Net with a PEFT adapter `default` names them, such as
 `down_blocks.0.attentions.0.proj_in.lora_A.default.weight`. Every name must be known, and every known one be there: an
@@ -37,7 +37,7 @@ _LISTED = 3  # names in a refusal
 
 
 def add_lora(unet: Any, rank: int) -> None:
-    """Give a U-Net an adapter that does not change it yet: A is Gaussian, B is 0, alpha is the rank.
+    """Add an adapter to a U-Net that does not change it yet: A is Gaussian, B is 0, alpha is the rank.
 
     Args:
         unet: diffusers' UNet2DConditionModel.
@@ -51,7 +51,7 @@ def add_lora(unet: Any, rank: int) -> None:
 
 
 def lora_tensors(unet: Any) -> dict[str, Tensor]:
-    """The tensors of a U-Net's adapter, under their published names."""
+    """Return the tensors of a U-Net's adapter, under their published names."""
     return {name: tensor for name, tensor in unet.state_dict().items() if ".lora_" in name}
 
 
@@ -96,13 +96,13 @@ def load_lora(unet: Any, path: str | Path) -> None:
 
 
 def merge_lora(unet: Any) -> None:
-    """Add the adapter's products to the weights and take the adapter away: the same results, without its time."""
+    """Add the adapter's products to the weights and remove the adapter: the same results, without its time."""
     unet.fuse_lora()
     unet.unload_lora()
 
 
 def _rank(name: str, tensors: dict[str, Tensor]) -> int:
-    """A is [rank, …] and B is [out, rank, …]."""
+    """Return the rank of an adapter whose A is [rank, …] and B is [out, rank, …]."""
     return tensors[name].shape[0 if ".lora_A." in name else 1]
 
 

@@ -1,4 +1,4 @@
-"""Which files make a model, and where they are.
+"""Locate the files of a model.
 
 A model is a folder in diffusers' layout, `unet/`, `vae/`, `text_encoder/`, `tokenizer/` and `scheduler/`, with a LoRA
 file beside them unless the U-Net has been trained as a whole; `hypir.json` says what is peculiar to a model, and a
@@ -45,10 +45,10 @@ _EXTRA = ("tokenizer/*.json", RECIPE, *_LORA_FILES)
 
 
 class Recipe(BaseModel):
-    """What a restorer must know about its networks beyond their own settings; the defaults are the published ones.
+    """Settings of a restorer beyond those of its networks; the defaults are the published ones.
 
     Attributes:
-        model_t: the timestep that the U-Net is told.
+        model_t: the timestep that the U-Net is given.
         coeff_t: the timestep at which the scheduler takes its one step.
         lora_rank: of the adapter; None for a U-Net that has been trained as a whole.
         patch: the sides of the pictures it was trained on, in pixels.
@@ -64,7 +64,7 @@ class Recipe(BaseModel):
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model, before anything of it is loaded.
+    """Files of a model, before any of it is loaded.
 
     Attributes:
         name: what it was asked for by.
@@ -81,7 +81,7 @@ class ModelFiles:
     have_weights: bool
 
     def fingerprint(self) -> str:
-        """A text that changes with the files: small ones by their content, large ones by size and time."""
+        """Return a text that changes with the files: small ones by their content, large ones by size and time."""
         found = [self.folder / RECIPE, *(path for part in _PARTS for path in sorted((self.folder / part).glob("*")))]
         if self.lora is not None:
             found.append(self.lora)

@@ -1,4 +1,4 @@
-"""The networks of a restorer: U-Net, variational autoencoder (VAE), text encoder, and what belongs to them.
+"""Load the networks of a restorer: U-Net, variational autoencoder (VAE), text encoder, and what belongs to them.
 
 A model's folder is data and nothing more: settings are JSON, weights are safetensors, or else pickles of which only
 tensors are read; no code of a repository runs.
@@ -22,12 +22,12 @@ from omniup.restoration.lora import add_lora, load_lora, merge_lora
 from omniup.restoration.model_files import RECIPE, ModelFiles, Recipe
 
 SEED = 0
-"""Of random weights, where there are no others."""
+"""Seed of random weights, where there are no others."""
 
 
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """What restores pictures.
+    """The networks of a restorer.
 
     Attributes:
         unet: diffusers' UNet2DConditionModel.
@@ -47,22 +47,22 @@ class Networks:
 
     @property
     def recipe(self) -> Recipe:
-        """How they are to be used."""
+        """Settings of their use."""
         return self.files.recipe
 
     @property
     def cell(self) -> int:
-        """How many pixels a latent's cell is wide."""
+        """Width of a latent's cell, in pixels."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
     def latent_channels(self) -> int:
-        """How many numbers a latent's cell has."""
+        """Channels of a latent."""
         return self.vae.config.latent_channels
 
     @property
     def dtype(self) -> torch.dtype:
-        """The numbers that the networks compute with."""
+        """Dtype that the networks compute in."""
         return self.unet.dtype
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -139,35 +139,44 @@ def save_networks(networks: Networks, folder: Path) -> None:
     (folder / RECIPE).write_text(recipe.model_dump_json() + "\n")
 
 
-def _new(kind: Any, folder: Path, **changes: Any) -> Any:
+def _new(network_class: Any, folder: Path, **changes: Any) -> Any:
     """Build a network of a folder that has settings and no weights."""
-    if hasattr(kind, "load_config"):  # diffusers'
-        known = inspect.signature(kind.__init__).parameters
+    if hasattr(network_class, "load_config"):  # diffusers'
+        known = inspect.signature(network_class.__init__).parameters
         if unknown := [name for name in changes if name not in known]:
             raise InputError(
-                kind.__name__, "has no setting {unknown}", "{names}", unknown=", ".join(unknown), names=", ".join(known)
+                network_class.__name__,
+                "has no setting {unknown}",
+                "{names}",
+                unknown=", ".join(unknown),
+                names=", ".join(known),
             )
         try:
-            return kind.from_config(kind.load_config(folder, local_files_only=True) | changes)
+            return network_class.from_config(network_class.load_config(folder, local_files_only=True) | changes)
         except Exception as error:  # diffusers lets through what torch raises for impossible settings
             if not changes:
                 raise
             raise InputError(
-                kind.__name__, "cannot be built with {settings} ({reason})", settings=changes, reason=_summary(error)
+                network_class.__name__,
+                "cannot be built with {settings} ({reason})",
+                settings=changes,
+                reason=_summary(error),
             ) from error
-    return kind(kind.config_class.from_pretrained(folder, local_files_only=True))  # transformers'
+    return network_class(network_class.config_class.from_pretrained(folder, local_files_only=True))  # transformers'
 
 
-def _read(kind: Any, folder: Path) -> Any:
+def _read(network_class: Any, folder: Path) -> Any:
     """Read a network of a folder, all of it and nothing else."""
     settings: dict[str, Any] = {}
-    if not hasattr(kind, "load_config"):  # transformers'
+    if not hasattr(network_class, "load_config"):  # transformers'
         settings["ignore_mismatched_sizes"] = True  # so as to report them here; diffusers raises and names them
         settings["attn_implementation"] = "sdpa"  # whatever the folder says, which may name a repository with code
     try:
-        network, report = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True, **settings)
+        network, report = network_class.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, **settings
+        )
     except Exception as error:  # damaged files raise OSError, ValueError, UnpicklingError, RuntimeError …
-        raise _unreadable(folder, kind, error) from error
+        raise _unreadable(folder, network_class, error) from error
     if lacking := sorted(map(str, report["missing_keys"])):
         names = _summary(", ".join(lacking))
         raise InputError(
@@ -185,20 +194,20 @@ def _read(kind: Any, folder: Path) -> Any:
     return network
 
 
-def _without_weights(kind: Any, folder: Path) -> Any:
-    """Read what is settings only."""
+def _without_weights(network_class: Any, folder: Path) -> Any:
+    """Read the parts that are settings only."""
     try:
-        return kind.from_pretrained(folder, local_files_only=True)
+        return network_class.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # as above
-        raise _unreadable(folder, kind, error) from error
+        raise _unreadable(folder, network_class, error) from error
 
 
-def _unreadable(folder: Path, kind: Any, error: Exception) -> InputError:
+def _unreadable(folder: Path, network_class: Any, error: Exception) -> InputError:
     return InputError(
         "model",
         "has the folder {folder}, which cannot be read as {kind} ({reason})",
         folder=folder,
-        kind=kind.__name__,
+        kind=network_class.__name__,
         reason=_summary(error),
     )
 

@@ -1,4 +1,4 @@
-"""The one step from a degraded picture to a restored one: encoder, U-Net, decoder; in training as in use."""
+"""Restore by one denoising step: encoder, U-Net, decoder; in training as in use."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def one_step(networks: Networks, image: Tensor, noise: Tensor, text: Tensor) -> 
     scaling = vae.config.scaling_factor
     posterior = vae.encode(image).latent_dist
     latent = (posterior.mean + posterior.std * noise) * scaling  # [B, L, h, w]
-    told = text.expand(len(image), -1, -1)  # [B, T, D]
-    predicted = networks.unet(latent, recipe.model_t, encoder_hidden_states=told).sample  # [B, L, h, w]
+    context = text.expand(len(image), -1, -1)  # [B, T, D]
+    predicted = networks.unet(latent, recipe.model_t, encoder_hidden_states=context).sample  # [B, L, h, w]
     # The step also draws the noise of a sampler's next step, which is of no use here: not from the caller's state.
     step = networks.scheduler.step(
         predicted.float(), recipe.coeff_t, latent.float(), generator=torch.Generator().manual_seed(0)
@@ -38,7 +38,7 @@ def one_step(networks: Networks, image: Tensor, noise: Tensor, text: Tensor) -> 
 
 @torch.no_grad()
 def encode_prompts(networks: Networks, prompts: Sequence[str]) -> Tensor:
-    """What the U-Net is told of prompts: [B, T, D]; what a tokenizer cannot take in is left out."""
+    """Encode prompts for the U-Net: [B, T, D]; tokens beyond the encoder's length are dropped."""
     encoder = networks.text_encoder
     length = encoder.config.max_position_embeddings
     tokens = networks.tokenizer(

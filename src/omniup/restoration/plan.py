@@ -1,4 +1,4 @@
-"""How a picture is cut into tiles: as few pixels as the memory allows, since what overlaps is computed twice.
+"""Plan the tiles of a picture: as few pixels as the memory allows, since overlaps are computed twice.
 
 Tiles are as large as fits, up to a limit, spread evenly over the picture, and need not be square. All lengths here are
 in cells of the latents, so that every tile comes to whole cells.
@@ -16,12 +16,12 @@ from omniup.errors import InputError, optional_import
 
 _AT_ONCE = 8  # tiles at a time: more are no faster
 
-_SHARE = 0.5  # of the memory that is free: others need some as well, and what is free is never in one piece
+_FRACTION = 0.5  # of the memory that is free: others need some as well, and what is free is never in one piece
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A picture's tiles, in cells.
+    """Tiles of a picture, in cells.
 
     Attributes:
         size: of a tile, (height, width).
@@ -37,7 +37,7 @@ class Plan:
 
     @property
     def cells(self) -> int:
-        """How many cells are computed, each as often as tiles lie over it."""
+        """Number of cells computed, each as often as tiles lie over it."""
         return self.size[0] * self.size[1] * self.grid[0] * self.grid[1]
 
 
@@ -76,7 +76,7 @@ def plan_tiles(height: int, width: int, *, overlap: int, smallest: int, largest:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that may well be used on a device: half of those that are free."""
+    """Return the bytes that may well be used on a device: half of those that are free."""
     if device.type == "cuda":
         # what torch has taken and does not use is free as well
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -85,11 +85,11 @@ def free_memory(device: torch.device) -> int:
         free = torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     else:
         free = optional_import("psutil", extra="restore").virtual_memory().available
-    return int(free * _SHARE)
+    return int(free * _FRACTION)
 
 
 def _cuts(length: int, overlap: int, smallest: int, largest: int) -> list[tuple[int, int, int]]:
-    """The ways to cut one axis evenly: how many tiles, their size, and from one to the next."""
+    """List the ways to cut one axis evenly: how many tiles, their size, and from one to the next."""
     found = []
     least = min(smallest, length)
     for count in range(1, length + 1):

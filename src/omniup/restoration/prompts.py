@@ -1,4 +1,4 @@
-"""What is said about a picture before it is restored: the same of all, what a text file says, or a model's caption."""
+"""Provide the prompts of pictures: one for all, those of text files, or a model's captions."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _LONGEST = 2**16  # bytes of a prompt: the text encoder takes in a few hundred
 
 
 class Prompts(Protocol):
-    """Where prompts come from; pictures are known by their places, the paths below the folder they are in."""
+    """Source of prompts; pictures are known by their places, the paths below the folder they are in."""
 
     def record(self, place: PurePath) -> str:
-        """What stands for a picture's prompt among the settings of its result, which is made anew when this changes.
+        """Return what represents the prompt in a result's settings; a change of it makes the result anew.
 
         Raises:
             InputError: there is no prompt.
         """
 
     def text(self, place: PurePath, image: Tensor) -> str:
-        """The prompt of a picture, [1, 3, H, W] in 0..1.
+        """Return the prompt of a picture, [1, 3, H, W] in 0..1.
 
         Raises:
             InputError: there is no prompt.
@@ -40,11 +40,11 @@ class SamePrompt:
     prompt: str
 
     def record(self, place: PurePath) -> str:
-        """The prompt."""
+        """Return the prompt."""
         return self.prompt
 
     def text(self, place: PurePath, image: Tensor) -> str:
-        """The prompt."""
+        """Return the prompt."""
         return self.prompt
 
 
@@ -59,7 +59,7 @@ class MirroredPrompts:
             raise InputError(printable(self.folder), "does not exist", "a folder of prompts")
 
     def record(self, place: PurePath) -> str:
-        """The prompt."""
+        """Read the prompt."""
         path = self.folder / place.with_suffix(".txt")
         subject = Subject(
             printable(path), "a text in UTF-8 of at most {most} bytes, the prompt of the picture", most=_LONGEST
@@ -71,7 +71,7 @@ class MirroredPrompts:
             return " ".join(content.decode("utf-8-sig").split())
 
     def text(self, place: PurePath, image: Tensor) -> str:
-        """The prompt."""
+        """Read the prompt."""
         return self.record(place)
 
 
@@ -82,9 +82,9 @@ class Captions:
     captioner: Captioner
 
     def record(self, place: PurePath) -> str:
-        """Who makes the caption, so that nobody is asked again for what is done."""
+        """Return the captioner's name, so that nobody is asked again for finished pictures."""
         return str(self.captioner)
 
     def text(self, place: PurePath, image: Tensor) -> str:
-        """The caption."""
+        """Ask for the caption."""
         return self.captioner(image)

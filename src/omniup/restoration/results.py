@@ -1,4 +1,4 @@
-"""How a result tells what made it: its settings are a text in the PNG itself.
+"""Write results with the settings that made them, as a text in the PNG itself, and recognise them.
 
 So a run that is repeated finds out what is done already, after an interrupt as well as after a change of settings, and
 no list beside the pictures can disagree with them.
@@ -27,7 +27,7 @@ _KEY = "omniup restore"  # of the text in a PNG
 
 
 def digest(source: str) -> str:
-    """What identifies a picture: the SHA-256 of its file.
+    """Compute the SHA-256 of a picture's file, which identifies it.
 
     Raises:
         InputError: it cannot be read.
@@ -58,7 +58,7 @@ def write_result(path: Path, image: Tensor, settings: Mapping[str, Any]) -> None
 
 
 def is_done(path: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether a file is a result of exactly these settings."""
+    """Return whether a file is a result of exactly these settings."""
     if not path.is_file():
         return False
     try:

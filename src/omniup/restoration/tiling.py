@@ -1,8 +1,8 @@
-"""Large pictures in overlapping tiles, blended so that no seam is seen.
+"""Process large pictures in overlapping tiles, blended so that no seam is seen.
 
 Every tile is weighted with a Gaussian of its own width, highest in the middle of the tile and next to nothing at its
 border, where a network knows least of what surrounds a pixel; a pixel is the weighted mean of the tiles over it. Tiles
-lie on a grid and a Gaussian is a product of one along the rows and one along the columns, so the shares of the tiles
+lie on a grid and a Gaussian is a product of one along the rows and one along the columns, so the weights of the tiles
 are such products too: they are worked out along each axis, sum to 1 there, and nothing has to be divided in the end.
 """
 
@@ -23,10 +23,10 @@ Sides: TypeAlias = int | tuple[int, int]
 """Height and width in pixels, or one number for both."""
 
 Interval: TypeAlias = tuple[int, int]
-"""Where a tile begins along one axis, and where it ends, exclusive."""
+"""Start of a tile along one axis, and its end, exclusive."""
 
 VARIANCE = 0.01
-"""Of the Gaussian weights, in units of the tile's squared side."""
+"""Variance of the Gaussian weights, in units of the tile's squared side."""
 
 
 def tile_windows(height: int, width: int, *, size: Sides, stride: Sides) -> Tensor:
@@ -54,7 +54,7 @@ def tile_windows(height: int, width: int, *, size: Sides, stride: Sides) -> Tens
 
 
 def gaussian_weights(height: int, width: int) -> Tensor:
-    """The weights of a tile's pixels: a Gaussian of variance 0.01 in units of the tile's squared sides.
+    """Compute the weights of a tile's pixels: a Gaussian of variance 0.01 of its squared sides.
 
     It is centred at (width - 1) / 2 across and height / 2 down, as in the authors' code.
 
@@ -86,7 +86,7 @@ def tiled(
         stride: from one tile to the next.
         scale: how much larger the function makes what it is given: 2, 1, 1/8 …
         batch: how many tiles go through the function at a time, at most.
-        progress: is told how many tiles are done, and of how many, after each batch. It may raise to stop the work.
+        progress: called with the number of finished tiles, and of all, after each batch. It may raise to stop the work.
 
     Returns:
         A function from [B, C, H, W] to [B, C', scale · H, scale · W], in the type that `function` returns. It raises
@@ -116,9 +116,9 @@ def tiled(
         count, _, height, width = image.shape
         rows, columns = _grid(height, width, size=size, stride=stride)
         made_rows, made_columns = _scaled(rows, factor), _scaled(columns, factor)
-        exact = torch.promote_types(image.dtype, torch.float32)  # shares are small numbers, and many of them are summed
-        down = _shares(made_rows, _gaussian_down).to(exact).to(image.device)  # [R, h']
-        across = _shares(made_columns, _gaussian_across).to(exact).to(image.device)  # [K, w']
+        dtype = torch.promote_types(image.dtype, torch.float32)  # weights are small, and many of them are summed
+        down = _tile_weights(made_rows, _gaussian_down).to(dtype).to(image.device)  # [R, h']
+        across = _tile_weights(made_columns, _gaussian_across).to(dtype).to(image.device)  # [K, w']
         places = list(itertools.product(range(len(rows)), range(len(columns))))
         result: Tensor | None = None
         for first in range(0, len(places), batch):
@@ -128,10 +128,10 @@ def tiled(
             _check_made(made, tiles, expected=(down.shape[1], across.shape[1]), scale=scale)
             if result is None:
                 sides = made_rows[-1][1], made_columns[-1][1]
-                result = made.new_zeros((count, made.shape[1], *sides), dtype=exact)
+                result = made.new_zeros((count, made.shape[1], *sides), dtype=dtype)
             for (r, c), tile in zip(some, made.unflatten(0, (len(some), count)), strict=True):  # [B, C', h', w']
-                share = down[r, :, None] * across[c]  # [h', w']
-                result[:, :, slice(*made_rows[r]), slice(*made_columns[c])] += tile * share
+                weight = down[r, :, None] * across[c]  # [h', w']
+                result[:, :, slice(*made_rows[r]), slice(*made_columns[c])] += tile * weight
             if progress is not None:
                 progress(first + len(some), len(places))
         assert result is not None  # there is at least one tile
@@ -165,8 +165,8 @@ def _scaled(intervals: Sequence[Interval], factor: Fraction) -> list[Interval]:
     return [(int(start), int(stop)) for start, stop in ends]
 
 
-def _shares(intervals: Sequence[Interval], gaussian: Callable[[int], Tensor]) -> Tensor:
-    """How much of each tile goes into the pixels along one axis: [N, size] float64, with sums of 1 at every pixel."""
+def _tile_weights(intervals: Sequence[Interval], gaussian: Callable[[int], Tensor]) -> Tensor:
+    """Normalise the tiles' weights along one axis: [N, size] float64, with sums of 1 at every pixel."""
     weights = gaussian(intervals[0][1] - intervals[0][0])  # [size], all tiles being alike
     total = weights.new_zeros(intervals[-1][1])  # [length]
     for interval in intervals:

@@ -1,4 +1,4 @@
-"""Checkpoints: folders that appear whole, the newest few of which are kept.
+"""Write and read checkpoints: folders that appear whole, of which the newest few are kept.
 
 A checkpoint is written to a hidden folder beside its place, reaches the disk, and takes its name in one step. One that
 is no longer needed takes a hidden name before it is removed. So whatever bears a checkpoint's name is complete, at
@@ -25,7 +25,7 @@ from omniup.training.settings import TrainingSettings
 
 STATE, FACTS = "state.pt", "training.json"
 
-#: What may change between a checkpoint and the training that goes on from it.
+#: Settings that may change between a checkpoint and the training that resumes from it.
 FREE = ("steps", "validation", "checkpoints", "output")
 
 
@@ -59,7 +59,7 @@ class Checkpoints:
     keep: int = 3
 
     def steps(self) -> list[int]:
-        """After how many steps those that are there were written, in ascending order."""
+        """List the steps of the checkpoints in the folder, in ascending order."""
         names = (place.name for place in self.folder.glob("step-*"))
         return sorted(int(match[1]) for name in names if (match := re.fullmatch(r"step-(\d+)", name)))
 
@@ -102,7 +102,7 @@ class Checkpoints:
         return place
 
     def write_own(self, step: int, process: int, state: dict[str, Any]) -> None:
-        """Add what one process alone knows to the checkpoint that is about to be written.
+        """Add a process's own state to the checkpoint that is about to be written.
 
         Raises:
             InputError: it cannot be written.
@@ -140,7 +140,7 @@ class Checkpoints:
             return Checkpoint(int(facts["step"]), weights, state, facts["configuration"])
 
     def clear(self) -> None:
-        """Remove them all, and what killed processes have left."""
+        """Remove all checkpoints, and what killed processes have left."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def sweep(self) -> None:
@@ -152,7 +152,7 @@ class Checkpoints:
         return self.folder / f"step-{step:08d}"
 
     def _begun(self, step: int) -> Path:
-        """Where a checkpoint is put together; known to all processes."""
+        """Return the folder in which a checkpoint is put together; known to all processes."""
         return self.folder / f".omniup-{step:08d}.part"
 
     def _hidden(self) -> Path:
@@ -166,12 +166,12 @@ class Checkpoints:
 
 
 def _own(process: int | str) -> str:
-    """The file of what one process alone knows."""
+    """Name the file of a process's own state."""
     return f"process-{process}.pt"
 
 
 def starting_point(checkpoints: Checkpoints, configuration: TrainingSettings, resume: bool | None) -> Checkpoint | None:
-    """Find the checkpoint that a training goes on from.
+    """Find the checkpoint that a training resumes from.
 
     Args:
         checkpoints: what is there.

@@ -1,4 +1,4 @@
-"""Photographs with label maps beside them, as squares: what validation fits its probes to, and measures them on."""
+"""Read squares of photographs with label maps, which validation fits its probes to and measures them on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop, on Accelerate: one process or several, on CPUs or GPUs, in float32 or mixed precision.
+"""Run the training loop on Accelerate: one process or several, CPUs or GPUs, float32 or mixed precision.
 
 A step is a function of the state of the training and the number of the step: everything that is drawn for it comes from
 the seed and that number. So a training that is taken up again from a checkpoint goes on exactly as it would have gone
@@ -34,15 +34,15 @@ class Named(Protocol):
     """Something with named tensors: a network, or a part of one."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Give them."""
+        """Return the tensors by name."""
 
     def load_state_dict(self, state_dict: Mapping[str, Any], /) -> Any:
-        """Take them."""
+        """Set the tensors."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training has come.
+    """Progress of a training.
 
     Attributes:
         step: how many steps have been taken.
@@ -59,11 +59,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training has led to.
+    """Outcome of a training.
 
     Attributes:
         step: how many steps have been taken.
-        finished: whether these are all; otherwise it was told to stop, and there is a checkpoint.
+        finished: whether these are all; otherwise it was asked to stop, and there is a checkpoint.
         weights: the trained weights, a file or a folder; None where it is not finished.
         measured: what validation found at the end.
     """
@@ -75,7 +75,7 @@ class Outcome:
 
 
 class Training(ABC, Generic[AnySettings]):
-    """A training, set up and ready to run; what is trained, on what and how, is said by those that derive from it.
+    """A training, set up and ready to run; subclasses define what is trained, on what and how.
 
     Several processes that Accelerate has started share the work; the first of them writes and reports.
 
@@ -92,7 +92,7 @@ class Training(ABC, Generic[AnySettings]):
     """
 
     results: ClassVar[tuple[str, ...]]
-    """What a training leaves in its folder at the end: the names of files or folders."""
+    """Results of a training in its folder: the names of files or folders."""
 
     def __init__(self, configuration: AnySettings, folder: Path, resume: bool | None) -> None:
         self.configuration, self.folder = configuration, folder
@@ -102,30 +102,30 @@ class Training(ABC, Generic[AnySettings]):
         self.step = 0
         self._set_up()
         if start is not None:
-            self._go_on_from(start)
+            self._resume_from(start)
         self._prepare_folder(start)
 
     @abstractmethod
     def _set_up(self) -> None:
-        """Make everything that the configuration speaks of, and refuse what cannot be."""
+        """Create what the configuration describes, and refuse what cannot be."""
 
     @property
     @abstractmethod
     def _networks(self) -> dict[str, Named]:
-        """What is learned, by name; each has a file of its own in a checkpoint."""
+        """Trained networks by name; each has a file of its own in a checkpoint."""
 
     @property
     @abstractmethod
     def _optimisers(self) -> dict[str, Any]:
-        """What learns it, by name."""
+        """Their optimisers by name."""
 
     @abstractmethod
     def _data(self) -> Iterator[Any]:
-        """Read what this process trains on, from the step at hand on."""
+        """Read this process's training data, from the current step on."""
 
     @abstractmethod
-    def _learn(self, data: Iterator[Any]) -> dict[str, Tensor]:
-        """Change the weights once: the losses, `loss` among them."""
+    def _update_weights(self, data: Iterator[Any]) -> dict[str, Tensor]:
+        """Update the weights once; return the losses, `loss` among them."""
 
     @abstractmethod
     def _measure(self) -> dict[str, float]:
@@ -133,18 +133,18 @@ class Training(ABC, Generic[AnySettings]):
 
     @abstractmethod
     def _write_weights(self) -> Path:
-        """Write what has been learned: where."""
+        """Write the trained weights and return their path."""
 
     @abstractmethod
     def _metadata(self) -> dict[str, str]:
-        """What files of weights say about them."""
+        """Return the metadata of the weights' files."""
 
     def _own_state(self) -> dict[str, Any] | None:
-        """What this process alone knows, and needs to go on."""
+        """Return the state that this process alone has, and needs to resume."""
         return None
 
     def _load_own_state(self, state: dict[str, Any]) -> None:
-        """Take back what `_own_state` gave."""
+        """Restore what `_own_state` returned."""
         raise NotImplementedError
 
     def run(self, progress: Callable[[Progress], None]) -> Outcome:
@@ -174,8 +174,8 @@ class Training(ABC, Generic[AnySettings]):
                     self._save()
         return self._finish(measured)
 
-    def _go_on_from(self, start: Checkpoint) -> None:
-        """Take back the state of a checkpoint."""
+    def _resume_from(self, start: Checkpoint) -> None:
+        """Restore the state of a checkpoint."""
         self.step = start.step
         for name, network in self._networks.items():
             network.load_state_dict(start.weights[name])
@@ -187,7 +187,7 @@ class Training(ABC, Generic[AnySettings]):
             self._load_own_state(self.checkpoints.read_own(start.step, self.accelerator.process_index))
 
     def _prepare_folder(self, start: Checkpoint | None) -> None:
-        """Make room for what will be written, now that nothing is left that can be refused."""
+        """Prepare the folder for writing, now that nothing is left that can be refused."""
         self.accelerator.wait_for_everyone()  # each has looked for checkpoints before one removes them
         if not self.accelerator.is_main_process:
             return
@@ -207,12 +207,12 @@ class Training(ABC, Generic[AnySettings]):
         self.events.add_text("configuration", f"```\n{self.configuration.model_dump_json(indent=2)}\n```", self.step)
 
     def _take_step(self, data: Iterator[Any], stop: StopRequest) -> tuple[dict[str, float], bool]:
-        """Change the weights once: the losses, and whether any process has been asked to stop."""
+        """Update the weights once; return the losses, and whether any process has been asked to stop."""
         part = self.configuration.optimiser.schedule(self.step, self.configuration.steps)
         for optimiser in self._optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = part * group.setdefault("initial_lr", group["lr"])
-        losses = self._learn(data)
+        losses = self._update_weights(data)
         self.step += 1
         flag = torch.tensor(float(stop.made), device=self.accelerator.device)
         *means, stopped = self.accelerator.reduce(torch.stack([*losses.values(), flag]), "mean").tolist()
@@ -227,13 +227,13 @@ class Training(ABC, Generic[AnySettings]):
             )
         return found, stopped > 0
 
-    def _descend(
+    def _optimiser_step(
         self, objective: nn.Module, optimiser: Any, batches: Iterable[dict[str, Any]], clip: float | None = None
     ) -> dict[str, Tensor]:
         """Take one step of an optimiser on the batches that are accumulated for it.
 
         Args:
-            objective: gives the losses of a batch, of which `loss` is made small.
+            objective: gives the losses of a batch, of which `loss` is minimised.
             optimiser: of its weights.
             batches: as many as the configuration accumulates.
             clip: the longest gradient.
@@ -255,7 +255,7 @@ class Training(ABC, Generic[AnySettings]):
         return total
 
     def _validate(self, is_last: bool) -> dict[str, float]:
-        """Measure, where it is time to."""
+        """Validate where a validation is due."""
         settings = getattr(self.configuration, "validation", None)
         if settings is None or not (is_last or self.step % settings.every == 0):
             return {}
@@ -296,7 +296,7 @@ class Training(ABC, Generic[AnySettings]):
 
 
 def make_accelerator(configuration: TrainingSettings) -> Any:
-    """Set Accelerate up.
+    """Create the Accelerator.
 
     Raises:
         InputError: the device does not have the precision.
@@ -312,7 +312,7 @@ def make_accelerator(configuration: TrainingSettings) -> Any:
 
 
 def output_folder(configuration: TrainingSettings, output: str | Path | None) -> Path:
-    """Settle where a training writes: where the caller says, or else the configuration.
+    """Choose the folder that a training writes to: the caller's, or else the configuration's.
 
     Raises:
         InputError: neither says.

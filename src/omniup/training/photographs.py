@@ -1,4 +1,4 @@
-"""Photographs as squares: the endless, repeatable sequence that is trained on, and the fixed few for measuring.
+"""Read photographs as squares: the endless, repeatable sequence for training, and the fixed few for validation.
 
 The photograph at a position of the sequence, and what is cut out of it, depend on the seed and the position alone. So
 the state of the sampler is one number, whatever is decoded ahead and however many processes share the work.
@@ -25,7 +25,7 @@ from omniup.training.settings import SAMPLE
 
 
 def photographs(sources: Sequence[str]) -> list[str]:
-    """List the photographs that a configuration means, folders in alphabetical order, without their subfolders.
+    """List the photographs of a configuration, folders in alphabetical order, without their subfolders.
 
     Args:
         sources: photographs, folders, `sample:NAME`.
@@ -57,14 +57,14 @@ def read_photograph(source: str) -> Tensor:
 
 
 def reduce(images: Tensor, size: int) -> Tensor:
-    """Bring images [B, 3, H, W] to squares of `size` pixels: bilinear, smoothed first where they shrink."""
+    """Resize images [B, 3, H, W] to squares of `size` pixels: bilinear, antialiased where they shrink."""
     if images.shape[2:] == (size, size):
         return images
     return F.interpolate(images, (size, size), mode="bilinear", antialias=True).clamp(0, 1)  # against rounding
 
 
 def central_square(image: Tensor) -> Tensor:
-    """Cut off what a square [B, C, side, side] in the middle of [B, C, H, W] leaves over."""
+    """Crop [B, C, H, W] to the central square [B, C, side, side]."""
     height, width = image.shape[2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -108,7 +108,7 @@ class Squares(Dataset[Tensor]):
 
 
 class Positions(Sampler[list[int]]):
-    """Which positions of the sequence are the batches of one process.
+    """Positions of the sequence that the batches of one process have.
 
     Args:
         first: the first batch.
@@ -131,12 +131,12 @@ class Positions(Sampler[list[int]]):
 
 
 def batches(squares: Squares, positions: Positions, workers: int) -> Iterator[Tensor]:
-    """Read batch after batch, [B, 3, side, side], in as many processes as told."""
+    """Read batch after batch, [B, 3, side, side], in as many processes as asked for."""
     return iter(DataLoader(squares, batch_sampler=positions, num_workers=workers))
 
 
 def measured_squares(sources: Sequence[str], count: int, side: int) -> Tensor:
-    """The central squares of the first `count` photographs, [N, 3, side, side].
+    """Read the central squares of the first `count` photographs, [N, 3, side, side].
 
     Raises:
         InputError: there are no photographs, or one cannot be read.

@@ -1,4 +1,4 @@
-"""Random numbers that depend on the seed and on what they are for, and on nothing that was drawn before.
+"""Draw random numbers that depend on the seed and on their purpose, and not on what was drawn before.
 
 So there is no random state to carry along: a training that goes on at step 5000 draws what it would have drawn anyway,
 in whichever process, however many photographs were decoded ahead.
@@ -31,7 +31,7 @@ def draw(seed: int, purpose: str, *counters: int) -> np.random.Generator:
 
 @contextmanager
 def seeded(seed: int, purpose: str, *counters: int) -> Iterator[None]:
-    """Let torch's global generator on the CPU draw from such a stream within, and leave its state as it was."""
+    """Seed torch's global generator on the CPU for one purpose within, and restore its state."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(draw(seed, purpose, *counters).integers(2**63)))
         yield

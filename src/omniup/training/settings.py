@@ -1,4 +1,4 @@
-"""What the configurations of all trainings share: their fields.
+"""Define the fields that the configurations of all trainings share.
 
 Reading one loads no network and decodes no image, so that a mistake costs a second. Relative paths are meant relative
 to the file.
@@ -17,23 +17,23 @@ from omniup.files import SAMPLES
 from omniup.files.settings import Section
 
 SAMPLE = "sample:"
-"""What a photograph that comes along is called by: `sample:coffee`."""
+"""Prefix of bundled photographs: `sample:coffee`."""
 
 
 def beside_the_file(path: Path, info: ValidationInfo) -> Path:
-    """Take a relative path from the configuration's folder, or from the current one where there is no file."""
+    """Resolve a relative path from the configuration's folder, or the current one where there is no file."""
     return Path((info.context or {}).get("folder", "."), path.expanduser()).resolve()
 
 
 def existing(path: Path) -> Path:
-    """Refuse a path where nothing is."""
+    """Refuse a path that does not exist."""
     if not path.exists():
         raise InputError("", "is {path}, which does not exist", "a path", path=path)
     return path
 
 
 def known_or_a_file(name: str, known: tuple[str, ...], info: ValidationInfo) -> str:
-    """Accept a name that is known, or a path where something is."""
+    """Accept a name that is known, or a path that exists."""
     if name in known:
         return name
     path = beside_the_file(Path(name), info)
@@ -58,9 +58,9 @@ Photographs: TypeAlias = Annotated[str, AfterValidator(_photographs)]
 """A photograph, a folder of them, or `sample:NAME`."""
 
 Side: TypeAlias = Annotated[int, Field(ge=8, le=4096)]
-"""Of a square, in pixels."""
+"""Side of a square, in pixels."""
 
-Share: TypeAlias = Annotated[float, Field(ge=0, le=100)]
+LossWeight: TypeAlias = Annotated[float, Field(ge=0, le=100)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
 Steps: TypeAlias = Annotated[int, Field(ge=1, le=100_000_000)]
 Workers: TypeAlias = Annotated[int, Field(ge=0, le=256)]
@@ -84,7 +84,7 @@ class OptimiserSettings(Section):
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-5
 
     def schedule(self, step: int, steps: int) -> float:
-        """The learning rate of a step, counted from 0, of so many: as a part of the greatest."""
+        """Compute the learning rate of a step, counted from 0, of so many: as a fraction of the greatest."""
         if step < self.warmup:
             return (step + 1) / (self.warmup + 1)
         if self.decay == "none":
@@ -93,14 +93,14 @@ class OptimiserSettings(Section):
 
 
 class CheckpointSettings(Section):
-    """How often the state of the training is written, and how many of these checkpoints are kept."""
+    """Steps between checkpoints, and how many of these are kept."""
 
     every: Steps = 1000
     keep: Annotated[int, Field(ge=1, le=1000)] = 3
 
 
 class TrainingSettings(Section):
-    """What every training has.
+    """Settings of every training.
 
     Attributes:
         steps: of the optimiser.

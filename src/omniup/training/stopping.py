@@ -1,4 +1,4 @@
-"""Ctrl-C, and the signal by which job schedulers end a process: taken note of, and heeded between two steps."""
+"""Stop a training between two steps on Ctrl-C and on the signal by which job schedulers end a process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether somebody has asked to stop."""
+    """A record of whether somebody has asked to stop."""
 
     def __init__(self) -> None:
         self.made = False
@@ -21,7 +21,7 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Take note of signals within, instead of being interrupted; the second of a kind does what it always did.
+    """Record signals within, instead of being interrupted; the second of a kind does what it always did.
 
     Outside the main thread, which alone gets signals, nothing is ever noted.
     """

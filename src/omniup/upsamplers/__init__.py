@@ -1,4 +1,4 @@
-"""The methods: a file or a folder each, all behind the `Upsampler` protocol."""
+"""Upsample by any method: a file or a folder each, all behind the `Upsampler` protocol."""
 
 # In the order in which they are listed: plain interpolation first, what is fitted or trained last.
 from omniup.upsamplers.interpolation import Bicubic, Bilinear, Nearest  # isort: skip

@@ -36,13 +36,13 @@ from omniup.upsamplers.checks import (
 from omniup.upsamplers.registry import upsampler
 from omniup.upsamplers.signal_types import SignalType, one_hot, render_labels, render_type, signal_types
 
-#: What `omniup.upsample` uses unless told otherwise.
+#: The method of `omniup.upsample` by default.
 DEFAULT_METHOD = "pyramid_bilateral"
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a preparation or the rendering of labels has come.
+    """Progress of a preparation or of the rendering of labels.
 
     Attributes:
         iteration: steps taken so far.
@@ -65,11 +65,11 @@ class Prepared(Protocol):
 
     @property
     def grid(self) -> Size:
-        """(h, w) of the signals, in cells."""
+        """Grid (h, w) of the signals, in cells."""
 
     @property
     def size(self) -> Size:
-        """(H, W) of the results, in pixels."""
+        """Size (H, W) of the results, in pixels."""
 
     def render(
         self,
@@ -118,7 +118,7 @@ class Upsampler(Protocol):
     def __call__(
         self, image: ImageLike, signal: Tensor, size: Size | None = None, *, memory: int | str = DEFAULT_MEMORY
     ) -> Tensor:
-        """Upsample a signal whose type is told by its values: `prepare` and `render` in one call."""
+        """Upsample a signal of the type `"auto"`: `prepare` and `render` in one call."""
         signal = as_signal(signal)
         guidance = as_guidance(image, device=signal.device)
         prepared = self.prepare(guidance, (signal.shape[2], signal.shape[3]), size, memory=memory)
@@ -130,25 +130,25 @@ class Upsampler(Protocol):
 
 
 class PreparedImage(abc.ABC):
-    """Render signals of every type, given how floating-point values are mixed: the base of every method's `Prepared`.
+    """Base of what methods prepare: renders signals of every type, given how floating-point values are mixed.
 
     A method implements `batch`, `grid`, `size` and `_render`; `_render_at` where single pixels cost less than all, and
-    `_render_votes` where channels are not mixed independently.
+    `_render_one_hot` where channels are not mixed independently.
     """
 
     if TYPE_CHECKING:  # at run time these are fields of dataclasses, which a property here would shadow
 
         @property
         def batch(self) -> int:
-            """How many images were prepared."""
+            """Number of prepared images."""
 
         @property
         def grid(self) -> Size:
-            """(h, w) of the signals, in cells."""
+            """Grid (h, w) of the signals, in cells."""
 
         @property
         def size(self) -> Size:
-            """(H, W) of the results, in pixels."""
+            """Size (H, W) of the results, in pixels."""
 
     @abc.abstractmethod
     def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
@@ -172,7 +172,7 @@ class PreparedImage(abc.ABC):
         full = self._render(signal, types, memory).flatten(2)  # [N, C, H W]
         return full.gather(2, places.expand(-1, full.shape[1], -1))
 
-    def _render_votes(
+    def _render_one_hot(
         self, image: int, places: Tensor, part: Tensor, count: int, points: Tensor | None, memory: int
     ) -> Tensor:
         """Upsample the 0/1 maps of some labels of one image.
@@ -188,10 +188,10 @@ class PreparedImage(abc.ABC):
         Returns:
             [1, k, H, W], or [1, k, P] at points.
         """
-        one, votes = self.only(image), one_hot(places, part)
+        one, maps = self.only(image), one_hot(places, part)
         if points is None:
-            return one._render(votes, ("labels",), memory)
-        return one._render_at(votes, points, ("labels",), memory)
+            return one._render(maps, ("labels",), memory)
+        return one._render_at(maps, points, ("labels",), memory)
 
     @abc.abstractmethod
     def only(self, image: int) -> PreparedImage:
@@ -298,8 +298,8 @@ class PreparedImage(abc.ABC):
                         progress(Progress(round(finished * of), parts * of, left))
 
                 there = None if points is None else points[n : n + 1]
-                votes = partial(self._render_votes, image, points=there, memory=memory // 2)
-                maps.append(render_labels(labels[None, None], votes, chunk, check))
+                render = partial(self._render_one_hot, image, points=there, memory=memory // 2)
+                maps.append(render_labels(labels[None, None], render, chunk, check))
         return torch.cat(maps).view(*signal.shape[:2], *maps[0].shape[2:])
 
     def _accept(self, signal: Tensor | NDArray[Any]) -> Tensor:

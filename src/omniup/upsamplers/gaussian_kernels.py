@@ -42,7 +42,7 @@ VERSION = 2
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """Which cells around a pixel its kernels come from.
+    """The window of cells around a pixel that its kernels come from.
 
     Attributes:
         shape: `"square"`, centred on cell floor(u) (the spec), or `"disc"`, centred on the pixel's own cell (the
@@ -66,17 +66,17 @@ class Window:
 
     @property
     def cells(self) -> int:
-        """How many cells lie in the window, away from the border."""
+        """Number of cells in the window, away from the border."""
         steps = range(-self.radius, self.radius + 1)
         limit = self.radius**2 if self.shape == "disc" else 2 * self.radius**2
         return sum(x * x + y * y <= limit for x in steps for y in steps)
 
     def windows(self, size: Size, grid: Size) -> Windows:
-        """Lay the windows out for an output (H, W) and a grid (h, w)."""
+        """Build the windows for an output (H, W) and a grid (h, w)."""
         return _windows(self.shape, size, grid, self.radius)
 
     def reach(self, sigma_x: Tensor, sigma_y: Tensor) -> Tensor | None:
-        """The radius around each cell, [B, 1, h, w] in cells; None where all have the largest."""
+        """Compute the radius around each cell, [B, 1, h, w] in cells; None where all have the largest."""
         if self.sigmas is None:
             return None
         reach = (self.sigmas * torch.maximum(sigma_x, sigma_y).detach()).ceil().clamp(1, self.radius)
@@ -85,13 +85,13 @@ class Window:
 
 @functools.lru_cache(maxsize=8)
 def _windows(shape: str, size: Size, grid: Size, radius: int) -> Windows:
-    """Laid out once for all images of a size, since it takes tens of milliseconds."""
+    """Build the windows once for all images of a size, since it takes tens of milliseconds."""
     return (Windows.square if shape == "square" else Windows.disc)(size, grid, radius)
 
 
 @dataclasses.dataclass
 class History:
-    """What happened during a fit.
+    """Losses and times of a fit.
 
     Attributes:
         losses: mean absolute error of the reconstruction before each step, averaged over the batch.
@@ -112,7 +112,7 @@ class History:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GaussianKernels(PreparedImage):
-    """The kernels of an image's cells: render any signal on that grid with them.
+    """Kernels of an image's cells, which render any signal on that grid.
 
     Attributes:
         sigma_x: [B, 1, h, w], width along the kernel's first axis, in pixels, above 0.
@@ -136,17 +136,17 @@ class GaussianKernels(PreparedImage):
 
     @property
     def grid(self) -> Size:
-        """(h, w), in cells."""
+        """Grid (h, w), in cells."""
         return self.sigma_x.shape[2], self.sigma_x.shape[3]
 
     @property
     def size(self) -> Size:
-        """(H, W), in pixels."""
+        """Size (H, W), in pixels."""
         return self.guidance.shape[2], self.guidance.shape[3]
 
     @property
     def batch(self) -> int:
-        """How many images the kernels are of."""
+        """Number of images that the kernels are of."""
         return len(self.guidance)
 
     def only(self, image: int) -> GaussianKernels:
@@ -184,7 +184,7 @@ class GaussianKernels(PreparedImage):
         return signal.reshape(self.batch, -1, *self.grid)
 
     def confidence(self, signal: Tensor | None = None, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
-        """Compute how sure the mix is of its cells: 1 where one cell has all the weight, 0 where all have the same.
+        """Compute the confidence: 1 where one cell has all the weight, 0 where all have the same.
 
         Args:
             signal: not needed: the weights depend on the image alone.
@@ -220,8 +220,8 @@ class GaussianKernels(PreparedImage):
             "history": json.dumps(dataclasses.asdict(self.history)),
         }
         pixels = (self.guidance * 255).round().to(torch.uint8)
-        exact = torch.equal(pixels.to(self.guidance.dtype) / 255, self.guidance)
-        tensors = {name: getattr(self, name) for name in _MAPS} | {"guidance": pixels if exact else self.guidance}
+        has_8_bits = torch.equal(pixels.to(self.guidance.dtype) / 255, self.guidance)
+        tensors = {name: getattr(self, name) for name in _MAPS} | {"guidance": pixels if has_8_bits else self.guidance}
         write_tensors(path, {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
 
     @classmethod
@@ -289,7 +289,7 @@ _MAPS = (*_PARAMETERS, "cell_guidance")
 
 
 def precision(sigma_x: Tensor, sigma_y: Tensor, theta: Tensor, sigma_r: Tensor) -> Tensor:
-    """Inverse covariances: four maps [B, 1, h, w] to [B, 4, h, w], the entries xx, xy, yy and that of the range."""
+    """Compute inverse covariances of maps [B, 1, h, w]: [B, 4, h, w], the entries xx, xy, yy and the range's."""
     cos, sin = theta.cos(), theta.sin()
     x, y = sigma_x**-2, sigma_y**-2
     return torch.cat([cos**2 * x + sin**2 * y, cos * sin * (x - y), sin**2 * x + cos**2 * y, sigma_r**-2], dim=1)
@@ -310,11 +310,11 @@ class GaussianEmbedding:
 
     @property
     def width(self) -> int:
-        """D = 7 + G: six for the position and for constants, one for the brightness, the colour."""
+        """Length D = 7 + G: six for position and constants, one for the brightness, the colour."""
         return 7 + self.cell_guidance.shape[1]
 
     def query(self, pixels: Tensor, group: Groups, images: slice) -> Tensor:
-        """[B, G, n, P], the pixels' colours, to [B, D, n, P]: x², xy, y², x, y, 1, |I|², I."""
+        """Map colours [B, G, n, P] of pixels to queries [B, D, n, P]: x², xy, y², x, y, 1, |I|², I."""
         colour = pixels - self._colour(group.middle.unsqueeze(1), images)  # [B, G, n, P]
         y, x = group.pixel_offset  # [n, P]
         position = torch.stack([x * x, x * y, y * y, x, y, torch.ones_like(x)])  # [6, n, P]
@@ -322,7 +322,7 @@ class GaussianEmbedding:
         return torch.cat([position, colour.square().sum(1, keepdim=True), colour], dim=1)
 
     def key(self, cells: Tensor, group: Groups, images: slice) -> Tensor:
-        """[B, 4, n, K], the cells' precisions, to [B, D, n, K]: the coefficients of those."""
+        """Map precisions [B, 4, n, K] of cells to keys [B, D, n, K]: the coefficients of the query."""
         colour = self._colour_offset(group, images)  # [B, G, n, K]
         xx, xy, yy, r = cells.unbind(1)  # [B, n, K]
         y, x = group.cell_offset  # [n, K]
@@ -332,7 +332,7 @@ class GaussianEmbedding:
         return torch.cat([quadratic, r.unsqueeze(1) * colour], dim=1)
 
     def key_gradient(self, dkeys: Tensor, group: Groups, images: slice) -> Tensor:
-        """[B, D, n, K] to [B, 4, n, K], the transpose of `key`."""
+        """Apply the transpose of `key`: [B, D, n, K] to [B, 4, n, K]."""
         colour = self._colour_offset(group, images)  # [B, G, n, K]
         y, x = group.cell_offset  # [n, K]
         dxx, dxy, dyy, along_x, along_y, constant, dr = dkeys[:, :7].unbind(1)  # [B, n, K]
@@ -348,7 +348,7 @@ class GaussianEmbedding:
         )
 
     def _colour_offset(self, group: Groups, images: slice) -> Tensor:
-        """The candidates' colours, less that of the cell in the middle: [B, G, n, K]."""
+        """Subtract the middle cell's colour from the candidates' colours: [B, G, n, K]."""
         return self._colour(group.cells, images) - self._colour(group.middle.unsqueeze(1), images)
 
     def _colour(self, cells: Tensor, images: slice) -> Tensor:

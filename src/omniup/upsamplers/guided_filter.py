@@ -85,17 +85,17 @@ class PreparedGuidedFilter(PreparedImage):
 
     @property
     def batch(self) -> int:
-        """How many images were prepared."""
+        """Number of prepared images."""
         return len(self.guidance)
 
     @property
     def grid(self) -> Size:
-        """(h, w), in cells."""
+        """Grid (h, w), in cells."""
         return self.colour.shape[2], self.colour.shape[3]
 
     @property
     def size(self) -> Size:
-        """(H, W), in pixels."""
+        """Size (H, W), in pixels."""
         return self.guidance.shape[2], self.guidance.shape[3]
 
     def only(self, image: int) -> PreparedGuidedFilter:
@@ -105,17 +105,17 @@ class PreparedGuidedFilter(PreparedImage):
         return PreparedGuidedFilter(*maps, self.radius)
 
     def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
-        """Work through the signal in as many chunks of channels as the memory asks for."""
-        exact = torch.promote_types(signal.dtype, self.guidance.dtype)
+        """Upsample in as many chunks of channels as the memory asks for."""
+        dtype = torch.promote_types(signal.dtype, self.guidance.dtype)
         shape = (*signal.shape[:2], *self.size)
         out = out if out is not None and out.is_contiguous() else signal.new_empty(shape)  # [N, C, H, W]
         flat, result = self._flat(signal), out.view(self.batch, -1, *self.size)
         g, pixels, cells = self.colour.shape[1], self.batch * math.prod(self.size), self.batch * math.prod(self.grid)
         left = memory - 8 * cells * g * (5 * g + 3)
-        at_once = max(1, left // (exact.itemsize * (5 * pixels + 6 * (g + 1) * cells)))  # channels
+        at_once = max(1, left // (dtype.itemsize * (5 * pixels + 6 * (g + 1) * cells)))  # channels
         for start in range(0, flat.shape[1], at_once):
             channels = slice(start, start + at_once)
-            slope, offset = self._coefficients(flat[:, channels].to(exact))
+            slope, offset = self._coefficients(flat[:, channels].to(dtype))
             fitted = F.interpolate(offset, self.size, mode="bilinear")  # [B, C, H, W]
             for i in range(g):
                 slopes = F.interpolate(slope[:, :, i], self.size, mode="bilinear")  # [B, C, H, W]
@@ -124,8 +124,8 @@ class PreparedGuidedFilter(PreparedImage):
         return out
 
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
-        exact = torch.promote_types(signal.dtype, self.guidance.dtype)
-        slope, offset = self._coefficients(signal.to(exact))  # [N, C, G, h, w], [N, C, h, w]
+        dtype = torch.promote_types(signal.dtype, self.guidance.dtype)
+        slope, offset = self._coefficients(signal.to(dtype))  # [N, C, G, h, w], [N, C, h, w]
         fitted = interpolate_at(offset, points, self.size, "bilinear")  # [N, C, P]
         images = torch.arange(len(points), device=points.device)[:, None] % self.batch  # [N, 1]
         colour = self.guidance[images, :, points[..., 0], points[..., 1]].mT  # [N, G, P]

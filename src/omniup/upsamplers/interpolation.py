@@ -1,4 +1,4 @@
-"""Interpolate by nearest, bilinear and bicubic kernels: what everybody compares with. They do not look at the image."""
+"""Interpolate by nearest, bilinear and bicubic kernels: the baselines, which do not look at the image."""
 
 from __future__ import annotations
 
@@ -95,15 +95,15 @@ class Bicubic(_Interpolation):
 
 def interpolate_at(maps: Tensor, points: Tensor, size: Size, mode: str) -> Tensor:
     """Interpolate at some pixels of a result: [N, C, h, w] at points [N, P, 2] to [N, C, P]."""
-    exact = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
     y, x = points.unbind(-1)  # [N, P]
-    rows, columns = (interpolation_matrix(*sides, mode).to(exact) for sides in zip(maps.shape[2:], size, strict=True))
-    across = torch.einsum("nchw,npw->nchp", exact, columns[x])  # [N, C, h, P]
+    rows, columns = (interpolation_matrix(*sides, mode).to(wide) for sides in zip(maps.shape[2:], size, strict=True))
+    across = torch.einsum("nchw,npw->nchp", wide, columns[x])  # [N, C, h, P]
     return torch.einsum("nchp,nph->ncp", across, rows[y]).to(maps.dtype)
 
 
 def interpolation_matrix(cells: int, side: int, mode: str) -> Tensor:
-    """Return what each of `side` pixels takes of each cell along an axis: float64 [side, cells]."""
+    """Return the weight of each cell at each of `side` pixels along an axis: float64 [side, cells]."""
     unit = torch.eye(cells, dtype=torch.float64)[None, None]
     return F.interpolate(unit, (side, cells), mode=mode, align_corners=_corners(mode))[0, 0]
 

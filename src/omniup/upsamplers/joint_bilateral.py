@@ -51,7 +51,7 @@ class JointBilateral(Upsampler):
         progress: ProgressCallback | None = None,
         memory: int | str = DEFAULT_MEMORY,
     ) -> GaussianKernels:
-        """Lay the kernels out; see `Upsampler`."""
+        """Place the same kernel at every cell; see `Upsampler`."""
         guidance, size = check_image(image, grid, size)
         guidance = resize(guidance, size)  # [B, G, H, W]
         values = (self.sigma_x, self.sigma_y, self.theta, self.sigma_r)

@@ -39,7 +39,7 @@ class Method:
         paths: those of them that may name a file, which whoever is not to read this machine's files must not do; with
             the names that stand for something else, and are safe.
         choices: the settings that are one of a few values, with these; None among them where it is the default.
-        variants: the one setting, if any, by which its variants are told apart, with their names: presets, weights.
+        variants: the one setting, if any, which selects a variant, with their names: presets, weights.
     """
 
     name: str
@@ -66,7 +66,7 @@ def register(
     choices: Mapping[str, Sequence[Any]] | None = None,
     variants: Mapping[str, Collection[str]] | None = None,
 ) -> Callable[[_Build], _Build]:
-    """Make a method known under a name.
+    """Register a method under a name.
 
     Args:
         name: what users call it.
@@ -133,7 +133,7 @@ def upsampler(method: str, /, **settings: Any) -> Upsampler:
 
 
 def literals(build: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
-    """Return the keyword arguments that are annotated with `Literal`, with their values."""
+    """Return the values of keyword arguments that are annotated with `Literal`."""
     try:
         hints = typing.get_type_hints(build)
     except NameError:  # of names that are imported for type checkers only

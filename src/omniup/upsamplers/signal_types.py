@@ -1,4 +1,4 @@
-"""Decide what a signal is, once and for each image by itself: its type decides how it is upsampled.
+"""Resolve the type of a signal, once and for each image by itself: it decides how the signal is upsampled.
 
 | type | what it is | how it is upsampled |
 |---|---|---|
@@ -33,7 +33,7 @@ SIGNAL_TYPES: tuple[SignalType, ...] = get_args(SignalType)
 Render: TypeAlias = Callable[[Tensor, "tuple[SignalType, ...]"], Tensor]
 """Upsamples floating-point signals [B, C, h, w] of given types, one for each image: to [B, C, ...]."""
 
-#: How far from 1 the probabilities of a cell may sum: what 16-bit numbers lose.
+#: Largest difference from 1 of a cell's sum of probabilities: what 16-bit numbers lose.
 TOLERANCE = 0.01
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def signal_types(signal: Tensor, declared: str = "auto") -> tuple[SignalType, ..
 
 
 def are_probabilities(signal: Tensor) -> list[bool]:
-    """Tell of each image of [B, C, h, w] whether its channels, two or more, are probabilities in each cell."""
+    """Return for each image of [B, C, h, w] whether its two or more channels are probabilities."""
     signal = signal.detach()
     if signal.shape[1] < 2 or not signal.is_floating_point():
         return [False] * len(signal)
@@ -85,7 +85,7 @@ def are_probabilities(signal: Tensor) -> list[bool]:
 
 
 def render_type(signal: Tensor, types: tuple[SignalType, ...], render: Render) -> Tensor:
-    """Upsample a signal of any type but labels with what upsamples floating-point features, probabilities and values.
+    """Upsample a signal of any type but labels, given how features, probabilities and values are upsampled.
 
     Args:
         signal: [B, C, h, w].
@@ -102,8 +102,8 @@ def render_type(signal: Tensor, types: tuple[SignalType, ...], render: Render) -
     if signal.is_floating_point():
         return render(signal, types)
     limits = torch.iinfo(signal.dtype)
-    exact = widest(signal.device) if limits.bits > 16 else torch.float32
-    result = render(signal.to(exact), types).round_()
+    dtype = widest(signal.device) if limits.bits > 16 else torch.float32
+    result = render(signal.to(dtype), types).round_()
     return result.clamp_(limits.min, limits.max).to(signal.dtype)
 
 
@@ -161,9 +161,9 @@ def _same(signal_type: SignalType, signal: Tensor) -> tuple[SignalType, ...]:
 
 def _logits(signal: Tensor, render: Render) -> Tensor:
     """Upsample logits as probabilities; one channel is that of a binary decision, with 0 for the other class."""
-    exact = signal.to(torch.promote_types(signal.dtype, torch.float32))
+    wide = signal.to(torch.promote_types(signal.dtype, torch.float32))
     binary = signal.shape[1] == 1
-    logits = torch.cat([torch.zeros_like(exact), exact], dim=1) if binary else exact
+    logits = torch.cat([torch.zeros_like(wide), wide], dim=1) if binary else wide
     mixed = render(logits.softmax(1), _same("probabilities", signal))
     logs = mixed.clamp_min(torch.finfo(torch.float32).tiny).log()
     return (logs[:, 1:] - logs[:, :1] if binary else logs).to(signal.dtype)

@@ -177,7 +177,7 @@ class UpsampleAnything(Upsampler):
 
     @property
     def cells(self) -> int:
-        """How many cells a pixel may draw from, away from the border."""
+        """Number of cells in a pixel's window, away from the border."""
         return self._window.cells
 
     @property
@@ -226,7 +226,7 @@ class UpsampleAnything(Upsampler):
         return GaussianKernels(*maps, guidance, cells, self._window, history)
 
     def _start(self, guidance: Tensor, grid: Size) -> Tensor:
-        """Return what is optimised, [4, B, 1, h, w], where the kernels have their first widths and no angle."""
+        """Return the initial parameters [4, B, 1, h, w]: the first widths and no angle."""
         values = torch.tensor([self.sigma, self.sigma, 1.0, self.sigma_r], dtype=torch.float64)
         inverse = values - EPS + torch.log(-torch.expm1(EPS - values))  # of softplus(raw) + EPS
         raw = values.log() if self.positive == "exp" else inverse
@@ -247,7 +247,7 @@ class UpsampleAnything(Upsampler):
     def _regulariser(
         self, maps: tuple[Tensor, Tensor, Tensor, Tensor], start: tuple[Tensor, Tensor, Tensor, Tensor]
     ) -> Tensor:
-        """Compute what is added to each image's loss, [B] (spec, section 5.1), for how far maps are from the start."""
+        """Compute the regulariser of each image's loss, [B] (spec, section 5.1): distances from the start."""
         sigma_x, sigma_y, theta, sigma_r = (parameter[:, 0] for parameter in maps)  # [B, h, w]
         sigma_x0, sigma_y0, _, sigma_r0 = (parameter[:, 0] for parameter in start)  # [B, h, w]
         total = sigma_x.new_zeros(len(sigma_x))
@@ -282,7 +282,7 @@ class _Adam:
         self.mean, self.square = torch.zeros_like(parameter), torch.zeros_like(parameter)
 
     def step(self, loss: Tensor) -> None:
-        """Go one step downhill."""
+        """Take one step of gradient descent."""
         (gradient,) = torch.autograd.grad(loss, self.parameter)
         self.steps += 1
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Pictures of tensors: what a feature map, an error, a set of kernels or an optimisation looks like.
+"""Draw tensors: feature maps, errors, sets of kernels, optimisations.
 
 Tensors go in, PIL pictures (or tensors to draw on) come out; nothing is kept between calls, and threads may draw at
 once. Importing this loads matplotlib, which `import omniup` does not.

@@ -1,4 +1,4 @@
-"""From numbers to colours, pixel for pixel: images as they are, scalar maps through one of matplotlib's colour maps."""
+"""Colour images and scalar maps pixel by pixel, with matplotlib's colour maps."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def heat_map(map: Tensor, limits: tuple[float, float] | None = None, colours: st
 
 
 def scalars(map: Tensor) -> NDArray[np.float32]:
-    """[1, 1, h, w] as an array [h, w]."""
+    """Convert a map [1, 1, h, w] to an array [h, w]."""
     values: NDArray[np.float32] = map.detach()[0, 0].float().cpu().numpy()
     return values
 
 
 def colour_scale(map: Tensor, limits: tuple[float, float] | None, colours: str) -> ScalarMappable:
-    """Make what gives a map's values their colours, in the form that matplotlib draws colour bars of.
+    """Make the scale that maps values to colours, in the form that matplotlib draws colour bars of.
 
     Args:
         map: [1, 1, h, w], which sets the limits where there are none.
@@ -81,7 +81,7 @@ def colour_scale(map: Tensor, limits: tuple[float, float] | None, colours: str) 
 
 
 def limits_of(*maps: Tensor) -> tuple[float, float]:
-    """Find the limits that maps drawn on one scale share.
+    """Compute the limits that maps drawn on one scale share.
 
     Args:
         maps: [1, 1, h, w] each, of any sizes.

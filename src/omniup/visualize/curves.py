@@ -1,4 +1,4 @@
-"""How an optimisation went: its loss at every iteration."""
+"""Plot the loss of an optimisation at every iteration."""
 
 from __future__ import annotations
 

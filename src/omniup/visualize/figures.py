@@ -1,4 +1,4 @@
-"""Drawing without pyplot: a figure belongs to one call, so threads do not disturb each other and nothing stays open."""
+"""Draw figures without pyplot: a figure belongs to one call, so threads do not disturb each other."""
 
 from __future__ import annotations
 

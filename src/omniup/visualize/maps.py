@@ -1,4 +1,4 @@
-"""Maps worth looking at and how to draw them: reconstruction errors, and the four maps of Gaussian kernels."""
+"""Draw reconstruction errors, and the four maps of Gaussian kernels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["error_map", "heat_map", "parameter_panels", "to_picture"]
 
 
 def error_map(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error over the channels, pixel by pixel.
+    """Compute the mean absolute error over the channels, pixel by pixel.
 
     Args:
         prediction: [1, C, H, W], any dtype.
@@ -43,7 +43,7 @@ def error_map(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def parameter_panels(sigma_x: Tensor, sigma_y: Tensor, theta: Tensor, sigma_r: Tensor) -> list[Panel]:
-    """Panels of the four maps of Gaussian kernels, ready for a sheet.
+    """Make panels of the four maps of Gaussian kernels, ready for a sheet.
 
     The two spatial sigmas share their limits, so that an ellipse's longer axis is also the brighter one. An ellipse
     turned by half a circle is the same ellipse: theta is drawn modulo π, in colours that meet at the ends.

@@ -1,4 +1,4 @@
-"""A figure addressed like a picture: in whole pixels, from the top left.
+"""Address a figure like a picture: in whole pixels, from the top left.
 
 Matplotlib draws the text and the scales; pictures go in unscaled, so that what a sheet shows is what was computed.
 """

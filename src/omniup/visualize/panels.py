@@ -1,4 +1,4 @@
-"""Sheets: pictures and maps side by side, each under its title, at one size.
+"""Draw sheets: pictures and maps side by side, each under its title, at one size.
 
 The panels of a sheet show the same field of view at different resolutions, so each is stretched to the same box, and
 enlarged without interpolation: a low-resolution cell appears as the cell it is.
@@ -91,7 +91,7 @@ def sheet(
 
 
 def _map_of(panel: Panel) -> Tensor | None:
-    """Give the panel's scalar map, if that is what it shows."""
+    """Return the panel's scalar map, if it shows one."""
     image = panel.image
     return image if isinstance(image, Tensor) and image.ndim == 4 and image.shape[1] == 1 else None
 

@@ -1,8 +1,8 @@
-"""Features as colours: the three directions in which they vary most become red, green and blue.
+"""Colour features by their first three principal components, as red, green and blue.
 
 Pictures are only comparable when they share the basis and the contrast, so all maps of a comparison go in together and
 one affine map, vector → colour, is fitted for them all. Fitting looks at a bounded number of pixels and applying goes
-slab by slab, so neither the number of channels nor the number of pixels sets the memory.
+band by band, so neither the number of channels nor the number of pixels sets the memory.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _check(maps: tuple[Tensor, ...], samples: int) -> None:
 
 
 def _draw(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """[1, C, h, w] → [min(count, h·w), C] float32 on the CPU, where the fit rounds the same for every device."""
+    """Sample vectors of [1, C, h, w]: [min(count, h·w), C] float32, on the CPU: it rounds the same for every device."""
     _, _, height, width = features.shape
     drawn = torch.randperm(height * width, generator=generator)[:count].to(features.device)  # [N]
     # By row and column: flattening h and w first would copy the whole of a map that is a crop of another.
@@ -115,7 +115,7 @@ def _principal_directions(centred: Tensor, generator: torch.Generator) -> Tensor
 
 
 def _apply(features: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
-    """[1, C, h, w] → [1, 3, h, w]."""
+    """Map features [1, C, h, w] to colours [1, 3, h, w]."""
     gain, offset = gain.to(features.device), offset.to(features.device)
     colours = [torch.einsum("bchw,ck->bkhw", piece, gain) for piece in pieces(features)]  # [1, 3, r, w] each
     return (torch.cat(colours, dim=2) + offset[:, None, None]).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Label maps as pictures: a colour for each class, and the borders between classes over a photograph."""
+"""Draw label maps: a colour for each class, and the borders between classes over a photograph."""
 
 from __future__ import annotations
 

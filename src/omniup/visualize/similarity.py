@@ -1,4 +1,4 @@
-"""Which pixels resemble this one? A map of cosine similarities, as a click on a picture asks for it."""
+"""Compute maps of cosine similarity with the features of one pixel."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def similarity_map(features: Tensor, point: tuple[int, int]) -> Tensor:
 
 
 def lengths(features: Tensor) -> Tensor:
-    """Lengths of the feature vectors: [1, C, h, w], any dtype, to [1, 1, h, w] float32."""
+    """Compute the lengths of feature vectors: [1, C, h, w], any dtype, to [1, 1, h, w] float32."""
     check_map("features", features)
     return torch.cat([torch.linalg.vector_norm(piece, dim=1, keepdim=True) for piece in pieces(features)], dim=2)
 
@@ -63,7 +63,7 @@ def mixed_similarity(
 
 
 def _cosine(vectors: Tensor, direction: Tensor) -> Tensor:
-    """[1, C, r, w] and a vector [C] of length 1 → [1, 1, r, w]."""
+    """Compute cosines of [1, C, r, w] with a vector [C] of length 1: [1, 1, r, w]."""
     lengths = torch.linalg.vector_norm(vectors, dim=1).clamp_min(SMALLEST)  # [1, r, w]
     cosines: Tensor = torch.einsum("bchw,c->bhw", vectors, direction) / lengths  # [1, r, w]
     return cosines.clamp(-1, 1).unsqueeze(1)

@@ -1,7 +1,7 @@
-"""The checks and the piecewise reading that every picture of a tensor shares.
+"""Check tensors for all pictures, and read large ones in bands of rows.
 
 A map may be much larger than the picture it becomes ([1, 1024, 2048, 2048] takes 16 GiB), so nothing here converts or
-copies a whole one: `pieces` reads it slab by slab.
+copies a whole one: `pieces` reads it band by band.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def check_point(name: str, point: tuple[int, int], height: int, width: int) -> N
 
 
 def pieces(value: Tensor) -> Iterator[Tensor]:
-    """Read a map from top to bottom in slabs of whole rows.
+    """Read a map from top to bottom in bands of whole rows.
 
     Args:
         value: [1, C, h, w], any dtype.

@@ -1,4 +1,4 @@
-"""The web demo: Upsample Anything in a browser, on this machine. FastAPI behind, plain HTML, CSS and JavaScript before.
+"""Serve the web demo on this machine: FastAPI behind, plain HTML, CSS and JavaScript before.
 
 serve(host="127.0.0.1", port=8000)
 """

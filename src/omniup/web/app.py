@@ -1,4 +1,4 @@
-"""The HTTP of the demo: routes, and what becomes of errors. What the answers are is in `schemas`."""
+"""Define the HTTP routes of the demo, and the answers to errors. `schemas` defines the bodies of answers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ Problems = dict[int | str, dict[str, Any]]
 
 
 class NotKeptError(RequestError):
-    """There is no such run, or it is not kept any more."""
+    """No run of this id exists, or it is not kept any more."""
 
     def __init__(self, id: UUID) -> None:
         super().__init__(
@@ -170,8 +170,8 @@ def _add_runs(app: FastAPI, service: Service) -> None:
         if not picture:
             headers["Content-Disposition"] = f'attachment; filename="{name}"'
         opened.seek(0)
-        kind = "image/png" if picture else "application/octet-stream"
-        return StreamingResponse(_chunks(opened), headers=headers, media_type=kind)
+        media_type = "image/png" if picture else "application/octet-stream"
+        return StreamingResponse(_chunks(opened), headers=headers, media_type=media_type)
 
     @app.post("/api/similarity", responses=_problems(400, 404, 413), tags=["runs"])
     async def similar(wanted: SimilarityRequest) -> SimilarityAnswer:
@@ -230,12 +230,12 @@ def _add_facts(app: FastAPI, service: Service) -> None:
 
     @app.get("/api/options", responses=_problems(), tags=["facts"])
     async def options() -> Options:
-        """Tell what there is to choose from, and within which limits."""
+        """Return the choices, and their limits."""
         return await service.quickly(service.options)  # which looks for files
 
     @app.get("/api/health", responses=_problems(), tags=["facts"])
     async def health() -> Health:
-        """Tell how the server is."""
+        """Return the state of the server."""
         return service.health()
 
     @app.get(
@@ -247,7 +247,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
     async def sample(
         name: str, size: Annotated[int | None, Query(ge=16, le=1024, description="Of the longer side.")] = None
     ) -> Response:
-        """Get one of the photographs that come along."""
+        """Return one of the bundled photographs."""
         if name not in SAMPLES:
             raise RequestError(404, "sample", "is {name!r}", "{samples}", name=name, samples=", ".join(SAMPLES))
         content = await service.quickly(_jpeg, name, size)
@@ -257,7 +257,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        """Name the fields; what was sent is not sent back."""
+        """Refuse invalid fields by name; what was sent is not sent back."""
         problems = []
         for each in error.errors():
             text, found = validation_parts(str(each["loc"][-1]), each)
@@ -276,7 +276,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(StarletteHTTPException)
     async def http(_: Request, error: StarletteHTTPException) -> JSONResponse:
-        """What starlette and FastAPI refuse by themselves: unknown paths, wrong methods, bodies that are no forms."""
+        """Answer what starlette and FastAPI refuse: unknown paths, wrong methods, bodies that are no forms."""
         return JSONResponse({"detail": translated(error.detail)}, error.status_code, error.headers)
 
     @app.exception_handler(CancelledError)
@@ -285,20 +285,20 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> JSONResponse:
-        """A defect of ours, which the log has in full."""
+        """Answer a defect of ours, which the log has in full."""
         failure = InputError("the server", "failed: {type}", type=type(error).__name__)
         return JSONResponse({"detail": said(failure)}, 500, HEADERS)
 
 
-def _problem(place: Sequence[int | str], text: str, kind: str, found: dict[str, str]) -> dict[str, Any]:
+def _problem(place: Sequence[int | str], text: str, error_type: str, found: dict[str, str]) -> dict[str, Any]:
     """Describe what is wrong with a field: to FastAPI's keys, its name and the parts of the text are added."""
-    return {"loc": [*place], "msg": text, "type": kind, "field": ".".join(map(str, place[1:])), **found}
+    return {"loc": [*place], "msg": text, "type": error_type, "field": ".".join(map(str, place[1:])), **found}
 
 
 async def _finished(
     request: Request, service: Service, job: Job, *, accepted: str = "a smaller size and fewer channels"
 ) -> Response:
-    """Wait for a job, and end it where the browser goes away; `accepted` is what needs less memory."""
+    """Wait for a job, and cancel it where the browser goes away; `accepted` is what needs less memory."""
     future = asyncio.wrap_future(job.future)
     while not future.done():
         await asyncio.wait({future}, timeout=2 * POLL)

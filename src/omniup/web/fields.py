@@ -1,4 +1,4 @@
-"""Requests that are not served, as data: the status of the answer, and the field of the request where it is a field."""
+"""Describe requests that are not served as data: the status, and the field of the request if it is a field."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class FieldError(RequestError):
 
 
 def refused_field(field: str, error: InputError) -> FieldError:
-    """Return what the library refuses as the refusal of a field."""
+    """Convert a refusal of the library to the refusal of a field."""
     return FieldError(field, error.argument, error.problem, error.accepted, **error.values)
 
 
 @contextmanager
 def field(name: str) -> Iterator[None]:
-    """Say of what the library refuses within which field it was.
+    """Refuse what the library refuses within as a refusal of a field.
 
     Raises:
         FieldError: in place of an `InputError`.

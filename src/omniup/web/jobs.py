@@ -1,4 +1,4 @@
-"""Work for a device: a thread each, a short queue, progress to watch, and an end at the next step when cancelled.
+"""Run jobs for devices: a thread each, a short queue, events, and cancellation at the next step.
 
 Event loop and threads meet in two places only: a job's future, and its list of events, which only grows.
 """
@@ -31,18 +31,18 @@ REMEMBERED = 64
 
 
 class CancelledError(Exception):
-    """Nobody wants the result any more."""
+    """The job was cancelled: nobody wants the result any more."""
 
 
 class KnownError(RequestError):
-    """There is a run of this id already."""
+    """A run of this id exists already."""
 
     def __init__(self, id: UUID) -> None:
         super().__init__(409, "run_id", "is {id}, and there is such a run already", "a new id, or none", id=id)
 
 
 class QueueFullError(RequestError):
-    """More is waiting than the queue holds.
+    """The queue holds as many jobs as it may.
 
     Attributes:
         seconds: until there may be room.
@@ -54,7 +54,7 @@ class QueueFullError(RequestError):
 
 
 class Job:
-    """What one request wants done.
+    """The work of one request.
 
     Args:
         id: the run's.
@@ -74,7 +74,7 @@ class Job:
         self._cancelled = threading.Event()
 
     def check(self) -> None:
-        """Go on, unless the job was cancelled.
+        """Raise if the job was cancelled.
 
         Raises:
             CancelledError: the job is to end here.
@@ -82,17 +82,17 @@ class Job:
         if self._cancelled.is_set():
             raise CancelledError
 
-    def tell(self, event: Progress) -> None:
-        """Add an event, and `check`."""
+    def add_event(self, event: Progress) -> None:
+        """Add an event to the job's, and `check`."""
         self.check()
         self.events.append(event)
 
     def cancel(self) -> None:
-        """End the job at its next step."""
+        """Cancel the job at its next step."""
         self._cancelled.set()
 
     def run(self) -> None:
-        """Do the work, and settle the future whatever happens."""
+        """Do the work, and set the future's result whatever happens."""
         try:
             self.check()
             result = self._context.run(self._work, self)
@@ -101,19 +101,19 @@ class Job:
             if isinstance(error, CancelledError):
                 self.events.append(Progress(stage="cancelled"))
             else:
-                self.events.append(Progress(stage="failed", message=self._context.run(_told, error)))
+                self.events.append(Progress(stage="failed", message=self._context.run(_message, error)))
             self.future.set_exception(error)
         else:
             self.events.append(Progress(stage="done"))
             self.future.set_result(result)
 
 
-def _told(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     return said(error) if isinstance(error, InputError) else str(error) or type(error).__name__
 
 
 class Worker:
-    """The one thread that computes on a device.
+    """The thread that computes on a device.
 
     Args:
         capacity: jobs that may wait.
@@ -134,12 +134,12 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait."""
+        """Number of waiting jobs."""
         return len(self._waiting)
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Keep a place in the queue for a job that is being prepared, until it is submitted or given up.
+        """Reserve a place in the queue for a job that is being prepared, until it is submitted or abandoned.
 
         Raises:
             QueueFullError: there is no room.
@@ -156,14 +156,14 @@ class Worker:
                 self._reserved -= 1
 
     def submit(self, job: Job) -> None:
-        """Put a job in the queue, for which a `place` is kept."""
+        """Put a job in the queue, for which a `place` is reserved."""
         with self._changed:
             self._waiting.append(job)
-            job.tell(Progress(stage="queued", ahead=len(self._waiting) - (self.running is None)))
+            job.add_event(Progress(stage="queued", ahead=len(self._waiting) - (self.running is None)))
             self._changed.notify()
 
     def cancel(self, job: Job) -> None:
-        """End a job: now if it waits, at its next step if it runs."""
+        """Cancel a job: now if it waits, at its next step if it runs."""
         job.cancel()
         with self._changed:
             if job not in self._waiting:
@@ -173,7 +173,7 @@ class Worker:
         job.run()  # which sees that it is cancelled
 
     def close(self) -> None:
-        """End everything, and the thread."""
+        """Cancel everything, and end the thread."""
         with self._changed:
             self._closed = True
             waiting = [*self._waiting]
@@ -201,13 +201,13 @@ class Worker:
             del job  # or its tensors would stay until the next
 
     def _announce(self) -> None:
-        """Tell those that wait how many are before them."""
+        """Send the number of jobs before them to those that wait."""
         for ahead, job in enumerate(self._waiting, start=1):
             job.events.append(Progress(stage="queued", ahead=ahead))
 
 
 class Jobs:
-    """The workers, every job that waits or runs, and the events of those that are just over.
+    """Workers, every job that waits or runs, and the events of those that are just over.
 
     Args:
         capacities: how many jobs may wait, and how many threads of torch each device gets, by its name.
@@ -220,7 +220,7 @@ class Jobs:
         self._lock = threading.Lock()
 
     def submit(self, job: Job, device: str) -> None:
-        """Put a job in a device's queue, in which a `place` is kept.
+        """Put a job in a device's queue, in which a `place` is reserved.
 
         Raises:
             KnownError: there is a job of this id.
@@ -233,12 +233,12 @@ class Jobs:
         self.workers[device].submit(job)
 
     def events(self, id: UUID) -> list[Progress] | None:
-        """The events of a job, a list that grows until the job is over; None if it is not known."""
+        """Return the events of a job, a list that grows until the job is over; None if it is not known."""
         with self._lock:
             return self._active[id][0].events if id in self._active else self._over.get(id)
 
     def cancel(self, id: UUID) -> bool:
-        """End a job; False if there is none of this id, or it is over."""
+        """Cancel a job; False if there is none of this id, or it is over."""
         with self._lock:
             job, worker = self._active.get(id, (None, None))
         if job is None or worker is None:
@@ -247,12 +247,12 @@ class Jobs:
         return True
 
     def close(self) -> None:
-        """End everything."""
+        """Cancel everything."""
         for worker in self.workers.values():
             worker.close()
 
     def _retire(self, job: Job) -> None:
-        """Keep the events of a job that is over, and let go of all else: its picture, its result."""
+        """Keep the events of a job that is over, and release all else: its picture, its result."""
         with self._lock:
             del self._active[job.id]
             self._over[job.id] = job.events

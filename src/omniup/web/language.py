@@ -1,4 +1,4 @@
-"""The language of whoever reads an answer: English, or Chinese by the catalogue `messages_zh.json`.
+"""Translate answers for the reader: English, or Chinese by the catalogue `messages_zh.json`.
 
 A request says its language in Accept-Language. The guard of the server keeps it in `LANGUAGE`, from where it reaches
 the threads that work for the request, since these take over its context.
@@ -18,7 +18,7 @@ from omniup.errors import InputError
 Language = Literal["en", "zh"]
 
 LANGUAGE: ContextVar[Language] = ContextVar("language", default="en")
-"""Of the request that is being answered."""
+"""Language of the request that is being answered."""
 
 _CATALOGUE: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("messages_zh.json").read_text("utf-8"))
 ARGUMENTS, TEMPLATES, PYDANTIC = (_CATALOGUE[part] for part in ("arguments", "templates", "pydantic"))
@@ -26,7 +26,7 @@ ARGUMENTS, TEMPLATES, PYDANTIC = (_CATALOGUE[part] for part in ("arguments", "te
 
 
 def choose_language(header: str) -> Language:
-    """Choose the language that an Accept-Language header weighs most; English where it names neither."""
+    """Choose the language of the largest weight in an Accept-Language header; English if it has neither."""
     weights: dict[Language, float] = {"en": 0.0, "zh": 0.0}
     for part in header.lower().split(","):
         name, _, weight = part.strip().partition(";")
@@ -38,23 +38,23 @@ def choose_language(header: str) -> Language:
 
 
 def translated(template: str) -> str:
-    """Return a template, or a text without replacement fields, in the reader's language."""
+    """Translate a template, or a text without replacement fields, to the reader's language."""
     return TEMPLATES.get(template, template) if LANGUAGE.get() == "zh" else template
 
 
 def parts(error: InputError) -> dict[str, str]:
-    """Return the argument of a refusal as it is, its problem and what is accepted in the reader's language."""
+    """Return a refusal's argument as it is, its problem and what is accepted in the reader's language."""
     problem, accepted = (translated(each).format(**error.values) for each in (error.problem, error.accepted))
     return {"argument": error.argument, "problem": problem, "accepted": accepted}
 
 
 def said(error: InputError) -> str:
-    """Put a refusal into one sentence in the reader's language."""
+    """Format a refusal as one sentence in the reader's language."""
     return str(error) if LANGUAGE.get() == "en" else _sentence(**parts(error))
 
 
 def validation_parts(field: str, found: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
-    """Put what pydantic found wrong with a field into the reader's language.
+    """Translate a problem that pydantic found with a field to the reader's language.
 
     Args:
         field: its name.

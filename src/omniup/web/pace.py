@@ -1,4 +1,4 @@
-"""How fast this machine is, so that the page can say how long a run will take before it is started."""
+"""Measure the speed of this machine, to estimate the time of a run before it is started."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STRIDE = 16
 
 
 class Pace:
-    """What is known of the machine's speed; measured once, and corrected by every run.
+    """Measured speed of the machine, corrected by every run.
 
     Attributes:
         pairs_per_second: pixels × window cells × steps that a fit does in a second.
@@ -48,7 +48,7 @@ class Pace:
         self.overhead_seconds = taken - fit
 
     def learn(self, pixels: int, pairs: int, iterations: int, fit: float, rest: float) -> None:
-        """Take a run into account: its size, its cost, its steps, and its seconds in the fit and beside it."""
+        """Update the speed by a run: its size, its cost, its steps, and its seconds in the fit and beside it."""
         with self._lock:
             if iterations >= 10 and fit > 0:
                 self.pairs_per_second += 0.3 * (pairs / fit - self.pairs_per_second)
@@ -60,7 +60,7 @@ class Pace:
         return self.overhead_seconds * size * size / 65536 + pairs / self.pairs_per_second
 
     def gentle(self) -> dict[str, int]:
-        """The settings to begin with: none but the usual where those are quick enough here."""
+        """Return the settings to begin with: none but the usual where those are quick enough here."""
         usual = UpsampleAnything.preset("spec")
         if self.seconds(256, usual) <= PATIENT:
             return {}

@@ -1,4 +1,4 @@
-"""Pictures for the page: all of one size, as data URLs or as files; and the keys that tell what their colours mean."""
+"""Draw pictures for the page: all of one size, as data URLs or files; and the legends of their colours."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from omniup.visualize.colours import DEFAULT_COLOURS
 from omniup.web.schemas import ParameterMap, Scale
 
 STOPS = 17
-"""Colours of a key: enough that straight lines between them cannot be told from the colour map."""
+"""Colours of a scale: enough that straight lines between them look like the colour map."""
 
 BINS = 32
 
 
 def enlarged(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Bring a picture to (H, W) with hard cells: a low-resolution cell appears as the cell it is."""
+    """Enlarge a picture to (H, W) with hard cells: a low-resolution cell appears as the cell it is."""
     return picture.resize((size[1], size[0]), Image.Resampling.NEAREST)
 
 
@@ -34,26 +34,26 @@ def drawn(panels: Mapping[str, Panel], size: tuple[int, int]) -> dict[str, Image
 
 
 def png(picture: Image.Image) -> bytes:
-    """A picture as a PNG file, packed lightly: that takes a third of the time, for a tenth more bytes."""
+    """Encode a picture as PNG, packed lightly: that takes a third of the time, for a tenth more bytes."""
     file = io.BytesIO()
     picture.save(file, format="PNG", compress_level=1)
     return file.getvalue()
 
 
 def data_url(picture: Image.Image) -> str:
-    """A picture as a PNG in a URL."""
+    """Encode a picture as a PNG in a URL."""
     return "data:image/png;base64," + base64.b64encode(png(picture)).decode()
 
 
 def scale(panel: Panel) -> Scale:
-    """The key of a scalar map's colours."""
+    """Describe the scale of a scalar map's colours."""
     assert isinstance(panel.image, Tensor)
     low, high = panel.limits or limits_of(panel.image)
     return Scale(low=low, high=high, unit=panel.unit, colours=_stops(panel.colours or DEFAULT_COLOURS))
 
 
 def parameter_map(panel: Panel) -> ParameterMap:
-    """The key of a parameter's map, and how its values are distributed."""
+    """Describe the scale of a parameter's map, and the distribution of its values."""
     assert isinstance(panel.image, Tensor)
     key, values = scale(panel), panel.image.detach().float().cpu().flatten()
     counts = torch.histc(values.clamp(key.low, key.high), BINS, key.low, key.high)

@@ -1,4 +1,4 @@
-"""`POST /api/restore`: a small, old or compressed picture, as it may have been."""
+"""`POST /api/restore`: restore a small, old or compressed picture."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from omniup.web.stages import Stages
 logger = logging.getLogger(__name__)
 
 THINNEST = 16
-"""How many times longer than wide a picture may be: its short side is brought to what the networks were trained on."""
+"""Largest ratio of a picture's sides: its short side is resized to what the networks were trained on."""
 
 
 class Restorer:
-    """The model that restores, found when it is asked about, loaded when it is needed, and kept.
+    """The model that restores, located when first asked about, loaded when needed, and kept.
 
     What is not on this machine is not fetched: nobody who opens a page is to start a download of gigabytes.
 
@@ -43,7 +43,7 @@ class Restorer:
 
     @property
     def status(self) -> RestorationStatus:
-        """What there is, as far as can be told without loading it."""
+        """State of the model, as far as is known without loading it."""
         try:
             files = self._locate()
         except InputError as error:
@@ -55,7 +55,7 @@ class Restorer:
         return RestorationStatus(state="ready", message="", model=self._model, trained=files.have_weights, tiles=tiles)
 
     def load(self, device: str) -> Enhancer:
-        """The enhancer of a device.
+        """Load the enhancer of a device.
 
         Raises:
             InputError: packages or files are missing, damaged or do not fit; says which.
@@ -71,7 +71,7 @@ class Restorer:
 
 
 def read_picture(config: RestoreConfig, image: bytes, *, pixels: int, restored_pixels: int) -> Tensor:
-    """Read and check what was sent.
+    """Read and check the request.
 
     Args:
         config: how to restore.

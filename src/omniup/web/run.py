@@ -1,4 +1,4 @@
-"""`POST /api/run`: fit an image, upsample it and its features in every way, and say how well that went."""
+"""`POST /api/run`: fit an image, upsample it and its features in every way, and measure the results."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ PARAMETERS = ("sigma_x", "sigma_y", "theta", "sigma_r")
 
 
 class Extractors:
-    """The encoders that a run may ask for, each built once."""
+    """Encoders that a run may ask for, each built once."""
 
     def __init__(self) -> None:
         self._resnet: ResNet18Layer2 | None = None
 
     def encode(self, image: Tensor, grid: tuple[int, int], *, config: RunConfig) -> Encoding:
-        """Make features; those of the projection, and a word about it, where the others cannot be had."""
+        """Compute features; those of the projection, and a note about it, where the others cannot be had."""
         projection = Projection(config.channels, config.stride)
         if config.extractor == "projection":
             return projection(image, grid)
@@ -150,7 +150,7 @@ def run(
 
 
 def _baseline_radius(config: RunConfig) -> int:
-    """The fixed kernels' window: the run's own, but for the paper's disc, which is no square."""
+    """Choose the fixed kernels' radius: the run's own, but for the paper's disc, which is no square."""
     return config.method.radius if config.preset == "spec" else JointBilateral().radius
 
 
@@ -192,7 +192,7 @@ def _scores(values: dict[str, float]) -> Scores:
 
 
 def _keep(job: Job, made: Reconstruction) -> Kept:
-    """Keep little of a run: full-resolution features are made again when they are asked for."""
+    """Keep little of a run: full-resolution features are computed again when they are asked for."""
     features, cells, fitted = made.encoding.features, made.cells, made.kernels
     kernels = {"fixed": made.fixed, "gsjbu": fitted}
     linear = {"bilinear": Bilinear().prepare(fitted.guidance, fitted.grid), **kernels}

@@ -1,4 +1,4 @@
-"""Runs that are over and kept for a while, for similarities and for files; these are made when they are asked for."""
+"""Keep finished runs for a while, for similarities and files, which are made when they are asked for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Maker = Callable[[Path], None]
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What similarities are computed from.
+    """Features and kernels that similarities are computed from.
 
     Attributes:
         features: [1, C, h, w].
@@ -41,7 +41,7 @@ class Comparison:
 
 @dataclass(eq=False)
 class Kept:
-    """A run.
+    """A finished run.
 
     Attributes:
         id: its name.
@@ -62,11 +62,11 @@ class Kept:
 
     @property
     def urls(self) -> dict[str, str]:
-        """Where its files are to be had."""
+        """URLs of its files."""
         return {name: f"/api/runs/{self.id}/files/{name}" for name in self.makers}
 
     def open(self, name: str) -> BinaryIO:
-        """Open a file of it, made now if it was not before.
+        """Open a file of the run, made now if it was not before.
 
         Raises:
             KeyError: there is none of this name.
@@ -85,7 +85,7 @@ class Kept:
         return path.open("rb")
 
     def settle(self, *names: str) -> None:
-        """Make files now, and let go of what they are made from."""
+        """Make files now, and release what they are made from."""
         for name in names:
             self.open(name).close()
         self.makers = {**self.makers, **dict.fromkeys(names, _gone)}
@@ -118,12 +118,12 @@ class Runs:
         self.tidy()
 
     def find(self, id: UUID) -> Kept | None:
-        """The run of this id, if it is kept."""
+        """Return the run of this id, if it is kept."""
         self.tidy()
         return self._runs.get(id)
 
     def remove(self, id: UUID) -> bool:
-        """Forget a run and remove its files; False if there was none."""
+        """Remove a run and its files; False if there was none."""
         with self._lock:
             run = self._runs.pop(id, None)
         if run is None:
@@ -144,7 +144,7 @@ class Runs:
 
     @property
     def count_and_size(self) -> tuple[int, int]:
-        """How many runs there are, and their bytes."""
+        """Number of runs, and their bytes."""
         with self._lock:
             runs = [*self._runs.values()]
         return len(runs), sum(run.size for run in runs)
@@ -155,12 +155,12 @@ class Runs:
 
 
 def tensor_maker(compute: Callable[[], Tensor]) -> Maker:
-    """A file that holds a tensor [B, C, H, W], computed when it is asked for."""
+    """Make the maker of a file that holds a tensor [B, C, H, W], computed when it is asked for."""
     return lambda path: write_signal(path, compute())
 
 
 def picture_maker(picture: Image.Image) -> Maker:
-    """A file that holds a picture."""
+    """Make the maker of a file that holds a picture."""
 
     def make(path: Path) -> None:
         with atomic_write(path) as file:

@@ -1,4 +1,4 @@
-"""Requests and answers: these models are their only description. They validate, they bound, and they document."""
+"""Define the models of requests and answers: they validate, they bound, and they document."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_WORK = 2**34
 """Pairs of pixel and cell that a fit may visit in all its steps: some minutes on a laptop."""
 
 FeatureMap = Literal["bilinear", "fixed", "gsjbu"]
-"""How features were upsampled whose similarities can be computed: those that are mixed linearly."""
+"""Upsampled features whose similarities can be computed: those that are mixed linearly."""
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 
 DataUrl = Annotated[str, Field(description="A PNG: `data:image/png;base64,...`, or its URL where files are returned.")]
@@ -63,7 +63,7 @@ class RunConfig(_Model):
 
     @property
     def method(self) -> UpsampleAnything:
-        """The preset with the changes: what to fit with."""
+        """The method to fit with: the preset with the changes."""
         changes = {"iterations": self.iters, "radius": self.radius, "lr": self.lr}
         given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
         return UpsampleAnything.preset(self.preset, sigma=self.sigma, sigma_r=self.sigma_r, **given)
@@ -84,7 +84,7 @@ class RunConfig(_Model):
 
 
 class Meta(_Model):
-    """What was computed, and how."""
+    """Sizes, settings and times of a run."""
 
     H: int = Field(description="Height that was worked on, in pixels.")
     W: int = Field(description="Width.")
@@ -104,7 +104,7 @@ class Meta(_Model):
 
 
 class Scores(_Model):
-    """How close a reconstruction comes to the image; null is infinite."""
+    """Closeness of a reconstruction to the image; null is infinite."""
 
     l1_recon: float
     psnr_recon: float | None = Field(description="In dB.")
@@ -112,13 +112,13 @@ class Scores(_Model):
 
 
 class FeatureScores(_Model):
-    """What can be said of upsampled features without a truth to compare with."""
+    """Scores of upsampled features without a truth to compare with."""
 
     edge_spread: float = Field(description="Part of the colours' variation that lies off the image's edges, 0..1.")
 
 
 class Metrics(Scores):
-    """Of the fitted kernels, as the specification has it; and of every method."""
+    """Metrics of the fitted kernels, as the specification has it; and of every method."""
 
     methods: dict[Literal["bilinear", "bicubic", "fixed", "gsjbu", "pyramid"], Scores]
     features: dict[Literal["bilinear", "fixed", "gsjbu", "pyramid"], FeatureScores]
@@ -126,7 +126,7 @@ class Metrics(Scores):
 
 
 class Scale(_Model):
-    """The key of a map's colours."""
+    """Scale of a map's colours."""
 
     low: float
     high: float
@@ -135,7 +135,7 @@ class Scale(_Model):
 
 
 class ParameterMap(Scale):
-    """One of the kernels' parameters: how its map is coloured, and how its values are distributed."""
+    """One of the kernels' parameters: the scale of its map's colours, and the distribution of its values."""
 
     counts: list[int] = Field(
         description="Cells in equal bins from low to high; the outermost include what lies beyond."
@@ -153,14 +153,14 @@ class SegmentClass(_Model):
 
 
 class SegmentationStatus(_Model):
-    """What happened to the segmentation that was asked for, or not."""
+    """Status of the segmentation: whether it was asked for, and what happened."""
 
     state: Literal["off", "done", "unavailable"]
     message: str
 
 
 class Segmentation(_Model):
-    """Class probabilities upsampled, and their likeliest classes."""
+    """Class probabilities upsampled, and their argmax."""
 
     images: dict[
         Literal[
@@ -183,7 +183,7 @@ class Segmentation(_Model):
 
 
 class RunAnswer(_Model):
-    """What a run gives."""
+    """Results of a run."""
 
     run_id: UUID
     meta: Meta
@@ -199,7 +199,7 @@ class RunAnswer(_Model):
 
 
 class Progress(_Model):
-    """One event of a run's progress; which fields it has depends on the stage."""
+    """An event of a run; its fields depend on the stage."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -247,7 +247,7 @@ class SimilarityAnswer(_Model):
 
 
 class UpsampleConfig(_Model):
-    """How to upsample one's own signal."""
+    """Settings of the upsampling of one's own signal."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"method": "joint_bilateral", "settings": {"radius": 2, "sigma_r": 0.25}}]}
@@ -297,7 +297,7 @@ class UpsampleAnswer(_Model):
 
 
 class RestoreConfig(_Model):
-    """How to restore a picture."""
+    """Settings of a restoration."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{}, {"scale": 4, "prompt": "a photograph of a street", "colour": "adain"}]}
@@ -338,7 +338,7 @@ class RestoreAnswer(_Model):
 
 
 class RestorationStatus(_Model):
-    """What restores pictures here, or why nothing can."""
+    """Status of restoration: the model here, or the reason why there is none."""
 
     state: Literal["ready", "unavailable"]
     message: str = Field(description="What is missing, and how it is to be had; empty if nothing is.")
@@ -348,23 +348,25 @@ class RestorationStatus(_Model):
 
 
 class Device(_Model):
-    """Something to compute on."""
+    """A device to compute on."""
 
     name: Literal["cpu", "cuda", "mps"]
     label: str
 
 
 class Described(_Model):
-    """Something to choose, with one line on what it is."""
+    """A choice, with one line on what it is."""
 
     name: str
     summary: str
     summary_zh: str = Field("", description="The same in Chinese; empty where there is none.")
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field({}, description="Their names and defaults.")
+    choices: dict[str, list[Any]] = Field({}, description="The settings that are one of a few values, with these.")
+    variants: list[str] = Field([], description="The choices, if any, that the defaults of other settings depend on.")
 
 
 class Sample(_Model):
-    """A photograph that comes along."""
+    """A bundled photograph."""
 
     name: str
     url: str
@@ -372,7 +374,7 @@ class Sample(_Model):
 
 
 class Limits(_Model):
-    """What a request may ask for."""
+    """Limits of requests."""
 
     upload_bytes: int
     pixels: int = Field(description="Of an uploaded image.")
@@ -386,7 +388,7 @@ class Limits(_Model):
 
 
 class Options(_Model):
-    """What there is to choose from; `RunConfig` in the OpenAPI document has the bounds of the numbers."""
+    """Choices of requests; `RunConfig` in the OpenAPI document has the bounds of the numbers."""
 
     version: str
     devices: list[Device]
@@ -408,7 +410,7 @@ class Options(_Model):
 
 
 class Health(_Model):
-    """How the server is."""
+    """State of the server."""
 
     status: Literal["ok"]
     version: str
@@ -422,7 +424,7 @@ class Health(_Model):
 
 
 class Problem(_Model):
-    """Why a request was not served."""
+    """Reason why a request was not served."""
 
     model_config = ConfigDict(
         json_schema_extra={

@@ -1,4 +1,4 @@
-"""What surrounds every request: who may ask, how much may be sent, and what the answer tells the browser."""
+"""Guard every request: allowed hosts and origins, the length of bodies, and security headers of answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEADERS = {
 
 
 class _TooLargeError(Exception):
-    """The body is longer than is accepted."""
+    """The body exceeds the accepted length."""
 
 
 class Guard:
@@ -95,7 +95,7 @@ class Guard:
 
 
 def _place(origin: str) -> str | None:
-    """An origin's host and port; None for what is no origin."""
+    """Return an origin's host and port; None for what is no origin."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:
@@ -103,12 +103,12 @@ def _place(origin: str) -> str | None:
 
 
 def _name(host: str) -> str:
-    """A host's name without its port: `[::1]:8000` is `[::1]`."""
+    """Return a host's name without its port: `[::1]:8000` is `[::1]`."""
     return host[: host.rfind("]") + 1] if host.startswith("[") else host.partition(":")[0]
 
 
 class _Body:
-    """Stops a body that is longer than accepted, also where no length was declared."""
+    """Reader of a body that stops beyond the accepted length, also where no length was declared."""
 
     def __init__(self, receive: Receive, max_bytes: int) -> None:
         self._receive, self._left = receive, max_bytes

@@ -1,4 +1,4 @@
-"""Class probabilities upsampled: what is mixed is the probability of each class, and then the likeliest class wins.
+"""Segment an image: compute class probabilities, upsample them and take the argmax.
 
 Mixing the colours of a label map instead would invent classes along every border.
 """
@@ -36,7 +36,7 @@ class Segments:
 
     Attributes:
         image: [1, 3, H, W], the photograph.
-        low: [1, 1, h, w], the likeliest class of each cell.
+        low: [1, 1, h, w], the most probable class of each cell.
         high: [1, 1, H, W], of each pixel, by the way that the probabilities were upsampled: bilinear, gsjbu, pyramid.
         classes: the names of all classes.
         source: where the probabilities come from.
@@ -50,7 +50,7 @@ class Segments:
 
 
 class Segmenter:
-    """Runs Mask2Former where it can be had, and says so where it cannot.
+    """Mask2Former where it can be had; elsewhere the reason why not.
 
     Args:
         model: its repository, or a local folder.
@@ -65,7 +65,7 @@ class Segmenter:
 
     @property
     def status(self) -> SegmentationStatus:
-        """What is known so far; nothing is loaded for it."""
+        """State as far as known; nothing is loaded for it."""
         if self._refused:
             return SegmentationStatus(state="unavailable", message=said(self._refused[1]))
         return SegmentationStatus(
@@ -117,7 +117,7 @@ class Segmenter:
             return self._network
 
     def _encode(self, network: Mask2Former, image: Tensor, grid: tuple[int, int]) -> tuple[Encoding, str]:
-        """On the image's device, or on the CPU where that has no room for the network, or lacks an operation of it."""
+        """Encode on the image's device, or on the CPU where that lacks the memory, or an operation of the network."""
         try:
             return network(image, grid), image.device.type
         except RuntimeError as error:
@@ -134,7 +134,7 @@ def _failed(error: Exception) -> InputError:
 def upsample_probabilities(
     probabilities: Tensor, classes: tuple[str, ...], kernels: GaussianKernels, source: str
 ) -> Segments:
-    """Upsample class probabilities [1, K, h, w] with an image's kernels, and by the methods to compare them with."""
+    """Upsample class probabilities [1, K, h, w] by an image's kernels, and by the methods beside them."""
     ways: dict[str, Prepared] = {
         "bilinear": Bilinear().prepare(kernels.guidance, kernels.grid),
         "gsjbu": kernels,
@@ -146,7 +146,7 @@ def upsample_probabilities(
 
 
 def example() -> Segments:
-    """Make the segmentation that comes along: a real network's probabilities for a bundled photograph."""
+    """Make the bundled segmentation: a real network's probabilities for a bundled photograph."""
     sample = sample_probabilities()
     grid = sample.probabilities.shape[2], sample.probabilities.shape[3]
     kernels = UpsampleAnything.preset("spec").prepare(sample.image, grid)
@@ -164,7 +164,7 @@ def segmentation(segments: Segments) -> Segmentation:
     drawn = dict(zip(segments.high, high, strict=True))  # as places in `present`
     size = segments.image.shape[2], segments.image.shape[3]
     colours = class_colours(len(present))
-    shares = F.one_hot(drawn["gsjbu"].flatten(), len(present)).float().mean(0)
+    fractions = F.one_hot(drawn["gsjbu"].flatten(), len(present)).float().mean(0)
     pictures = {
         "photo": to_picture(segments.image),
         "seg_lr": enlarged(label_picture(low, colours), size),
@@ -172,8 +172,8 @@ def segmentation(segments: Segments) -> Segmentation:
         **{f"boundaries_{way}": outlined(segments.image, labels) for way, labels in drawn.items()},
     }
     classes = [
-        SegmentClass(name=segments.classes[index], colour="#{:02x}{:02x}{:02x}".format(*colour), share=share)
-        for index, colour, share in zip(present.tolist(), colours.tolist(), shares.tolist(), strict=True)
+        SegmentClass(name=segments.classes[index], colour="#{:02x}{:02x}{:02x}".format(*colour), share=fraction)
+        for index, colour, fraction in zip(present.tolist(), colours.tolist(), fractions.tolist(), strict=True)
     ]
     return Segmentation(
         images={name: data_url(picture) for name, picture in pictures.items()},

@@ -1,4 +1,4 @@
-"""Start the demo: a socket, a word on where it is, and uvicorn."""
+"""Start the demo: open a socket, print its address, and run uvicorn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything the server holds while it runs, and what its routes ask of it."""
+"""Hold the state of the server while it runs, and do the work of its routes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Service:
         self._began = time.monotonic()
 
     def warm_up(self) -> None:
-        """Have the default device do a small run, before any user does."""
+        """Do a small run on the default device, before any user does."""
         self.jobs.submit(Job(uuid4(), lambda _: self.pace.measure(self.devices[0])), self.devices[0])
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ class Service:
         return segmentation(example()).model_dump_json().encode()
 
     def options(self) -> Options:
-        """What there is to choose from."""
+        """Return the choices."""
         settings = self.settings
         labels = {"cpu": f"CPU, {settings.threads or torch.get_num_threads()} threads", "mps": "Apple GPU"}
         if "cuda" in self.devices:
@@ -142,6 +142,8 @@ class Service:
                     summary=method.summary,
                     summary_zh=method.summary_zh,
                     settings=dict(method.settings),
+                    choices={name: list(values) for name, values in method.choices.items()},
+                    variants=list(method.variants),
                 )
                 for method in methods().values()
             ],
@@ -168,7 +170,7 @@ class Service:
         )
 
     def health(self) -> Health:
-        """How the server is."""
+        """Return the state of the server."""
         workers = self.jobs.workers.values()
         count, size = self.runs.count_and_size
         return Health(

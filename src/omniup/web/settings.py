@@ -1,4 +1,4 @@
-"""What whoever starts the server decides, as opposed to what a request may ask for (`schemas`)."""
+"""Define the settings of whoever starts the server, as opposed to those of a request (`schemas`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DeviceName = Literal["cpu", "cuda", "mps"]
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to serve.
+    """Settings of the server.
 
     Attributes:
         hosts: the names by which the server may be called; empty for any. Others are refused, or a page elsewhere
@@ -52,7 +52,7 @@ class Settings:
 
     @property
     def devices(self) -> list[DeviceName]:
-        """What there is to compute on, the default first."""
+        """Devices to compute on, the default first."""
         there: dict[DeviceName, bool] = {
             "cuda": torch.cuda.is_available(),
             "mps": torch.backends.mps.is_available(),

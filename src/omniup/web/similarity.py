@@ -1,4 +1,4 @@
-"""`POST /api/similarity`: which pixels resemble the one that was clicked."""
+"""`POST /api/similarity`: draw the similarity of all pixels with the one that was clicked."""
 
 from __future__ import annotations
 

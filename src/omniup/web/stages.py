@@ -1,4 +1,4 @@
-"""The stages of a job: timed, told to those who follow it, and the places where it ends when it is cancelled."""
+"""Time the stages of a job, send their progress to those who follow it, and end it where it is cancelled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from omniup import Progress as FitProgress
 from omniup.web.jobs import Job
 from omniup.web.schemas import Progress
 
-TOLD = {
+REPORTED = {
     "encode": "features",
     "render image": "render",
     "segment": "segment",
@@ -20,11 +20,11 @@ TOLD = {
     "restore": "restore",
     "draw": "draw",
 }
-"""What people are told of the stages; the steps of a fit speak for themselves, the others are over in no time."""
+"""Stages that are reported, by name; the steps of a fit report themselves, the others are over in no time."""
 
 
 class Stages:
-    """Times the stages of a job, and tells of them.
+    """Stages of a job: timed, and sent as events.
 
     Args:
         job: whose they are.
@@ -40,9 +40,9 @@ class Stages:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Surround a stage."""
-        if told := TOLD.get(name):
-            self.job.tell(Progress.model_validate({"stage": told}))
+        """Run a stage within."""
+        if reported := REPORTED.get(name):
+            self.job.add_event(Progress.model_validate({"stage": reported}))
         began = self._began = time.perf_counter()
         yield
         if torch.cuda.is_initialized():
@@ -50,11 +50,11 @@ class Stages:
         self.seconds[name] = time.perf_counter() - began
 
     def fitting(self, step: FitProgress) -> None:
-        """Tell of a step of the fit."""
-        told = {name: getattr(step, name) for name in ("iteration", "iterations", "loss", "seconds_left")}
-        self.job.tell(Progress(stage="fit", **told))
+        """Send the progress of a step of the fit."""
+        fields = {name: getattr(step, name) for name in ("iteration", "iterations", "loss", "seconds_left")}
+        self.job.add_event(Progress(stage="fit", **fields))
 
     def tiling(self, done: int, tiles: int) -> None:
-        """Tell of a tile, within the stage."""
+        """Send the progress of a tile, within the stage."""
         left = (time.perf_counter() - self._began) / done * (tiles - done)
-        self.job.tell(Progress(stage="restore", tile=done, tiles=tiles, seconds_left=left))
+        self.job.add_event(Progress(stage="restore", tile=done, tiles=tiles, seconds_left=left))

@@ -1,4 +1,4 @@
-"""`POST /api/upsample`: the user's own image and signal, by any method of the library."""
+"""`POST /api/upsample`: upsample the user's own image and signal, by any method of the library."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from omniup.web.runs import Kept, Maker, Runs, picture_maker, tensor_maker
 from omniup.web.schemas import MAX_WORK, Scale, UpsampleAnswer, UpsampleConfig
 from omniup.web.stages import Stages
 
-Kind = Literal["labels", "probabilities", "colours", "map", "features"]
+Drawing = Literal["labels", "probabilities", "colours", "map", "features"]
 
 LARGEST = 1e30
 """Beyond this float32 has no room for sums of squares, which some methods need."""
 
-MAX_VOTES = 2**30
+MAX_LABEL_PIXELS = 2**30
 """Labels times pixels: the 0/1 map of every label is mixed."""
 
 PICTURED = 512
@@ -60,22 +60,22 @@ class Order:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the image and of the result, in pixels."""
+        """Size (H, W) of the image and of the result, in pixels."""
         return self.guidance.shape[2], self.guidance.shape[3]
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(h, w) of the signal, in cells."""
+        """Grid (h, w) of the signal, in cells."""
         return self.signal.shape[2], self.signal.shape[3]
 
     @functools.cached_property
     def known(self) -> Tensor:
-        """The labels that there are, ascending: [K]."""
+        """Distinct labels, ascending: [K]."""
         return self.signal.unique()
 
     @functools.cached_property
-    def kind(self) -> Kind:
-        """How the signal is drawn."""
+    def kind(self) -> Drawing:
+        """Way in which the signal is drawn."""
         channels = self.signal.shape[1]
         if self.signal_type == "labels":
             return "labels"
@@ -88,7 +88,7 @@ class Order:
 
 
 def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, values: int) -> Order:
-    """Read and check what was sent.
+    """Read and check the request.
 
     Args:
         config: how to upsample.
@@ -152,9 +152,9 @@ def _check_work(order: Order, values: int) -> None:
     if channels * pixels > values:
         problem, accepted = "has {channels} channels, for each of {pixels} pixels", "up to {most} values in all"
         raise InputError("signal", problem, accepted, channels=channels, pixels=pixels, most=values)
-    if order.signal_type == "labels" and len(order.known) * pixels > MAX_VOTES:
+    if order.signal_type == "labels" and len(order.known) * pixels > MAX_LABEL_PIXELS:
         problem, accepted = "has {labels} labels, for each of {pixels} pixels", "up to {most} 0/1 values in all"
-        raise InputError("signal", problem, accepted, labels=len(order.known), pixels=pixels, most=MAX_VOTES)
+        raise InputError("signal", problem, accepted, labels=len(order.known), pixels=pixels, most=MAX_LABEL_PIXELS)
     if (work := order.method.cost(order.size, order.grid)) > MAX_WORK:
         raise FieldError(
             "config", "pixels x window x iterations", "is {work:.1e}", "up to {most:.1e}", work=work, most=MAX_WORK
@@ -210,7 +210,7 @@ def _shown_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _pictures(order: Order, result: Tensor) -> tuple[Image.Image, Image.Image, Scale | None]:
-    """Draw the signal and the result [1, C, H, W], each at its own size, and give the key of their colours."""
+    """Draw the signal and the result [1, C, H, W], each at its own size, with the scale of their colours."""
     low, high = order.signal.cpu(), result.cpu()
     if order.kind == "map":
         key = scale(Panel("", low))  # both on one scale, the signal's

@@ -192,7 +192,7 @@ def test_the_learning_rate_grows_and_falls(configure, tmp_path):
 def test_a_learning_rate_that_falls_goes_on_where_it_was(configure, losses, monkeypatch):
     configuration = configure(optimiser={"learning_rate": 1e-2, "warmup": 1, "decay": "cosine"})
     whole = losses(configuration, "whole")
-    measure, steps = module._Training._learn, []
+    measure, steps = module._Training._update_weights, []
 
     def interrupted(*arguments):
         steps.append(len(steps))
@@ -200,7 +200,7 @@ def test_a_learning_rate_that_falls_goes_on_where_it_was(configure, losses, monk
             signal.raise_signal(signal.SIGTERM)
         return measure(*arguments)
 
-    monkeypatch.setattr(module._Training, "_learn", interrupted)
+    monkeypatch.setattr(module._Training, "_update_weights", interrupted)
     losses(configuration, "parts")
     assert losses(configuration, "parts", resume=True) == {step: whole[step] for step in (5, 6)}
 

@@ -5,7 +5,7 @@ import torch
 
 from omniup.errors import InputError
 from omniup.training.hypir.configuration import DiscriminatorSettings
-from omniup.training.hypir.discriminator import Discriminator, judgement
+from omniup.training.hypir.discriminator import Discriminator, adversarial_loss
 from omniup.training.hypir.objective import DiscriminatorObjective
 
 pytest.importorskip("timm")
@@ -31,9 +31,9 @@ def test_only_heads_learn_and_the_backbone_stays_in_evaluation_mode(discriminato
     discriminator.train()
     assert discriminator.heads.training and not discriminator.backbone.training
     assert not any(weight.requires_grad for weight in discriminator.backbone.parameters())
-    assert all(weight.requires_grad for weight in discriminator.learned())
+    assert all(weight.requires_grad for weight in discriminator.trained_weights())
     image = torch.rand(1, 3, 32, 32, requires_grad=True)
-    judgement(discriminator(image), 0.8).backward()
+    adversarial_loss(discriminator(image), 0.8).backward()
     assert image.grad.abs().sum() > 0
 
 
@@ -48,7 +48,7 @@ def test_the_weights_of_heads_have_the_norm_1(discriminator):
         assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
 
 
-def test_judgement_is_the_sum_of_the_levels_cross_entropies():
+def test_adversarial_loss_is_the_sum_of_the_levels_cross_entropies():
     logits = [torch.tensor([[0.3, -2.0]]), torch.tensor([1.5])]
     expected = 0.0
     for level in logits:
@@ -57,12 +57,12 @@ def test_judgement_is_the_sum_of_the_levels_cross_entropies():
             for p in (1 / (1 + math.exp(-x)) for x in level.flatten().tolist())
         ]
         expected += sum(terms) / len(terms)
-    assert judgement(logits, 0.8).item() == pytest.approx(expected, rel=1e-5)
+    assert adversarial_loss(logits, 0.8).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_it_learns_to_tell_noise_from_none():
     objective = DiscriminatorObjective(make(), target=0.8).train()
-    optimiser = torch.optim.AdamW(list(objective.discriminator.learned()), lr=1e-2)
+    optimiser = torch.optim.AdamW(list(objective.discriminator.trained_weights()), lr=1e-2)
     generator = torch.Generator().manual_seed(0)
     losses = []
     for _ in range(30):

@@ -5,7 +5,7 @@ from omniup.errors import InputError
 from omniup.restoration import Enhancer
 from omniup.restoration.lora import lora_tensors
 from omniup.training.hypir.configuration import GeneratorSettings
-from omniup.training.hypir.generator import Generator, Learned, MovingAverage
+from omniup.training.hypir.generator import Generator, MovingAverage, TrainedWeights
 
 OWN = {"unet_settings": {"block_out_channels": [16, 32]}, "vae_settings": {"block_out_channels": [8, 16, 16]}}
 
@@ -17,7 +17,7 @@ def make(**fields):
 def disturb(generator):
     """Change what learns, as a training would."""
     with torch.no_grad():
-        for weight in generator.learned.values():
+        for weight in generator.trained_weights.values():
             weight += 0.02 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
     return generator
 
@@ -36,7 +36,7 @@ def restored_alike(generator, enhancer):
 def test_an_adapter_learns_alone_and_is_called_as_published(tmp_path):
     generator = make()
     assert generator.is_adapter
-    assert generator.learned.keys() == lora_tensors(generator.unet).keys()
+    assert generator.trained_weights.keys() == lora_tensors(generator.unet).keys()
     assert all(not weight.requires_grad for weight in generator.vae.parameters())
     path = disturb(generator).write(tmp_path, {})
     assert path == tmp_path / "hypir.safetensors"
@@ -46,7 +46,7 @@ def test_an_adapter_learns_alone_and_is_called_as_published(tmp_path):
 def test_an_adapter_may_be_gone_on_with(tmp_path):
     first = disturb(make())
     again = make(weights=first.write(tmp_path, {}))
-    assert all(torch.equal(weight, first.learned[name]) for name, weight in again.learned.items())
+    assert all(torch.equal(weight, first.trained_weights[name]) for name, weight in again.trained_weights.items())
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_checkpointing_changes_no_gradient():
     for checkpointing in (False, True):
         generator = disturb(make(gradient_checkpointing=checkpointing))
         generator(image, noise, generator.text([""])).square().mean().backward()
-        gradients.append([weight.grad for weight in generator.learned.values()])
+        gradients.append([weight.grad for weight in generator.trained_weights.values()])
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
 
@@ -106,7 +106,7 @@ def test_checkpointing_changes_no_gradient():
 def test_the_moving_average_is_one():
     generator = make()
     average = MovingAverage(generator, decay=0.5)
-    name, weight = next(iter(generator.learned.items()))
+    name, weight = next(iter(generator.trained_weights.items()))
     expected = weight.detach().clone()
     for step in range(1, 14):
         with torch.no_grad():
@@ -117,7 +117,7 @@ def test_the_moving_average_is_one():
     torch.testing.assert_close(average.state_dict()[name], expected)
     own = weight.detach().clone()
     with average.in_place():
-        assert torch.equal(Learned(generator).state_dict()[name], average.state_dict()[name])
+        assert torch.equal(TrainedWeights(generator).state_dict()[name], average.state_dict()[name])
     assert torch.equal(weight, own)
 
 

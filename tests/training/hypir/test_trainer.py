@@ -33,7 +33,10 @@ def losses(tmp_path):
 
 def learned(training):
     """Copies of what learns."""
-    networks = {"generator": training.generator.learned.values(), "discriminator": training.discriminator.learned()}
+    networks = {
+        "generator": training.generator.trained_weights.values(),
+        "discriminator": training.discriminator.trained_weights(),
+    }
     return {name: [weight.detach().clone() for weight in weights] for name, weights in networks.items()}
 
 
@@ -58,7 +61,7 @@ def test_generator_and_discriminator_take_turns_on_batches_of_their_own(configur
     read = []
     data = ((read.append(position), (training.squares[position][0][None], [""]))[1] for position in range(8))
     seen = {"generator": [], "discriminator": []}
-    for name, optimiser in (("generator", training.optimiser), ("discriminator", training.judge_optimiser)):
+    for name, optimiser in (("generator", training.optimiser), ("discriminator", training.discriminator_optimiser)):
         optimiser.optimizer.register_step_pre_hook(
             lambda *_, name=name: seen[name].append((len(read), learned(training)))
         )
@@ -78,8 +81,8 @@ def test_gradients_are_clipped(configure, tmp_path):
     training = module._Training(configure(optimiser={"clip": 1e-3}), tmp_path, None)
     norms = []
     for optimiser, weights in (
-        (training.optimiser, list(training.generator.learned.values())),
-        (training.judge_optimiser, list(training.discriminator.learned())),
+        (training.optimiser, list(training.generator.trained_weights.values())),
+        (training.discriminator_optimiser, list(training.discriminator.trained_weights())),
     ):
         optimiser.optimizer.register_step_pre_hook(
             lambda *_, weights=weights: norms.append(

@@ -1,4 +1,4 @@
-"""How good a result is, one number at a time; what the benchmark's tasks count with lies in `labels` and `depth`."""
+"""Measure the quality of results, one number at a time; `labels` and `depth` count for the benchmark's tasks."""
 
 from omniup.evaluation.metrics.edges import edge_spread
 from omniup.evaluation.metrics.images import l1, psnr, reconstruction_metrics, ssim

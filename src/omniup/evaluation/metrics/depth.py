@@ -1,4 +1,4 @@
-"""How close a depth map comes to the true one, overall and at the edges of depth; sums that add up over images."""
+"""Compare depth maps with true ones, overall and at the edges of depth; sums that add up over images."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def depth_sums(predicted: NDArray[Any], truth: NDArray[Any]) -> dict[str, float]
 
 
 def depth_scores(sums: Mapping[str, Any]) -> dict[str, float]:
-    """`rmse`, `mae` and `edge_mae` (near edges) in the truth's unit, and `delta1` in percent, of such sums."""
+    """Compute `rmse`, `mae` and `edge_mae` (near edges) in the truth's unit, and `delta1` in percent, of sums."""
     pixels, edge_pixels = max(sums["pixels"], 1), max(sums["edge_pixels"], 1)
     return {
         "rmse": math.sqrt(sums["squared"] / pixels),
@@ -70,7 +70,7 @@ def depth_scores(sums: Mapping[str, Any]) -> dict[str, float]:
 
 
 def edge_distance(depth: NDArray[Any]) -> NDArray[np.float64]:
-    """Distance [H, W] of each pixel to the nearest at a `JUMP` of depth, in pixels; infinite where there is none."""
+    """Compute the distance [H, W] of pixels to the nearest `JUMP` of depth; infinite where there is none."""
 
     def jumps(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.bool_]:
         nearer = np.minimum(first, second)

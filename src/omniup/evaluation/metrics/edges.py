@@ -1,4 +1,4 @@
-"""How well a result keeps to the edges of its image."""
+"""Measure how much of a result varies off the edges of its image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from omniup.errors import InputError
 
 
 def edge_spread(result: Tensor, image: Tensor) -> float:
-    """How much of a result's variation lies off the image's edges; see `image_edges` and `spread_off`.
+    """Compute how much of a result's variation lies off the image's edges; see `image_edges` and `spread_off`.
 
     Args:
         result: [B, C, H, W], any channels: an upsampled signal.
@@ -45,7 +45,7 @@ def image_edges(image: Tensor) -> Tensor:
 
 
 def spread_off(result: Tensor, edges: Tensor) -> float:
-    """How much of a result's variation lies off an image's edges, 0..1: what leaked across them, or is soft.
+    """Compute how much of a result's variation lies off an image's edges, 0..1: leaked across them, or soft.
 
     Variation is the absolute difference between neighbouring pixels, summed over channels.
 

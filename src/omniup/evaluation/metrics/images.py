@@ -1,4 +1,4 @@
-"""How close a picture comes to another: L1, PSNR, SSIM, values in 0..1."""
+"""Compare pictures by L1, PSNR and SSIM, values in 0..1."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from omniup.errors import InputError
 
 
 def l1(prediction: Tensor, target: Tensor) -> float:
-    """Mean absolute error of [B, C, H, W] against [B, C, H, W].
+    """Compute the mean absolute error of [B, C, H, W] against [B, C, H, W].
 
     Raises:
         InputError: the shapes differ; so for all metrics here.
@@ -21,7 +21,7 @@ def l1(prediction: Tensor, target: Tensor) -> float:
 
 
 def psnr(prediction: Tensor, target: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB, for values in 0..1: -10 log10 of the mean squared error (spec, section 8).
+    """Compute the PSNR in dB, for values in 0..1: -10 log10 of the mean squared error (spec, section 8).
 
     Infinite where the two are equal.
     """
@@ -31,7 +31,7 @@ def psnr(prediction: Tensor, target: Tensor) -> float:
 
 
 def ssim(prediction: Tensor, target: Tensor) -> float:
-    """Structural similarity, -1..1, with the 11×11 Gaussian window of Wang et al. 2004, averaged over the batch.
+    """Compute SSIM, -1..1, with the 11×11 Gaussian window of Wang et al. 2004, averaged over the batch.
 
     Raises:
         InputError: the shapes differ, or a side is shorter than the window.
@@ -54,7 +54,7 @@ def ssim(prediction: Tensor, target: Tensor) -> float:
 
 
 def reconstruction_metrics(prediction: Tensor, target: Tensor) -> dict[str, float]:
-    """All of them: `l1_recon`, `psnr_recon`, `ssim_recon`, as the spec's section 3.3 calls them."""
+    """Compute `l1_recon`, `psnr_recon` and `ssim_recon`, as the spec's section 3.3 calls them."""
     with torch.no_grad():
         return {
             "l1_recon": l1(prediction, target),

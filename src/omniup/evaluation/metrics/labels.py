@@ -1,4 +1,4 @@
-"""How well a label map agrees with the true one: overall, near boundaries, and where the boundaries lie.
+"""Compare label maps with true ones: overall, near boundaries, and by where the boundaries lie.
 
 Everything here counts pixels, so that what is found in two images can be added up: an intersection over union is had
 from the counts of a whole data set, never averaged over images. Label maps are [H, W] whole numbers; where the truth
@@ -20,7 +20,7 @@ Counts: TypeAlias = NDArray[np.int64]
 
 
 def confusion(predicted: Labels, truth: Labels, classes: int) -> Counts:
-    """Count the pixels of each true class (rows) that were taken for each class (columns): [classes, classes].
+    """Count the pixels of each true class (rows) that were predicted as each class (columns): [classes, classes].
 
     Raises:
         InputError: the maps differ in shape, or a label is not below `classes`; so for all that count here.
@@ -79,36 +79,36 @@ def boundary_matches(predicted: Labels, truth: Labels, tolerance: float) -> Coun
 
 
 def boundaries(labels: Labels) -> NDArray[np.bool_]:
-    """Pixels [H, W] with a neighbour (of four) of another label; negative labels neither have nor make boundaries."""
+    """Mark pixels [H, W] with a neighbour (of four) of another label; negative labels have no boundaries."""
     return lines(labels, lambda first, second: (first != second) & (first >= 0) & (second >= 0))
 
 
 def boundary_distance(labels: Labels) -> NDArray[np.float64]:
-    """Distance [H, W] of each pixel to the nearest of the `boundaries`, in pixels; infinite where there are none."""
+    """Compute the distance [H, W] of pixels to the nearest of the `boundaries`; infinite without any."""
     return distance_to(boundaries(labels))
 
 
 def mean_iou(overlaps: NDArray[Any]) -> float:
-    """Mean intersection over union of the classes that occur, in percent; of none, 0. Counts as `overlaps` has them."""
+    """Average intersection over union over the classes that occur, in percent; 0 of none. Counts as `overlaps`."""
     both, either = overlaps
     occurs = either > 0
     return 100 * float((both[occurs] / either[occurs]).mean()) if occurs.any() else 0.0
 
 
 def confusion_overlaps(confusion: NDArray[Any]) -> NDArray[Any]:
-    """Intersection and union of each class, [2, classes], from a confusion matrix."""
+    """Compute intersection and union of each class, [2, classes], from a confusion matrix."""
     both = np.diagonal(confusion)
     return np.stack([both, confusion.sum(0) + confusion.sum(1) - both])
 
 
 def accuracy(confusion: NDArray[Any]) -> float:
-    """Share of the pixels that have their true class, in percent; of no pixels, 0."""
+    """Compute the percentage of pixels that have their true class; 0 of no pixels."""
     total = confusion.sum()
     return 100 * float(np.trace(confusion) / total) if total else 0.0
 
 
 def boundary_f(matches: NDArray[Any]) -> float:
-    """Harmonic mean of precision and recall, in percent, of counts as `boundary_matches` has them; of none, 0."""
+    """Compute the harmonic mean of precision and recall, in percent, of `boundary_matches`; 0 of none."""
     matched, predicted, recalled, true = (float(count) for count in matches)
     precision, recall = matched / max(predicted, 1), recalled / max(true, 1)
     return 200 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0

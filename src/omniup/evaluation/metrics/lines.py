@@ -1,4 +1,4 @@
-"""Lines in a map: pixels that differ from a neighbour, and how far off the others are."""
+"""Mark pixels that differ from a neighbour, and compute the distance of others to them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def lines(values: NDArray[Any], apart: Callable[[NDArray[Any], NDArray[Any]], NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """Mark the pixels of a map [H, W] that are told apart from one of their four neighbours, on both sides."""
+    """Mark the pixels of a map [H, W] that differ from one of their four neighbours, on both sides."""
     marks = np.zeros(values.shape, dtype=bool)
     rows, columns = (
         apart(first, second) for first, second in ((values[1:], values[:-1]), (values[:, 1:], values[:, :-1]))
@@ -23,7 +23,7 @@ def lines(values: NDArray[Any], apart: Callable[[NDArray[Any], NDArray[Any]], ND
 
 
 def distance_to(marks: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Distance [H, W] of each pixel to the nearest marked one, in pixels; infinite where none is."""
+    """Compute the distance [H, W] of each pixel to the nearest marked one; infinite where none is."""
     from scipy.ndimage import distance_transform_edt  # here, since it is slow to import
 
     return distance_transform_edt(~marks) if marks.any() else np.full(marks.shape, np.inf)

@@ -1,4 +1,4 @@
-"""Which way surfaces face, worked out from depth, and how far off another answer is; sums that add up over images."""
+"""Compute surface normals from depth, and compare normals; sums that add up over images."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from omniup.errors import InputError
 from omniup.evaluation.metrics.depth import edge_distance
 
 RADIUS = 4
-"""Of the squares that planes are fitted to, in pixels: whole-numbered depths need some width to show a slope."""
+"""Radius of the squares that planes are fitted to: whole-numbered depths need some width to show a slope."""
 
 STEP = 0.05
-"""Of the histogram of angles, in degrees; it divides the thresholds."""
+"""Bin width of the histogram of angles, in degrees; it divides the thresholds."""
 
 THRESHOLDS = (11.25, 22.5, 30.0)
 """Customary ones, in degrees (Wang et al. 2015)."""
@@ -84,7 +84,7 @@ def normal_sums(predicted: NDArray[Any], truth: NDArray[Any], valid: NDArray[np.
 
 
 def normal_scores(sums: Mapping[str, Any]) -> dict[str, float]:
-    """`mean` and `median` angle in degrees, and the pixels `within_…` the thresholds, in percent, of such sums."""
+    """Compute `mean` and `median` angle in degrees, and `within_…` the thresholds, in percent, of sums."""
     histogram, pixels = np.asarray(sums["histogram"]), max(float(sums["pixels"]), 1)
     below = np.cumsum(histogram)
     return {

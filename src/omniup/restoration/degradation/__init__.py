@@ -1,4 +1,4 @@
-"""Degradation: sharp images made as bad as those that people want restored, to train on (Real-ESRGAN's two stages).
+"""Degrade sharp images as those that people want restored, to train on (Real-ESRGAN's two stages).
 
     pair = degrade(images, Degradation.read("degradation.yaml"), generator)
 

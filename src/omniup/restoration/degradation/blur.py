@@ -1,4 +1,4 @@
-"""Filtering a batch of images, each with a kernel of its own."""
+"""Filter a batch of images, each with a kernel of its own."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _reflected(images: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _reflection(length: int, margin: int) -> Tensor:
-    """Which pixel is seen at each place from -margin to length + margin, the ends being mirrors: 2 1 [0 1 2 3] 2 1."""
+    """Return the pixel seen at each place from -margin to length + margin between mirrors: 2 1 [0 1 2 3] 2 1."""
     there_and_back = max(2 * (length - 1), 1)
     place = torch.arange(-margin, length + margin).remainder(there_and_back)
     return torch.minimum(place, there_and_back - place)

@@ -1,4 +1,4 @@
-"""The numbers of the degradation: each a field, with the published value as its default, read from YAML.
+"""Configure the degradation: each number a field with the published value as its default, read from YAML.
 
 The values are those that HYPIR trains with (arXiv 2507.20590), which follows Real-ESRGAN (arXiv 2107.10833).
 """
@@ -81,7 +81,7 @@ class SharpeningSettings(Section):
 
 
 class KernelKinds(Section):
-    """How likely each kind of Gaussian-like kernel is, once it is not a low-pass one."""
+    """Probabilities of the kinds of Gaussian-like kernels, once a kernel is not a low-pass one."""
 
     isotropic: Probability = 0.45
     anisotropic: Probability = 0.25
@@ -97,7 +97,7 @@ class KernelKinds(Section):
 
 
 class BlurSettings(Section):
-    """The kernels of a stage."""
+    """Kernels of a stage."""
 
     probability: Probability = Field(1.0, description="Of any blur at all.")
     size: OddRange = Field((7, 21), description="Side of the kernel, in pixels, odd.")
@@ -113,7 +113,7 @@ class BlurSettings(Section):
 
 
 class ResizeSettings(Section):
-    """A change of size, by one factor for the whole batch."""
+    """A change of size by one factor for the whole batch."""
 
     up: Probability = 0.2
     down: Probability = 0.7
@@ -128,7 +128,7 @@ class ResizeSettings(Section):
 
 
 class NoiseSettings(Section):
-    """The noise of a stage."""
+    """Noise of a stage."""
 
     gaussian: Probability = Field(0.5, description="Of Gaussian noise; else it is Poisson noise.")
     sigma: NotNegativeRange = Field((1.0, 30.0), description="Of Gaussian noise, of 255.")
@@ -137,7 +137,7 @@ class NoiseSettings(Section):
 
 
 class FirstStage(Section):
-    """Blur, resize, noise, JPEG."""
+    """Settings of the first stage: blur, resize, noise, JPEG."""
 
     blur: BlurSettings = BlurSettings()
     resize: ResizeSettings = ResizeSettings()
@@ -146,14 +146,14 @@ class FirstStage(Section):
 
 
 class SecondBlur(BlurSettings):
-    """As in the first stage, but weaker."""
+    """Blur of the second stage, as in the first, but weaker."""
 
     probability: Probability = Field(0.8, description="Of any blur at all.")
     sigma: PositiveRange = Field((0.2, 1.5), description="Width, in pixels; along both axes if anisotropic.")
 
 
 class SecondResize(ResizeSettings):
-    """As in the first stage; the factor is on top of 1 / stage2_scale."""
+    """Resize of the second stage, as in the first; the factor is on top of 1 / stage2_scale."""
 
     up: Probability = 0.3
     down: Probability = 0.4
@@ -162,14 +162,14 @@ class SecondResize(ResizeSettings):
 
 
 class SecondNoise(NoiseSettings):
-    """As in the first stage, but weaker."""
+    """Noise of the second stage, as in the first, but weaker."""
 
     sigma: NotNegativeRange = Field((1.0, 25.0), description="Of Gaussian noise, of 255.")
     poisson: NotNegativeRange = Field((0.05, 2.5), description="Factor of Poisson noise.")
 
 
 class SecondStage(Section):
-    """Blur, resize, noise; JPEG before or after the last resize."""
+    """Settings of the second stage: blur, resize, noise; JPEG before or after the last resize."""
 
     blur: SecondBlur = SecondBlur()
     resize: SecondResize = SecondResize()
@@ -178,7 +178,7 @@ class SecondStage(Section):
 
 
 class LastSettings(Section):
-    """The resize to 1 / stage2_scale, and the low-pass filter after it."""
+    """Resize to 1 / stage2_scale, and the low-pass filter after it."""
 
     jpeg_after: Probability = Field(0.5, description="Of JPEG after both; else it is before them.")
     modes: Modes = Field(_ALL_MODES, description="Equally likely.")
@@ -188,7 +188,7 @@ class LastSettings(Section):
 
 
 class Degradation(Section):
-    """Everything about the degradation that can be chosen.
+    """All settings of the degradation.
 
     Example:
         >>> Degradation().first.resize.factor

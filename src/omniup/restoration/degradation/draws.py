@@ -1,4 +1,4 @@
-"""What chance decides about a batch: drawn here, all of it, so that what follows is a function of it.
+"""Draw all random numbers of a batch, so that the degradation itself is a function of them.
 
 The images of a batch lie in one tensor and therefore share its sizes. Everything else is drawn for each image from a
 seed of its own: the first images of a batch come out the same however many follow.
@@ -22,14 +22,14 @@ from omniup.restoration.degradation.config import (
     ResizeSettings,
     SecondStage,
 )
-from omniup.restoration.degradation.kernels import NO_BLUR, Kernel, Kind
+from omniup.restoration.degradation.kernels import NO_BLUR, Kernel, KernelKind
 from omniup.restoration.degradation.noise import Noise
 from omniup.restoration.degradation.resize import Resize
 
 
 @dataclass(frozen=True)
 class StageDraws:
-    """What happens to one image in one stage."""
+    """The random numbers of one image in one stage."""
 
     blur: Kernel
     noise: Noise
@@ -38,7 +38,7 @@ class StageDraws:
 
 @dataclass(frozen=True)
 class ImageDraws:
-    """What happens to one image; `low_pass` is the last filter."""
+    """The random numbers of one image; `low_pass` is the last filter."""
 
     first: StageDraws
     second: StageDraws
@@ -47,7 +47,7 @@ class ImageDraws:
 
 @dataclass(frozen=True)
 class BatchDraws:
-    """What the images of a batch share; `jpeg_after` is the second JPEG after the last resize, not before it."""
+    """The random numbers of a whole batch; `jpeg_after` is the second JPEG after the last resize, not before it."""
 
     first: Resize
     second: Resize
@@ -57,13 +57,13 @@ class BatchDraws:
 
 @dataclass(frozen=True)
 class Draws:
-    """Everything that happens to the images of a batch."""
+    """All random numbers of a batch of images."""
 
     batch: BatchDraws
     images: tuple[ImageDraws, ...]
 
     def record(self) -> list[dict[str, Any]]:
-        """Say what happened to each image, as an object for JSON; a kernel has what its kind knows."""
+        """Describe the draws of each image as an object for JSON; a kernel has the numbers of its kind."""
         batch = dataclasses.asdict(self.batch)
         return [{"batch": batch, "image": _without_none(dataclasses.asdict(image))} for image in self.images]
 
@@ -120,7 +120,7 @@ def _draw_kernel(settings: BlurSettings, random: Random) -> Kernel:
         cutoff = settings.cutoff if size < settings.large else settings.cutoff_large
         return Kernel("low_pass", size, cutoff=random.uniform(*cutoff))
     kinds = settings.kinds.model_dump()
-    (kind,) = random.choices(cast("list[Kind]", list(kinds)), list(kinds.values()))
+    (kind,) = random.choices(cast("list[KernelKind]", list(kinds)), list(kinds.values()))
     is_anisotropic = kind.endswith("anisotropic")
     return Kernel(
         kind,
@@ -132,8 +132,8 @@ def _draw_kernel(settings: BlurSettings, random: Random) -> Kernel:
     )
 
 
-def _draw_beta(kind: Kind, settings: BlurSettings, random: Random) -> float | None:
-    """Below or above 1 with even odds, since most of the range lies above."""
+def _draw_beta(kind: KernelKind, settings: BlurSettings, random: Random) -> float | None:
+    """Draw below or above 1 with even odds, since most of the range lies above."""
     if kind.startswith("generalised"):
         low, high = settings.beta_generalised
     elif kind.startswith("plateau"):

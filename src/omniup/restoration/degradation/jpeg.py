@@ -1,4 +1,4 @@
-"""JPEG compression of a batch on its device, each image at a quality of its own."""
+"""Compress a batch as JPEG on its device, each image at a quality of its own."""
 
 from __future__ import annotations
 

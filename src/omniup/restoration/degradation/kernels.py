@@ -1,4 +1,4 @@
-"""Blur kernels, a batch of them at once (Real-ESRGAN, arXiv 2107.10833, sections 3.1 and 3.3).
+"""Compute blur kernels, a batch of them at once (Real-ESRGAN, arXiv 2107.10833, sections 3.1 and 3.3).
 
 All lie on one square grid: a smaller kernel is one with zeros around it.
 """
@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-Kind: TypeAlias = Literal[
+KernelKind: TypeAlias = Literal[
     "none",
     "low_pass",
     "isotropic",
@@ -39,7 +39,7 @@ class Kernel:
         cutoff: of a low-pass filter, in radians per pixel.
     """
 
-    kind: Kind
+    kind: KernelKind
     size: int
     sigma_x: float | None = None
     sigma_y: float | None = None
@@ -49,7 +49,7 @@ class Kernel:
 
 
 NO_BLUR = Kernel("none", size=1)
-"""Of one pixel, which changes nothing."""
+"""Kernel of one pixel, which changes nothing."""
 
 
 def make_kernels(kernels: Sequence[Kernel], width: int) -> Tensor:
@@ -89,23 +89,23 @@ def make_kernels(kernels: Sequence[Kernel], width: int) -> Tensor:
 
 
 def squared_lengths(x: Tensor, y: Tensor, *, sigma_x: Tensor, sigma_y: Tensor, rotation: Tensor) -> Tensor:
-    """The squared length of (x, y) in units of the widths: vᵀΣ⁻¹v with Σ = R diag(σx², σy²) Rᵀ (section 3.1)."""
+    """Compute the squared length vᵀΣ⁻¹v of v = (x, y), with Σ = R diag(σx², σy²) Rᵀ (section 3.1)."""
     cosine, sine = rotation.cos(), rotation.sin()
     return ((cosine * x + sine * y) / sigma_x).square() + ((cosine * y - sine * x) / sigma_y).square()
 
 
 def gaussian(squares: Tensor, beta: Tensor) -> Tensor:
-    """The generalised Gaussian of squared lengths, exp(-½ (vᵀΣ⁻¹v)^β); the Gaussian where β is 1 (section 3.1)."""
+    """Compute the generalised Gaussian exp(-½ (vᵀΣ⁻¹v)^β); the Gaussian where β is 1 (section 3.1)."""
     return torch.exp(-0.5 * squares**beta)
 
 
 def plateau(squares: Tensor, beta: Tensor) -> Tensor:
-    """The plateau-shaped kernel of squared lengths, 1 / (1 + (vᵀΣ⁻¹v)^β) (section 3.1)."""
+    """Compute the plateau-shaped kernel 1 / (1 + (vᵀΣ⁻¹v)^β) (section 3.1)."""
     return 1 / (1 + squares**beta)
 
 
 def low_pass(radius: Tensor, cutoff: Tensor) -> Tensor:
-    """The ideal circular low-pass filter, ω J₁(ω r) / (2π r), which rings (section 3.3); ω² / 4π in the middle."""
+    """Compute the ideal circular low-pass filter ω J₁(ω r) / (2π r), ω² / 4π in the middle, which rings (3.3)."""
     away = radius.clamp(min=torch.finfo(radius.dtype).tiny)
     ringing = cutoff * torch.special.bessel_j1(cutoff * radius) / (2 * math.pi * away)
     return torch.where(radius > 0, ringing, cutoff.square() / (4 * math.pi))

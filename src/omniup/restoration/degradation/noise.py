@@ -1,4 +1,4 @@
-"""Gaussian and Poisson noise, in colour or grey, each image from a seed of its own."""
+"""Add Gaussian and Poisson noise, in colour or grey, each image from a seed of its own."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def add_noise(images: Tensor, noises: Sequence[Noise]) -> Tensor:
 
 
 def _noise(image: Tensor, noise: Noise) -> Tensor:
-    """[3, H, W] to noise [3 or 1, H, W]."""
+    """Draw the noise [3 or 1, H, W] of an image [3, H, W]."""
     generator = torch.Generator(image.device).manual_seed(noise.seed)
     if noise.kind == "poisson":
         light = (image.new_tensor(LUMA) @ image.flatten(1)).view(1, *image.shape[1:]) if noise.grey else image
@@ -54,7 +54,7 @@ def _noise(image: Tensor, noise: Noise) -> Tensor:
 
 
 def _shot_noise(light: Tensor, generator: torch.Generator) -> Tensor:
-    """The difference that it makes to count photons, n of them a pixel where the light is 1.
+    """Draw shot noise: a count of photons, n of them a pixel where the light is 1, less the light.
 
     As in scikit-image's `random_noise`, n is the number of different levels, rounded up to a power of two: 256 for
     most photographs of 8 bits.

@@ -1,4 +1,4 @@
-"""The pair pool: batches whose images were not degraded together.
+"""Mix the pairs of many batches in a pool, so that a batch holds images that were degraded apart.
 
 The images of one batch share its sizes. Training takes its batches from a pool of many, so that they differ in this too
 (Real-ESRGAN, arXiv 2107.10833, training details).
@@ -16,7 +16,7 @@ from omniup.errors import InputError
 
 
 class PairPool:
-    """Keeps `size` pairs, as bytes, on the device of the first batch.
+    """A pool of `size` pairs, as bytes, on the device of the first batch.
 
     Args:
         size: of the pool, in pairs.
@@ -85,12 +85,12 @@ class PairPool:
         return leaving[:, 0], leaving[:, 1], left
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what is needed to go on as if nothing had happened: tensors on the CPU and texts."""
+        """Return the state, to continue exactly: tensors on the CPU and texts."""
         pairs = torch.empty(0, dtype=torch.uint8) if self._pairs is None else self._pairs[: len(self)].cpu()
         return {"pairs": pairs, "prompts": list(self._prompts), "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device | str = "cpu") -> None:
-        """Take back what `state_dict` gave.
+        """Restore what `state_dict` returned.
 
         Raises:
             InputError: there are more pairs than this pool holds.

@@ -1,4 +1,4 @@
-"""The degradation itself: two rounds of what happens to pictures on their way (Real-ESRGAN, arXiv 2107.10833, 3.2).
+"""Degrade images in two stages of blur, resize, noise and JPEG (Real-ESRGAN, arXiv 2107.10833, 3.2).
 
 They are blurred by a lens, made smaller or larger, get noise, are compressed; then somebody edits the result and
 sends it on, and it happens again.
@@ -24,7 +24,7 @@ from omniup.restoration.degradation.sharpen import sharpen
 
 
 class Pair(NamedTuple):
-    """What a restorer is given and what it should make of it.
+    """A degraded image and the target of its restoration.
 
     Attributes:
         lq: [B, 3, H, W], the low-quality images, at full size.
@@ -76,7 +76,7 @@ def degrade(images: Tensor, settings: Degradation, generator: torch.Generator) -
 
 @torch.no_grad()
 def apply(images: Tensor, settings: Degradation, draws: Draws) -> Pair:
-    """Degrade a batch of images in the way that was drawn, by `draw` from the same settings; see `degrade`.
+    """Degrade a batch of images as drawn by `draw` from the same settings; see `degrade`.
 
     Raises:
         InputError: the draws are for another number of images.

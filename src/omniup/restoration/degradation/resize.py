@@ -1,4 +1,4 @@
-"""Changing the size of a batch, without care for aliasing: that too is what happens to pictures."""
+"""Resize a batch without antialiasing, as pictures are resized in practice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Resize:
 
 
 def resize(images: Tensor, full: tuple[int, int], to: Resize) -> Tensor:
-    """Bring images to a part of the full size.
+    """Resize images to a fraction of the full size.
 
     Args:
         images: [B, C, h, w] in 0..1.

@@ -1,4 +1,4 @@
-"""Unsharp masking, of what training aims at: a restorer learns the sharpness of its targets."""
+"""Sharpen training targets by unsharp masking: a restorer learns the sharpness of its targets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from omniup.restoration.degradation.config import SharpeningSettings
 
 
 def sharpen(images: Tensor, settings: SharpeningSettings) -> Tensor:
-    """Add what a blur takes away, near edges only: what noise there is in flat regions is not enlarged.
+    """Add the difference from a blur, near edges only: noise in flat regions is not enlarged.
 
     Where the difference from the blurred image passes the threshold, it is added; the mask of these places is blurred
     likewise, so that it fades out (Real-ESRGAN, arXiv 2107.10833).

@@ -1,4 +1,4 @@
-"""Training AnyUp on the features of any backbones: `omniup train anyup`.
+"""Train AnyUp on the features of any backbones: `omniup train anyup`.
 
 `read_configuration` reads what to train from a YAML file and refuses what cannot be, and `train` trains it.
 """

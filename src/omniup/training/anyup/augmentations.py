@@ -1,7 +1,7 @@
-"""Photometric changes to the guidance, after which the result should be the same: torchvision's, by the recipe's names.
+"""Augment the guidance photometrically, with torchvision's transforms, by the recipe's names.
 
-Which of them the authors apply how often and how strongly is not told; what is here changes about three of the eleven
-things at a time.
+The paper does not say how often and how strongly each is applied; here about three of the eleven are applied at a
+time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from omniup.errors import optional_import
 from omniup.training.anyup.configuration import Augmentation
 
 PROBABILITY = 0.3
-"""Of each change."""
+"""Probability of each augmentation."""
 
 JPEG_QUALITY = (30, 95)
 
@@ -27,7 +27,7 @@ Transform = Callable[[Tensor], Tensor]
 
 
 def _jpeg(image: Tensor) -> Tensor:
-    """[3, H, W] through a JPEG file of random quality. Pillow's codec, since torchvision's is about to be removed."""
+    """Compress an image [3, H, W] as JPEG of random quality, with Pillow's codec: torchvision's will be removed."""
     quality = int(torch.randint(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1, ()))
     with BytesIO() as file:
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=quality)
@@ -52,7 +52,7 @@ _MAKE: dict[Augmentation, Callable[[ModuleType], Transform]] = {
 
 
 class Augmentations:
-    """Changes each image of a batch in its own way. What is drawn comes from torch's global generator.
+    """Photometric augmentation of each image of a batch by itself, drawn from torch's global generator.
 
     Args:
         names: which changes, applied in this order, each with `PROBABILITY`.
@@ -66,7 +66,7 @@ class Augmentations:
         self._transforms = [_MAKE[name](v2) for name in names]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """[B, 3, H, W] in 0..1 on the CPU to the same, in steps of 1/255."""
+        """Augment [B, 3, H, W] in 0..1 on the CPU; the result is in steps of 1/255."""
         levels = (images * 255).round().byte()  # the JPEG codec and the histograms want bytes
         return torch.stack([self._change(image) for image in levels]).float() / 255
 

@@ -1,4 +1,4 @@
-"""The frozen backbones whose features are learned to be brought up: timm's, the user's own, hand-made descriptors."""
+"""Load the frozen backbones whose features AnyUp learns to upsample: timm's, the user's own, hand-made ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configuration of AnyUp's training; the defaults are the recipe of the paper (arXiv 2510.12764)."""
+"""Configure AnyUp's training; the defaults are the recipe of the paper (arXiv 2510.12764)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from omniup.files.settings import Section, read_settings
 from omniup.training.settings import (
     Count,
     InputPath,
+    LossWeight,
     Photographs,
-    Share,
     Side,
     Steps,
     TrainingSettings,
@@ -43,7 +43,7 @@ AUGMENTATIONS: tuple[Augmentation, ...] = Augmentation.__args__  # type: ignore[
 
 
 class _Backbone(Section):
-    """What all backbones have.
+    """Settings that all backbones have.
 
     Attributes:
         patch: the side of what one cell of the features stands for, in pixels.
@@ -75,7 +75,7 @@ class TimmSettings(_Backbone):
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Name in reports."""
         return f"{self.model}{'' if self.layer is None else f'-layer{self.layer}'}-patch{self.patch}"
 
 
@@ -103,7 +103,7 @@ class LocalSettings(_Backbone):
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Name in reports."""
         stem = Path(self.function.rpartition(":")[0]).stem
         return f"{stem}{'' if self.output is None else f'-output{self.output}'}-patch{self.patch}"
 
@@ -115,7 +115,7 @@ class DescriptorSettings(_Backbone):
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Name in reports."""
         return f"{self.kind}-patch{self.patch}"
 
 
@@ -123,7 +123,7 @@ BackboneSettings: TypeAlias = Annotated[TimmSettings | LocalSettings | Descripto
 
 
 class DataSettings(Section):
-    """Photographs, and what is cut out of them.
+    """Photographs, and the crops of them.
 
     Attributes:
         images: photographs, folders of them, or `sample:NAME`.
@@ -144,7 +144,7 @@ class DataSettings(Section):
 
     @property
     def sides(self) -> dict[str, int]:
-        """Of what backbones see, by the names of the fields."""
+        """Sides of the images that backbones see, by the names of the fields."""
         sides = {"image_size": self.image_size, "input_size": self.input_size}
         return sides | ({"crop_size": self.crop_size} if self.crops else {})
 
@@ -178,7 +178,7 @@ class ModelSettings(Section):
 
 
 class LossSettings(Section):
-    """What is added to the distance from the targets, and how much of it; 0 leaves it out.
+    """Weights of the losses beside the distance from the targets; 0 leaves a loss out.
 
     Attributes:
         self_consistency: weight of the distance between what a changed and the clean guidance give.
@@ -186,9 +186,9 @@ class LossSettings(Section):
         input_consistency: weight of the distance between the reduced result and the low-resolution features.
     """
 
-    self_consistency: Share = 0.1
+    self_consistency: LossWeight = 0.1
     self_consistency_size: Side | None = None
-    input_consistency: Share = 0.1
+    input_consistency: LossWeight = 0.1
 
 
 class ProbeSettings(Section):
@@ -208,7 +208,7 @@ class ProbeSettings(Section):
 
 
 class ValidationSettings(Section):
-    """How the network is measured while it learns.
+    """Validation of the network during training.
 
     Attributes:
         every: how many steps lie between two measurements.
@@ -224,7 +224,7 @@ class ValidationSettings(Section):
 
 
 class Configuration(TrainingSettings):
-    """All of it.
+    """All settings of the training.
 
     Attributes:
         data: photographs.
@@ -244,7 +244,7 @@ class Configuration(TrainingSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Configuration:
-        """There is something to train on, each backbone has a name of its own, and its patches fill every square."""
+        """Check that there are images, that backbones have different names, and that patches fill every square."""
         if all(backbone.held_out for backbone in self.backbones):
             raise InputError("backbones", "are all held out", "at least one that is trained on")
         names = [backbone.name for backbone in self.backbones]

@@ -1,4 +1,4 @@
-"""The three losses (arXiv 2510.12764, section 3): they compare features by their direction and by their shape."""
+"""Compute the three losses (arXiv 2510.12764, section 3), which compare features by direction and by shape."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ them this changes nothing.
 
 
 def distance(prediction: Tensor, target: Tensor) -> Tensor:
-    """1 - cosine similarity, plus the squared error where the target's channels run from 0 to 1; the mean over pixels.
+    """Compute 1 - cosine similarity plus a scaled squared error, the mean over pixels.
 
     Each pixel is scaled by the least and the greatest value among its target's channels. So encoders weigh alike,
     whatever the size of their features, and the length of a vector, to which the cosine is blind, counts.
@@ -38,7 +38,7 @@ def distance(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def self_consistency(changed: Tensor, clean: Tensor) -> Tensor:
-    """How far a photometric change of the guidance moves the result.
+    """Compute the distance between the results of changed and of clean guidance.
 
     Args:
         changed: [B, C, H, W], from the changed guidance.
@@ -48,7 +48,7 @@ def self_consistency(changed: Tensor, clean: Tensor) -> Tensor:
 
 
 def input_consistency(result: Tensor, features: Tensor) -> Tensor:
-    """How far the result, averaged over each cell, is from what it was made of.
+    """Compute the distance between the result, averaged over each cell, and the features.
 
     Args:
         result: [B, C, H, W].

@@ -1,4 +1,4 @@
-"""What is made small: the network and its losses on one batch, as one module, so that one call is one forward pass."""
+"""Compute the training losses of AnyUp on a batch, as one module: one call is one forward pass."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Objective(nn.Module):
             size: of the map that the crops' cells belong to.
 
         Returns:
-            `loss`, which is to be made small, and its parts, unweighted: `distance`, `self_consistency`,
+            `loss`, to be minimised, and its parts, unweighted: `distance`, `self_consistency`,
             `input_consistency`.
         """
         result = self.network(guidance, features, size)  # [B, C, H, W]

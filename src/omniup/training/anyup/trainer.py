@@ -1,4 +1,4 @@
-"""AnyUp's training: the features of a backbone, drawn anew for every batch, are brought up to a finer grid."""
+"""Train AnyUp to upsample the features of a backbone that is drawn anew for every batch."""
 
 from __future__ import annotations
 
@@ -102,13 +102,13 @@ class _Training(Training[Configuration]):
         positions = Positions(first, last, configuration.batch, process, processes)
         return batches(self.squares, positions, configuration.data.workers)
 
-    def _learn(self, data: Iterator[Tensor]) -> dict[str, Tensor]:
+    def _update_weights(self, data: Iterator[Tensor]) -> dict[str, Tensor]:
         count, process = self.configuration.accumulation, self.accelerator.process_index
         made = (self._batch(next(data), self.step * count + index, process) for index in range(count))
-        return self._descend(self.objective, self.optimiser, made)
+        return self._optimiser_step(self.objective, self.optimiser, made)
 
     def _batch(self, images: Tensor, number: int, process: int = 0) -> dict[str, Any]:
-        """Make what the objective wants of photographs [B, 3, S, S], for the batch of this number in a process."""
+        """Make the objective's arguments from photographs [B, 3, S, S], for the batch of this number in a process."""
         configuration, device = self.configuration, self.accelerator.device
         random = draw(configuration.seed, "backbone", number)
         backbone: Backbone = self.backbones[random.integers(len(self.backbones))]  # the same in all processes
@@ -152,7 +152,7 @@ class _Training(Training[Configuration]):
 
 
 def _network(settings: ModelSettings, seed: int) -> AnyUp:
-    """The network that the training starts from, in training mode."""
+    """Make the network that the training starts from, in training mode."""
     with seeded(seed, "weights"):
         network = AnyUp(
             basis_layout=settings.layout, window_ratio=settings.window_ratio, feature_path=settings.feature_path

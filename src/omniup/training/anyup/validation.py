@@ -1,6 +1,6 @@
-"""How good the network is on photographs that it does not learn from, beside bilinear interpolation.
+"""Validate the network on photographs that it is not trained on, beside bilinear interpolation.
 
-The backbone's features of a reduced photograph are brought up to the grid that it has on the photograph itself, and
+The backbone's features of a reduced photograph are upsampled to the grid that it has on the photograph itself, and
 compared with what it gives there. Backbones that are not trained on show what the network generalises to.
 """
 
@@ -27,12 +27,12 @@ Upsample = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
 
 
 def bilinear(guidance: Tensor, features: Tensor, size: tuple[int, int]) -> Tensor:
-    """What there is to beat."""
+    """Interpolate bilinearly: the baseline."""
     return F.interpolate(features, size, mode="bilinear")
 
 
 class Validation:
-    """Measures a network.
+    """A validation of networks.
 
     Args:
         settings: what is measured.
@@ -76,7 +76,7 @@ class Validation:
 
     @torch.no_grad()
     def similarities(self, methods: Mapping[str, Upsample]) -> dict[str, dict[str, Tensor]]:
-        """The mean cosine similarity of each photograph, [N], by backbone and method."""
+        """Compute the mean cosine similarity of each photograph, [N], by backbone and method."""
         return {
             backbone.name: {
                 method: torch.stack(found)
@@ -86,7 +86,7 @@ class Validation:
         }
 
     def _compare(self, backbone: Backbone, methods: Mapping[str, Upsample]) -> Iterator[tuple[Tensor, ...]]:
-        """The similarities of each method, a number a photograph."""
+        """Compute the similarities of each method, a number a photograph."""
         rows = [
             [
                 F.cosine_similarity(upsample(guidance, features, _size(target)), target).mean()
@@ -106,7 +106,7 @@ class Validation:
 
     @torch.no_grad()
     def panels(self, network: AnyUp) -> Iterator[tuple[str, Image.Image]]:
-        """Draw the first photograph for each backbone: guidance, features, what the network makes of them, target.
+        """Draw the first photograph for each backbone: guidance, features, prediction, target.
 
         Args:
             network: in evaluation mode.
@@ -122,7 +122,7 @@ class Validation:
             yield backbone.name, sheet(panels, title=backbone.name, width=192)
 
     def _pairs(self, backbone: Backbone) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Guidance, its features and the target, [1, C, S/p, S/p], of each photograph."""
+        """Yield guidance, its features and the target, [1, C, S/p, S/p], of each photograph."""
         for image in self.images.split(1):
             image = image.to(self.device)
             guidance = reduce(image, self.input_size)

@@ -1,4 +1,4 @@
-"""What is cut out of a square photograph: the guidance, reduced, and local crops that lie on the cells of a backbone.
+"""Cut views out of square photographs: reduced guidance, and local crops aligned with a backbone's cells.
 
 The backbone sees the guidance and gives features [s/p, s/p], p its patch. The upsampler brings these to [S/p, S/p], S
 the side of the photograph: the grid that the backbone would have on the photograph itself. That is never computed.
@@ -21,7 +21,7 @@ from omniup.training.photographs import reduce
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Of a batch of photographs.
+    """The views of a batch of photographs.
 
     Attributes:
         guidance: [B, 3, s, s]; without crops [B, 3, S, S].

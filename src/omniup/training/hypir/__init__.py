@@ -1,4 +1,4 @@
-"""Training HYPIR, a restorer in one step, on pictures that are degraded while it learns: `omniup train hypir`.
+"""Train HYPIR, a one-step restorer, on pictures that are degraded on the fly: `omniup train hypir`.
 
 `read_configuration` reads what to train from a YAML file and refuses what cannot be, and `train` trains it.
 """

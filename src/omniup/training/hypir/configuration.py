@@ -1,4 +1,4 @@
-"""The configuration of HYPIR's training; the defaults are the authors' (arXiv 2507.20590)."""
+"""Configure HYPIR's training; the defaults are the authors' (arXiv 2507.20590)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from omniup.training import settings
 from omniup.training.settings import (
     Count,
     InputPath,
+    LossWeight,
     Photographs,
-    Share,
     Side,
     Steps,
     TrainingSettings,
@@ -54,11 +54,11 @@ class SourceSettings(Section):
 
 
 class DataSettings(SourceSettings):
-    """Sharp photographs, and what is cut out of them.
+    """Sharp photographs, and the squares cut out of them.
 
     Attributes:
         image_size: of the square that is trained on.
-        keep: how much of a photograph's shorter side the square has, before it is brought to its size: from, to.
+        keep: how much of a photograph's shorter side the square has, before it is resized: from, to.
         flip: how likely it is mirrored.
         rotate: how likely it is turned, by one, two or three quarters.
         empty_prompt: how likely a prompt is left out.
@@ -82,7 +82,7 @@ class DataSettings(SourceSettings):
 
 
 class GeneratorSettings(Section):
-    """The networks, and which of their weights learn.
+    """Networks of the generator, and the weights that are trained.
 
     Attributes:
         model: a repository of the Hugging Face hub, a folder in diffusers' layout, or `tiny`, at random weights.
@@ -90,12 +90,12 @@ class GeneratorSettings(Section):
         vae: whether the VAE is `frozen` or `trained` as a whole.
         weights: a LoRA file to begin with.
         lora_rank: by default the model's, which for the published one is 256.
-        model_t: the timestep that the U-Net is told; by default the model's, 200.
+        model_t: the timestep that the U-Net is given; by default the model's, 200.
         coeff_t: the timestep of the scheduler's one step; likewise.
         unet_settings: diffusers' settings of the U-Net in place of the model's, which must be at random weights.
         vae_settings: likewise of the VAE.
         gradient_checkpointing: compute inner results twice rather than keep them: less memory, more time.
-        ema: the decay of the moving average of what is learned, which becomes the result; it begins lower.
+        ema: the decay of the moving average of the trained weights, which becomes the result; it begins lower.
     """
 
     model: str = PUBLISHED
@@ -126,7 +126,7 @@ class GeneratorSettings(Section):
 
 
 class DiscriminatorSettings(Section):
-    """What tells restored from real pictures: heads on the features of a frozen ConvNeXt.
+    """Discriminator of restored and real pictures: heads on the features of a frozen ConvNeXt.
 
     Attributes:
         backbone: timm's name of it.
@@ -147,7 +147,7 @@ class DiscriminatorSettings(Section):
 
 
 class LossSettings(Section):
-    """What is made small, and how much each part counts; 0 leaves it out, and does not load its network.
+    """Weights of the losses; 0 leaves a loss out, and does not load its network.
 
     Attributes:
         mse: weight of the mean squared error, with pictures in -1..1.
@@ -156,9 +156,9 @@ class LossSettings(Section):
         lpips: weights of VGG16: `published`, which torchvision downloads once, a file of torchvision's, or `random`.
     """
 
-    mse: Share = 1.0
-    perceptual: Share = 5.0
-    adversarial: Share = 0.5
+    mse: LossWeight = 1.0
+    perceptual: LossWeight = 5.0
+    adversarial: LossWeight = 0.5
     lpips: str = "published"
 
     @field_validator("lpips")
@@ -188,7 +188,7 @@ class OptimiserSettings(settings.OptimiserSettings):
 
 
 class ValidationSettings(SourceSettings):
-    """How the generator is measured while it learns, on the middle of photographs that it does not learn from.
+    """Validation of the generator during training, on the middle of photographs not trained on.
 
     Attributes:
         every: how many steps lie between two measurements.
@@ -202,14 +202,14 @@ class ValidationSettings(SourceSettings):
 
 
 class CheckpointSettings(settings.CheckpointSettings):
-    """How often the state of the training is written, and how many of these checkpoints are kept."""
+    """Steps between checkpoints, and how many of these are kept."""
 
     every: Steps = 500
     keep: Annotated[int, Field(ge=1, le=1000)] = 2
 
 
 class Configuration(TrainingSettings):
-    """All of it. A step changes the generator once and, on other photographs, the discriminator once.
+    """All settings of the training. A step updates the generator once and the discriminator once.
 
     Attributes:
         data: sharp photographs.
@@ -217,7 +217,7 @@ class Configuration(TrainingSettings):
             pool of its own.
         generator: the networks.
         discriminator: what judges them.
-        losses: what is made small.
+        losses: weights of the losses.
         optimiser: of the weights.
         gradients_every: how many steps lie between two measurements of each loss's gradient, at the U-Net's last layer.
         validation: measurements while the generator learns; none by default.

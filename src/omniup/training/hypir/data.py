@@ -1,4 +1,4 @@
-"""What is learned from: sharp squares with prompts, the endless, repeatable sequence of them.
+"""Read sharp squares with prompts, in an endless, repeatable sequence.
 
 As in AnyUp's training, what is at a position depends on the seed and the position alone. A photograph that cannot be
 read is replaced by another, drawn likewise, with a warning.
@@ -30,20 +30,20 @@ from omniup.training.randomness import draw
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 16
-"""How many photographs are tried for a place before it is given up."""
+"""Photographs that are tried for a place before it is given up."""
 
 LISTS = (".csv", ".jsonl", ".parquet")
 
 
 class Photograph(NamedTuple):
-    """Where a photograph is, and what is said about it."""
+    """Path of a photograph, and its prompt."""
 
     source: str
     prompt: str = ""
 
 
 def find_photographs(settings: SourceSettings) -> list[Photograph]:
-    """List what a configuration means: first the images, then the rows of the list.
+    """List the photographs of a configuration: first the images, then the rows of the list.
 
     Raises:
         InputError: a folder holds no photographs, or the list cannot be read or has no such column.

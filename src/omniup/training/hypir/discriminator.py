@@ -1,4 +1,4 @@
-"""The vision-aided discriminator (arXiv 2112.09130): small heads on what a large network, frozen, sees in a picture.
+"""Discriminate real from restored pictures (arXiv 2112.09130): small heads on a large, frozen network.
 
 It lies here and not beside the other networks of restoration since nothing but the training needs it.
 """
@@ -19,11 +19,11 @@ from omniup.training.hypir.configuration import DiscriminatorSettings
 from omniup.training.randomness import seeded
 
 STAGES = 3
-"""How many of the backbone's stages are looked at, from the first; beside them its embedding of the whole picture."""
+"""Stages of the backbone that have a head, from the first on; the embedding of the whole picture has one too."""
 
 
 class Discriminator(nn.Module):
-    """Tells real from restored pictures, at several scales.
+    """A classifier of real and restored pictures, at several scales.
 
     A head on a stage blurs against aliasing, convolves (3×3, stride 2), blurs, and convolves (1×1, stride 2) to one
     channel; the head on the embedding is two linear layers. Weights of all of them are normalised by their largest
@@ -69,7 +69,7 @@ class Discriminator(nn.Module):
         return self
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Judge pictures.
+        """Classify pictures.
 
         Args:
             image: [B, 3, H, W] in -1..1, with sides of at least 32 pixels.
@@ -83,13 +83,13 @@ class Discriminator(nn.Module):
         embedding = self.backbone.forward_head(features, pre_logits=not self._is_clip)  # [B, D]
         return [head(seen) for head, seen in zip(self.heads, [*stages, embedding], strict=True)]
 
-    def learned(self) -> Iterator[nn.Parameter]:
-        """The weights of the heads."""
+    def trained_weights(self) -> Iterator[nn.Parameter]:
+        """Return the weights of the heads."""
         return self.heads.parameters()
 
 
-def judgement(logits: list[Tensor], target: float) -> Tensor:
-    """Binary cross-entropy of each level's logits with one target for all, averaged in a level, summed over levels."""
+def adversarial_loss(logits: list[Tensor], target: float) -> Tensor:
+    """Compute the binary cross-entropy of logits with one target, averaged in a level, summed over levels."""
     return torch.stack(
         [F.binary_cross_entropy_with_logits(level.float(), torch.full_like(level, target).float()) for level in logits]
     ).sum()

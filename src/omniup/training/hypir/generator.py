@@ -1,4 +1,4 @@
-"""The generator: a restorer's networks, of which some weights learn, and the moving average of these."""
+"""Make the generator: a restorer's networks, some of whose weights are trained, and their moving average."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from omniup.training.hypir.configuration import GeneratorSettings
 from omniup.training.randomness import seeded
 
 LORA, MODEL = "hypir.safetensors", "model"
-"""What a training leaves: an adapter, or the folder of a whole model."""
+"""Results of a training: an adapter, or the folder of a whole model."""
 
 _LOG_VARIANCE = -8.0  # of a posterior that begins at random weights
 _REFERENCE = 2.0  # a constant, against features of about 0.5
 
 
 class Generator(nn.Module):
-    """Restores batches of pictures, and knows which of its weights learn.
+    """A restorer of batches of pictures, some of whose weights are trained.
 
     Args:
         settings: which networks, and what learns.
@@ -64,7 +64,7 @@ class Generator(nn.Module):
         for network in (networks.unet, networks.vae, networks.text_encoder):
             network.eval().requires_grad_(False)
         if not files.have_weights:
-            _begin_simply(networks, settings)
+            _initialise(networks, settings)
         if settings.train == "all":
             networks.unet.requires_grad_(True)
         else:
@@ -80,34 +80,34 @@ class Generator(nn.Module):
             networks.vae.enable_gradient_checkpointing()
         self.networks = networks
         self.unet, self.vae, self.text_encoder = networks.unet, networks.vae, networks.text_encoder
-        self._nothing_said: Tensor | None = None
+        self._empty_prompt: Tensor | None = None
 
     def forward(self, image: Tensor, noise: Tensor, text: Tensor) -> Tensor:
         """Restore pictures; see `one_step`."""
         return one_step(self.networks, image, noise, text)
 
     @property
-    def learned(self) -> dict[str, nn.Parameter]:
-        """The weights that learn, by name; those of an adapter alone by their published names."""
+    def trained_weights(self) -> dict[str, nn.Parameter]:
+        """Weights that are trained, by name; those of an adapter alone by their published names."""
         found = {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
         return {name.removeprefix("unet."): weight for name, weight in found.items()} if self.is_adapter else found
 
     @property
     def last_layer(self) -> Tensor:
-        """What learns of the U-Net's last layer, at which gradients are measured."""
+        """Trained weights of the U-Net's last layer, at which gradients are measured."""
         layer = self.unet.conv_out
         return layer.lora_B["default"].weight if hasattr(layer, "lora_B") else layer.weight
 
     def text(self, prompts: Sequence[str]) -> Tensor:
-        """What the U-Net is told of prompts: [B, T, D], or [1, T, D] where nothing is said in any of them."""
+        """Encode prompts for the U-Net: [B, T, D], or [1, T, D] where all are empty."""
         if any(prompts):
             return encode_prompts(self.networks, prompts)
-        if self._nothing_said is None:
-            self._nothing_said = encode_prompts(self.networks, [""])
-        return self._nothing_said
+        if self._empty_prompt is None:
+            self._empty_prompt = encode_prompts(self.networks, [""])
+        return self._empty_prompt
 
     def noise(self, count: int, side: int, generator: torch.Generator) -> Tensor:
-        """Draw what the posterior of so many pictures is sampled with, on the CPU: [count, L, h, w]."""
+        """Draw noise for sampling the posterior of so many pictures, on the CPU: [count, L, h, w]."""
         cells = side // self.networks.cell
         return torch.randn((count, self.networks.latent_channels, cells, cells), generator=generator)
 
@@ -124,7 +124,7 @@ class Generator(nn.Module):
             )
 
     def write(self, folder: Path, metadata: dict[str, str]) -> Path:
-        """Write what has been learned, whole or not at all; an adapter that has company is merged into the U-Net.
+        """Write the trained weights, whole or not at all; an adapter beside other changes is merged.
 
         Returns:
             A LoRA file for the model that was begun with, or the folder of a model of its own.
@@ -133,7 +133,7 @@ class Generator(nn.Module):
             InputError: it cannot be written.
         """
         if self.is_adapter:
-            write_tensors(folder / LORA, {name: weight.data for name, weight in self.learned.items()}, metadata)
+            write_tensors(folder / LORA, {name: weight.data for name, weight in self.trained_weights.items()}, metadata)
             return folder / LORA
         if hasattr(self.unet, "peft_config"):
             merge_lora(self.unet)
@@ -150,8 +150,8 @@ class Generator(nn.Module):
 
 
 @torch.no_grad()
-def _begin_simply(networks: Networks, settings: GeneratorSettings) -> None:
-    """Let networks at random weights that learn as a whole begin with nothing in the way of what is to come through.
+def _initialise(networks: Networks, settings: GeneratorSettings) -> None:
+    """Initialise networks that are trained from random weights so that the signal passes through them.
 
     The U-Net takes nothing of the latents for noise, and the VAE's posterior is narrow: as drawn, it would have as much
     noise as signal, and of the latents that are weaker than others nothing would be learned for long. Half of the
@@ -170,25 +170,25 @@ def _begin_simply(networks: Networks, settings: GeneratorSettings) -> None:
             part.conv_in.bias[::2] += _REFERENCE
 
 
-class Learned:
-    """A generator's weights that learn, as a checkpoint has them."""
+class TrainedWeights:
+    """Trained weights of a generator, as a checkpoint has them."""
 
     def __init__(self, generator: Generator) -> None:
-        self._weights = generator.learned
+        self._weights = generator.trained_weights
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Give them."""
+        """Return the weights."""
         return {name: weight.data for name, weight in self._weights.items()}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take them."""
+        """Set the weights."""
         for name, weight in self._weights.items():
             weight.copy_(state[name])
 
 
 class MovingAverage:
-    """The exponential moving average of a generator's weights that learn.
+    """Exponential moving average of a generator's trained weights.
 
     Args:
         generator: on its device.
@@ -198,18 +198,18 @@ class MovingAverage:
 
     def __init__(self, generator: Generator, decay: float) -> None:
         self.decay = decay
-        self._weights = generator.learned
+        self._weights = generator.trained_weights
         self._averages = {name: weight.detach().clone() for name, weight in self._weights.items()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move the averages towards the weights, which have been changed so often."""
+        """Move the averages towards the weights after the step of this number, from 1 on."""
         decay = min(self.decay, step / (9 + step))
         torch._foreach_lerp_(list(self._averages.values()), list(self._weights.values()), 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Let the generator have the averages for weights within."""
+        """Replace the generator's weights by the averages within."""
         own = {name: weight.data for name, weight in self._weights.items()}
         try:
             for name, weight in self._weights.items():
@@ -220,11 +220,11 @@ class MovingAverage:
                 weight.data = own[name]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Give the averages."""
+        """Return the averages."""
         return dict(self._averages)
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take the averages."""
+        """Set the averages."""
         for name, average in self._averages.items():
             average.copy_(state[name])

@@ -1,4 +1,4 @@
-"""What is made small: by the generator, the distance from the target; by the discriminator, its errors.
+"""Compute the losses of the generator and of the discriminator.
 
 Each is one module, so that one call is one forward pass.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from omniup.training.hypir.configuration import LossSettings
-from omniup.training.hypir.discriminator import Discriminator, judgement
+from omniup.training.hypir.discriminator import Discriminator, adversarial_loss
 from omniup.training.hypir.generator import Generator
 from omniup.training.hypir.perceptual import distance
 
@@ -49,7 +49,7 @@ class GeneratorObjective(nn.Module):
             measure: whether to measure gradients as well.
 
         Returns:
-            `loss`, which is to be made small, and its parts, unweighted: `mse`, `perceptual`, `adversarial`, those
+            `loss`, to be minimised, and its parts, unweighted: `mse`, `perceptual`, `adversarial`, those
             that count; with `measure` also `gradient/PART`, the norm of each part's gradient, weighted, at the
             U-Net's last layer.
         """
@@ -60,7 +60,7 @@ class GeneratorObjective(nn.Module):
         if self.perceptual is not None:
             parts["perceptual"] = distance(self.perceptual, restored, target)
         if critic is not None:
-            parts["adversarial"] = judgement(critic(restored), self.target)
+            parts["adversarial"] = adversarial_loss(critic(restored), self.target)
         weighted = {name: getattr(settings, name) * part for name, part in parts.items()}
         norms = {f"gradient/{name}": self._norm(part) for name, part in weighted.items()} if measure else {}
         return {"loss": torch.stack(list(weighted.values())).sum()} | parts | norms
@@ -86,10 +86,10 @@ class DiscriminatorObjective(nn.Module):
         """Compute the loss of a batch, [B, 3, S, S] of each kind in -1..1, of which no gradient is wanted.
 
         Returns:
-            `loss`, which is to be made small, and the mean logits, `real` and `restored`.
+            `loss`, to be minimised, and the mean logits, `real` and `restored`.
         """
         logits = self.discriminator(torch.cat([real, restored]))  # in one pass, since each normalises the weights anew
         ours, theirs = zip(*(level.chunk(2) for level in logits), strict=True)
-        loss = judgement(list(ours), self.target) + judgement(list(theirs), 0.0)
+        loss = adversarial_loss(list(ours), self.target) + adversarial_loss(list(theirs), 0.0)
         means = [torch.stack([level.detach().float().mean() for level in levels]).mean() for levels in (ours, theirs)]
         return {"loss": loss, "real": means[0], "restored": means[1]}

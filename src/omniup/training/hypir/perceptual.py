@@ -1,4 +1,4 @@
-"""LPIPS, a distance between pictures that follows what people see (arXiv 1801.03924), with VGG16; torchmetrics'."""
+"""Compute LPIPS, a distance between pictures as people see it (arXiv 1801.03924), with torchmetrics' VGG16."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VGG = "https://download.pytorch.org/models/vgg16-397923af.pth"
 
 
 def is_cached() -> bool:
-    """Whether the published weights are on this machine."""
+    """Return whether the published weights are on this machine."""
     return cached_path(VGG).is_file()
 
 
@@ -71,5 +71,5 @@ def _load(network: nn.Module, weights: str) -> None:
 
 
 def distance(network: nn.Module, restored: Tensor, target: Tensor) -> Tensor:
-    """The mean distance of a batch, a scalar."""
+    """Compute the mean distance of a batch, a scalar."""
     return network(restored, target).mean()

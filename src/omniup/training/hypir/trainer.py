@@ -1,4 +1,4 @@
-"""HYPIR's training: a generator that restores in one step, and a discriminator that it has to convince."""
+"""Train HYPIR: a generator that restores in one step, against a discriminator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from omniup.restoration.degradation import PairPool, degrade
 from omniup.training.hypir.configuration import Configuration
 from omniup.training.hypir.data import Squares, find_photographs, gather
 from omniup.training.hypir.discriminator import Discriminator
-from omniup.training.hypir.generator import LORA, MODEL, Generator, Learned, MovingAverage
+from omniup.training.hypir.generator import LORA, MODEL, Generator, MovingAverage, TrainedWeights
 from omniup.training.hypir.objective import DiscriminatorObjective, GeneratorObjective
 from omniup.training.hypir.perceptual import is_cached, perceptual_distance
 from omniup.training.hypir.validation import Validation
@@ -77,22 +77,22 @@ class _Training(Training[Configuration]):
             self.discriminator = Discriminator(configuration.discriminator, seed)
         self.validation: Validation | None = None
         if configuration.validation is not None and self.accelerator.is_main_process:
-            judge = perceptual if losses.lpips != "random" else None
-            if judge is None and is_cached():
-                judge = perceptual_distance("published")
-            judge = judge.to(device) if judge is not None else None
-            self.validation = Validation(configuration.validation, data, configuration.degradation, judge, device)
+            lpips = perceptual if losses.lpips != "random" else None
+            if lpips is None and is_cached():
+                lpips = perceptual_distance("published")
+            lpips = lpips.to(device) if lpips is not None else None
+            self.validation = Validation(configuration.validation, data, configuration.degradation, lpips, device)
 
         settings = configuration.optimiser
         target = configuration.discriminator.target
         self.objective, self.optimiser = self.accelerator.prepare(
             GeneratorObjective(self.generator, perceptual, losses, target),
-            self._adamw(self.generator.learned.values(), settings.learning_rate),
+            self._adamw(self.generator.trained_weights.values(), settings.learning_rate),
         )
         if self.discriminator is not None:
-            self.judging, self.judge_optimiser = self.accelerator.prepare(
+            self.discriminator_objective, self.discriminator_optimiser = self.accelerator.prepare(
                 DiscriminatorObjective(self.discriminator, target),
-                self._adamw(self.discriminator.learned(), settings.discriminator_rate),
+                self._adamw(self.discriminator.trained_weights(), settings.discriminator_rate),
             )
         self.average = MovingAverage(self.generator, configuration.generator.ema)
 
@@ -104,13 +104,13 @@ class _Training(Training[Configuration]):
 
     @property
     def _networks(self) -> dict[str, Named]:
-        found: dict[str, Named] = {"generator": Learned(self.generator), "average": self.average}
+        found: dict[str, Named] = {"generator": TrainedWeights(self.generator), "average": self.average}
         return found if self.discriminator is None else found | {"discriminator": self.discriminator.heads}
 
     @property
     def _optimisers(self) -> dict[str, Any]:
         found = {"optimiser": self.optimiser}
-        return found if self.discriminator is None else found | {"discriminator": self.judge_optimiser}
+        return found if self.discriminator is None else found | {"discriminator": self.discriminator_optimiser}
 
     def _own_state(self) -> dict[str, Any]:
         return self.pool.state_dict()
@@ -120,7 +120,7 @@ class _Training(Training[Configuration]):
 
     @property
     def _batches_per_step(self) -> int:
-        """The discriminator has photographs of its own."""
+        """Batches that one step takes: the discriminator has photographs of its own."""
         return self.configuration.accumulation * (1 if self.discriminator is None else 2)
 
     def _data(self) -> Iterator[Any]:
@@ -131,7 +131,7 @@ class _Training(Training[Configuration]):
         workers = configuration.data.workers
         return iter(DataLoader(self.squares, batch_sampler=positions, num_workers=workers, collate_fn=gather))
 
-    def _learn(self, data: Iterator[Any]) -> dict[str, Tensor]:
+    def _update_weights(self, data: Iterator[Any]) -> dict[str, Tensor]:
         clip, first = self.configuration.optimiser.clip, self.step * self._batches_per_step
         measure = (self.step + 1) % self.configuration.gradients_every == 0
         critic = self.discriminator
@@ -139,20 +139,20 @@ class _Training(Training[Configuration]):
             critic.eval()  # so that the weights' norms stay
             critic.requires_grad_(False)
         wanted = ({**batch, "critic": critic, "measure": measure} for batch in self._batches(data, first))
-        losses = self._descend(self.objective, self.optimiser, wanted, clip)
+        losses = self._optimiser_step(self.objective, self.optimiser, wanted, clip)
         self.average.update(self.step + 1)
         if critic is not None:
             critic.train()
             critic.heads.requires_grad_(True)
             batches = self._batches(data, first + self.configuration.accumulation)
             pairs = ({"real": batch["target"], "restored": self._restored(**batch)} for batch in batches)
-            judged = self._descend(self.judging, self.judge_optimiser, pairs, clip)
-            losses |= {"discriminator": judged["loss"]}
-            losses |= {f"discriminator/{name}": judged[name] for name in ("real", "restored")}
+            found = self._optimiser_step(self.discriminator_objective, self.discriminator_optimiser, pairs, clip)
+            losses |= {"discriminator": found["loss"]}
+            losses |= {f"discriminator/{name}": found[name] for name in ("real", "restored")}
         return losses
 
     def _batches(self, data: Iterator[Any], first: int) -> Iterator[dict[str, Tensor]]:
-        """Make those that are accumulated for one change of weights, numbered from the first on."""
+        """Make the batches that are accumulated for one update of weights, numbered from the first on."""
         for number in range(first, first + self.configuration.accumulation):
             images, prompts = next(data)
             yield self._batch(images, prompts, number)
@@ -174,7 +174,7 @@ class _Training(Training[Configuration]):
 
     @torch.no_grad()
     def _restored(self, lq: Tensor, noise: Tensor, text: Tensor, **_: Tensor) -> Tensor:
-        """What the generator makes of pictures, of which it does not learn: [B, 3, S, S] in -1..1."""
+        """Restore pictures with the generator, without gradients: [B, 3, S, S] in -1..1."""
         with self.accelerator.autocast():
             return self.generator(lq, noise, text).float()
 

@@ -1,4 +1,4 @@
-"""How good the generator is on pictures that it does not learn from, degraded once, always in the same way."""
+"""Validate the generator on pictures that it is not trained on, degraded once, always in the same way."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from omniup.training.photographs import central_square, read_photograph, reduce
 from omniup.visualize import Panel, sheet
 
 SEED = 0
-"""Of what is done to the pictures, whatever the training's."""
+"""Seed of the pictures' degradation, whatever the training's."""
 
 Restore = Callable[[Tensor, list[str], torch.Generator], Tensor]
 """Degraded pictures [B, 3, S, S] in -1..1, prompts and a source of noise to restored ones."""
 
 
 class Validation:
-    """Measures generators on the middle of photographs, as much of it as squares have that are trained on.
+    """A validation of generators on the middle of photographs, as large as the squares that are trained on.
 
     Args:
         settings: which photographs.
@@ -84,7 +84,7 @@ class Validation:
         return measured
 
     def panels(self, results: dict[str, list[Tensor]]) -> Iterator[Image.Image]:
-        """Draw the first pictures: low quality, target, and what the generators have made, under the prompt."""
+        """Draw the first pictures: low quality, target, and the generators' results, under the prompt."""
         for index in range(min(self.panels_drawn, len(self.pairs))):
             lq, target = self.pairs[index]
             shown = {"low quality": lq, "target": target} | {name: made[index] for name, made in results.items()}

@@ -1,4 +1,4 @@
-"""AnyUp: the network, its published weights, and how it runs in little memory."""
+"""Upsample features by AnyUp, a trained network: its layers, its published weights, inference in little memory."""
 
 from omniup.upsamplers.anyup.export import FixedSizes, export_onnx
 from omniup.upsamplers.anyup.upsampler import AnyUp

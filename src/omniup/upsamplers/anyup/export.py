@@ -1,4 +1,4 @@
-"""AnyUp for fixed sizes: one graph of plain tensor operations, for ONNX and for `torch.compile`.
+"""Export AnyUp for fixed sizes as one graph of plain tensor operations, for ONNX and for `torch.compile`.
 
 The sizes of the image, the features and the result decide which pixels draw from which cells, so with fixed sizes all
 of that is constant: what the mixing engine works out tile by tile is here a handful of index tensors.
@@ -85,7 +85,7 @@ class FixedSizes(nn.Module):
         return mixed[:, :, self.order].unflatten(2, self.size)
 
     def _pool(self, maps: Tensor, name: str) -> Tensor:
-        """Adaptive average pooling, as two products; ONNX knows it only where the sides divide."""
+        """Pool adaptively by two matrix products; ONNX has this pooling only where the sides divide."""
         rows, columns = (getattr(self, f"{name}_{axis}") for axis in ("rows", "columns"))
         return maps if maps.shape[2:] == (len(rows), len(columns)) else rows @ maps @ columns.mT
 
@@ -104,7 +104,7 @@ class _Part(nn.Module):
             self.register_buffer(name, getattr(group, name), persistent=False)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Flat queries [B, D, pixels], keys [B, D, cells] and values [B, C, cells] to [B, C, n P]."""
+        """Mix flat values [B, C, cells] by queries [B, D, pixels] and keys [B, D, cells]: [B, C, n P]."""
         query, key, value = query[:, :, self.pixels], key[:, :, self.cells], value[:, :, self.cells]
         query, key = (vectors.unflatten(1, (HEADS, -1)).transpose(2, 3) for vectors in (query, key))
         allowed = self.window.permute(1, 2, 0) @ self.log_occurrences.transpose(0, 1)  # [n, P, K]
@@ -166,7 +166,7 @@ def export_onnx(
 
 
 def _pooling(side: int, places: int) -> NDArray[np.float64]:
-    """Adaptive average pooling along an axis, as a matrix: [places, side]."""
+    """Return adaptive average pooling along an axis as a matrix: [places, side]."""
     start = np.arange(places)[:, None] * side // places
     stop = -(-(np.arange(places)[:, None] + 1) * side // places)
     pixel = np.arange(side)

@@ -1,4 +1,4 @@
-"""The feature-agnostic layer: features of any number of channels to maps of one number (arXiv 2510.12764, section 3).
+"""Map features of any number of channels to a fixed number of channels (arXiv 2510.12764, section 3).
 
 Every channel is convolved on its own with the same filters; a softmax over the filters and a mean over the channels
 tell which structures the features have at a place, whichever channels carry them. The responses, channels × filters at
@@ -22,12 +22,12 @@ LAYOUTS: tuple[Layout, ...] = ("published", "paper")
 
 FILTER_SIZE = 5
 
-#: What the responses at a rectangle of cells may take on a CPU: as much as stays in its cache.
+#: Bytes of the responses at a rectangle of cells on a CPU: as many as stay in its cache.
 CPU_BYTES = 24 * 2**20
 
 
 class FeatureAgnosticLayer(nn.Module):
-    """Features [B, C, h, w] of any C to [B, M, h, w], M the number of filters, each in 0..1 and summing to 1.
+    """Map of features [B, C, h, w] of any C to M channels in 0..1 that sum to 1, M the filters.
 
     Two layouts of the responses r[channel, filter] of a cell:
 
@@ -51,7 +51,7 @@ class FeatureAgnosticLayer(nn.Module):
         nn.init.kaiming_uniform_(self.basis, a=5**0.5)
 
     def forward(self, features: Tensor, memory: int = DEFAULT_MEMORY) -> Tensor:
-        """Describe features.
+        """Map features to one channel for each filter.
 
         Args:
             features: [B, C, h, w].
@@ -81,7 +81,7 @@ class FeatureAgnosticLayer(nn.Module):
         return out
 
     def _rectangles(self, features: Tensor, memory: int) -> Iterator[tuple[int, int, int, int, int]]:
-        """Cut the cells so that the responses at each rectangle fit: image, top, left, rows and columns of each."""
+        """Yield rectangles of cells whose responses fit: image, top, left, rows and columns of each."""
         batch, channels, height, width = features.shape
         # The responses, their quotients and softmax, and as much for what a convolution lays out for itself.
         one = 4 * channels * len(self.basis) * features.itemsize
@@ -95,6 +95,6 @@ class FeatureAgnosticLayer(nn.Module):
 
 
 def _taps(side: int, like: Tensor) -> Tensor:
-    """How many of a filter's taps along an axis lie on the map, at each of its places: [side]."""
+    """Count the taps of a filter along an axis that lie on the map, at each of its places: [side]."""
     place, border = torch.arange(side, device=like.device), FILTER_SIZE // 2
     return (place.clamp(max=border) + (side - 1 - place).clamp(max=border) + 1).to(like.dtype)

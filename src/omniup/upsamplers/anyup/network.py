@@ -1,4 +1,4 @@
-"""AnyUp's network (arXiv 2510.12764): what it makes of an image and of features, short of the mixing.
+"""Compute AnyUp's queries and keys from an image and features (arXiv 2510.12764), short of the mixing.
 
 Queries come from the image alone. Keys come from the image, averaged over each cell, and from what the feature-agnostic
 layer says of the features. The values are the features as they are: the network only learns where to look.
@@ -24,7 +24,7 @@ NORM_GROUPS = 8
 
 
 class ResidualBlock(nn.Module):
-    """What is added to each pixel: twice a norm, SiLU and a 1×1 convolution."""
+    """Residual block of two norms, SiLUs and 1×1 convolutions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,26 +38,26 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """[B, D, H, W] to the same."""
+        """Add the block's output to maps [B, D, H, W]."""
         return maps + self.block(maps)
 
 
 def encoder(first: nn.Module) -> nn.Sequential:
-    """A layer that brings its input to the network's width, and two residual blocks."""
+    """Make an encoder: a layer that maps its input to the network's width, and two residual blocks."""
     return nn.Sequential(first, ResidualBlock(), ResidualBlock())
 
 
 class ReflectingConv2d(nn.Conv2d):
-    """A 3×3 convolution that continues its input by reflection; where there is but one row or column, by that."""
+    """A 3×3 convolution with reflection padding; replication where there is one row or column only."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        """[B, C, h, w] to [B, D, h, w]."""
+        """Convolve [B, C, h, w] to [B, D, h, w]."""
         rows, columns = ("reflect" if side > 1 else "replicate" for side in maps.shape[2:])
         return super().forward(F.pad(F.pad(maps, (0, 0, 1, 1), rows), (1, 1, 0, 0), columns))
 
 
 class RotaryEmbedding(nn.Module):
-    """Turns each pixel's vector by angles that grow with its place in the image, so that products know of distances.
+    """Rotation of pixels' vectors by angles that grow with their place, so that products know of distances.
 
     The place (y, x) runs from 0 to 1 along either side, ends included; coordinates i and i + D/2 make a pair, each
     with an angle of its own: y · freqs[0] + x · freqs[1].
@@ -68,7 +68,7 @@ class RotaryEmbedding(nn.Module):
         self.freqs = nn.Parameter(torch.randn(2, WIDTH))
 
     def forward(self, maps: Tensor, top: int = 0, height: int | None = None) -> Tensor:
-        """Turn the vectors of [B, D, n, W], which are the rows from `top` on of an image of `height` rows."""
+        """Rotate [B, D, n, W], the rows from `top` on of an image of `height` rows."""
         rows, width = maps.shape[2:]
         y, x = (
             torch.linspace(0, 1, side, device=maps.device, dtype=self.freqs.dtype).unsqueeze(1) * freqs
@@ -80,20 +80,20 @@ class RotaryEmbedding(nn.Module):
         sin = y.sin() * x.cos() + y.cos() * x.sin()
         cos, sin = (factor.permute(2, 0, 1).to(maps.dtype) for factor in (cos, sin))  # [D, n, W]
         if len(maps) == 1:
-            return _turn(maps, cos, sin)
+            return _rotate(maps, cos, sin)
         # One by one: the sum over a batch that is the factors' gradient takes torch a fifth of a training step
         # (channels last, bfloat16, torch 2.15 on a CPU), additions take it nothing.
-        return torch.cat([_turn(one, cos, sin) for one in maps.split(1)])
+        return torch.cat([_rotate(one, cos, sin) for one in maps.split(1)])
 
 
-def _turn(maps: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the vectors of [1, D, n, W] by angles with these cosines and sines, [D, n, W] each."""
+def _rotate(maps: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the vectors of [1, D, n, W] by angles with these cosines and sines, [D, n, W] each."""
     one, other = maps.chunk(2, dim=1)
     return maps * cos + torch.cat([-other, one], dim=1) * sin
 
 
 class HeadProjections(nn.Module):
-    """The weights of `torch.nn.MultiheadAttention`, by its names, of which only the query's and the key's matter.
+    """Weights of `torch.nn.MultiheadAttention`, by its names; only the query's and the key's are used.
 
     The published checkpoints hold those of the value and of the output too, though nothing was ever made with them.
     """
@@ -107,7 +107,7 @@ class HeadProjections(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """From pixels and cells to the queries and keys of all heads, one head's after the other's."""
+    """Projections of pixels and cells to the queries and keys of all heads, one head after the other."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,11 +116,11 @@ class CrossAttention(nn.Module):
         self.attention = HeadProjections()
 
     def queries(self, maps: Tensor) -> Tensor:
-        """[B, D, H', W'] to the same, scaled so that the inner product of a head's share is its logit."""
+        """Project maps [B, D, H', W'] to queries, scaled so that a head's inner product is its logit."""
         return self._project(self.norm_q, maps, 0, scale=(WIDTH // HEADS) ** -0.5)
 
     def keys(self, maps: Tensor) -> Tensor:
-        """[B, D, h, w] to the same."""
+        """Project maps [B, D, h, w] to keys."""
         return self._project(self.norm_k, maps, 1, scale=1)
 
     def _project(self, norm: nn.RMSNorm, maps: Tensor, part: int, scale: float) -> Tensor:
@@ -134,7 +134,7 @@ class CrossAttention(nn.Module):
 
 
 class CrossDecoder(nn.Module):
-    """A look at each query's neighbours, before it becomes the heads' queries."""
+    """Convolution of the queries over their neighbours, and the heads' projections."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class CrossDecoder(nn.Module):
 
 
 class Network(nn.Module):
-    """The whole of it.
+    """The whole network.
 
     Args:
         layout: of the feature-agnostic layer; `"published"` for the published weights.
@@ -163,22 +163,22 @@ class Network(nn.Module):
         self.rope = RotaryEmbedding()
 
     def encode(self, image: Tensor) -> Tensor:
-        """An image [B, 3, H, W], normalised as ImageNet's are, to what queries and keys come from, [B, D, H, W]."""
+        """Encode a normalised image [B, 3, H, W] for queries and keys: [B, D, H, W]."""
         # With channels last, convolutions are several times faster on a CPU.
         return self.rope(self.image_encoder(image.contiguous(memory_format=torch.channels_last)))
 
     def queries(self, encoded: Tensor, size: Size) -> Tensor:
-        """An encoded image [B, D, H, W] to the queries of all heads at some size, [B, D, H', W']."""
+        """Compute the queries of all heads at a size from an encoded image [B, D, H, W]: [B, D, H', W']."""
         pooled = F.adaptive_avg_pool2d(self.query_encoder(encoded), size)
         return self.cross_decode.cross_attn.queries(self.cross_decode.conv2d(pooled))
 
     def keys(self, encoded: Tensor, features: Tensor) -> Tensor:
-        """An encoded image [B, D, H, W] and features [B, C, h, w] to the keys of all heads, [B, D, h, w]."""
+        """Compute the keys of all heads from an encoded image [B, D, H, W] and features [B, C, h, w]: [B, D, h, w]."""
         pooled = F.adaptive_avg_pool2d(self.key_encoder(encoded), (features.shape[2], features.shape[3]))
         return self.join(pooled, self.describe(features))
 
     def describe(self, features: Tensor, memory: int = DEFAULT_MEMORY) -> Tensor:
-        """Features [B, C, h, w] to the features' part of the keys, [B, D, h, w]."""
+        """Compute the features' part of the keys from features [B, C, h, w]: [B, D, h, w]."""
         if not self.feature_path:
             features = features.new_zeros(len(features), 1, *features.shape[2:])
         agnostic, *blocks = self.key_features_encoder
@@ -188,5 +188,5 @@ class Network(nn.Module):
         return described
 
     def join(self, image_part: Tensor, features_part: Tensor) -> Tensor:
-        """The two parts of the keys, each [B, D, h, w], to the keys of all heads, likewise."""
+        """Combine the two parts of the keys, each [B, D, h, w], to the keys of all heads, likewise."""
         return self.cross_decode.cross_attn.keys(self.aggregation(torch.cat([image_part, features_part], dim=1)))

@@ -1,4 +1,4 @@
-"""Layers that see one pixel at a time, computed strip by strip: an image of any size in little memory.
+"""Compute pixelwise layers strip by strip: an image of any size in little memory.
 
 A group norm is the one thing in the way, since it needs the mean and variance of all pixels first. So its statistics
 are gathered in a pass of their own; after that it is a factor and a summand for each channel. What is between the image
@@ -22,13 +22,13 @@ from omniup.upsamplers.checks import Size
 
 Layer = Callable[[Tensor], Tensor]
 
-#: How many pixels go through a layer at a time, if the memory allows: on a CPU as many as stay in its cache.
+#: Pixels that go through a layer at a time, if the memory allows: on a CPU as many as stay in its cache.
 CPU_PIXELS, GPU_PIXELS = 2**13, 2**20
 
-#: How many maps are there at a time, if they are kept: the encoded image, and a block's input and output.
+#: Maps that exist at a time, if they are kept: the encoded image, and a block's input and output.
 KEPT_MAPS = 3
 
-#: How many tensors of the size of what goes through a layer there are at a time; and how many are remembered, if maps
+#: Tensors of the size of a layer's input that exist at a time; and those that are remembered, if maps
 #: are not kept.
 TEMPORARIES, REMEMBERED = 6, 16
 
@@ -39,7 +39,7 @@ WITHOUT_STATISTICS = ("mps",)
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How the memory is divided for one image.
+    """Division of the memory for one image.
 
     Attributes:
         dtype: what is computed in.
@@ -99,25 +99,25 @@ class Pixels:
 
     @classmethod
     def of(cls, image: Tensor, plan: Plan) -> Pixels:
-        """An image [1, 3, H, W]."""
+        """Wrap an image [1, 3, H, W]."""
         image = image.to(plan.dtype, memory_format=torch.channels_last)
         return cls(lambda top, bottom: image[:, :, top:bottom], (image.shape[2], image.shape[3]), plan)
 
     def through(self, layer: Callable[..., Tensor], *others: Pixels) -> Pixels:
-        """One more layer: it takes these maps, [1, D, n, W], and `others` that are computed from them."""
+        """Apply a layer to these maps, [1, D, n, W], and to `others` that are computed from them."""
 
         def compute(top: int, bottom: int) -> Tensor:
             return layer(self.compute(top, bottom), *(other.compute(top, bottom) for other in others))
 
         return Pixels(compute, self.size, self.plan)
 
-    def turned(self, rope: RotaryEmbedding) -> Pixels:
-        """These maps, turned by their places."""
+    def rotated(self, rope: RotaryEmbedding) -> Pixels:
+        """Rotate the maps' vectors by their places."""
         height = self.size[0]
         return Pixels(lambda top, bottom: rope(self.compute(top, bottom), top, height), self.size, self.plan)
 
     def through_encoder(self, encoder: nn.Sequential) -> Pixels:
-        """These maps, with a 1×1 convolution and residual blocks."""
+        """Apply an encoder: a 1×1 convolution and residual blocks."""
         layers: list[Any] = list(encoder)
         conv, *blocks = layers
         pixels = self.through(functools.partial(convolve, conv)).kept()
@@ -126,36 +126,36 @@ class Pixels:
         return pixels
 
     def through_block(self, block: ResidualBlock) -> Pixels:
-        """These maps, with one more residual block; they are given up for the result."""
+        """Apply a residual block, and release the memory of these maps."""
         layers: list[Any] = list(block.block)
         first_norm, _, first_conv, second_norm, _, second_conv = layers
-        first = self._settle(first_norm)
+        first = self._norm_layer(first_norm)
         half = self.through(lambda maps: convolve(first_conv, F.silu(first(maps), inplace=True))).kept()
-        second = half._settle(second_norm)
+        second = half._norm_layer(second_norm)
         whole = self.through(
             lambda maps, half: convolve(second_conv, F.silu(second(half), inplace=True)).add_(maps), half
         )
-        half.give_up()
-        self.give_up()
+        half.release()
+        self.release()
         return whole.kept()
 
     def kept(self) -> Pixels:
-        """These maps, computed now and once if the memory allows.
+        """Compute these maps now and once, if the memory allows.
 
-        If it does not, the last rows are remembered, so that two layers that ask for the same share them.
+        If it does not, the last rows are remembered, so that two layers that ask for the same fraction them.
         """
         if not self.plan.keep:
             return Pixels(functools.lru_cache(maxsize=1)(self.compute), self.size, self.plan)
         maps = self.band(0, self.size[0], self.plan.spare)
         return Pixels(lambda top, bottom: maps[:, :, top:bottom], self.size, self.plan, maps)
 
-    def give_up(self) -> None:
-        """Let the next map that is kept have the memory of this one, even if it is computed from it strip by strip."""
+    def release(self) -> None:
+        """Release the memory of this map to the next that is kept, even if that is computed from it."""
         if self.maps is not None:
             self.plan.spare.append(self.maps)
 
     def band(self, top: int, bottom: int, spare: list[Tensor] | None = None) -> Tensor:
-        """Rows `top` up to `bottom`, however many: [1, D, bottom - top, W], in one of the `spare` tensors if any."""
+        """Compute rows `top` up to `bottom`: [1, D, bottom - top, W], in one of the `spare` tensors if any."""
         if bottom - top <= self.plan.rows:
             return self.compute(top, bottom)
         if self.maps is not None:
@@ -170,15 +170,15 @@ class Pixels:
         return whole
 
     def pooled(self, size: Size, top: int, bottom: int) -> Tensor:
-        """Rows `top` up to `bottom` of adaptive average pooling to a size (H', W'): [1, D, bottom - top, W']."""
+        """Pool adaptively to a size (H', W'), rows `top` up to `bottom` only: [1, D, bottom - top, W']."""
         if size == self.size:
             return self.band(top, bottom)
         height = self.size[0]
         rows = ((row * height // size[0], -(-(row + 1) * height // size[0])) for row in range(top, bottom))
         return torch.cat([F.adaptive_avg_pool2d(self.band(*row), (1, size[1])) for row in rows], dim=2)
 
-    def _settle(self, norm: nn.GroupNorm) -> Layer:
-        """Gather the statistics of a group norm: what it does to a pixel from then on.
+    def _norm_layer(self, norm: nn.GroupNorm) -> Layer:
+        """Gather the statistics of a group norm, and return it as a pixelwise layer.
 
         Means and variances of strips are merged without a difference of large numbers (Chan, Golub & LeVeque, 1983), so
         float32 is enough: Apple's GPUs have no float64.
@@ -187,10 +187,10 @@ class Pixels:
         for top in range(0, self.size[0], self.plan.rows):
             bottom = min(top + self.plan.rows, self.size[0])
             strip_mean, strip_variance = (values.to(mean) for values in _moments(self.compute(top, bottom)))
-            share = (bottom - top) / bottom  # of the strip, in all rows so far
+            fraction = (bottom - top) / bottom  # of the strip, in all rows so far
             step = strip_mean - mean
-            mean = mean + share * step
-            variance = variance + share * (strip_variance - variance) + share * (1 - share) * step.square()
+            mean = mean + fraction * step
+            variance = variance + fraction * (strip_variance - variance) + fraction * (1 - fraction) * step.square()
         grouped = (norm.num_groups, norm.num_channels // norm.num_groups)
         means, variances = mean.view(grouped), variance.view(grouped)
         together = means.mean(1), variances.mean(1) + means.var(1, correction=0)  # [groups], each
@@ -199,7 +199,7 @@ class Pixels:
 
 
 def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean and the variance of each channel of maps [1, D, n, W]: [D], each."""
+    """Compute the mean and the variance of each channel of maps [1, D, n, W]: [D], each."""
     if maps.device.type in WITHOUT_STATISTICS:
         variance, mean = torch.var_mean(maps.float(), (0, 2, 3), correction=0)
         return mean, variance
@@ -207,5 +207,5 @@ def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def convolve(conv: nn.Conv2d, maps: Tensor) -> Tensor:
-    """Convolve in the maps' precision, whatever that of the weights is."""
+    """Convolve in the maps' dtype, whatever that of the weights is."""
     return F.conv2d(maps, conv.weight.to(maps.dtype), padding=conv.padding)

@@ -1,4 +1,4 @@
-"""AnyUp (arXiv 2510.12764): one trained network for the features of any encoder, at any resolution.
+"""Upsample features by AnyUp (arXiv 2510.12764): one trained network for any encoder and resolution.
 
 The network makes queries and keys, and the mixing engine does the rest: exact attention within the windows that the
 network was trained with, at a cost of pixels × window.
@@ -40,7 +40,7 @@ from omniup.upsamplers.signal_types import SignalType, one_hot
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
-#: Of the image's side, to either side of a pixel: what the published weights were trained with.
+#: Reach of a window to either side of a pixel, as a fraction of the image's, as the published weights were trained.
 WINDOW_RATIO = 0.1
 
 
@@ -234,7 +234,7 @@ class AnyUp(Network):
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """What is computed in at the image's resolution."""
+        """Dtype of what is computed at the image's resolution."""
         return torch.bfloat16 if self.precision == "bfloat16" else self.rope.freqs.dtype
 
     def _normal(self, guidance: Tensor) -> tuple[Tensor, ...]:
@@ -248,16 +248,16 @@ class AnyUp(Network):
         return ((guidance - mean) / std).to(self.rope.freqs.dtype).split(1)
 
     def _encode(self, image: Tensor, grid: Size, size: Size, memory: int) -> EncodedImage:
-        """Encode one image [1, 3, H, W]: what its queries and the image's part of the keys are made of."""
+        """Encode one image [1, 3, H, W] for its queries and the image's part of the keys."""
         plan = Plan.of(image, size, memory, self.compute_dtype)
         pixels = Pixels.of(image, plan)
         straight = pixels.through_encoder(self.image_encoder)
-        straight.give_up()
-        pixels = straight.turned(self.rope).kept()
+        straight.release()
+        pixels = straight.rotated(self.rope).kept()
         for_keys = pixels.through_encoder(self.key_encoder)
         image_part = for_keys.pooled(grid, 0, grid[0]).to(image.dtype)  # [1, D, h, w]
-        for_keys.give_up()
-        pixels.give_up()
+        for_keys.release()
+        pixels.release()
         encoded = EncodedImage(self, pixels.through_encoder(self.query_encoder), image_part, size, plan)
         plan.spare.clear()  # so that queries may take the memory of maps that are not needed any more
         return encoded.with_queries() if plan.keep else encoded
@@ -265,7 +265,7 @@ class AnyUp(Network):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EncodedImage:
-    """One image, encoded.
+    """An encoded image.
 
     Attributes:
         anyup: the network.
@@ -284,7 +284,7 @@ class EncodedImage:
     queries: Tensor | None = None
 
     def with_queries(self) -> EncodedImage:
-        """Compute the queries of all pixels, to be kept in place of what they are made of."""
+        """Compute the queries of all pixels, and keep them in place of the maps that they are computed from."""
         queries = self.image_part.new_empty(1, self.image_part.shape[1], *self.size)
         for top, bottom in self._bands():
             queries[:, :, top:bottom] = self.query_rows(top, bottom)
@@ -364,7 +364,7 @@ class PreparedAnyUp(PreparedImage):
 
     @property
     def batch(self) -> int:
-        """How many images were prepared."""
+        """Number of prepared images."""
         return len(self.images)
 
     def only(self, image: int) -> PreparedAnyUp:
@@ -385,7 +385,7 @@ class PreparedAnyUp(PreparedImage):
 
     @torch.no_grad()
     def confidence(self, signal: Tensor, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
-        """Compute how sure the mix is of its cells, whose weights depend on the features: [B, 1, H', W'] in 0..1."""
+        """Compute the confidence of the mix, whose weights depend on the features: [B, 1, H', W'] in 0..1."""
         signal, windows = self._accept(signal), self._windows
         parse_memory(memory)
         with enough_memory():
@@ -413,10 +413,10 @@ class PreparedAnyUp(PreparedImage):
                 self._mix(n, value, value, memory, out[n : n + 1])
         return out
 
-    def _render_votes(
+    def _render_one_hot(
         self, image: int, places: Tensor, part: Tensor, count: int, points: Tensor | None, memory: int
     ) -> Tensor:
-        """Upsample the 0/1 maps of some labels, with the keys of all: how labels are chunked makes no difference."""
+        """Upsample the 0/1 maps of some labels, with the keys of all: chunks make no difference."""
         everything = one_hot(places, torch.arange(count, device=part.device))  # [1, K, h, w]
         if points is None:
             return self._mix(image, everything, everything[:, part], memory, None)
@@ -427,12 +427,12 @@ class PreparedAnyUp(PreparedImage):
         return torch.cat([self._mix_at(n, value, value, points[n : n + 1], memory) for n, value in each])
 
     def _mix(self, n: int, features: Tensor, value: Tensor, memory: int, out: Tensor | None) -> Tensor:
-        """Mix values [1, C, h, w] of the n-th signal with keys that are made of features."""
+        """Mix values [1, C, h, w] of the n-th signal, with the keys of features."""
         encoded = self._image(n)
         return encoded.render(encoded.keys(features), value, self._windows, memory, out)
 
     def _mix_at(self, n: int, features: Tensor, value: Tensor, points: Tensor, memory: int) -> Tensor:
-        """Mix values likewise at points [1, P, 2]: [1, C, P]."""
+        """Mix values at points [1, P, 2] only: [1, C, P]."""
         encoded = self._image(n)
         attention = Attention(encoded.keys(features), self._windows, heads=HEADS, memory=memory)
         return attention.mix_at(encoded.query_at(points[0]), value, points)

@@ -1,4 +1,4 @@
-"""The published weights of AnyUp (CC-BY-4.0), and any others that fit the network."""
+"""Load the published weights of AnyUp (CC-BY-4.0), and any others that fit the network."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def read(weights: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def metadata(**settings: Any) -> dict[str, str]:
-    """Convert settings of the network to texts for a file's metadata, under the names in `SETTINGS`."""
+    """Convert settings of the network to metadata of a file, under the names in `SETTINGS`."""
     keys = {name: key for key, name in SETTINGS.items()}
     return {keys[name]: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
 
 
 def _value(text: str) -> Any:
-    """A setting of such a text, which remains to be checked."""
+    """Parse a setting of the metadata, which remains to be checked."""
     try:
         return json.loads(text)
     except ValueError:
@@ -79,7 +79,7 @@ def _value(text: str) -> Any:
 
 
 def _path(weights: str | Path) -> Path:
-    """Where the file is; a published one, or one with a URL, is fetched."""
+    """Return the path of the file; a published one, or one with a URL, is fetched."""
     if not isinstance(weights, (str, Path)):
         raise InputError("weights", "is {value!r}", _ACCEPTED, value=weights, names=", ".join(PUBLISHED))
     published = PUBLISHED.get(str(weights))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.mixing.dtypes import exact
+from omniup.mixing.dtypes import exact_products
 from omniup.upsamplers.interpolation import interpolate_at, interpolation_matrix
 from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Stages
 
@@ -45,17 +45,17 @@ def render_features(stages: Stages, signal: Tensor, settings: PyramidBilateral, 
         features give scaled and shifted results.
     """
     wide = signal.to(torch.promote_types(signal.dtype, torch.float32))
-    calm = denoise(wide, settings, pixels.memory)  # [1, C, h, w]
+    denoised = denoise(wide, settings, pixels.memory)  # [1, C, h, w]
     if pixels.points is not None:
-        return _at_points(stages, wide, calm, settings.detail, pixels).to(signal.dtype)
-    out = pixels.mix_through(stages, calm.to(signal.dtype))  # [1, C, H, W]
+        return _at_points(stages, wide, denoised, settings.detail, pixels).to(signal.dtype)
+    out = pixels.mix_through(stages, denoised.to(signal.dtype))  # [1, C, H, W]
     grid, size = (signal.shape[2], signal.shape[3]), (out.shape[2], out.shape[3])
     rows, columns = (interpolation_matrix(*sides, "bicubic").to(wide) for sides in zip(grid, size, strict=True))
-    with exact(out.device):
+    with exact_products(out.device):
         for channels in _chunks(signal.shape[1], 3 * wide.itemsize * math.prod(size), pixels.memory):
             value, mixed = wide[:, channels], out[:, channels].to(wide)
             centres = F.interpolate(mixed, grid, mode="bilinear")  # [1, C, h, w], of the nearest four pixels
-            rest = calm[:, channels] - settings.detail * centres
+            rest = denoised[:, channels] - settings.detail * centres
             narrow = (rows @ rest).flatten(0, 1)  # [C, H, w]
             spread = columns.T.expand(len(narrow), -1, -1)
             added = torch.baddbmm(mixed.flatten(0, 1), narrow, spread, beta=settings.detail)
@@ -93,19 +93,19 @@ def denoise(signal: Tensor, settings: PyramidBilateral, memory: int) -> Tensor:
     return out
 
 
-def _at_points(stages: Stages, signal: Tensor, calm: Tensor, detail: float, pixels: Pixels) -> Tensor:
+def _at_points(stages: Stages, signal: Tensor, denoised: Tensor, detail: float, pixels: Pixels) -> Tensor:
     """Upsample at points [1, P, 2] only, and for it at the four pixels around each cell's centre: [1, C, P]."""
     assert pixels.points is not None
     size, grid = stages[-1].size, (signal.shape[2], signal.shape[3])
     places, weights = zip(*(_centre_taps(*sides) for sides in zip(grid, size, strict=True)), strict=True)
     y, x = torch.meshgrid(places[0].flatten(), places[1].flatten(), indexing="ij")  # [2 h, 2 w] each
     centre_points = torch.stack([y, x], -1).view(1, -1, 2).to(signal.device)
-    taps = Pixels(pixels.memory, centre_points).mix_through(stages, calm).to(signal)  # [1, C, 4 h w]
+    taps = Pixels(pixels.memory, centre_points).mix_through(stages, denoised).to(signal)  # [1, C, 4 h w]
     taps = taps.view(1, -1, grid[0], 2, grid[1], 2)
     down, across = (weight.to(signal) for weight in weights)  # [h, 2], [w, 2]
     centres = torch.einsum("bcyixj,yi,xj->bcyx", taps, down, across)  # [1, C, h, w]
-    mixed = pixels.mix_through(stages, calm).to(signal)  # [1, C, P]
-    spline = interpolate_at(calm - detail * centres, pixels.points, size, "bicubic")
+    mixed = pixels.mix_through(stages, denoised).to(signal)  # [1, C, P]
+    spline = interpolate_at(denoised - detail * centres, pixels.points, size, "bicubic")
     least, most = _interval(signal)
     return (spline + detail * mixed).clamp(least[..., 0], most[..., 0])
 
@@ -140,7 +140,7 @@ def _mean_of_similar(
 
 
 def _shifted(maps: Tensor, steps: list[tuple[int, int]], radius: int) -> Iterator[Tensor]:
-    """Yield what lies at each step from each cell of [1, C, h, w]; zero beyond the border."""
+    """Yield [1, C, h, w] shifted by each step; zero beyond the border."""
     height, width = maps.shape[2:]
     padded = F.pad(maps, (radius,) * 4)
     for dy, dx in steps:
@@ -148,6 +148,6 @@ def _shifted(maps: Tensor, steps: list[tuple[int, int]], radius: int) -> Iterato
 
 
 def _chunks(count: int, each: int, memory: int) -> Iterator[slice]:
-    """Cut so many, of so many bytes each, into chunks that half of the memory holds, and the cache."""
+    """Cut `count` items of `each` bytes into chunks that fit half of the memory, and the cache."""
     at_once = max(1, min(memory // 2, CACHED) // each)
     return (slice(start, min(start + at_once, count)) for start in range(0, count, at_once))

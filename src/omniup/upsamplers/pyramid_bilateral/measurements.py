@@ -1,4 +1,4 @@
-"""Upsample measurements, area-averages over the cells of something that has a value at each pixel: depth, an image.
+"""Upsample measurements: area-averages over the cells of something with a value at each pixel, such as depth.
 
 The result can be compared with the signal, and the difference added back (back-projection, Irani & Peleg 1991). It is
 no convex mix of the signal then: it may overshoot, as what has these means over the cells must. Probabilities stay
@@ -29,10 +29,10 @@ Mix: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def render_measurement(pyramid: Pyramid, signal: Tensor, settings: PyramidBilateral, memory: int) -> Tensor:
-    """Upsample means over cells, with the range sigma that would have served one scale further down.
+    """Upsample means over cells, with the range sigma that restores the signal best from a coarser one.
 
     Guidance and signal are averaged over twice as large cells, and upsampled with each range sigma: the one that
-    restores the signal best is taken. A linear model of the signal in the colours (`GuidedFilter`) takes part to the
+    restores the signal best is taken. A linear model of the signal in the colours (`GuidedFilter`) takes weights to the
     degree to which, channel by channel, it improves the restored signal.
 
     Args:
@@ -44,12 +44,12 @@ def render_measurement(pyramid: Pyramid, signal: Tensor, settings: PyramidBilate
     Returns:
         [1, C, H, W], in the signal's dtype.
     """
-    exact = signal.to(torch.promote_types(signal.dtype, pyramid.guidance.dtype))  # [1, C, h, w]
+    wide = signal.to(torch.promote_types(signal.dtype, pyramid.guidance.dtype))  # [1, C, h, w]
     grid, pixels, steps = (signal.shape[2], signal.shape[3]), Pixels(memory), settings.back_projections
-    coarse = halved(exact)  # [1, C, ⌈h/2⌉, ⌈w/2⌉]
+    coarse = halved(wide)  # [1, C, ⌈h/2⌉, ⌈w/2⌉]
     coarse_grid = coarse.shape[2], coarse.shape[3]
     probabilities = are_probabilities(signal)[0]
-    unit = exact.detach().abs().amax().clamp_min(torch.finfo(exact.dtype).tiny)  # or squares of errors would overflow
+    unit = wide.detach().abs().amax().clamp_min(torch.finfo(wide.dtype).tiny)  # or squares of errors would overflow
 
     def project(kernels_mix: Mix, target: Tensor, start: Tensor | None = None) -> Tensor:
         if probabilities:
@@ -61,32 +61,32 @@ def render_measurement(pyramid: Pyramid, signal: Tensor, settings: PyramidBilate
         sigma_r = settings.sigma_r * 2**candidate
         kernels = pyramid.kernels(grid, coarse_grid, settings.sigma, sigma_r)
         restored = project(partial(pixels.mix, kernels), coarse)
-        trials.append((float(((restored - exact) / unit).detach().square().mean()), sigma_r, restored, kernels))
+        trials.append((float(((restored - wide) / unit).detach().square().mean()), sigma_r, restored, kernels))
     _, sigma_r, plain, coarse_kernels = min(trials, key=lambda trial: trial[0])
     upsample = partial(pixels.mix, pyramid.kernels(pyramid.size, grid, settings.sigma, sigma_r))
     if probabilities:
-        return project(upsample, exact).to(signal.dtype)
+        return project(upsample, wide).to(signal.dtype)
 
     linear = GuidedFilter(settings.filter_radius, settings.filter_eps)
     modelled = linear.prepare(pyramid.average(grid), coarse_grid)._render(coarse, (), memory)
     other = project(partial(pixels.mix, coarse_kernels), coarse, modelled)
-    part = _best_part(plain / unit, other / unit, exact / unit)  # [1, C, 1, 1]
+    weights = _best_weight(plain / unit, other / unit, wide / unit)  # [1, C, 1, 1]
 
     filtered = linear.prepare(pyramid.guidance, grid)
     out = signal.new_empty(1, signal.shape[1], *pyramid.size)
-    at_once = max(1, memory // (6 * exact.itemsize * math.prod(pyramid.size)))  # channels, half of the memory
+    at_once = max(1, memory // (6 * wide.itemsize * math.prod(pyramid.size)))  # channels, half of the memory
     for start in range(0, signal.shape[1], at_once):
         channels = slice(start, start + at_once)
-        value, share = exact[:, channels], part[:, channels]
-        begin = (1 - share) * upsample(value)
-        if bool((share > 0).any()):
-            begin = begin + share * filtered._render(value, (), memory // 2)
+        value, weight = wide[:, channels], weights[:, channels]
+        begin = (1 - weight) * upsample(value)
+        if bool((weight > 0).any()):
+            begin = begin + weight * filtered._render(value, (), memory // 2)
         out[:, channels] = project(upsample, value, begin)
     return out
 
 
 def back_project(upsample: Mix, signal: Tensor, start: Tensor, steps: int) -> Tensor:
-    """Add to `start` [1, C, H, W] what its means over cells lack of the signal [1, C, h, w], upsampled, so often."""
+    """Add the upsampled differences of a signal from the cell means of `start` [1, C, H, W], `steps` times."""
     grid, out = (signal.shape[2], signal.shape[3]), start
     for _ in range(steps):
         out = out + upsample(signal - cell_means(out, grid))
@@ -110,8 +110,8 @@ def back_project_probabilities(upsample: Mix, signal: Tensor, settings: PyramidB
     return out
 
 
-def _best_part(plain: Tensor, other: Tensor, truth: Tensor) -> Tensor:
-    """Return the part in 0..1 of `other` in the blend with `plain` nearest to the truth, channel by channel."""
+def _best_weight(plain: Tensor, other: Tensor, truth: Tensor) -> Tensor:
+    """Return the best weight in 0..1 of `other` in a blend with `plain`, by least squares, for each channel."""
     better = other - plain
     gain = ((truth - plain) * better).sum((2, 3), keepdim=True)
     return (gain / better.square().sum((2, 3), keepdim=True).clamp_min(1e-30)).clamp(0, 1)  # [1, C, 1, 1]

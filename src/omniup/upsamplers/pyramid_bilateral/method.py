@@ -59,7 +59,7 @@ class PyramidBilateral(Upsampler):
         power: probabilities: the inverse order of the power mean, a power of two.
         min_probability: probabilities: smaller ones are taken for it, since the root is infinitely steep at 0.
         first_sigma: probabilities: a factor on `sigma` in the first mix.
-        resolved_pixels: probabilities: cells of so many pixels are never finer than what a network tells apart.
+        resolved_pixels: probabilities: cells of so many pixels are never finer than what a network resolves.
         back_projections: measurement: how often the difference from the cells' means is added back.
         back_projection_step: measurement of probabilities: the step size of these additions, with as much momentum.
         sigma_r_candidates: measurement: how many range sigmas are tried, each twice the one before.
@@ -149,12 +149,12 @@ class PreparedPyramid(PreparedImage):
 
     @property
     def batch(self) -> int:
-        """How many images were prepared."""
+        """Number of prepared images."""
         return len(self.pyramids)
 
     @property
     def size(self) -> Size:
-        """(H, W), in pixels."""
+        """Size (H, W), in pixels."""
         return self.pyramids[0].size
 
     def only(self, image: int) -> PreparedPyramid:
@@ -162,7 +162,7 @@ class PreparedPyramid(PreparedImage):
         return dataclasses.replace(self, pyramids=self.pyramids[image : image + 1])
 
     def confidence(self, signal: Tensor | None = None, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
-        """Compute how sure a single mix from the grid to the pixels is of its cells: [B, 1, H, W] in 0..1."""
+        """Compute the confidence of a single mix from the grid to the pixels: [B, 1, H, W] in 0..1."""
         each = (
             pyramid.kernels(self.size, self.grid, self.method.sigma, self.method.sigma_r) for pyramid in self.pyramids
         )

@@ -5,8 +5,8 @@ The mean of probabilities over neighbouring cells blurs the border between two c
     out_k = x_k⁸ / Σ_j x_j⁸,    x = Σ_q w(p, q) a_q y_q^⅛
 
 It is close to the geometric mean, to which averages of logits lead, and has no trouble with probabilities of 0. a_q is
-the largest probability of cell q: cells of which a network is unsure count less. And cells may be finer than what the
-network tells apart: then averages over larger ones come first.
+the largest probability of cell q: cells of low confidence count less. And cells may be finer than what the
+network resolves: then averages over larger ones come first.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def render_probabilities(
     """Upsample class probabilities that a network gives for cells.
 
     At each stage the cells' sides are halved, and what comes out are probabilities again. Where the cells are finer
-    than what the network tells apart (see `border_sharpness`), averages over larger ones come first, and are blended
+    than what the network resolves (see `border_sharpness`), averages over larger ones come first, and are blended
     with those over smaller ones when they get to their size.
 
     Args:
@@ -65,7 +65,7 @@ def render_probabilities(
 
 
 def border_sharpness(probabilities: Tensor) -> Tensor:
-    """Measure how wide a cell is against what a network tells apart, as far as its borders between classes tell.
+    """Measure the sharpness of borders between classes: how small cells are against what a network resolves.
 
     From one class to another, probabilities of which the network is so sure that their squares add up to s jump by s in
     the mean; where a sharp border cuts cells in two, by s / √3 or more; and where borders take several cells, by as
@@ -80,12 +80,12 @@ def border_sharpness(probabilities: Tensor) -> Tensor:
     along = probabilities.diff(dim=2), probabilities.diff(dim=3)
     squares = along[0].square().sum() + along[1].square().sum()
     jumps = along[0].abs().sum() + along[1].abs().sum()
-    sure = probabilities.square().sum(1).mean()
-    return 3 * (squares / (sure * jumps).clamp_min(1e-30)).square()
+    certainty = probabilities.square().sum(1).mean()
+    return 3 * (squares / (certainty * jumps).clamp_min(1e-30)).square()
 
 
 def to_roots(probabilities: Tensor, power: int, least: float) -> Tensor:
-    """Take the root of that power (a power of two) of probabilities [B, C, h, w], at least `least`."""
+    """Take the `power`-th root (a power of two) of probabilities [B, C, h, w], at least `least`."""
     roots = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32)).clamp_min(least)
     for _ in range(power.bit_length() - 1):
         roots = roots.sqrt()
@@ -99,7 +99,7 @@ def weighted_roots(probabilities: Tensor, settings: PyramidBilateral) -> Tensor:
 
 
 def from_roots(mixed: Tensor, power: int) -> Tensor:
-    """Return the probabilities whose roots are `mixed` [B, C, ...] up to a factor; overwrites it where it may."""
+    """Convert roots [B, C, ...], known up to a factor, to probabilities; overwrites them where it may."""
     overwrite = not (torch.is_grad_enabled() and mixed.requires_grad)
     powers = mixed.relu_() if overwrite else mixed.relu()
     for _ in range(power.bit_length() - 1):

@@ -1,4 +1,4 @@
-"""Lay out the resolutions that a signal passes through on its way to the pixels, and the kernels from each to the next.
+"""Build the pyramid of an image for coarse-to-fine mixing, and the kernels from each grid to the next.
 
 Coarse-to-fine: from a grid to one of half the cells' size, to one of a quarter, and to the pixels. Colours are compared
 with those of ever smaller cells, which are less often mixtures of two things. Every stage is a joint bilateral mix with
@@ -40,7 +40,7 @@ Stages: TypeAlias = "tuple[GaussianKernels, ...]"
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
-    """Where a signal is wanted: at all pixels, or at points; and the memory for it.
+    """The pixels at which a signal is wanted: all, or points; and the memory for it.
 
     Attributes:
         memory: bytes of working memory.
@@ -60,7 +60,7 @@ class Pixels:
         return kernels.mix_at(signal, self.points, part)
 
     def mix_through(self, stages: Stages, signal: Tensor) -> Tensor:
-        """Mix a signal [1, C, h, w] stage by stage: a mix too, linear, each channel independent."""
+        """Mix a signal [1, C, h, w] stage by stage, linearly, each channel independently."""
         for kernels in stages[:-1]:
             signal = Pixels(self.memory).mix(kernels, signal)
         return self.mix(stages[-1], signal)
@@ -101,6 +101,7 @@ class Pyramid:
         finer = 2 * grid[0], 2 * grid[1]
         return None if 2 * finer[0] > self.size[0] or 2 * finer[1] > self.size[1] else finer
 
+    @torch.inference_mode(False)  # what is kept serves later calls too, which may want gradients
     def kernels(self, size: Size, grid: Size, sigma: float, sigma_r: float) -> GaussianKernels:
         """Return joint bilateral kernels.
 
@@ -112,15 +113,15 @@ class Pyramid:
         """
         colours = self._level(size)
         if (size, grid) not in self._cells:
-            exact = colours.to(widest(colours.device))  # variances cancel
-            variance = cell_means(exact.square(), grid) - cell_means(exact, grid).square()  # [1, G, h, w]
+            wide = colours.to(widest(colours.device))  # variances cancel
+            variance = cell_means(wide.square(), grid) - cell_means(wide, grid).square()  # [1, G, h, w]
             spread = variance.mean(1, keepdim=True).clamp_(min=0)  # [1, 1, h, w]
             self._cells[size, grid] = cell_means(colours, grid), spread
         means, spread = self._cells[size, grid]
         sigma_y, sigma_x = (max(sigma * side / cells, SIGMA_RANGE[0]) for side, cells in zip(size, grid, strict=True))
         width = (min(sigma_r, SIGMA_R_RANGE[1]) ** 2 + self._variance_weight * spread).sqrt().to(colours)
-        wide, high, theta = (torch.full_like(width, value) for value in (sigma_x, sigma_y, 0.0))
-        return GaussianKernels(wide, high, theta, width, colours, means, self._window)
+        x_map, y_map, theta = (torch.full_like(width, value) for value in (sigma_x, sigma_y, 0.0))
+        return GaussianKernels(x_map, y_map, theta, width, colours, means, self._window)
 
     def average(self, grid: Size) -> Tensor:
         """Return the area-averages of the guidance over a grid, kept in 0..1 against rounding: [1, G, h, w]."""

@@ -8,19 +8,11 @@ import { heading, note } from "./words.js";
 
 const ORDER = ["image", "low", "result"];
 
-/** Settings of the methods that are a choice of words. */
-const WORDS = {
-  window: ["square", "disc"],
-  positive: ["softplus", "exp"],
-  downsample: ["bilinear", "bicubic"],
-  theta_penalty: ["absolute", "variation"],
-};
-
 /** Which of a preset's numbers is which setting of the method. */
 const OF_PRESET = { iterations: "iters", radius: "radius", lr: "lr" };
 
 /** The settings that one may want to change first; the others are folded away. */
-const BASIC = ["preset", "iterations", "radius", "lr", "sigma", "sigma_x", "sigma_y", "theta", "sigma_r", "eps"];
+const BASIC = ["preset", "weights", "iterations", "radius", "lr", "sigma", "sigma_x", "sigma_y", "theta", "sigma_r", "eps"];
 
 const compare = createCompare("low", "result");
 
@@ -90,9 +82,10 @@ export class SignalPanel {
   /** The settings of the chosen method: empty ones stay at what stands in them. */
   #showSettings() {
     const name = byId("signal-method").value;
-    const { settings, summary, summary_zh } = this.options.methods.find((method) => method.name === name);
+    const method = this.options.methods.find((method) => method.name === name);
+    const { settings, summary, summary_zh } = method;
     tellText(byId("method-summary"), () => (current() === "zh" && summary_zh) || summary);
-    const build = ([setting, value]) => this.#setting(setting, value);
+    const build = ([setting, value]) => this.#setting(method, setting, value);
     const entries = Object.entries(settings);
     const basic = BASIC.filter((setting) => setting in settings).map((setting) => build([setting, settings[setting]]));
     const rest = entries.filter(([setting]) => !BASIC.includes(setting)).map(build).filter(Boolean);
@@ -103,17 +96,18 @@ export class SignalPanel {
     this.#showPreset(settings);
   }
 
-  #setting(name, value) {
+  #setting({ choices, variants }, name, value) {
     const id = `setting-${name}`;
-    const words = name === "preset" ? Object.keys(this.options.presets) : WORDS[name];
+    const words = choices[name];
     let control;
     if (words) {
       const option = (word) => tellText(make("option", { value: word }), () => tOr(`${name}.${word}`, word));
       const options = words.map(option);
-      // A word that is not chosen is left to the preset.
-      if (name !== "preset") options.unshift(tell(make("option", { value: "" }), "setting.default"));
+      // A word that is not chosen is left to the variant: to the preset, or to the weights.
+      const leads = variants.includes(name);
+      if (!leads) options.unshift(tell(make("option", { value: "" }), "setting.default"));
       control = make("select", { id, "data-setting": name }, ...options);
-      if (name === "preset") control.value = value;
+      if (leads) control.value = value;
     } else if (typeof value === "number") {
       control = make("input", { id, type: "number", step: "any", "data-setting": name });
     } else {

@@ -1,0 +1,121 @@
+"""Docstrings say what functions do, in the field's words; docs/glossary.md has these."""
+
+import ast
+import io
+import re
+import tokenize
+from pathlib import Path
+
+import pytest
+
+import omniup
+
+SOURCE = Path(omniup.__file__).parent
+FILES = [path for path in sorted(SOURCE.rglob("*.py")) if "benchmark" not in path.parts and path.name != "bench.py"]
+
+#: No docstring opens so: it would be a riddle until its end.
+RIDDLES = re.compile(r"(What|Which|Where|When|Why|How|Who|Whose|Whether|Of|If|As|Like|The same|The one)\b")
+
+#: Docstrings of functions open with a verb, so with none of these.
+NO_VERBS = re.compile(
+    r"((A|An|The|It|Its|That|This|These|Those|They|Their|There|Each|Every|All|Any|One|Two|Some|No|None|Not|In|On|At|By|"
+    r"For|From|To|With|So)\b|\W|\d)"
+)
+
+#: Words that the glossary replaces, in docstrings and comments, and what to write instead.
+REPLACED = {
+    r"told|tells? (of|the|what|how|whether|that|if)|tell (apart|them)|tells apart": "reported, given, distinguish",
+    r"(bring|brings|brought) (\w+ ){0,3}(up|to (a|the) (size|grid|resolution|pixels))|brought up": "upsample, resize",
+    r"(is|are|to be|be) made small(er)?": "minimised",
+    r"calm|calmed": "denoised",
+    r"slabs?": "bands, strips",
+    r"votes?": "0/1 maps",
+    r"how sure|sure of": "confidence",
+    r"likeliest": "argmax, most probable",
+    r"shares of": "fractions, probabilities",
+}
+
+#: The same in names, cut at underscores and capitals.
+REPLACED_NAMES = {"told", "tell", "calm", "calmed", "sure", "slab", "votes", "vote", "shares", "share", "alike"}
+
+#: Names that are public, by the files that have them.
+PUBLIC = {("web/schemas.py", "share")}  # a field of the API
+
+
+def _definitions(tree):
+    """Yield what has a docstring, with it."""
+    for node in ast.walk(tree):
+        if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if text := ast.get_docstring(node):
+            yield node, text
+
+
+def _is_function(node):
+    decorators = [ast.unparse(decorator) for decorator in getattr(node, "decorator_list", [])]
+    return isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not any("property" in d for d in decorators)
+
+
+def _texts(tree, source):
+    """Yield docstrings, also of constants, and comments, with their lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, node.value.value
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
+def _names(tree):
+    """Yield the names that a file defines."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+
+
+def _find(source, file="module.py"):
+    """List what to change in a file."""
+    tree = ast.parse(source)
+    found = []
+    for node, text in _definitions(tree):
+        if RIDDLES.match(text) or (_is_function(node) and NO_VERBS.match(text)):
+            found.append(f"{getattr(node, 'lineno', 1)}: opens with {' '.join(text.split()[:3])!r}")
+    for line, text in _texts(tree, source):
+        if line > 1 and RIDDLES.match(text.removeprefix("#: ")):
+            found.append(f"{line}: opens with {' '.join(text.split()[:3])!r}")
+        for words, instead in REPLACED.items():
+            if match := re.search(rf"\b({words})\b", text):
+                found.append(f"{line}: {match[0]!r}; accepted: {instead}")
+    for name in sorted(set(_names(tree))):
+        parts = {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
+        if parts & REPLACED_NAMES and (file, name) not in PUBLIC:
+            found.append(f"the name {name}")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_docstrings_comments_and_names(path):
+    found = _find(path.read_text(), path.relative_to(SOURCE).as_posix())
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [
+        ('def f():\n    """Whether it fits."""\n', 2),  # as a docstring, and as a text
+        ('def f():\n    """A function."""\n', 1),
+        ('class A:\n    """A class."""\n', 0),
+        ('def f():\n    """Return an offset of what is left."""\n', 0),
+        ('"""What is made small."""\n', 2),
+        ("# the map is brought up\n", 1),
+        ("def f(votes):\n    calm_cells = votes\n", 2),
+    ],
+)
+def test_the_check_finds_what_it_should(source, count):
+    assert len(_find(source)) == count
