@@ -1,10 +1,8 @@
-"""Define `omniup bench`: the quality of methods on real data, and their cost."""
+"""`omniup bench`: measure the quality of methods on real data, and their cost."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,19 +12,21 @@ from omniup.cli import options
 from omniup.cli.about import listing
 from omniup.cli.report import Report
 from omniup.errors import InputError
-from omniup_bench.options import Data, Methods, Models, Results, Weights, data_folder
+from omniup_bench.document_tables import table
+from omniup_bench.options import Data, Images, Methods, Models, Results, Weights, data_folder
 from omniup_bench.panels import panels
+from omniup_bench.progress import shown
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from omniup_bench.intervals import Estimate
-    from omniup_bench.quality import Progress
     from omniup_bench.rankings import Ranking
     from omniup_bench.records import Speed
 
 app = typer.Typer()
 app.command()(panels)
+app.command()(table)
 
 QUICK_TASKS, QUICK_FACTOR, QUICK_IMAGES = ("probabilities", "depth", "masks", "images"), 16, 5
 """What `--quick` measures on."""
@@ -58,10 +58,7 @@ def quality(
             help="Pixels to a cell: 4, 8, 14, 16, 32; may be repeated. By default all that a task has.",
         ),
     ] = None,
-    images: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", show_default=False, help="So many images of each task; by default all."),
-    ] = None,
+    images: Images = None,
     tune: Annotated[
         bool, typer.Option("--tune", help="Use the images that settings may be tuned on, not those to report on.")
     ] = False,
@@ -104,7 +101,7 @@ def quality(
     where, scratch = options.pick_device(device), parse_memory(memory)
     folders = Folders.of(data_folder(data), models, weights)
     results = Found(output)
-    with _shown(report) as show:
+    with shown(report) as show:
         measure(
             chosen,
             entries,
@@ -119,7 +116,7 @@ def quality(
     of_ours = {entry.name for entry in entries}
     asked = [record for record in results.quality if record.task in names and record.method in of_ours]
     found = [ranking for ranking in rankings(asked) if factors is None or ranking.factor in factors]
-    report.result({"results": output, "rankings": [_facts(ranking) for ranking in found]}, _overview(found))
+    report.result({"results": output, "rankings": [ranking.facts() for ranking in found]}, _overview(found))
     report.note(f"{output}: {len(results.quality)} measurements; `omniup bench report` makes a page of them")
 
 
@@ -238,22 +235,6 @@ def write_page(
     report.note("\n".join(written))
 
 
-@contextmanager
-def _shown(report: Report) -> Iterator[Callable[[Progress], None]]:
-    """Show how far a run has come, on a terminal."""
-    from tqdm import tqdm
-
-    silent = report.quiet or report.verbose or not sys.stderr.isatty()
-    with tqdm(desc="measure", leave=False, disable=silent) as bar:
-
-        def show(progress: Progress) -> None:
-            bar.total = progress.expected
-            bar.set_description(f"{progress.task} {progress.factor}× {progress.method}", refresh=False)
-            bar.update()
-
-        yield show
-
-
 def _overview(found: list[Ranking]) -> Table:
     """Lay out the headline score of every task and factor: a row for each method, best first.
 
@@ -295,21 +276,3 @@ def _times(found: list[Speed]) -> Table:
 def _interval(estimate: Estimate) -> str:
     """Write an interval, if there is one."""
     return f"{estimate.low:.2f}..{estimate.high:.2f}" if estimate.known else ""
-
-
-def _facts(ranking: Ranking) -> dict[str, object]:
-    """Collect the facts of a ranking, for machines."""
-    metrics = ranking.task.metrics
-    return {
-        "task": ranking.task.name,
-        "factor": ranking.factor,
-        "images": len(ranking.images),
-        "methods": {
-            row.method: {
-                **{name: vars(row.scores.estimate(name)) for name in metrics},
-                "seconds": row.seconds,
-                "peak_bytes": row.peak_bytes,
-            }
-            for row in ranking.rows
-        },
-    }

@@ -47,6 +47,12 @@ Models: TypeAlias = Annotated[
         "default the folder models beside that of the data.",
     ),
 ]
+Images: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--images", min=1, metavar="N", show_default=False, help="So many images of each task; by default all."
+    ),
+]
 Weights: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -60,6 +60,22 @@ class Ranking:
         base = next((each for each in self.rows if each.method == BASELINE), None)
         return None if base is None or base is row else row.scores.difference(base.scores, metric)
 
+    def facts(self) -> dict[str, object]:
+        """Collect the scores and costs of all methods, for machines."""
+        return {
+            "task": self.task.name,
+            "factor": self.factor,
+            "images": len(self.images),
+            "methods": {
+                row.method: {
+                    **{name: vars(row.scores.estimate(name)) for name in self.task.metrics},
+                    "seconds": row.seconds,
+                    "peak_bytes": row.peak_bytes,
+                }
+                for row in self.rows
+            },
+        }
+
     def ranked(self, metric: str) -> list[Row]:
         """Return the methods, the best by a metric first."""
         return sorted(self.rows, key=lambda row: row.scores.values[metric], reverse=self.task.metrics[metric])

@@ -106,7 +106,7 @@ def _scores(ranking: Ranking) -> str:
                 row.method,
                 *cells,
                 "" if gain is None else _gain(gain, digits(ranking, first)),
-                _time(row.seconds),
+                seconds(row.seconds),
                 _memory(row),
             ]
         )
@@ -186,13 +186,13 @@ def _per_pixel(record: Speed) -> str:
     if not record.seconds:
         return _failure(record)
     median = statistics.median(record.seconds)
-    return f"{_time(median)} ({1e9 * median / (record.size[0] * record.size[1]):.0f} ns)"
+    return f"{seconds(median)} ({1e9 * median / (record.size[0] * record.size[1]):.0f} ns)"
 
 
 def _spread(record: Speed) -> str:
     if not record.seconds:
         return _failure(record)
-    return f"{_time(statistics.median(record.seconds))} ({min(record.seconds):.3f} to {max(record.seconds):.3f})"
+    return f"{seconds(statistics.median(record.seconds))} ({min(record.seconds):.3f} to {max(record.seconds):.3f})"
 
 
 def _failure(record: Speed) -> str:
@@ -234,8 +234,9 @@ def arrow(ranking: Ranking, metric: str) -> str:
     return "↑" if ranking.task.metrics[metric] else "↓"
 
 
-def _time(seconds: float) -> str:
-    return f"{seconds:.3f} s" if seconds < 10 else f"{seconds:.0f} s"
+def seconds(value: float) -> str:
+    """Write a time."""
+    return f"{value:.3f} s" if value < 10 else f"{value:.0f} s"
 
 
 def _memory(row: Row) -> str:

@@ -78,6 +78,8 @@ def test_speed(omniup, folder):
         ),
         (("speed", "--method", "bilinear,radius=2"), "which has no setting radius; accepted: none"),
         (("speed", "--signal-type", "labels"), "--signal-type is 'labels'; accepted: features, probabilities, measur"),
+        (("table", *HERE, "nonsense"), "table is 'nonsense'; accepted: readme, settings"),
+        (("table", "readme"), "--data is missing; accepted: a folder of data sets"),
         (
             ("report", "nowhere.jsonl"),
             "nowhere.jsonl does not exist; accepted: what `omniup bench quality` and `speed`",
@@ -133,7 +135,7 @@ def test_help_of_everything_else_does_without_the_benchmark_s_package():
 def test_help_lists_the_commands_of_the_benchmark(omniup):
     outcome = omniup("bench", "--help")
     assert outcome.status == 0
-    for name in ("quality", "speed", "report", "panels"):
+    for name in ("quality", "speed", "report", "table", "panels"):
         assert name in outcome.stdout.decode()
 
 
@@ -143,3 +145,41 @@ def test_too_little_memory_of_the_machine_has_a_remedy(refusal, data, monkeypatc
 
     monkeypatch.setattr("omniup_bench.quality.measure", fail)
     assert "a smaller --memory" in refusal("bench", "quality", *HERE, "--quick", "--method", "bilinear")
+
+
+def test_the_tables_of_documents(omniup, data, folder):
+    path = folder / "r.jsonl"
+    arguments = (
+        "bench",
+        "table",
+        "settings",
+        *HERE,
+        "-o",
+        path,
+        "--images",
+        1,
+        "--method",
+        "soft=guided_filter,eps=0.1",
+    )
+    outcome = omniup(*arguments, "--json")
+    assert outcome.status == 0, outcome
+    found = json.loads(outcome.stdout)["tables"]["settings"]
+    assert [(each["task"], each["factor"]) for each in found] == [("depth", 16), ("probabilities", 16), ("masks", 16)]
+    lines = path.read_text()
+    title, _, header, _, *rows = omniup(*arguments).stdout.decode().splitlines()
+    assert path.read_text() == lines  # nothing was measured again
+    assert title == "settings"
+    assert [cell.strip() for cell in header.split("|")[2:-1]] == [
+        "depth 16×: rmse ↓ (1)",
+        "probabilities 16×: miou ↑ (1)",
+        "probabilities 16×: trimap_miou@6 ↑ (1)",
+        "masks 16×: near_accuracy ↑ (1)",
+        "time",
+    ]
+    by_method = {cells[1].strip(): cells[2:] for cells in (row.split("|") for row in rows if row)}
+    assert list(by_method) == list(found[0]["methods"])
+    assert {"bilinear", "joint_bilateral", "soft"} < set(by_method)
+    columns = ((0, "rmse"), (1, "miou"), (1, "trimap_miou@6"), (2, "near_accuracy"))
+    for column, (place, metric) in enumerate(columns):
+        for method, cells in by_method.items():
+            assert cells[column].strip() == f"{found[place]['methods'][method][metric]['value']:.2f}"
