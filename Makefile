@@ -43,10 +43,11 @@ lint: setup
 benchmarks: setup
 	$(BIN)/python benchmarks/run_all.py
 
-# Refresh docs/benchmarks.md: hours, on a machine that does nothing else. What is in out/bench.jsonl is not measured again.
+# Refresh docs/benchmarks.md from the data sets in DATA, a folder that docs/benchmarking.md describes: hours, on a machine
+# that does nothing else. What is in out/bench.jsonl is not measured again.
 bench: setup
 	@mkdir -p out
-	$(BIN)/omniup bench quality -o out/bench.jsonl
+	$(BIN)/omniup bench quality --data "$(DATA)" -o out/bench.jsonl
 	$(BIN)/omniup bench speed -o out/bench.jsonl
 	$(BIN)/omniup bench report out/bench.jsonl -o docs/benchmarks.md
 

@@ -72,7 +72,7 @@ def data_folder(given: str | None) -> Path:
         InputError: it was not given, or there is no such folder.
     """
     accepted = "a folder of data sets, laid out as docs/benchmarking.md says"
-    if given is None:
+    if not given:
         raise InputError("--data", "is missing", accepted)
     if not Path(given).is_dir():
         raise InputError("--data", "is {folder}, which is no folder", accepted, folder=given)
