@@ -174,7 +174,7 @@ def test_every_tab_shows_its_pictures(first_tab, artefacts):
         panel = page.locator(f"#panel-{tab}")
         expect(panel).to_be_visible()
         if tab in pictures:
-            expect(panel.locator("img")).to_have_count(pictures[tab])
+            expect(panel.locator("img")).to_have_count(pictures[tab], timeout=RUN)
             assert min(widths(page, f"#panel-{tab} img")) >= 64
         page.screenshot(path=artefacts / f"{tab}.png", full_page=True)
     assert page.locator("#panel-features .number").count() == 4
