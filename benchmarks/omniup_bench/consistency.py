@@ -63,7 +63,7 @@ class Consistency:
             yield Sample(name, images, signals, partial(_evaluate, signal))
 
     def scores(self, totals: Statistics) -> dict[str, float]:
-        """Root mean square changes, in percent of the signal's standard deviation; see `Task`."""
+        """Compute root mean square changes, in percent of the signal's standard deviation; see `Task`."""
         return {name: 100 * math.sqrt(totals[name] / totals["variance"]) for name in self.metrics}
 
     def _pairs(self, folders: Folders, factor: int, count: int | None) -> Iterator[tuple[str, Tensor, Tensor]]:

@@ -71,7 +71,7 @@ class DenseFeatures:
             yield picture, low, target
 
     def scores(self, totals: Statistics) -> dict[str, float]:
-        """Of all cells together, in percent; the error is relative to the reference's deviation; see `Task`."""
+        """Score all cells together, in percent; the error is relative to the reference's deviation; see `Task`."""
         return {
             "cosine": 100 * float(totals["cosine"] / totals["cells"]),
             "error": 100 * math.sqrt(totals["squared"] / totals["variation"]),

@@ -35,7 +35,7 @@ class Depth:
             yield Sample(name, image, low, partial(_evaluate, depth[0, 0].numpy()))
 
     def scores(self, totals: Statistics) -> dict[str, float]:
-        """Of all images' pixels together; see `Task`."""
+        """Score all images' pixels together; see `Task`."""
         return depth_scores(totals)
 
 

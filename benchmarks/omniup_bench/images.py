@@ -42,5 +42,5 @@ class Images:
             yield Sample(picture.name, image, cell_means(image, grid_of(image, factor)).clamp(0, 1), evaluate)
 
     def scores(self, totals: Statistics) -> dict[str, float]:
-        """Means over images; see `Task`."""
+        """Average over images; see `Task`."""
         return {name: float(totals[name] / totals["images"]) for name in self.metrics}

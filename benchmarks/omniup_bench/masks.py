@@ -11,11 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.evaluation.metrics.labels import (
-    boundary_distance,
-    boundary_f,
-    boundary_matches,
-)
+from omniup.evaluation.metrics.labels import boundary_distance, boundary_f, boundary_matches
 from omniup.mixing import cell_means
 from omniup.upsamplers import SignalType
 from omniup_bench.data import Folders, Split, bsds_folder, grid_of, labelled_images
@@ -53,7 +49,7 @@ class Masks:
             yield Sample(picture.name, picture.image, fractions, partial(_evaluate, truth))
 
     def scores(self, totals: Statistics) -> dict[str, float]:
-        """Of all images' pixels together, in percent; see `Task`."""
+        """Score all images' pixels together, in percent; see `Task`."""
         return {
             "near_accuracy": 100 * float(totals["near_right"] / max(totals["near"], 1)),
             "boundary_f": boundary_f(np.asarray(totals["boundaries"])),

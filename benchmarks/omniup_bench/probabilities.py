@@ -63,7 +63,7 @@ class Probabilities:
             yield Sample(scene.name, scene.image, low, partial(label_counts, scene.labels))
 
     def scores(self, totals: Statistics) -> dict[str, float]:
-        """Of all images' pixels together, in percent; see `Task`."""
+        """Score all images' pixels together, in percent; see `Task`."""
         return label_scores(totals)
 
 

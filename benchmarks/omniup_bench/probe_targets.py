@@ -48,11 +48,11 @@ class Labels:
         self.regression: Regression = _fit_labels
 
     def fitting(self, folders: Folders) -> Iterator[Example]:
-        """See `ProbeTarget`."""
+        """Read the images that probes are fitted to; see `ProbeTarget`."""
         return self._examples(folders, "train", self.fitted)
 
     def evaluation(self, folders: Folders, count: int | None) -> Iterator[Example]:
-        """See `ProbeTarget`."""
+        """Read the images to evaluate on; see `ProbeTarget`."""
         for example in self._examples(folders, self.split, count):
             size = round(self.ratio * example.target.shape[2]), round(self.ratio * example.target.shape[3])
             target, counts = (
@@ -62,7 +62,7 @@ class Labels:
             yield replace(example, evaluate=partial(label_counts, labels.numpy()), size=size)
 
     def scores(self, totals: Statistics) -> dict[str, float]:
-        """See `ProbeTarget`."""
+        """Compute scores; see `ProbeTarget`."""
         return label_scores(totals)
 
     def _examples(self, folders: Folders, split: str, count: int | None) -> Iterator[Example]:
@@ -86,11 +86,11 @@ class _Pairs(ABC):
         self.regression: Regression = ridge_regression
 
     def fitting(self, folders: Folders) -> Iterator[Example]:
-        """See `ProbeTarget`."""
+        """Read the images that probes are fitted to; see `ProbeTarget`."""
         return self.evaluation(folders, None)
 
     def evaluation(self, folders: Folders, count: int | None) -> Iterator[Example]:
-        """See `ProbeTarget`."""
+        """Read the images to evaluate on; see `ProbeTarget`."""
         for name, image, depth in depth_pairs(folders, count):
             yield self._example(name, image, depth)
 
@@ -105,7 +105,7 @@ class DepthMaps(_Pairs):
     metrics: Mapping[str, bool] = Depth.metrics
 
     def scores(self, totals: Statistics) -> dict[str, float]:
-        """See `ProbeTarget`."""
+        """Compute scores; see `ProbeTarget`."""
         return depth_scores(totals)
 
     def _example(self, name: str, image: Tensor, depth: Tensor) -> Example:
@@ -123,7 +123,7 @@ class Normals(_Pairs):
     }
 
     def scores(self, totals: Statistics) -> dict[str, float]:
-        """See `ProbeTarget`."""
+        """Compute scores; see `ProbeTarget`."""
         return normal_scores(totals)
 
     def _example(self, name: str, image: Tensor, depth: Tensor) -> Example:

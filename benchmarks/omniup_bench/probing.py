@@ -116,7 +116,7 @@ class Probe:
         return self._fitted[folders, factor]
 
     def scores(self, totals: Statistics) -> dict[str, float]:
-        """Of all images' pixels together; see `Task`."""
+        """Score all images' pixels together; see `Task`."""
         return self.target.scores(totals)
 
     def _fit(self, upsample: Upsample | None, folders: Folders, factor: int) -> Read:

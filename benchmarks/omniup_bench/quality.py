@@ -113,13 +113,7 @@ class _Run:
     """One method on one task, built when it is first needed: weights may be large."""
 
     def __init__(
-        self,
-        entry: Entry,
-        task: Task,
-        factor: int,
-        folders: Folders,
-        device: torch.device,
-        memory: int,
+        self, entry: Entry, task: Task, factor: int, folders: Folders, device: torch.device, memory: int
     ) -> None:
         self.entry, self.task, self.factor, self.folders = entry, task, factor, folders
         self.device, self.memory = device, memory
@@ -135,7 +129,7 @@ class _Run:
 
     @cached_property
     def read(self) -> Read:
-        """Reads what is evaluated in place of a result."""
+        """Read what is evaluated in place of a result."""
         return _reader(self.task, self.upsample, self.folders, self.factor)
 
     def upsample(self, image: Tensor, signal: Tensor, size: tuple[int, int] | None) -> Tensor:

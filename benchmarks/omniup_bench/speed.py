@@ -114,7 +114,7 @@ def _facts(case: Case, entry: Entry, device: torch.device) -> dict[str, Any]:
 
 
 def _hopeless(facts: dict[str, Any], known: Sequence[Speed]) -> bool:
-    """Tell whether the method has failed with a smaller image already."""
+    """Return whether the method has failed with a smaller image already."""
     same = ("method", "settings", "signal_type", "channels", "device", "processor")
     return any(
         record.failure and record.size < facts["size"] and all(getattr(record, name) == facts[name] for name in same)
