@@ -87,14 +87,13 @@ def _is_function(node):
 
 
 def _texts(tree, source):
-    """Yield comments, docstrings also of constants, and all other strings such as messages: line, text, documents."""
-    documents = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    """Yield comments, docstrings and all other strings, such as messages and help texts, with their lines."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.lineno, node.value, id(node) in documents
+            yield node.lineno, node.value
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
-            yield token.start[0], token.string, True
+            yield token.start[0], token.string
 
 
 def _names(tree):
@@ -117,8 +116,8 @@ def _find(source, file="module.py"):
     for node, text in _definitions(tree):
         if RIDDLES.match(text) or (_is_function(node) and NO_VERBS.match(text)):
             found.append(f"{getattr(node, 'lineno', 1)}: opens with {' '.join(text.split()[:3])!r}")
-    for line, text, documents in _texts(tree, source):
-        if documents and line > 1 and RIDDLES.match(text.removeprefix("#: ")):
+    for line, text in _texts(tree, source):
+        if line > 1 and RIDDLES.match(text.removeprefix("#: ")):
             found.append(f"{line}: opens with {' '.join(text.split()[:3])!r}")
         for words, instead in REPLACED.items():
             if match := re.search(rf"\b({words})\b", text):

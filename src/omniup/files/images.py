@@ -78,8 +78,8 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> Tensor:
 def find_images(folder: str | Path, *, below: bool = False) -> list[Path]:
     """List the images of a folder, by the suffixes of their names, in alphabetical order.
 
-    Label maps, depth and the like often lie beside the image that they belong to, as `NAME.CONTENT.png` beside `NAME.jpg`.
-    They are no images by themselves and left out.
+    Label maps, depth and the like often lie beside their image, as `NAME.CONTENT.png` beside `NAME.jpg`. They are no
+    images by themselves and left out.
 
     Args:
         folder: where to look.
