@@ -28,8 +28,8 @@ def serve(
         str,
         typer.Option(
             metavar="REPOSITORY|DIR|tiny",
-            help="Model that restores pictures: of the hub, fetched before; a folder in diffusers' layout; or the tiny model "
-            "that comes along, which has not learnt anything.",
+            help="Model that restores pictures: of the hub, fetched before; a folder in diffusers' layout; or the tiny "
+            "model that comes along, which has not learnt anything.",
         ),
     ] = "tiny",
     restore_pixels: Annotated[int, typer.Option(min=1, metavar="N", help="The largest restored picture.")] = 2**22,
