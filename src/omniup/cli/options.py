@@ -108,7 +108,7 @@ Signal: TypeAlias = Annotated[
     typer.Argument(
         metavar="SIGNAL",
         show_default=False,
-        help="The signal computed from the image: an array C x h x w or h x w as .npy, .npz or .safetensors, or a "
+        help="The signal of the image: an array C x h x w or h x w as .npy, .npz or .safetensors, or a "
         "picture (depth, a mask); - for standard input.",
     ),
 ]
