@@ -31,7 +31,7 @@ def panels(
     ] = "street_scenes",
     methods: Methods = None,
     factor: Annotated[int, typer.Option(metavar="16|32", help="Pixels to a cell.")] = 16,
-    images: Annotated[int, typer.Option(min=1, metavar="N", help="How many street scenes.")] = 3,
+    images: Annotated[int, typer.Option(min=1, metavar="N", help="Number of street scenes.")] = 3,
     weights: Weights = None,
     memory: options.Memory = options.DEFAULT_MEMORY,
     device: options.Device = "auto",
