@@ -16,12 +16,12 @@ setup: .venv/ready
 
 # The versions in constraints.txt make every installation the same. uv downloads in parallel; it is told to trust the
 # certificates that the system trusts, as pip does, for those who sit behind a proxy.
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml benchmarks/pyproject.toml constraints.txt
 	@echo "Creating the environment in .venv (the first time this downloads PyTorch: minutes) ..."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	@$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
-		--constraint constraints.txt --build-constraint constraints.txt --editable ".[all,dev]"
+		--constraint constraints.txt --build-constraint constraints.txt --editable ".[all,dev]" --editable ./benchmarks
 	@touch $@
 
 run: setup
@@ -43,10 +43,11 @@ lint: setup
 benchmarks: setup
 	$(BIN)/python benchmarks/run_all.py
 
-# Refresh docs/benchmarks.md: hours, on a machine that does nothing else. What is in out/bench.jsonl is not measured again.
+# Refresh docs/benchmarks.md from the data sets in DATA, a folder that docs/benchmarking.md describes: hours, on a machine
+# that does nothing else. What is in out/bench.jsonl is not measured again.
 bench: setup
 	@mkdir -p out
-	$(BIN)/omniup bench quality -o out/bench.jsonl
+	$(BIN)/omniup bench quality --data "$(DATA)" -o out/bench.jsonl
 	$(BIN)/omniup bench speed -o out/bench.jsonl
 	$(BIN)/omniup bench report out/bench.jsonl -o docs/benchmarks.md
 

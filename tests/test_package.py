@@ -2,12 +2,14 @@ import json
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 import omniup
 from omniup.errors import check_installed, optional_import
 
+ROOT = Path(__file__).parents[1]
 HEAVY = ["torch", "numpy", "PIL", "skimage", "matplotlib", "typer", "rich", "pydantic", "safetensors", "yaml", "tqdm"]
 OPTIONAL = ["timm", "torchvision", "transformers", "diffusers", "accelerate", "peft", "kornia", "fastapi"]
 
@@ -69,3 +71,12 @@ def test_mistakes_of_the_caller_are_value_errors():
     assert issubclass(omniup.InputError, ValueError)
     assert issubclass(omniup.MissingPackageError, omniup.InputError)
     assert issubclass(omniup.MissingPackageError, ImportError)
+
+
+def test_the_benchmark_is_not_in_the_wheel():
+    """Of its own package, and of none of the scripts either."""
+    from hatchling.builders.wheel import WheelBuilder
+
+    packed = [file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()]
+    assert "omniup/cli/bench.py" in packed
+    assert {path.partition("/")[0] for path in packed} == {"omniup"}

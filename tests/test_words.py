@@ -22,7 +22,7 @@ NO_VERBS = re.compile(
     r"For|From|To|With|So)\b|\W|\d)"
 )
 
-#: Words that the glossary replaces, in docstrings and comments, and what to write instead.
+#: Words that the glossary replaces, in docstrings, comments and messages, and what to write instead.
 REPLACED = {
     r"told|tells? (of|the|what|how|whether|that|if)|tell (apart|them)|tells apart": "reported, given, distinguish",
     r"(bring|brings|brought) (\w+ ){0,3}(up|to (a|the) (size|grid|resolution|pixels))|brought up": "upsample, resize",
@@ -32,14 +32,44 @@ REPLACED = {
     r"votes?": "0/1 maps",
     r"how sure|sure of": "confidence",
     r"likeliest": "argmax, most probable",
+    r"judges?|judged|judgements?": "discriminator, loss, measure",
+    r"alike": "similar, in the same way",
     r"shares of": "fractions, probabilities",
 }
 
 #: The same in names, cut at underscores and capitals.
-REPLACED_NAMES = {"told", "tell", "calm", "calmed", "sure", "slab", "votes", "vote", "shares", "share", "alike"}
+REPLACED_NAMES = {
+    *(
+        "told",
+        "tell",
+        "calm",
+        "calmed",
+        "sure",
+        "slab",
+        "votes",
+        "vote",
+        "shares",
+        "share",
+        "alike",
+        "judge",
+        "judgement",
+    ),
+}
 
 #: Names that are public, by the files that have them.
 PUBLIC = {("web/schemas.py", "share")}  # a field of the API
+
+#: Words of many meanings, and the files in which they have the glossary's.
+ONE_MEANING = {
+    "kind": {  # of a record that is one of several variants
+        *(f"restoration/degradation/{name}.py" for name in ("config", "draws", "kernels", "noise")),
+        *("training/anyup/configuration.py", "web/schemas.py", "web/upsampling.py"),
+    },
+    "precision": {  # the floating-point type that a network computes in; or a precision matrix
+        *("cli/restore.py", "restoration/enhancer.py", "training/hypir/configuration.py", "training/settings.py"),
+        *("upsamplers/anyup/upsampler.py", "upsamplers/gaussian_kernels.py", "web/schemas.py"),
+    },
+}
 
 
 def _definitions(tree):
@@ -57,10 +87,10 @@ def _is_function(node):
 
 
 def _texts(tree, source):
-    """Yield docstrings, also of constants, and comments, with their lines."""
+    """Yield comments, docstrings and all other strings, such as messages and help texts, with their lines."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            yield node.lineno, node.value.value
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
@@ -96,6 +126,12 @@ def _find(source, file="module.py"):
         parts = {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
         if parts & REPLACED_NAMES and (file, name) not in PUBLIC:
             found.append(f"the name {name}")
+        singular = {part.removesuffix("s") for part in parts}
+        found += [
+            f"the name {name}; accepted: {word} in the glossary's meaning, and its file in ONE_MEANING"
+            for word, files in ONE_MEANING.items()
+            if word in singular and file not in files
+        ]
     return found
 
 
@@ -115,6 +151,8 @@ def test_docstrings_comments_and_names(path):
         ('"""What is made small."""\n', 2),
         ("# the map is brought up\n", 1),
         ("def f(votes):\n    calm_cells = votes\n", 2),
+        ("def f(kind):\n    return kind\n", 1),
+        ('raise InputError("signal", "is brought up twice", "one")\n', 1),
     ],
 )
 def test_the_check_finds_what_it_should(source, count):

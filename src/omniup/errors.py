@@ -30,12 +30,12 @@ class InputError(ValueError):
         'radius is 99; accepted: whole numbers from 0 to 16'
     """
 
-    def __init__(self, argument: str, problem: str = "", accepted: str = "", **values: Any) -> None:
+    def __init__(self, argument: str, problem: str, accepted: str = "", **values: Any) -> None:
         super().__init__(argument, problem, accepted)  # with `values` in __dict__, that is what pickle needs
         self.argument, self.problem, self.accepted, self.values = argument, problem, accepted, values
 
     def __str__(self) -> str:
-        said = f"{self.argument} {self.problem.format(**self.values)}".rstrip()
+        said = f"{self.argument} {self.problem.format(**self.values)}"
         return f"{said}; accepted: {self.accepted.format(**self.values)}" if self.accepted else said
 
     def within(self, place: str) -> Self:

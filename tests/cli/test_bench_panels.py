@@ -3,14 +3,12 @@ import json
 import pytest
 from PIL import Image
 
-from omniup.evaluation.benchmark.street_scenes import street_scenes
 from support.streets import write_streets
 
 
 @pytest.fixture
 def streets(tmp_path):
-    yield write_streets(tmp_path)
-    street_scenes.cache_clear()
+    return write_streets(tmp_path)
 
 
 def test_a_sheet_for_each_image(omniup, streets, tmp_path):
@@ -39,3 +37,9 @@ def test_a_sheet_for_each_image(omniup, streets, tmp_path):
 def test_a_factor_that_has_no_reference_is_refused(refusal, streets, tmp_path):
     said = refusal("bench", "panels", "-o", tmp_path / "out", "--data", streets, "--factor", 8, "--method", "bilinear")
     assert said == "factor is 8; accepted: 16, 32\n"
+
+
+def test_without_data_it_is_refused(refusal, tmp_path):
+    said = refusal("bench", "panels", "-o", tmp_path / "out", "--method", "bilinear")
+    assert said.startswith("--data is missing; accepted: a folder of data sets")
+    assert not (tmp_path / "out").exists()

@@ -1,32 +1,14 @@
-"""A small folder of data, laid out as the benchmark's tasks want it, made of a bundled photograph."""
+"""A small folder of data, laid out as the benchmark reads it, made of a bundled photograph."""
 
 import numpy as np
 from PIL import Image
 
 from omniup.files import sample_image
-
-NETWORK = '''
-import torch
-from torch import nn
-from torch.nn import functional as F
-
-
-class Brightness(nn.Module):
-    """Tells eleven classes apart by how bright a cell is."""
-
-    def forward(self, image):
-        mean = F.avg_pool2d(image.mean(1, keepdim=True), 16)  # [B, 1, h, w]
-        classes = torch.arange(11).view(1, 11, 1, 1) / 10
-        return None, None, (-20 * (mean - classes).abs()).softmax(1)
-
-
-def load(path):
-    return Brightness()
-'''
+from support.street_network import write_street_network
 
 
 def small_data(shared, images=6, size=(70, 96)):
-    """Write it under a folder, which is then like ../shared; returns the folder of data."""
+    """Write it to the folder `data` of a folder, the street-scene network to `models`; return the folder of data."""
     data = shared / "data"
     height, width = size
     photo = np.asarray(sample_image("coffee"))
@@ -44,6 +26,5 @@ def small_data(shared, images=6, size=(70, 96)):
     square = Image.fromarray(photo).resize((64, 64))
     depth = 50 + np.asarray(square.convert("L")).astype(np.float32)
     np.savez(data / "depth" / "pair.npz", guide=np.asarray(square).transpose(2, 0, 1), depth=depth)
-    (shared / "models").mkdir()
-    (shared / "models" / "street_scenes.py").write_text(NETWORK)
+    write_street_network(shared / "models")
     return data

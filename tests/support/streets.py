@@ -1,30 +1,14 @@
-"""A folder as the benchmark's tasks on features read it, with a network beside it whose features are known."""
+"""A folder as the benchmark's tasks on features read it; the network's features are the mean colours of its cells."""
 
 import numpy as np
 from PIL import Image
 
-NETWORK = '''
-"""A network whose features are the mean colours of its cells, and whose probabilities are made of them."""
-
-import torch
-from torch.nn import functional as F
-
-
-class Colours(torch.nn.Module):
-    def forward(self, image):
-        features = F.avg_pool2d(image, 16)
-        return F.avg_pool2d(image, 8), features, torch.cat([features, features.new_zeros(1, 8, *features.shape[2:])], 1)
-
-
-def load(path):
-    return Colours()
-'''
+from support.street_network import write_street_network
 
 
 def write_streets(folder):
     """Write streets of two classes, dark and bright, and pairs with depth, to `folder/data`."""
-    (folder / "models").mkdir()
-    (folder / "models" / "street_scenes.py").write_text(NETWORK)
+    write_street_network(folder / "models")
     random = np.random.default_rng(0)
     for split, count in (("train", 8), ("val", 2)):
         place = folder / "data" / "camvid" / split

@@ -11,7 +11,7 @@ from omniup import InputError, UpsampleAnything
 from omniup.mixing import Attention
 from omniup.mixing.objective import L1Objective
 from omniup.upsamplers import PRESETS
-from omniup.upsamplers.gaussian_kernels import GaussianEmbedding, precision
+from omniup.upsamplers.gaussian_kernels import GaussianEmbedding, precision_matrix
 from oracles.fitting import paper_fit, spec_fit
 from support.kernels import PAPER, SPEC, equal, parameters, random_kernels, random_signal, smooth_image
 
@@ -126,7 +126,7 @@ def test_the_gradients_of_the_loss_are_those_of_finite_differences(window):
     )
     reach = window.reach(kernels.sigma_x, kernels.sigma_y)
     maps = [map_.clone().requires_grad_() for map_ in parameters(kernels)]
-    assert torch.autograd.gradcheck(lambda *maps: objective(precision(*maps), reach), maps)
+    assert torch.autograd.gradcheck(lambda *maps: objective(precision_matrix(*maps), reach), maps)
 
 
 @pytest.mark.parametrize("preset", ["spec", "paper"])

@@ -114,14 +114,18 @@ def test_weights_that_were_not_to_be_had_are_not_looked_for_again_at_once(kernel
     def missing(model, offline):
         tries.append(model)
         time.sleep(0.3)
-        raise segmentation.InputError("no such network")
+        raise segmentation.InputError("network", "does not exist", "one of a hub")
 
     monkeypatch.setattr(segmentation, "Mask2Former", missing)
     segmenter = Segmenter("somebody/network", offline=False)
     for _ in range(3):
         began = time.monotonic()
         status, segments = segmenter.segment(kernels.guidance, kernels, 64)
-        assert (status.state, status.message, segments) == ("unavailable", "no such network", None)
+        assert (status.state, status.message, segments) == (
+            "unavailable",
+            "network does not exist; accepted: one of a hub",
+            None,
+        )
         assert segmenter.status == status
     assert time.monotonic() - began < 0.2
     assert len(tries) == 1
@@ -129,7 +133,7 @@ def test_weights_that_were_not_to_be_had_are_not_looked_for_again_at_once(kernel
 
 def test_weights_are_looked_for_again_later(kernels, monkeypatch, folder):
     def missing(model, offline):
-        raise segmentation.InputError("not yet")
+        raise segmentation.InputError("network", "is not there yet")
 
     segmenter = Segmenter(str(folder), offline=True)
     with monkeypatch.context() as patch:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from omniup import __version__
-from omniup.cli import about, bench, feature_panels, kernels, train
+from omniup.cli import about, bench, kernels, train
 from omniup.cli.degrade import degrade
 from omniup.cli.errors import guarded
 from omniup.cli.reconstruct import reconstruct
@@ -34,7 +34,6 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(train.app, name="train")
-bench.app.command()(feature_panels.panels)
 app.add_typer(bench.app, name="bench")
 
 
@@ -62,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     command = typer.main.get_command(app)
     run = partial(command.main, args=arguments, prog_name="omniup", standalone_mode=False)
-    sys.exit(guarded(run, bounded=_has_option(command, "--memory", sys.argv[1:] if arguments is None else arguments)))
+    given = sys.argv[1:] if arguments is None else arguments
+    sys.exit(guarded(run, bounded=lambda: _has_option(command, "--memory", given)))
 
 
 def _has_option(command: Any, option: str, arguments: Sequence[str]) -> bool:

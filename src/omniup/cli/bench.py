@@ -1,345 +1,41 @@
-"""`omniup bench`: what is better, by how much, at what cost."""
+"""`omniup bench`: the benchmark, a package of its own; its commands are imported when they are asked for."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+import importlib
+import importlib.util
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from omniup.cli import options
-from omniup.cli.about import listing
-from omniup.cli.report import Report
+from omniup.errors import MissingPackageError
 
-if TYPE_CHECKING:
-    from rich.table import Table
 
-    from omniup.evaluation.benchmark.intervals import Estimate
-    from omniup.evaluation.benchmark.quality import Progress
-    from omniup.evaluation.benchmark.records import Speed
-    from omniup.evaluation.benchmark.standings import Standing
+class Benchmark(TyperGroup):
+    """The commands of the package `omniup_bench`."""
 
-app = typer.Typer(no_args_is_help=True)
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Import the commands, before any help is printed.
 
-QUICK_TASKS, QUICK_FACTOR, QUICK_IMAGES = ("probabilities", "depth", "masks", "images"), 16, 5
-"""What `--quick` looks at."""
+        Raises:
+            MissingPackageError: the package is not installed; says how to install it.
+        """
+        self.commands = _commands()
+        return super().parse_args(ctx, args)
 
-Results: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="Where results go, a JSON line each. What is there already is not measured again.",
-    ),
-]
-Methods: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--method",
-        metavar="NAME",
-        show_default=False,
-        help="A method, e.g. bilinear, upsample_anything:paper, anyup:multi_backbone, or with settings, "
-        "joint_bilateral,sigma_x=10,sigma_y=10; may be repeated. By default all methods and presets.",
-    ),
-]
-Weights: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR",
-        show_default=False,
-        help="A folder with anyup_paper.pth and anyup_multi_backbone.pth; by default weights in $OMNIUP_SHARED or "
-        "../shared. What is not there is downloaded once.",
-    ),
-]
+
+app = typer.Typer(cls=Benchmark, no_args_is_help=True)
 
 
 @app.callback()
 def bench() -> None:
-    """Measure methods: how good they are on real data, and what they cost; see docs/benchmarks.md."""
+    """Measure methods: how good they are on real data, and what they cost; see docs/benchmarking.md."""
 
 
-@app.command()
-def quality(
-    output: Results = "bench.jsonl",
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR",
-            show_default=False,
-            help="The data: camvid/val, bsds500/val, depth; by default data in $OMNIUP_SHARED or ../shared. The "
-            "network that lies beside it, in ../models, is run.",
-        ),
-    ] = None,
-    tasks: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--task",
-            metavar="NAME",
-            show_default=False,
-            help="What to try them on, e.g. probabilities, depth, masks, images; may be repeated. By default all.",
-        ),
-    ] = None,
-    methods: Methods = None,
-    factors: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--factor",
-            min=1,
-            metavar="N",
-            show_default=False,
-            help="Pixels to a cell: 4, 8, 14, 16, 32; may be repeated. By default all that a task has.",
-        ),
-    ] = None,
-    images: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", show_default=False, help="So many images of each task; by default all."),
-    ] = None,
-    tune: Annotated[
-        bool, typer.Option("--tune", help="The images that settings may be tuned on, not those to report on.")
-    ] = False,
-    quick: Annotated[
-        bool,
-        typer.Option(
-            "--quick",
-            help=f"A first table, in a minute or two: factor {QUICK_FACTOR}, {QUICK_IMAGES} images each of "
-            f"{', '.join(QUICK_TASKS)}.",
-        ),
-    ] = False,
-    weights: Weights = None,
-    memory: options.Memory = options.DEFAULT_MEMORY,
-    device: options.Device = "auto",
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Try methods on real images with a known truth, and say how good they are, with confidence intervals.
-
-    May be interrupted at any time: the same command goes on from there.
-
-    For example: omniup bench quality --quick
-    """
-    report = Report(as_json, quiet, verbose)
-
-    from omniup.evaluation.benchmark import catalogue
-    from omniup.evaluation.benchmark.methods import Entry, default_methods
-    from omniup.evaluation.benchmark.quality import measure
-    from omniup.evaluation.benchmark.records import Results as Found
-    from omniup.evaluation.benchmark.standings import standings
-    from omniup.upsamplers import parse_memory
-
-    if quick:
-        tasks, factors, images = tasks or list(QUICK_TASKS), factors or [QUICK_FACTOR], images or QUICK_IMAGES
-    names = list(dict.fromkeys(tasks or catalogue.tasks()))
-    chosen = [catalogue.find_task(name, "tune" if tune else "val") for name in names]
-    entries = [Entry.parse(name) for name in dict.fromkeys(methods or default_methods())]
-    where, scratch = options.pick_device(device), parse_memory(memory)
-    results = Found(output)
-    with _shown(report) as show:
-        measure(
-            chosen,
-            entries,
-            shared_folder("data", data),
-            results,
-            factors=factors,
-            images=images,
-            device=where,
-            memory=scratch,
-            weights=shared_folder("weights", weights),
-            progress=show,
+def _commands() -> Any:
+    if importlib.util.find_spec("omniup_bench") is None:
+        raise MissingPackageError(
+            "omniup_bench", "is needed for this and is not installed: pip install ./benchmarks in a checkout of omniup"
         )
-    of_ours = {entry.name for entry in entries}
-    asked = [record for record in results.quality if record.task in names and record.method in of_ours]
-    found = [standing for standing in standings(asked) if factors is None or standing.factor in factors]
-    report.result({"results": output, "standings": [_facts(standing) for standing in found]}, _overview(found))
-    report.note(f"{output}: {len(results.quality)} measurements; `omniup bench report` makes a page of them")
-
-
-@app.command()
-def speed(
-    output: Results = "bench.jsonl",
-    methods: Methods = None,
-    sizes: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--size",
-            min=1,
-            metavar="N",
-            show_default=False,
-            help="Side of a square image, in pixels; may be repeated. By default 256 to 4096, doubled each time.",
-        ),
-    ] = None,
-    channels: Annotated[
-        list[int] | None,
-        typer.Option(
-            min=1, metavar="C", show_default=False, help="Channels of the signal; may be repeated. By default 32."
-        ),
-    ] = None,
-    limit: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="For all runs of one method at one size.")
-    ] = 60.0,
-    weights: Weights = None,
-    memory: options.Memory = options.DEFAULT_MEMORY,
-    device: options.Device = "auto",
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Time methods, prepare and render apart, and measure their memory, each in a process of its own.
-
-    Run nothing else meanwhile. May be interrupted at any time: the same command goes on from there.
-
-    For example: omniup bench speed --size 512 --channels 32 --channels 384
-    """
-    report = Report(as_json, quiet, verbose)
-
-    from tqdm import tqdm
-
-    from omniup.evaluation.benchmark.methods import default_methods
-    from omniup.evaluation.benchmark.records import Results as Found
-    from omniup.evaluation.benchmark.speed import CHANNELS, SIDES, Case, measure
-    from omniup.upsamplers import parse_memory
-
-    names = list(dict.fromkeys(methods or default_methods()))
-    where, scratch = options.pick_device(device), parse_memory(memory)
-    cases = [
-        Case(name, side, count, where.type, limit, scratch, str(shared_folder("weights", weights)))
-        for count in sorted(set(channels or [CHANNELS]))
-        for side in sorted(set(sizes or SIDES))
-        for name in names
-    ]
-    results = Found(output)
-    silent = report.quiet or report.verbose or not sys.stderr.isatty()
-    with tqdm(desc="measure", total=len(cases), leave=False, disable=silent) as bar:
-
-        def show(case: Case) -> None:
-            bar.set_description(f"{case.side}×{case.side}, {case.channels} channels, {case.method}", refresh=False)
-            bar.update()
-
-        measure(cases, results, progress=show)
-    found = [record for record in results.speed if record.method in names and record.device == where.type]
-    report.result({"results": output, "speed": [record.model_dump(mode="json") for record in found]}, _times(found))
-    report.note(f"{output}: {len(results.speed)} measurements; `omniup bench report` makes a page of them")
-
-
-@app.command("report")
-def write_page(
-    results: Annotated[
-        str, typer.Argument(metavar="RESULTS", help="The file that `omniup bench quality` and `speed` wrote.")
-    ] = "bench.jsonl",
-    output: Annotated[
-        str,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="PAGE",
-            help="A Markdown page; where it exists, what lies between its marks <!-- quality --> and "
-            "<!-- /quality -->, <!-- speed --> and <!-- /speed -->, is replaced. Plots go to the folder pictures "
-            "beside it.",
-        ),
-    ] = "benchmarks.md",
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Make tables and plots of RESULTS.
-
-    For example: omniup bench report bench.jsonl -o docs/benchmarks.md
-    """
-    report = Report(as_json, quiet, verbose)
-
-    from omniup.errors import InputError
-    from omniup.evaluation.benchmark.records import Results as Found
-    from omniup.evaluation.benchmark.report import write_report
-
-    if not Path(results).is_file():
-        raise InputError(results, "is no file", "what `omniup bench quality` wrote")
-    written = [str(path) for path in write_report(Found(results), output)]
-    report.result({"written": written})
-    report.note("\n".join(written))
-
-
-def shared_folder(name: str, given: str | None = None) -> Path:
-    """A folder that the user names, or else one of the shared folder."""
-    return Path(given) if given else Path(os.environ.get("OMNIUP_SHARED", "../shared")) / name
-
-
-@contextmanager
-def _shown(report: Report) -> Iterator[Callable[[Progress], None]]:
-    """Show how far a run has come, on a terminal."""
-    from tqdm import tqdm
-
-    silent = report.quiet or report.verbose or not sys.stderr.isatty()
-    with tqdm(desc="measure", leave=False, disable=silent) as bar:
-
-        def show(progress: Progress) -> None:
-            bar.total = progress.expected
-            bar.set_description(f"{progress.task} {progress.factor}× {progress.method}", refresh=False)
-            bar.update()
-
-        yield show
-
-
-def _overview(found: list[Standing]) -> Table:
-    """Lay out the most telling score of every task and factor: a row for each method, best first.
-
-    With the gain over plain interpolation, and the intervals of both.
-    """
-    from omniup.evaluation.benchmark.tables import arrow
-
-    table = listing("", "score", "95 %", "gain", "95 %", "seconds")  # to fit in 80 columns
-    for standing in found:
-        metric = standing.headline
-        table.add_row(f"{standing.task.name} {standing.factor}×: {metric} {arrow(standing, metric)}", style="bold")
-        for row in standing.ranked(metric):
-            score, gain = row.scores.estimate(metric), standing.gain(row, metric)
-            table.add_row(
-                f"  {row.method}",
-                f"{score.value:.2f}",
-                _interval(score),
-                f"{gain.value:+.2f}" if gain else "",
-                _interval(gain) if gain else "",
-                f"{row.seconds:.3f}",
-            )
-    return table
-
-
-def _times(found: list[Speed]) -> Table:
-    """Lay out what took how long: a row for each method, stage and size."""
-    import statistics
-
-    table = listing("method", "stage", "size", "channels", "median", "range", "peak memory")
-    for record in found:
-        size, times = "{} x {}".format(*record.size), record.seconds
-        median = f"{statistics.median(times):.3f} s" if times else f"too much {record.failure}"
-        spread = f"{min(times):.3f} to {max(times):.3f}" if times else ""
-        peak = "" if record.peak_bytes is None else f"{record.peak_bytes / 2**20:.0f} MB"
-        table.add_row(record.method, record.stage, size, str(record.channels), median, spread, peak)
-    return table
-
-
-def _interval(estimate: Estimate) -> str:
-    """Write an interval; of too few images there is none."""
-    return f"{estimate.low:.2f}..{estimate.high:.2f}" if estimate.known else ""
-
-
-def _facts(standing: Standing) -> dict[str, object]:
-    """What a standing says, for machines."""
-    metrics = standing.task.metrics
-    return {
-        "task": standing.task.name,
-        "factor": standing.factor,
-        "images": len(standing.images),
-        "methods": {
-            row.method: {
-                **{name: vars(row.scores.estimate(name)) for name in metrics},
-                "seconds": row.seconds,
-                "peak_bytes": row.peak_bytes,
-            }
-            for row in standing.rows
-        },
-    }
+    return typer.main.get_group(importlib.import_module("omniup_bench.command").app).commands

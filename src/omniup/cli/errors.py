@@ -22,12 +22,12 @@ INTERRUPTED = 130
 UsageError: Any = typer.BadParameter.__base__
 
 
-def guarded(run: Callable[[], Any], *, bounded: bool = False) -> int:
+def guarded(run: Callable[[], Any], *, bounded: Callable[[], bool]) -> int:
     """Run a typer command that is not in standalone mode, and report errors in one line.
 
     Args:
         run: calls the command.
-        bounded: whether the command has the option `--memory`.
+        bounded: returns whether the command has the option `--memory`; called where memory was lacking.
 
     Returns:
         The exit status.
@@ -45,7 +45,7 @@ def guarded(run: Callable[[], Any], *, bounded: bool = False) -> int:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        remedies = "a smaller --memory, " if bounded else ""
+        remedies = "a smaller --memory, " if bounded() else ""
         return _refuse(f"out of memory: {remedies}a smaller image or size, or fewer channels need less")
     if status == INTERRUPTED:  # which typer returns for Ctrl-C
         _say("interrupted")

@@ -16,7 +16,7 @@ from omniup.errors import InputError
 def fit(
     image: options.Image,
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="KERNELS", help="Where the kernels go: a .safetensors file.")
+        str, typer.Option("--output", "-o", metavar="KERNELS", help="File for the kernels: .safetensors.")
     ],
     grid: Annotated[
         options.Sides | None,
@@ -91,7 +91,7 @@ def render(
         str | None,
         typer.Option(
             metavar="OUT",
-            help="Where to write the confidence, 0 to 1 for each pixel (0 to 255 in a .png): one minus the normalised "
+            help="File for the confidence, 0 to 1 for each pixel (0 to 255 in a .png): one minus the normalised "
             "entropy of its weights.",
         ),
     ] = None,

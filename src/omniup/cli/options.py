@@ -90,9 +90,9 @@ DEFAULT_MEMORY = "512MB"
 DEFAULT_METHOD = "pyramid_bilateral"
 
 # The headings in a command's help.
-_COMPUTE = "How to compute"
-_SIGNAL = "What the signal is"
-_REPORT = "What to say"
+_COMPUTE = "Computation"
+_SIGNAL = "Signal"
+_REPORT = "Report"
 
 Image: TypeAlias = Annotated[
     str,
@@ -108,7 +108,7 @@ Signal: TypeAlias = Annotated[
     typer.Argument(
         metavar="SIGNAL",
         show_default=False,
-        help="What was computed from the image: an array C x h x w or h x w as .npy, .npz or .safetensors, or a "
+        help="The signal of the image: an array C x h x w or h x w as .npy, .npz or .safetensors, or a "
         "picture (depth, a mask); - for standard input.",
     ),
 ]
@@ -118,7 +118,7 @@ Output: TypeAlias = Annotated[
         "--output",
         "-o",
         metavar="OUT",
-        help="Where the result goes, by its suffix: .npy, .npz, .safetensors or .png; - for .npy on standard output.",
+        help="File for the result, by its suffix: .npy, .npz, .safetensors or .png; - for .npy on standard output.",
     ),
 ]
 
@@ -155,7 +155,7 @@ Device: TypeAlias = Annotated[
 ArrayName: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--name", metavar="NAME", help="Which array of an .npz or .safetensors file.", rich_help_panel=_SIGNAL
+        "--name", metavar="NAME", help="Name of the array in an .npz or .safetensors file.", rich_help_panel=_SIGNAL
     ),
 ]
 SignalType: TypeAlias = Annotated[

@@ -35,7 +35,7 @@ def reconstruct(
     ] = None,
     stride: Annotated[int, typer.Option(min=1, metavar="S", help="Pixels per low-resolution cell.")] = 16,
     encoder: Annotated[
-        str, typer.Option(metavar="NAME", help="What computes the features; `omniup encoders` lists them.")
+        str, typer.Option(metavar="NAME", help="Encoder of the features; `omniup encoders` lists them.")
     ] = "projection",
     features: Annotated[
         bool, typer.Option("--features", help="Write features.npy too, fitted, C x H x W; it may be large.")

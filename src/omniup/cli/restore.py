@@ -17,9 +17,9 @@ from omniup.errors import InputError
 if TYPE_CHECKING:
     from omniup.restoration.prompts import Prompts
 
-_PROMPT = "What is said about pictures"
-_MODEL = "What restores"
-_TILES = "How to compute"
+_PROMPT = "Prompts"
+_MODEL = "Model"
+_TILES = "Computation"
 
 
 def restore(
@@ -31,16 +31,15 @@ def restore(
         ),
     ],
     scale: Annotated[
-        float | None, typer.Option(min=0.1, metavar="N", help="How much larger the results are; by default 4.")
+        float | None,
+        typer.Option(min=0.1, metavar="N", help="Ratio of the results' sides to the pictures'; by default 4."),
     ] = None,
     longest_side: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Instead of --scale: of the results, in pixels.")
     ] = None,
     prompt: Annotated[
         str | None,
-        typer.Option(
-            metavar="TEXT", help="What all pictures show; by default nothing is said.", rich_help_panel=_PROMPT
-        ),
+        typer.Option(metavar="TEXT", help="Prompt for all pictures; by default an empty one.", rich_help_panel=_PROMPT),
     ] = None,
     prompts: Annotated[
         str | None,
@@ -58,13 +57,13 @@ def restore(
         ),
     ] = None,
     caption_model: Annotated[
-        str, typer.Option(metavar="NAME", help="Which model of that endpoint.", rich_help_panel=_PROMPT)
+        str, typer.Option(metavar="NAME", help="Model of that endpoint.", rich_help_panel=_PROMPT)
     ] = "gpt-4o-mini",
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Of the noise in the latents.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Seed of the noise in the latents.")] = 0,
     colour: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help="Where the results' colours come from: wavelet or adain, the picture; none, the model."
+            metavar="NAME", help="Source of the results' colours: wavelet or adain, the picture; none, the model."
         ),
     ] = "wavelet",
     model: Annotated[
@@ -100,7 +99,7 @@ def restore(
         str | None,
         typer.Option(
             metavar="AMOUNT",
-            help="What tiles may take beyond the networks, such as 4GB; by default half of what is free.",
+            help="Memory for tiles beyond the networks, such as 4GB; by default half of what is free.",
             rich_help_panel=_TILES,
         ),
     ] = None,

@@ -12,7 +12,7 @@ from omniup.errors import optional_import
 
 def serve(
     host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 lets other machines in.")
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 lets other machines in.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0 for any that is free.")] = 8000,
     device: options.Device = "auto",
@@ -28,8 +28,8 @@ def serve(
         str,
         typer.Option(
             metavar="REPOSITORY|DIR|tiny",
-            help="What restores pictures: of the hub, fetched before; a folder in diffusers' layout; or the tiny model "
-            "that comes along, which has not learnt anything.",
+            help="Model that restores pictures: of the hub, fetched before; a folder in diffusers' layout; or the tiny "
+            "model that comes along, which has not learnt anything.",
         ),
     ] = "tiny",
     restore_pixels: Annotated[int, typer.Option(min=1, metavar="N", help="The largest restored picture.")] = 2**22,

@@ -16,7 +16,7 @@ def upsample(
     signal: options.Signal,
     output: options.Output,
     method: Annotated[
-        str, typer.Option(metavar="NAME", help="How to upsample; `omniup methods` lists all methods.")
+        str, typer.Option(metavar="NAME", help="Upsampling method; `omniup methods` lists them.")
     ] = options.DEFAULT_METHOD,
     size: Annotated[
         options.Sides | None,

@@ -81,7 +81,7 @@ def ridge_regression(vectors: Tensor, targets: Tensor, counts: Tensor) -> Linear
 def softmax_regression(vectors: Tensor, fractions: Tensor) -> LinearProbe:
     """Fit a probe by multinomial logistic regression: maximise the likelihood of the labels.
 
-    The features are scaled to a variance of 1 first, so that `DECAY` holds all their weights down alike.
+    The features are scaled to a variance of 1 first, so that `DECAY` holds all their weights down equally.
 
     Args:
         vectors: [n, C].

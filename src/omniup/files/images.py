@@ -1,7 +1,7 @@
 """Read image files and PIL images as guidance in 0..1, and write PIL images.
 
-Pillow decodes. This file adds what guidance needs: upright by the EXIF tag, no alpha, 16 bits and floats in full
-precision, and refusals in one line. Colour profiles are not applied: guidance is about edges, not about colours.
+Pillow decodes. This file adds what guidance needs: upright by the EXIF tag, no alpha, 16 bits and floats without
+rounding, and refusals in one line. Colour profiles are not applied: guidance is about edges, not about colours.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> Tensor:
 
     Returns:
         [1, 3, H, W] float32 in 0..1, upright according to the EXIF orientation. Transparent images are composited over
-        white; grey ones have three equal channels. Grey of 16 bits keeps its precision; Pillow brings colour of 16 bits
+        white; grey ones have three equal channels. Grey keeps its 16 bits; Pillow brings colour of 16 bits
         down to 8.
 
     Raises:
@@ -78,8 +78,8 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> Tensor:
 def find_images(folder: str | Path, *, below: bool = False) -> list[Path]:
     """List the images of a folder, by the suffixes of their names, in alphabetical order.
 
-    Label maps, depth and the like often lie beside the image that they belong to, as `NAME.KIND.png` beside `NAME.jpg`.
-    They are no images by themselves and left out.
+    Label maps, depth and the like often lie beside their image, as `NAME.CONTENT.png` beside `NAME.jpg`. They are no
+    images by themselves and left out.
 
     Args:
         folder: where to look.

@@ -173,8 +173,8 @@ class Attention:
         with torch.no_grad(), exact_products(query.device):
             for tile in plan.tiles(query, key, channels=1):
                 weights = mean_of_heads(tile.weights(scratch))  # [B, n, K, P]
-                # log m is the product of the coordinates after the vectors', alike in all heads. It is at least 0 but
-                # for candidates that do not occur, whose weight is none.
+                # log m is the product of the coordinates after the vectors', the same in all heads. It is at least 0
+                # but for candidates that do not occur, whose weight is none.
                 log_m = pair_products(tile.keys[:, :, 0, tile.width :], tile.queries[:, :, 0, tile.width :], scratch)
                 surprisal = log_m.clamp_(min=0).sub_(weights.clamp_min(least).log_())  # [B, n, K, P] = -log(w / m)
                 values = surprisal.mul_(weights).sum(2, keepdim=True)  # [B, n, 1, P]

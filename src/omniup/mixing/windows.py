@@ -43,7 +43,7 @@ class Axis:
     """The intervals of cells that pixels draw from along one axis, and the runs of pixels that share them.
 
     Made by `clamped` or `relative`. How clamping folds the places of an interval onto cells depends only on where it
-    crosses the border; runs in which that is alike are of one membership class.
+    crosses the border; runs in which that is the same are of one membership class.
 
     Attributes:
         low: [pixels], the first cell of each pixel's own interval; may lie outside the grid.

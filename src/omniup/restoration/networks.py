@@ -205,9 +205,9 @@ def _without_weights(network_class: Any, folder: Path) -> Any:
 def _unreadable(folder: Path, network_class: Any, error: Exception) -> InputError:
     return InputError(
         "model",
-        "has the folder {folder}, which cannot be read as {kind} ({reason})",
+        "has the folder {folder}, which cannot be read as {network} ({reason})",
         folder=folder,
-        kind=network_class.__name__,
+        network=network_class.__name__,
         reason=_summary(error),
     )
 

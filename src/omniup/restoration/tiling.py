@@ -167,7 +167,7 @@ def _scaled(intervals: Sequence[Interval], factor: Fraction) -> list[Interval]:
 
 def _tile_weights(intervals: Sequence[Interval], gaussian: Callable[[int], Tensor]) -> Tensor:
     """Normalise the tiles' weights along one axis: [N, size] float64, with sums of 1 at every pixel."""
-    weights = gaussian(intervals[0][1] - intervals[0][0])  # [size], all tiles being alike
+    weights = gaussian(intervals[0][1] - intervals[0][0])  # [size], the same for all tiles
     total = weights.new_zeros(intervals[-1][1])  # [length]
     for interval in intervals:
         total[slice(*interval)] += weights

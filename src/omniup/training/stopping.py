@@ -21,7 +21,7 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Record signals within, instead of being interrupted; the second of a kind does what it always did.
+    """Record signals within, instead of being interrupted; a second one of the same number does what it always did.
 
     Outside the main thread, which alone gets signals, nothing is ever noted.
     """

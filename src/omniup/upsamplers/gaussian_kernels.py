@@ -98,7 +98,7 @@ class History:
         losses: mean absolute error of the reconstruction before each step, averaged over the batch.
         seconds: how long each stage took.
         device: where it ran.
-        dtype: in which precision.
+        dtype: what it computed in.
     """
 
     losses: list[float] = dataclasses.field(default_factory=list)
@@ -292,7 +292,7 @@ class GaussianKernels(PreparedImage):
     def _attention(self, memory: int) -> Attention:
         """Attend to the cells in each pixel's window with the weights of GS-JBU."""
         return Attention(
-            precision(self.sigma_x, self.sigma_y, self.theta, self.sigma_r),
+            precision_matrix(self.sigma_x, self.sigma_y, self.theta, self.sigma_r),
             self._windows,
             embed=GaussianEmbedding(self.cell_guidance),
             reach=self.window.reach(self.sigma_x, self.sigma_y),
@@ -304,8 +304,8 @@ _PARAMETERS = ("sigma_x", "sigma_y", "theta", "sigma_r")
 _MAPS = (*_PARAMETERS, "cell_guidance")
 
 
-def precision(sigma_x: Tensor, sigma_y: Tensor, theta: Tensor, sigma_r: Tensor) -> Tensor:
-    """Compute inverse covariances of maps [B, 1, h, w]: [B, 4, h, w], the entries xx, xy, yy and the range's."""
+def precision_matrix(sigma_x: Tensor, sigma_y: Tensor, theta: Tensor, sigma_r: Tensor) -> Tensor:
+    """Compute precision matrices of maps [B, 1, h, w]: [B, 4, h, w], the entries xx, xy, yy and the range's."""
     cos, sin = theta.cos(), theta.sin()
     x, y = sigma_x**-2, sigma_y**-2
     return torch.cat([cos**2 * x + sin**2 * y, cos * sin * (x - y), sin**2 * x + cos**2 * y, sigma_r**-2], dim=1)
@@ -313,7 +313,7 @@ def precision(sigma_x: Tensor, sigma_y: Tensor, theta: Tensor, sigma_r: Tensor) 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GaussianEmbedding:
-    """Logits of Gaussian kernels as inner products, from colours of pixels and precisions of cells.
+    """Logits of Gaussian kernels as inner products, from colours of pixels and precision matrices of cells.
 
     Positions and colours are taken relative to the cell in the middle of the window: the terms cancel, and what is
     left of large ones would be noise.
@@ -338,7 +338,7 @@ class GaussianEmbedding:
         return torch.cat([position, colour.square().sum(1, keepdim=True), colour], dim=1)
 
     def key(self, cells: Tensor, group: Groups, images: slice) -> Tensor:
-        """Map precisions [B, 4, n, K] of cells to keys [B, D, n, K]: the coefficients of the query."""
+        """Map precision matrices [B, 4, n, K] of cells to keys [B, D, n, K]: the coefficients of the query."""
         colour = self._colour_offset(group, images)  # [B, G, n, K]
         xx, xy, yy, r = cells.unbind(1)  # [B, n, K]
         y, x = group.cell_offset  # [n, K]

@@ -41,7 +41,7 @@ from omniup.upsamplers.gaussian_kernels import (
     GaussianKernels,
     History,
     Window,
-    precision,
+    precision_matrix,
 )
 from omniup.upsamplers.registry import literals, register
 
@@ -58,7 +58,7 @@ class UpsampleAnything(Upsampler):
     Attributes:
         window: `"square"` or `"disc"`; see `Window`.
         radius: of the window, in cells, 0 to 16.
-        window_sigmas: of a disc: its radius is at most so many sigmas (counting cells and pixels alike, as the
+        window_sigmas: of a disc: its radius is at most so many sigmas (counting cells and pixels the same, as the
             authors' code does); None for `radius` everywhere.
         positive: how widths are kept positive: `"softplus"` or `"exp"` of what is optimised.
         sigma: the widths in space to start from.
@@ -207,7 +207,7 @@ class UpsampleAnything(Upsampler):
         began = time.perf_counter()
         for iteration in range(self.iterations):
             maps = self._maps(raw)
-            losses = objective(precision(*maps), self._window.reach(maps[0], maps[1]))  # [B]
+            losses = objective(precision_matrix(*maps), self._window.reach(maps[0], maps[1]))  # [B]
             adam.step((losses + self._regulariser(maps, start)).sum())
             history.losses.append(float(losses.detach().mean()))
             self._check_converges(history.losses[-1])

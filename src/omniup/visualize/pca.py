@@ -20,7 +20,7 @@ SUBSPACE, ITERATIONS = 16, 12  # three directions and room to spare: on real fea
 
 
 def pca_rgb(*maps: Tensor, seed: int = 0, samples: int = 16384) -> list[Tensor]:
-    """Colour feature maps by their principal components, equal vectors alike in all of them.
+    """Colour feature maps by their principal components, equal vectors the same in all of them.
 
     Directions in which the maps do not vary (always the case from the second on for C = 1) are drawn as 0.5.
 

@@ -245,7 +245,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         tags=["facts"],
     )
     async def sample(
-        name: str, size: Annotated[int | None, Query(ge=16, le=1024, description="Of the longer side.")] = None
+        name: str, size: Annotated[int | None, Query(ge=16, le=1024, description="Pixels of the longer side.")] = None
     ) -> Response:
         """Return one of the bundled photographs."""
         if name not in SAMPLES:

@@ -48,7 +48,7 @@ class RunConfig(_Model):
         None, description="Chosen by the client, so that it can follow the progress; else by the server."
     )
     preset: Literal["spec", "paper"] = Field(
-        "spec", description="What iters, radius and lr are by default: the specification's settings, or the authors'."
+        "spec", description="Defaults of iters, radius and lr: the specification's settings, or the authors'."
     )
     size: int = Field(256, ge=64, le=1024, description="The side, or the longer side, that is worked on, in pixels.")
     shape: Literal["square", "keep"] = Field(
@@ -56,14 +56,16 @@ class RunConfig(_Model):
     )
     stride: int = Field(16, ge=4, le=64, description="Pixels per low-resolution cell; the sides are multiples of it.")
     iters: int | None = Field(None, ge=0, le=100, description="Steps of test-time optimisation; 0 for none.")
-    radius: int | None = Field(None, ge=1, le=8, description="Of the window, in cells: (2R + 1)² in a square one.")
+    radius: int | None = Field(
+        None, ge=1, le=8, description="Radius of the window, in cells: (2R + 1)² in a square one."
+    )
     lr: float | None = Field(None, gt=0, le=1, description="Step size of Adam.")
     sigma: float = Field(16.0, ge=1, le=64, description="Width in space of the fixed and the first kernels, in pixels.")
     sigma_r: float = Field(0.12, ge=0.01, le=1, description="Their width in colour, of 0..1.")
     extractor: Annotated[
         Literal["projection", "resnet18_layer2"], BeforeValidator(lambda name: "projection" if name == "fake" else name)
-    ] = Field("projection", description='What makes the features. "fake", the specification\'s name, is projection.')
-    channels: int = Field(32, ge=1, le=MAX_CHANNELS, description="Of the projection's features.")
+    ] = Field("projection", description='Encoder of the features. "fake", the specification\'s name, is projection.')
+    channels: int = Field(32, ge=1, le=MAX_CHANNELS, description="Channels of the projection's features.")
     device: DeviceChoice = Field("auto", description="auto is the fastest that there is.")
     segmentation: bool = Field(False, description="Run Mask2Former, and upsample its class probabilities.")
     seg_resolution: int = Field(256, ge=64, le=512, description="The longer side that Mask2Former sees, in pixels.")
@@ -104,11 +106,11 @@ class Meta(_Model):
     preset: str
     lr: float
     grid: tuple[int, int] = Field(description="Height and width of the low-resolution grid, in cells.")
-    window_cells: int = Field(description="How many cells a pixel may draw from, away from the border.")
+    window_cells: int = Field(description="Number of cells that a pixel may draw from, away from the border.")
     extractor: str
-    extractor_weights: str = Field(description="Which weights the extractor had, in plain words.")
+    extractor_weights: str = Field(description="Weights of the extractor, in plain words.")
     channels: int
-    seconds: dict[str, float] = Field(description="How long each stage took, and `total`.")
+    seconds: dict[str, float] = Field(description="Seconds of each stage, and `total`.")
 
 
 class Scores(_Model):
@@ -184,7 +186,7 @@ class Segmentation(_Model):
         DataUrl,
     ]
     classes: list[SegmentClass]
-    source: str = Field(description="Where the probabilities come from.")
+    source: str = Field(description="Source of the probabilities.")
     grid: tuple[int, int]
     H: int
     W: int
@@ -199,11 +201,11 @@ class RunAnswer(_Model):
     metrics: Metrics
     losses: list[float] = Field(description="Mean absolute error before each step of the fit.")
     parameters: dict[Literal["sigma_x", "sigma_y", "theta", "sigma_r"], ParameterMap]
-    scales: dict[str, Scale] = Field(description="Of the other maps: errors and confidence.")
+    scales: dict[str, Scale] = Field(description="Scales of the other maps: errors and confidence.")
     seg_status: SegmentationStatus
     segmentation: Segmentation | None
     hint: Literal["use_paper"] | None = Field(description="use_paper where the fit gained less than 0.1 dB.")
-    files: dict[str, str] = Field(description="What can be downloaded while the run is kept: name and URL.")
+    files: dict[str, str] = Field(description="Files to download while the run is kept: name and URL.")
 
 
 class Progress(_Model):
@@ -237,10 +239,10 @@ class SimilarityRequest(_Model):
         }
     )
 
-    run_id: UUID = Field(description="Of a run that is kept.")
+    run_id: UUID = Field(description="Id of a run that is kept.")
     x: Pixel = Field(description="From the left, in pixels of W.")
     y: Pixel = Field(description="From the top, in pixels of H.")
-    map: FeatureMap = Field("gsjbu", description="Whose features are compared.")
+    map: FeatureMap = Field("gsjbu", description="Map whose features are compared.")
 
 
 class SimilarityAnswer(_Model):
@@ -267,7 +269,7 @@ class UpsampleConfig(_Model):
     )
     signal_type: Literal["auto", SignalType] = Field(
         "auto",
-        description="What the signal is, which decides how it is upsampled. auto takes palette PNGs for labels, "
+        description="Type of the signal, which decides how it is upsampled. auto takes palette PNGs for labels, "
         "channels that are probabilities for these, one channel for a measurement, and all else for features.",
     )
     labels: bool | None = Field(
@@ -280,9 +282,9 @@ class UpsampleConfig(_Model):
         description="Numbers that stand for holes, such as 0 or nan for depth without a reading, or 255 for void "
         "labels: cells that do not count. Pixels far from all others are filled from the nearest.",
     )
-    name: str | None = Field(None, max_length=200, description="Which array of an .npz file.")
-    run_id: UUID | None = Field(None, description="As for a run.")
-    device: DeviceChoice = Field("auto", description="As for a run.")
+    name: str | None = Field(None, max_length=200, description="Name of the array in an .npz file.")
+    run_id: UUID | None = Field(None, description="Id of the request, as for a run.")
+    device: DeviceChoice = Field("auto", description="Device, as for a run.")
 
     @model_validator(mode="after")
     def _agree(self) -> UpsampleConfig:
@@ -296,14 +298,16 @@ class UpsampleAnswer(_Model):
     """A signal at full resolution."""
 
     run_id: UUID
-    signal_type: SignalType = Field(description="What the signal was taken for, which decides how it is upsampled.")
-    kind: Literal["labels", "probabilities", "colours", "map", "features"] = Field(description="How it is drawn.")
-    shape: list[int] = Field(description="Of the result, [1, C, H, W].")
+    signal_type: SignalType = Field(description="Type of the signal as resolved, which decides how it is upsampled.")
+    kind: Literal["labels", "probabilities", "colours", "map", "features"] = Field(
+        description="Way in which it is drawn."
+    )
+    shape: list[int] = Field(description="Shape of the result, [1, C, H, W].")
     grid: tuple[int, int]
     method: str
     device: str
     images: dict[Literal["image", "low", "result"], DataUrl]
-    scale: Scale | None = Field(description="Of a map.")
+    scale: Scale | None = Field(description="Scale of a map's colours.")
     seconds: dict[str, float]
     files: dict[str, str] = Field(
         description="result.npy, result.png and, of methods with Gaussian kernels, kernels.safetensors."
@@ -320,18 +324,18 @@ class RestoreConfig(_Model):
     prompt: str = Field(
         "",
         max_length=2000,
-        description="What the picture shows; what the model cannot take in, some 75 words, is lost.",
+        description="Prompt: a description of the picture; what the model cannot take in, some 75 words, is lost.",
     )
-    scale: float = Field(2, ge=1, le=8, description="How much larger the result is.")
+    scale: float = Field(2, ge=1, le=8, description="Ratio of the result's sides to the picture's.")
     tile: int | None = Field(
         None, ge=32, le=4096, description="The longest side of a tile, in pixels; null for what the memory allows."
     )
-    seed: int = Field(0, ge=0, lt=2**32, description="Of the noise in the latents.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of the noise in the latents.")
     colour: Literal["wavelet", "adain", "none"] = Field(
-        "wavelet", description="Where the colours come from: wavelet and adain, the picture; none, the model."
+        "wavelet", description="Source of the colours: wavelet and adain, the picture; none, the model."
     )
-    run_id: UUID | None = Field(None, description="As for a run.")
-    device: DeviceChoice = Field("auto", description="As for a run.")
+    run_id: UUID | None = Field(None, description="Id of the request, as for a run.")
+    device: DeviceChoice = Field("auto", description="Device, as for a run.")
 
 
 class RestoreAnswer(_Model):
@@ -340,14 +344,14 @@ class RestoreAnswer(_Model):
     run_id: UUID
     H: int = Field(description="Height of the result, in pixels.")
     W: int = Field(description="Width.")
-    model: str = Field(description="What restored it.")
+    model: str = Field(description="Model that restored it.")
     trained: bool = Field(description="False of random weights: what they draw means nothing.")
     precision: str
     device: str
     images: dict[Literal["enlarged", "restored"], PngUrl] = Field(
-        description="What the model was given, which is the picture enlarged bicubically; and what it made of it."
+        description="The model's input, which is the picture enlarged bicubically; and its result."
     )
-    seconds: dict[str, float] = Field(description="How long each stage took, and `total`.")
+    seconds: dict[str, float] = Field(description="Seconds of each stage, and `total`.")
     files: dict[str, str] = Field(description="restored.png and enlarged.png.")
 
 
@@ -355,9 +359,9 @@ class RestorationStatus(_Model):
     """Status of restoration: the model here, or the reason why there is none."""
 
     state: Literal["ready", "unavailable"]
-    message: str = Field(description="What is missing, and how it is to be had; empty if nothing is.")
+    message: str = Field(description="Missing parts, and how they are to be had; empty if nothing is missing.")
     model: str
-    trained: bool = Field(description="As in the answer.")
+    trained: bool = Field(description="True of trained weights, as in the answer.")
     tiles: list[int] = Field(description="Tiles to choose from, by their longest sides, in pixels.")
 
 
@@ -373,7 +377,7 @@ class Described(_Model):
 
     name: str
     summary: str
-    summary_zh: str = Field("", description="The same in Chinese; empty where there is none.")
+    summary_zh: str = Field("", description="Summary in Chinese; empty where there is none.")
     settings: dict[str, Any] = Field({}, description="Their names and defaults.")
     choices: dict[str, list[Any]] = Field({}, description="The settings that are one of a few values, with these.")
     variants: list[str] = Field([], description="The choices, if any, that the defaults of other settings depend on.")
@@ -391,14 +395,12 @@ class Limits(_Model):
     """Limits of requests."""
 
     upload_bytes: int
-    pixels: int = Field(description="Of an uploaded image.")
-    values: int = Field(description="Of an upsampled signal: channels x height x width.")
-    restored_pixels: int = Field(description="Of a restored picture.")
-    thinnest: int = Field(
-        description="How many times longer than wide a picture to restore may be, or wider than long."
-    )
+    pixels: int = Field(description="Pixels of an uploaded image.")
+    values: int = Field(description="Values of an upsampled signal: channels x height x width.")
+    restored_pixels: int = Field(description="Pixels of a restored picture.")
+    thinnest: int = Field(description="Largest ratio of the sides of a picture to restore.")
     queue: int = Field(description="Requests that may wait for a device.")
-    kept_seconds: float = Field(description="How long a run is kept at most.")
+    kept_seconds: float = Field(description="Seconds that a run is kept at most.")
 
 
 class Options(_Model):
@@ -406,7 +408,7 @@ class Options(_Model):
 
     version: str
     devices: list[Device]
-    device: str = Field(description="What auto means here.")
+    device: str = Field(description="Device that auto stands for here.")
     presets: dict[str, dict[str, Any]] = Field(description="iters, radius, lr and window_cells of each preset.")
     sizes: list[int]
     strides: list[int]
@@ -418,7 +420,7 @@ class Options(_Model):
     limits: Limits
     config: dict[str, Any] = Field(description="The run settings to begin with on this machine.")
     pairs_per_second: float = Field(description="Pixels x window cells x steps that a fit here does in a second.")
-    overhead_seconds: float = Field(description="What a run takes beside the fit, at 256 x 256.")
+    overhead_seconds: float = Field(description="Seconds of a run beside the fit, at 256 x 256.")
     segmentation: SegmentationStatus
     restoration: RestorationStatus
 
@@ -454,6 +456,6 @@ class Problem(_Model):
     )
 
     detail: str = Field(description="In English, or in Chinese where Accept-Language prefers it; likewise its parts.")
-    argument: str | None = Field(None, description="What of the request cannot be accepted.")
-    problem: str | None = Field(None, description="What is wrong with it.")
-    accepted: str | None = Field(None, description="What is accepted in its place; may be empty.")
+    argument: str | None = Field(None, description="Part of the request that cannot be accepted.")
+    problem: str | None = Field(None, description="Problem with it.")
+    accepted: str | None = Field(None, description="Accepted values in its place; may be empty.")

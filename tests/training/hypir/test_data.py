@@ -40,7 +40,7 @@ def test_a_list_has_paths_and_prompts(photo_folder, tmp_path, kind):
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("list.txt", "0.png", "is of another kind; accepted: a table as .csv, .jsonl, .parquet with a column path"),
+        ("list.txt", "0.png", "has another suffix; accepted: a table as .csv, .jsonl, .parquet with a column path"),
         ("list.csv", "file\n0.png\n", "has no path in row 1"),
         ("list.csv", "path\n", "has no rows"),
         ("list.jsonl", "[1]", "cannot be read"),

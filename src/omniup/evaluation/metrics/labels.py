@@ -108,10 +108,10 @@ def accuracy(confusion: NDArray[Any]) -> float:
 
 
 def boundary_f(matches: NDArray[Any]) -> float:
-    """Compute the harmonic mean of precision and recall, in percent, of `boundary_matches`; 0 of none."""
+    """Compute the F1 score of `boundary_matches` in percent; 0 of none."""
     matched, predicted, recalled, true = (float(count) for count in matches)
-    precision, recall = matched / max(predicted, 1), recalled / max(true, 1)
-    return 200 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
+    correct, found = matched / max(predicted, 1), recalled / max(true, 1)  # fractions of both maps' boundary pixels
+    return 200 * correct * found / (correct + found) if correct + found > 0 else 0.0
 
 
 def _check(predicted: Labels, truth: Labels, classes: int | None = None) -> None:

@@ -76,7 +76,7 @@ class SharpeningSettings(Section):
 
     size: Odd = Field(51, description="Side of the Gaussian kernel, in pixels.")
     sigma: Positive = Field(8.0, description="Its width, in pixels.")
-    weight: NotNegative = Field(0.5, description="How much of the difference from the blurred image is added.")
+    weight: NotNegative = Field(0.5, description="Factor of the difference from the blurred image that is added.")
     threshold: NotNegative = Field(10.0, description="The least difference that is sharpened, of 255.")
 
 
@@ -99,15 +99,17 @@ class KernelKinds(Section):
 class BlurSettings(Section):
     """Kernels of a stage."""
 
-    probability: Probability = Field(1.0, description="Of any blur at all.")
+    probability: Probability = Field(1.0, description="Probability of any blur at all.")
     size: OddRange = Field((7, 21), description="Side of the kernel, in pixels, odd.")
-    low_pass: Probability = Field(0.1, description="Of a circular low-pass filter (sinc) in place of a Gaussian kind.")
-    cutoff: CutoffRange = Field((math.pi / 3, math.pi), description="Of a low-pass filter, in radians per pixel.")
+    low_pass: Probability = Field(0.1, description="Probability of a circular low-pass filter (sinc).")
+    cutoff: CutoffRange = Field(
+        (math.pi / 3, math.pi), description="Cutoff of a low-pass filter, in radians per pixel."
+    )
     large: Odd = Field(13, description="From this size on, the cutoff is from cutoff_large.")
     cutoff_large: CutoffRange = (math.pi / 5, math.pi)
     kinds: KernelKinds = KernelKinds()
     sigma: PositiveRange = Field((0.2, 3.0), description="Width, in pixels; along both axes if anisotropic.")
-    rotation: AngleRange = Field((-math.pi, math.pi), description="Of anisotropic kernels, in radians.")
+    rotation: AngleRange = Field((-math.pi, math.pi), description="Rotation of anisotropic kernels, in radians.")
     beta_generalised: RangeAroundOne = Field((0.5, 4.0), description="Shape: below or above 1 with even odds.")
     beta_plateau: RangeAroundOne = Field((1.0, 2.0), description="Likewise.")
 
@@ -130,10 +132,10 @@ class ResizeSettings(Section):
 class NoiseSettings(Section):
     """Noise of a stage."""
 
-    gaussian: Probability = Field(0.5, description="Of Gaussian noise; else it is Poisson noise.")
-    sigma: NotNegativeRange = Field((1.0, 30.0), description="Of Gaussian noise, of 255.")
+    gaussian: Probability = Field(0.5, description="Probability of Gaussian noise; else it is Poisson noise.")
+    sigma: NotNegativeRange = Field((1.0, 30.0), description="Deviation of Gaussian noise, of 255.")
     poisson: NotNegativeRange = Field((0.05, 3.0), description="Factor of Poisson noise.")
-    grey: Probability = Field(0.4, description="Of the same noise in all channels.")
+    grey: Probability = Field(0.4, description="Probability of the same noise in all channels.")
 
 
 class FirstStage(Section):
@@ -142,13 +144,13 @@ class FirstStage(Section):
     blur: BlurSettings = BlurSettings()
     resize: ResizeSettings = ResizeSettings()
     noise: NoiseSettings = NoiseSettings()
-    quality: QualityRange = Field((30, 95), description="Of JPEG.")
+    quality: QualityRange = Field((30, 95), description="Quality of JPEG.")
 
 
 class SecondBlur(BlurSettings):
     """Blur of the second stage, as in the first, but weaker."""
 
-    probability: Probability = Field(0.8, description="Of any blur at all.")
+    probability: Probability = Field(0.8, description="Probability of any blur at all.")
     sigma: PositiveRange = Field((0.2, 1.5), description="Width, in pixels; along both axes if anisotropic.")
 
 
@@ -164,7 +166,7 @@ class SecondResize(ResizeSettings):
 class SecondNoise(NoiseSettings):
     """Noise of the second stage, as in the first, but weaker."""
 
-    sigma: NotNegativeRange = Field((1.0, 25.0), description="Of Gaussian noise, of 255.")
+    sigma: NotNegativeRange = Field((1.0, 25.0), description="Deviation of Gaussian noise, of 255.")
     poisson: NotNegativeRange = Field((0.05, 2.5), description="Factor of Poisson noise.")
 
 
@@ -174,15 +176,15 @@ class SecondStage(Section):
     blur: SecondBlur = SecondBlur()
     resize: SecondResize = SecondResize()
     noise: SecondNoise = SecondNoise()
-    quality: QualityRange = Field((30, 95), description="Of JPEG.")
+    quality: QualityRange = Field((30, 95), description="Quality of JPEG.")
 
 
 class LastSettings(Section):
     """Resize to 1 / stage2_scale, and the low-pass filter after it."""
 
-    jpeg_after: Probability = Field(0.5, description="Of JPEG after both; else it is before them.")
+    jpeg_after: Probability = Field(0.5, description="Probability of JPEG after both; else it is before them.")
     modes: Modes = Field(_ALL_MODES, description="Equally likely.")
-    low_pass: Probability = Field(0.8, description="Of a circular low-pass filter (sinc).")
+    low_pass: Probability = Field(0.8, description="Probability of a circular low-pass filter (sinc).")
     size: OddRange = Field((7, 21), description="Side of its kernel, in pixels, odd.")
     cutoff: CutoffRange = Field((math.pi / 3, math.pi), description="In radians per pixel.")
 
@@ -200,7 +202,9 @@ class Degradation(Section):
     sharpening: SharpeningSettings = SharpeningSettings()
     first: FirstStage = FirstStage()
     second: SecondStage = SecondStage()
-    stage2_scale: float = Field(4.0, strict=True, ge=1, le=16, description="What the second stage shrinks images by.")
+    stage2_scale: float = Field(
+        4.0, strict=True, ge=1, le=16, description="Factor by which the second stage shrinks images."
+    )
     last: LastSettings = LastSettings()
     pool_size: int = Field(256, strict=True, ge=1, description="Pairs that training keeps to draw its batches from.")
 

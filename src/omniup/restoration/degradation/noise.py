@@ -38,7 +38,7 @@ def add_noise(images: Tensor, noises: Sequence[Noise]) -> Tensor:
         noises: B of them.
 
     Returns:
-        [B, 3, H, W] in 0..1. The noise of an image is the same in any batch, but not on another kind of device.
+        [B, 3, H, W] in 0..1. The noise of an image is the same in any batch, but not on another type of device.
     """
     return torch.stack([image + _noise(image, noise) for image, noise in zip(images, noises, strict=True)]).clamp(0, 1)
 

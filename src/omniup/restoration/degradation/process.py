@@ -86,7 +86,7 @@ def apply(images: Tensor, settings: Degradation, draws: Draws) -> Pair:
             "draws", "are for {count} images", "those for {images}", count=len(draws.images), images=len(images)
         )
     dtype = images.dtype
-    images = images.to(torch.promote_types(dtype, torch.float32))  # half the precision is not enough for 256 levels
+    images = images.to(torch.promote_types(dtype, torch.float32))  # half floats are not enough for 256 levels
     target = sharpen(images, settings.sharpening)
     full = images.shape[2], images.shape[3]
     batch = draws.batch

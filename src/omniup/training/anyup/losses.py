@@ -19,7 +19,7 @@ them this changes nothing.
 def distance(prediction: Tensor, target: Tensor) -> Tensor:
     """Compute 1 - cosine similarity plus a scaled squared error, the mean over pixels.
 
-    Each pixel is scaled by the least and the greatest value among its target's channels. So encoders weigh alike,
+    Each pixel is scaled by the least and the greatest value among its target's channels. So encoders weigh the same,
     whatever the size of their features, and the length of a vector, to which the cosine is blind, counts.
 
     Args:
@@ -33,7 +33,7 @@ def distance(prediction: Tensor, target: Tensor) -> Tensor:
     low, high = target.aminmax(dim=1, keepdim=True)  # [B, 1, h, w] each
     span = high - low
     span = span.clamp(min=FLAT * span.mean()) + EPS
-    error = (prediction - target) / span  # the two are scaled alike, so that the offset, `low`, cancels
+    error = (prediction - target) / span  # both are scaled by the same factor, so that the offset, `low`, cancels
     return (1 - similarity).mean() + error.square().mean()
 
 

@@ -216,7 +216,7 @@ class Configuration(TrainingSettings):
         degradation: what is done to them, or a file that says it; see examples/degradation.yaml. Each process has a
             pool of its own.
         generator: the networks.
-        discriminator: what judges them.
+        discriminator: the network that discriminates restored from real pictures.
         losses: weights of the losses.
         optimiser: of the weights.
         gradients_every: how many steps lie between two measurements of each loss's gradient, at the U-Net's last layer.

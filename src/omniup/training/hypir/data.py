@@ -57,10 +57,10 @@ def find_photographs(settings: SourceSettings) -> list[Photograph]:
 
 def _read_list(path: Path, path_column: str, prompt_column: str) -> list[Photograph]:
     subject = Subject(
-        printable(path), "a table as {kinds} with a column {column}", kinds=", ".join(LISTS), column=path_column
+        printable(path), "a table as {suffixes} with a column {column}", suffixes=", ".join(LISTS), column=path_column
     )
     if path.suffix not in LISTS:
-        raise subject.refusal("is of another kind")
+        raise subject.refusal("has another suffix")
     parquet = optional_import("pyarrow.parquet", extra="train") if path.suffix == ".parquet" else None
     rows: Iterable[dict[str, Any]]
     with subject.attempt("read"):

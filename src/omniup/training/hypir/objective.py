@@ -83,7 +83,7 @@ class DiscriminatorObjective(nn.Module):
         self.discriminator, self.target = discriminator, target
 
     def forward(self, real: Tensor, restored: Tensor) -> dict[str, Tensor]:
-        """Compute the loss of a batch, [B, 3, S, S] of each kind in -1..1, of which no gradient is wanted.
+        """Compute the loss of real and restored pictures, [B, 3, S, S] in -1..1, without gradients for these.
 
         Returns:
             `loss`, to be minimised, and the mean logits, `real` and `restored`.

@@ -142,7 +142,7 @@ class Pixels:
     def kept(self) -> Pixels:
         """Compute these maps now and once, if the memory allows.
 
-        If it does not, the last rows are remembered, so that two layers that ask for the same fraction them.
+        If it does not, the last rows are remembered, so that two layers that ask for the same rows use them.
         """
         if not self.plan.keep:
             return Pixels(functools.lru_cache(maxsize=1)(self.compute), self.size, self.plan)

@@ -1,0 +1,148 @@
+"""Name methods with their settings, as on the command line and in the report.
+
+A name is complete: `bilinear`, `upsample_anything:paper`, `anyup:multi_backbone`,
+`joint_bilateral,sigma_x=10,sigma_y=10,sigma_r=0.25`. After the colon stands a variant of the method (a preset, or
+weights by name or file), after commas stand settings. A short label may stand before it:
+`ours=anyup:out/anyup.safetensors`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from omniup.errors import InputError
+from omniup.mixing import DEFAULT_MEMORY
+from omniup.upsamplers import Upsampler, methods, upsampler
+
+SUFFIXES = (".safetensors", ".pth")
+"""Of files of weights."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A method with settings.
+
+    Attributes:
+        name: as above.
+        method: its name in the registry.
+        given: the settings that the name gives.
+    """
+
+    name: str
+    method: str
+    given: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, name: str) -> Entry:
+        """Read a name.
+
+        Raises:
+            InputError: there is no such method or setting; or a setting is not `name=value`, the value being JSON or a
+                word.
+        """
+        labelled = re.fullmatch(r"\s*([^:,=\s][^:,=]*)=(.*)", name)  # with a colon or comma before it, = is a setting's
+        label, described = labelled.groups() if labelled else (name, name)
+        head, *parts = re.split(r",(?=[^,\[\]]*=)", described.strip())
+        method, colon, variant = head.partition(":")
+        known = methods()
+        if method not in known:
+            accepted = "{names}, and others by settings"
+            raise InputError("method", "is {name!r}", accepted, name=name, names=", ".join(default_methods()))
+        if colon and not (known[method].variants and variant):
+            raise InputError("method", "is {name!r}", "after a colon, {variants}", name=name, variants=_variants())
+        given = dict.fromkeys(known[method].variants, variant) if colon else {}
+        for part in parts:
+            setting, equals, value = part.partition("=")
+            if not (setting and equals and value):
+                problem = "is {name!r}, in which {part!r} is no setting"
+                raise InputError("method", problem, "name=value", name=name, part=part)
+            given[setting] = _value(value)
+        if unknown := sorted(given.keys() - known[method].settings.keys()):
+            raise InputError(
+                "method",
+                "is {name!r}, which has no setting {unknown}",
+                "{settings}",
+                name=name,
+                unknown=", ".join(unknown),
+                settings=", ".join(known[method].settings) or "none",
+            )
+        return cls(label.strip(), method, given)
+
+    def build(self, weights: Path | None = None) -> Upsampler:
+        """Build the upsampler.
+
+        Args:
+            weights: a folder that may hold published weights as METHOD_NAME.pth or .safetensors, e.g.
+                `anyup_paper.pth`; they are downloaded where it does not.
+
+        Raises:
+            InputError: a setting's value is not accepted, or weights cannot be loaded.
+        """
+        method, settings = methods()[self.method], dict(self.given)
+        for setting, published in method.paths.items():
+            name = settings.get(setting, method.settings[setting])
+            if weights is not None and name in published:
+                files = (weights / f"{self.method}_{name}{suffix}" for suffix in SUFFIXES)
+                settings[setting] = next((str(file) for file in files if file.is_file()), name)
+        return upsampler(self.method, **settings)
+
+    def settings(self) -> dict[str, Any]:
+        """Return all numbers of the method, those that are not given too, as JSON has them."""
+        method = methods()[self.method]
+        found = {**method.settings, **self.given}
+        if not method.paths:  # else building it would load files
+            built = upsampler(self.method, **self.given)
+            found = dataclasses.asdict(built) if dataclasses.is_dataclass(built) else found
+        return json.loads(json.dumps(found))
+
+
+def upsample(
+    method: Upsampler,
+    image: Tensor,
+    signal: Tensor,
+    signal_type: str,
+    size: tuple[int, int] | None = None,
+    memory: int = DEFAULT_MEMORY,
+) -> Tensor:
+    """Prepare an image [B, G, H, W] and render a signal [B, C, h, w]: [B, C, H', W']."""
+    prepared = method.prepare(image, (signal.shape[2], signal.shape[3]), size, memory=memory)
+    return prepared.render(signal, signal_type, memory=memory)
+
+
+def warm_up(method: Upsampler, signal_type: str, device: torch.device) -> None:
+    """Upsample something small, so that what is loaded at first use is loaded, and not timed."""
+    signal = torch.rand(1, 2, 4, 4).softmax(1)  # of any type
+    upsample(method, torch.rand(1, 3, 64, 64).to(device), signal.to(device), signal_type)
+
+
+def default_methods() -> tuple[str, ...]:
+    """Return the names of all methods with all their variants."""
+    names: list[str] = []
+    for method in methods().values():
+        variants = [name for each in method.variants.values() for name in each]
+        names += [f"{method.name}:{variant}" for variant in variants] if variants else [method.name]
+    return tuple(names)
+
+
+def _variants() -> str:
+    described = {
+        method.name: ", ".join(name for each in method.variants.values() for name in each)
+        for method in methods().values()
+        if method.variants
+    }
+    return "; ".join(f"{method}: {names}" for method, names in described.items())
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.strip()

@@ -1,0 +1,139 @@
+"""Compute features and class probabilities with real networks, in cells of any size.
+
+The networks' own cells are 16 pixels wide. Finer cells are those of the image shifted by parts of a cell (`shifted`);
+for other sizes the image is resized (`scaled`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from omniup.encoders.preparation import normalise
+from omniup.encoders.timm_backbone import load_timm
+from omniup.errors import InputError
+from omniup_bench.data import MULTIPLE, model_file
+from omniup_bench.street_network import load_street_network
+
+STRIDE = MULTIPLE
+
+Network: TypeAlias = Callable[[Tensor], Tensor]
+"""Maps images [1, 3, H, W] in 0..1, sides multiples of 16, to [1, C, H / 16, W / 16]."""
+
+STREET_SCENES = "street_scenes"
+"""The encoder of tasks on features that name no other."""
+
+
+def suffix(encoder: str) -> str:
+    """Return what a task's name ends with: nothing, or the encoder after a plus."""
+    return "" if encoder == STREET_SCENES else f"+{encoder}"
+
+
+def described(encoder: str) -> str:
+    """Describe an encoder for readers of the report."""
+    return "a street-scene network" if encoder == STREET_SCENES else encoder
+
+
+def feature_network(encoder: str, models: Path) -> Network:
+    """Load a network that computes features.
+
+    Args:
+        encoder: `street_scenes`, or `timm:NAME`, whose weights are `NAME.safetensors` in the folder of models.
+        models: that folder.
+
+    Raises:
+        InputError: there is no such encoder, its weights are missing or do not fit, or it has no layer of stride 16.
+        MissingPackageError: timm is needed and not installed.
+    """
+    if encoder == STREET_SCENES:
+        return load_street_network(models).features
+    kind, _, name = encoder.partition(":")
+    if kind != "timm" or not name:
+        raise InputError("encoder", "is {encoder!r}", "street_scenes and timm:NAME", encoder=encoder)
+    return _timm_network(name, models)
+
+
+def probabilities(image: Tensor, factor: int, models: Path) -> Tensor:
+    """Compute class probabilities of a street scene.
+
+    Args:
+        image: [1, 3, H, W] in 0..1, sides multiples of 16.
+        factor: pixels to a cell: a divisor of 16, or any number that is not far from it.
+        models: the folder of models.
+
+    Returns:
+        [1, 11, h, w], sums of 1.
+    """
+    compute = scaled if STRIDE % factor else shifted
+    return compute(load_street_network(models), image, factor)
+
+
+@torch.no_grad()
+def scaled(network: Network, image: Tensor, factor: int) -> Tensor:
+    """Run a network on the image resized so that 16 of its pixels make a cell.
+
+    Args:
+        network: to run.
+        image: [1, 3, H, W] in 0..1.
+        factor: pixels of the image to a cell.
+
+    Returns:
+        [1, C, H / factor, W / factor], its sides rounded.
+    """
+    size = STRIDE * round(image.shape[2] / factor), STRIDE * round(image.shape[3] / factor)
+    if size != image.shape[2:]:
+        image = F.interpolate(image, size, mode="bilinear", antialias=True).clamp(0, 1)
+    return network(image)
+
+
+@torch.no_grad()
+def shifted(network: Network, image: Tensor, factor: int) -> Tensor:
+    """Run a network on the image shifted by parts of a cell, and interleave the results (Long et al. 2015).
+
+    So its cells are finer, and each has the receptive field of its place.
+
+    Args:
+        network: to run.
+        image: [1, 3, H, W] in 0..1, sides multiples of 16.
+        factor: pixels to a cell: a divisor of 16, other than 1.
+
+    Returns:
+        [1, C, H / factor, W / factor].
+    """
+    height, width = image.shape[2:]
+    steps = STRIDE // factor
+    first = (STRIDE - factor) // 2  # how far the first of the finer cells lies before the centre of its coarse one
+    padded = F.pad(image, (STRIDE,) * 4, mode="replicate")
+    starts = [STRIDE - first + factor * step for step in range(steps)]
+    parts = [network(padded[..., y : y + height, x : x + width]) for y in starts for x in starts]
+    return F.pixel_shuffle(torch.stack(parts, dim=2).flatten(1, 2), steps)  # [1, C, steps h, steps w]
+
+
+@lru_cache(maxsize=1)
+def _timm_network(name: str, models: Path) -> Network:
+    """Load a backbone of timm, and compute its last layer of stride 16."""
+    model, _ = load_timm(name, model_file(models, f"{name}.safetensors"))
+    layers = [index for index, info in enumerate(model.feature_info) if info["reduction"] == STRIDE]
+    if not layers:
+        problem = "is {encoder!r}, which has no layer of stride {stride}"
+        raise InputError("encoder", problem, "encoders that have one", encoder=f"timm:{name}", stride=STRIDE)
+    settings = model.pretrained_cfg
+    model.requires_grad_(False)
+
+    def compute(image: Tensor) -> Tensor:
+        (features,) = model.forward_intermediates(
+            normalise(image, settings["mean"], settings["std"]),
+            indices=layers[-1:],
+            stop_early=True,
+            output_fmt="NCHW",
+            intermediates_only=True,
+        )
+        return features
+
+    return compute

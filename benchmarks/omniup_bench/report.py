@@ -1,0 +1,126 @@
+"""Write a page of results: tables and plots, between the marks of a page that has them, or on a page of their own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from omniup.errors import InputError
+from omniup.files import atomic_write
+from omniup_bench import plots
+from omniup_bench.consistency import Consistency
+from omniup_bench.rankings import Ranking, rankings
+from omniup_bench.records import Quality, Results, Speed
+from omniup_bench.tables import leaders, middle_factor, quality_tables, speed_tables, widths
+
+PICTURES = "pictures"
+"""The folder for plots, beside the page."""
+
+_PAGE = "# Benchmarks\n\n<!-- quality -->\n<!-- /quality -->\n\n<!-- speed -->\n<!-- /speed -->\n"
+
+
+def write_report(results: Results, page: str | Path) -> list[Path]:
+    """Write tables and plots of results.
+
+    Where the page exists, what lies between `<!-- quality -->` and `<!-- /quality -->`, and between `<!-- speed -->`
+    and `<!-- /speed -->`, is replaced, and the rest is kept. A part without results is kept too.
+
+    Args:
+        results: what was measured.
+        page: a Markdown file. Plots go to the folder `pictures` beside it.
+
+    Returns:
+        The files that were written, the page last.
+
+    Raises:
+        InputError: there are no results, the page has no such marks, or a file cannot be written.
+    """
+    page = Path(page)
+    if not (results.quality or results.speed):
+        raise InputError(str(results.path), "has no results", "what `omniup bench quality` writes")
+    text = _read(page)
+    parts = [part for part, records in (("quality", results.quality), ("speed", results.speed)) if records]
+    for part in parts:
+        _check_marks(text, part, page)
+    drawn: dict[str, bytes] = {}
+    for part in parts:
+        made = _quality(results.quality, drawn) if part == "quality" else _speed(results.speed, drawn)
+        text = _put(text, part, made)
+    try:
+        (page.parent / PICTURES).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            str(page.parent / PICTURES), "cannot be made ({reason})", "a folder", reason=error.strerror
+        ) from error
+    written = [page.parent / PICTURES / f"bench-{name}.png" for name in drawn] + [page]
+    for path, content in zip(written, [*drawn.values(), text.encode()], strict=True):
+        with atomic_write(path) as file:
+            file.write(content)
+    return written
+
+
+def _quality(records: Sequence[Quality], drawn: dict[str, bytes]) -> str:
+    """Lay out quality; adds the plots to `drawn`."""
+    tasks = [list(group) for _, group in itertools.groupby(rankings(records), key=lambda each: each.task.name)]
+    parts = ["### Ranking", leaders(itertools.chain(*tasks)), *(quality_tables(each) for each in tasks)]
+    plotted = [each for each in tasks if not isinstance(each[0].task, Consistency)] or tasks  # with ground truth
+    drawn["time"] = plots.quality_against_cost(plotted, "seconds")
+    parts.append(_picture("time", "Quality against time"))
+    if any(record.peak_bytes is not None for record in records):
+        drawn["memory"] = plots.quality_against_cost(plotted, "memory")
+        parts.append(_picture("memory", "Quality against memory"))
+    several = [each for each in plotted if len(each) > 1]
+    if several:
+        drawn["factor"] = plots.quality_against_factor(several)
+        parts.append(_picture("factor", "Quality against the upsampling factor"))
+    for each in tasks:
+        ranking: Ranking = middle_factor(each)
+        if widths(ranking):
+            name = f"{ranking.task.name}-widths"
+            drawn[name] = plots.quality_against_width(ranking)
+            parts.append(_picture(name, f"{ranking.task.name}: quality against the distance from boundaries"))
+    return "\n\n".join(parts)
+
+
+def _speed(records: Sequence[Speed], drawn: dict[str, bytes]) -> str:
+    """Lay out speed; adds the plots to `drawn`."""
+    parts = [speed_tables(records)]
+    for device, channels in sorted({(record.device, record.channels) for record in records}):
+        ours = [record for record in records if (record.device, record.channels) == (device, channels)]
+        if len({record.size for record in ours if record.seconds}) > 1:
+            name = f"growth-{device}-{channels}"
+            drawn[name] = plots.growth(ours)
+            parts.append(_picture(name, f"Growth with the image's size, {channels} channels, {device}"))
+    return "\n\n".join(parts)
+
+
+def _picture(name: str, title: str) -> str:
+    return f"![{title}]({PICTURES}/bench-{name}.png)"
+
+
+def _read(page: Path) -> str:
+    if not page.exists():
+        return _PAGE
+    try:
+        return page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(str(page), "cannot be read ({reason})", "a Markdown page", reason=error) from error
+
+
+def _marks(part: str) -> tuple[str, str]:
+    return f"<!-- {part} -->", f"<!-- /{part} -->"
+
+
+def _check_marks(text: str, part: str, page: Path) -> None:
+    begin, end = _marks(part)
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        accepted = "a page with one {begin} and, after it, one {end}, or no page"
+        raise InputError(str(page), "has no such marks", accepted, begin=begin, end=end)
+
+
+def _put(text: str, part: str, content: str) -> str:
+    """Replace what lies between the marks of a part."""
+    begin, end = _marks(part)
+    before, after = text[: text.index(begin)], text[text.index(end) :]
+    return f"{before}{begin}\n\n{content}\n\n{after}"

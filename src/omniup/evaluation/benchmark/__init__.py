@@ -1,5 +1,0 @@
-"""The benchmark: every method on the same real data, with cost beside quality."""
-
-from omniup.evaluation.benchmark.task import Learner, Sample, Statistics, Task
-
-__all__ = ["Learner", "Sample", "Statistics", "Task"]
