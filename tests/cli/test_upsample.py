@@ -184,7 +184,7 @@ def test_a_geotiff_says_which_number_stands_for_holes(omniup, photo):
     np.testing.assert_allclose(np.load("out.npy"), 1000, atol=0.01)
     Image.fromarray(depth).save("damaged.tif", tiffinfo={42113: "none"})
     refused = omniup("upsample", photo, "damaged.tif", "-o", "out.npy")
-    assert (refused.status, refused.stdout) == (2, "")
+    assert (refused.status, refused.stdout) == (2, b"")
     assert "has the no-data tag 'none', which is no number" in refused.stderr
 
 
@@ -214,6 +214,25 @@ def test_holes_may_be_kept(omniup, photo):
     np.save("depth.npy", np.zeros((12, 16), np.float32))
     refused = omniup("upsample", photo, "depth.npy", "-o", "out.npy", "--invalid", 0)
     assert refused.status == 2 and "without a valid cell" in refused.stderr
+
+
+def test_tokens_and_channels_last(omniup, photo, features):
+    signal = read_signal(features)  # [1, C, h, w]
+    expected = library.upsample(read_image(photo), signal)
+    rows, columns = signal.shape[2:]
+    np.save("tokens.npy", torch.cat([signal.new_zeros(1, 1, signal.shape[1]), signal.flatten(2).mT], 1).numpy())
+    np.save("last.npy", signal.permute(0, 2, 3, 1).numpy())
+    for name, chosen in {
+        "tokens.npy": ("--grid", f"{rows}x{columns}"),
+        "last.npy": ("--layout", "channels_last"),
+    }.items():
+        outcome = omniup("upsample", photo, name, "-o", "out.npy", *chosen)
+        assert outcome.status == 0
+        torch.testing.assert_close(torch.from_numpy(np.load("out.npy")), expected)
+    refused = omniup("upsample", photo, "tokens.npy", "-o", "out.npy", "--grid", "9x99")
+    assert refused.status == 2 and "which fits neither a grid of the image nor tokens" in refused.stderr
+    refused = omniup("upsample", photo, "last.npy", "-o", "out.npy", "--layout", "NHWC")
+    assert refused.status == 2 and "layout is 'NHWC'" in refused.stderr
 
 
 def test_what_overshoots_a_png_is_cut_off(omniup, photo):
@@ -252,6 +271,7 @@ def test_reports(omniup, photo, features):
         "dtype": "float32",
         "signal_type": "features",
         "grid": [3, 4],
+        "holes": 0,
         "device": "cpu",
     }
 

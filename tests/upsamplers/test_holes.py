@@ -242,7 +242,7 @@ def test_values_that_stand_for_holes():
         (torch.ones(1, 1, *GRID), r"is of type torch.float32"),
         (np.ones((1, 1, *GRID)), r"is of type float64"),
         ("all", r"is of type str"),
-        (torch.ones(*GRID, dtype=torch.bool), r"has the shape \[6, 8\]"),
+        (torch.ones(8, 6, dtype=torch.bool), r"has the shape \[1, 1, 8, 6\]"),
         (torch.ones(3, 1, *GRID, dtype=torch.bool), r"has the shape \[3, 1, 6, 8\]"),
         (torch.ones(2, 1, 8, 6, dtype=torch.bool), r"has the shape \[2, 1, 8, 6\]"),
         (torch.zeros(2, 1, *GRID, dtype=torch.bool), r"has an image without a valid cell"),
@@ -251,6 +251,12 @@ def test_values_that_stand_for_holes():
 def test_masks_are_checked(valid, problem):
     with pytest.raises(InputError, match=f"^valid {problem}"):
         omniup.upsample(IMAGES, signal_of("features"), valid=valid)
+
+
+def test_one_mask_serves_all_images():
+    signal = signal_of("features")
+    expected = omniup.upsample(IMAGES, signal, valid=VALID[:1].expand(2, -1, -1, -1))
+    assert torch.equal(omniup.upsample(IMAGES, signal, valid=VALID[0, 0]), expected)
 
 
 def test_masks_may_be_arrays():

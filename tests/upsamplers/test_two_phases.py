@@ -236,7 +236,6 @@ def test_results_may_go_to_a_tensor_with_any_strides(method, signal_type):
     ("option", "value", "default"),
     [
         ("consistency", 0.5, "None"),
-        ("layout", "NHWC", "'auto'"),
     ],
 )
 def test_options_that_are_not_available_yet_are_refused_by_name(name, method, option, value, default):

@@ -99,6 +99,7 @@ def render(
     device: options.Device = "auto",
     name: options.ArrayName = None,
     signal_type: options.SignalType = "auto",
+    layout: options.Layout = "auto",
     labels: options.AreLabels = None,
     invalid: options.Invalid = None,
     holes: options.Holes = "fill",
@@ -125,6 +126,9 @@ def render(
         low = signals.read(
             signal,
             report,
+            size=fitted.size,
+            grid=fitted.grid,
+            layout=layout,
             name=name,
             signal_type=signal_type,
             are_labels=labels,

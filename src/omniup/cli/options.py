@@ -170,6 +170,27 @@ SignalType: TypeAlias = Annotated[
 ]
 
 
+Layout: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Order of the array's sides: channels_first or channels_last. By default auto: as fits the image; tokens "
+        "of a transformer are arranged as well.",
+        rich_help_panel=_SIGNAL,
+    ),
+]
+Cells: TypeAlias = Annotated[
+    Sides | None,
+    typer.Option(
+        "--grid",
+        parser=Sides.parse,
+        metavar="HxW",
+        help="Grid of the signal, in cells, where its shape does not show it: of tokens.",
+        rich_help_panel=_SIGNAL,
+    ),
+]
+
+
 def _number(text: str) -> float:
     """Parse a number that stands for holes; nan is one."""
     try:

@@ -19,6 +19,7 @@ from omniup.errors import InputError
 from omniup.files import read_labels, read_nodata, read_palette, read_signal, write_image
 from omniup.upsamplers import Prepared, signal_types
 from omniup.upsamplers.holes import cells_without, fill_nearest
+from omniup.upsamplers.layouts import arrange
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,9 @@ def read(
     argument: str,
     report: Report,
     *,
+    size: tuple[int, int],
+    grid: tuple[int, int] | None = None,
+    layout: str = "auto",
     name: str | None,
     signal_type: str,
     are_labels: bool | None,
@@ -75,6 +79,9 @@ def read(
     Args:
         argument: as the user gave it.
         report: notes it if the signal looks like labels and is not taken for them.
+        size: (H, W) of its image, in pixels.
+        grid: (h, w) of the signal, in cells, where that is known; see `arrange`.
+        layout: likewise.
         name: which array of an archive; None where there is just one.
         signal_type: what it is, or `"auto"`: labels for palette pictures, and else what `signal_types` finds.
         are_labels: True for labels, False for anything but labels (whole numbers are measurements then), None to go by
@@ -95,7 +102,8 @@ def read(
     if (nodata := read_nodata(file)) is not None:
         invalid = [*invalid, nodata]
     keeps_nan = any(math.isnan(value) for value in invalid)
-    values = read_signal(file, name=name, keep_integers=True, finite=not keeps_nan).to(device)
+    stored = read_signal(file, name=name, keep_integers=True, finite=not keeps_nan, as_stored=True)
+    values = arrange(stored, size, grid=grid, layout=layout).to(device)
     values, valid = _without(values, invalid, argument, report)
     if are_labels is False and signal_type == "auto" and not values.is_floating_point():
         values, signal_type = values.float(), "measurement"

@@ -29,6 +29,8 @@ def upsample(
     device: options.Device = "auto",
     name: options.ArrayName = None,
     signal_type: options.SignalType = "auto",
+    layout: options.Layout = "auto",
+    grid: options.Cells = None,
     labels: options.AreLabels = None,
     invalid: options.Invalid = None,
     holes: options.Holes = "fill",
@@ -51,16 +53,20 @@ def upsample(
     target = Target(output, bits)
     chosen = upsampler(method, **options.pick_settings(settings, preset=preset, iterations=iterations))
     with report.stage("read"):
+        guidance = inputs.read_guidance(image).to(where)
+        height, width = guidance.shape[2:]
         low = signals.read(
             signal,
             report,
+            size=(height, width),
+            grid=grid,
+            layout=layout,
             name=name,
             signal_type=signal_type,
             are_labels=labels,
             invalid=invalid or (),
             device=where,
         )
-        guidance = inputs.read_guidance(image).to(where)
     low.check(target, report)
 
     with report.stage("prepare"), report.progress("prepare") as progress:

@@ -50,6 +50,7 @@ def read_signal(
     max_bytes: int = MAX_BYTES,
     keep_integers: bool = False,
     finite: bool = True,
+    as_stored: bool = False,
 ) -> Tensor:
     """Read a low-resolution signal from an array file or an image.
 
@@ -59,6 +60,7 @@ def read_signal(
         max_bytes: the largest array to accept, as it is stored, by the size its header declares.
         keep_integers: whether integers and booleans of arrays keep their type; images become float32 either way.
         finite: whether numbers that are not finite are refused.
+        as_stored: whether an array keeps its shape of two to four sides.
 
     Returns:
         [B, C, h, w]; an array of shape [h, w] becomes [1, 1, h, w] and one of [C, h, w] becomes [1, C, h, w]. float16,
@@ -78,7 +80,7 @@ def read_signal(
         raise subject.refusal("holds numbers of type {dtype}", dtype=numbers.dtype)
     if not 2 <= numbers.ndim <= 4 or numbers.numel() == 0:
         raise subject.refusal("has the shape {shape}", shape=list(numbers.shape))
-    signal = numbers.reshape((1,) * (4 - numbers.ndim) + numbers.shape).contiguous()
+    signal = (numbers if as_stored else numbers.reshape((1,) * (4 - numbers.ndim) + numbers.shape)).contiguous()
     if finite and signal.is_floating_point() and not (is_finite := signal.isfinite()).all():
         first = int(is_finite.flatten().byte().argmin())
         place = [int(index) for index in np.unravel_index(first, signal.shape)]

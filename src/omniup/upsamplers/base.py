@@ -28,6 +28,7 @@ from omniup.upsamplers.checks import (
     Size,
     as_guidance,
     as_signal,
+    as_tensor,
     check_choice,
     check_finite,
     check_points,
@@ -36,6 +37,7 @@ from omniup.upsamplers.checks import (
     parse_memory,
 )
 from omniup.upsamplers.holes import HOLES, check_valid, fill_nearest, mix_valid, reach_of
+from omniup.upsamplers.layouts import arrange
 from omniup.upsamplers.registry import upsampler
 from omniup.upsamplers.signal_types import SignalType, one_hot, render_labels, render_type, signal_types
 
@@ -79,6 +81,7 @@ class Prepared(Protocol):
         signal: Tensor | NDArray[Any],
         signal_type: str = "auto",
         *,
+        layout: str = "auto",
         valid: Tensor | NDArray[Any] | None = None,
         holes: str = "fill",
         consistency: float | None = None,
@@ -161,7 +164,7 @@ class PreparedImage(abc.ABC):
 
     @property
     def _is_linear_mix(self) -> bool:
-        """Whether `_render` mixes linearly, with weights that are not negative and depend on the image alone."""
+        """True where `_render` is a linear mix of weights that are not negative and depend on the image alone."""
         return False
 
     @abc.abstractmethod
@@ -241,6 +244,7 @@ class PreparedImage(abc.ABC):
         signal: Tensor | NDArray[Any],
         signal_type: str = "auto",
         *,
+        layout: str = "auto",
         valid: Tensor | NDArray[Any] | None = None,
         holes: str = "fill",
         consistency: float | None = None,
@@ -252,10 +256,12 @@ class PreparedImage(abc.ABC):
 
         Args:
             signal: [B, C, h, w], any floating-point type; integers and booleans where the type allows it.
-                [N, C, h, w] with any N if one image was prepared.
+                [N, C, h, w] with any N if one image was prepared. Other shapes as in `layouts.py`: channels last,
+                tokens [B, N, C], a single map [h, w].
             signal_type: one of `signal_types.SIGNAL_TYPES`, or `"auto"`, which decides for each image by itself.
-            valid: boolean [B, 1, h, w], or [1, 1, h, w] for the same in all images: True where a cell counts. What
-                stands in the others, NaN too, changes nothing. All are valid by default.
+            layout: `"channels_first"` or `"channels_last"`; `"auto"` goes by the grid.
+            valid: boolean [B, 1, h, w], or [1, 1, h, w] or [h, w] for the same in all images: True where a cell
+                counts. What stands in the others, NaN too, changes nothing. All are valid by default.
             holes: pixels whose window holds no valid cell: `"fill"` gives them the nearest one's value, `"keep"` NaN,
                 in floating-point signals.
             consistency: not yet available.
@@ -272,7 +278,7 @@ class PreparedImage(abc.ABC):
         """
         check_unavailable(consistency=consistency)
         check_choice("holes", holes, HOLES)
-        signal, mask = self._accept(signal, valid)
+        signal, mask = self._accept(signal, valid, layout)
         types, scratch = signal_types(signal, signal_type), parse_memory(memory)
         if holes == "keep" and not signal.is_floating_point():
             raise InputError("holes", "is 'keep', and the signal is of type {dtype}", "fill", dtype=signal.dtype)
@@ -379,10 +385,10 @@ class PreparedImage(abc.ABC):
         return torch.cat(maps).view(*signal.shape[:2], *maps[0].shape[2:])
 
     def _accept(
-        self, signal: Tensor | NDArray[Any], valid: Tensor | NDArray[Any] | None = None
+        self, signal: Tensor | NDArray[Any], valid: Tensor | NDArray[Any] | None = None, layout: str = "auto"
     ) -> tuple[Tensor, Tensor | None]:
         """Check a signal and its mask, and fill its holes; the mask is None where all cells are valid."""
-        signal = as_signal(signal)
+        signal = as_signal(arrange(as_tensor(signal), self.size, grid=self.grid, layout=layout))
         if tuple(signal.shape[2:]) != self.grid:
             problem = "is {h} × {w}, and the image was prepared for {rows} × {columns}"
             (h, w), (rows, columns) = signal.shape[2:], self.grid
@@ -419,6 +425,7 @@ def upsample(
     method: str = DEFAULT_METHOD,
     signal_type: str = "auto",
     size: Size | None = None,
+    grid: Size | None = None,
     layout: str = "auto",
     valid: Tensor | NDArray[Any] | None = None,
     holes: str = "fill",
@@ -433,12 +440,14 @@ def upsample(
     Args:
         image: the image that the signal was computed from: PIL; array [H, W] or [H, W, G]; tensor [B, G, H, W]. One
             image may serve many signals.
-        signal: [B, C, h, w]: features, class probabilities, depth, masks.
+        signal: [B, C, h, w]: features, class probabilities, depth, masks. Other shapes as in `layouts.py`: channels
+            last, tokens [B, N, C], a single map [h, w].
         method: one of `methods()`.
         signal_type: what the signal is: `"features"`, `"probabilities"`, `"labels"`, `"measurement"` (area-averages:
             depth, images), `"values"`, `"logits"`, `"directions"`, or `"auto"`; see `signal_types.py`.
         size: (H', W') of the result, in pixels; the image's own by default.
-        layout: not yet available.
+        grid: (h, w) of the signal, in cells, where its shape does not show it: of tokens.
+        layout: `"channels_first"` or `"channels_last"`; `"auto"` goes by what fits the image.
         valid: which cells count, boolean [B, 1, h, w]; see `PreparedImage.render`.
         holes: `"fill"` or `"keep"`: what becomes of pixels far from all valid cells; likewise.
         consistency: not yet available.
@@ -457,9 +466,14 @@ def upsample(
         >>> omniup.upsample(image, depth, method="joint_bilateral").shape
         torch.Size([1, 1, 64, 96])
     """
-    check_unavailable(layout=layout, consistency=consistency)
-    signal = as_signal(signal)
+    check_unavailable(consistency=consistency)
+    signal = as_tensor(signal)
     guidance = as_guidance(image, device=signal.device)
+    height, width = guidance.shape[2:]
+    signal = as_signal(arrange(signal, (height, width), images=len(guidance), grid=grid, layout=layout))
+    if grid is not None and tuple(signal.shape[2:]) != tuple(grid):
+        problem, (h, w) = "is {grid}, and the signal has {h} × {w} cells", signal.shape[2:]
+        raise InputError("grid", problem, "the signal's own grid", grid=tuple(grid), h=h, w=w)
     if len(guidance) not in (1, len(signal)):
         problem = "is a batch of {signals} and image of {images}"
         raise InputError("signal", problem, "equal batches, or one image", signals=len(signal), images=len(guidance))
@@ -487,7 +501,7 @@ def check_unavailable(**options: Any) -> None:
     Raises:
         InputError: one is not at its default.
     """
-    defaults = {"layout": "auto", "consistency": None}
+    defaults = {"consistency": None}
     for name, value in options.items():
         if value is not defaults[name] and not (isinstance(value, str) and value == defaults[name]):
             raise InputError(name, "is not available yet", "{default!r}", default=defaults[name])

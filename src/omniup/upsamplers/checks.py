@@ -68,11 +68,21 @@ def as_signal(signal: Tensor | NDArray[Any], name: str = "signal") -> Tensor:
     Raises:
         InputError: it is something else, or has an empty side.
     """
+    signal = as_tensor(signal, name)
+    _check_shape(signal, name, "[B, C, h, w]")
+    return signal
+
+
+def as_tensor(signal: Tensor | NDArray[Any], name: str = "signal") -> Tensor:
+    """Check that a signal of any shape is a tensor or an array of real numbers.
+
+    Raises:
+        InputError: it is something else.
+    """
     if isinstance(signal, np.ndarray):
         signal = _from_numpy(signal, name)
     if not isinstance(signal, Tensor):
         raise InputError(name, "is a {type}", "a tensor or an array [B, C, h, w]", type=type(signal).__name__)
-    _check_shape(signal, name, "[B, C, h, w]")
     if signal.is_complex():
         raise InputError(name, "is of type {dtype}", _NUMBERS, dtype=signal.dtype)
     return signal

@@ -30,7 +30,7 @@ def check_valid(valid: Tensor | NDArray[Any], signal: Tensor) -> Tensor:
     """Check a mask of valid cells against its signal.
 
     Args:
-        valid: boolean [B, 1, h, w], or [1, 1, h, w] for the same in all images; True where a cell counts.
+        valid: boolean [B, 1, h, w], or [1, 1, h, w] or [h, w] for the same in all images; True where a cell counts.
         signal: [B, C, h, w].
 
     Returns:
@@ -45,6 +45,7 @@ def check_valid(valid: Tensor | NDArray[Any], signal: Tensor) -> Tensor:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         found = getattr(valid, "dtype", type(valid).__name__)
         raise InputError("valid", "is of type {type}", accepted, type=found, shape=shape)
+    mask = mask[None, None] if mask.ndim == 2 else mask
     if mask.ndim != 4 or len(mask) not in (1, len(signal)) or list(mask.shape[1:]) != shape[1:]:
         raise InputError("valid", "has the shape {given}", accepted, given=list(mask.shape), shape=shape)
     if not bool(mask.flatten(1).any(1).all()):

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from omniup.errors import InputError
 from omniup.upsamplers import DEFAULT_METHOD, SignalType, UpsampleAnything
+from omniup.upsamplers.layouts import Layout
 
 MAX_CHANNELS = 128
 MAX_WORK = 2**34
@@ -19,8 +20,10 @@ FeatureMap = Literal["bilinear", "fixed", "gsjbu"]
 """Upsampled features whose similarities can be computed: those that are mixed linearly."""
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 
+GridSide = Annotated[int, Field(ge=1, le=10_000)]
 NumberOrNaN = Annotated[
     float,
+    Field(allow_inf_nan=True),
     BeforeValidator(lambda value: math.nan if value == "nan" else value),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"const": "nan"}]}),
 ]
@@ -276,6 +279,12 @@ class UpsampleConfig(_Model):
         None,
         description="true is the signal type labels; false says that a palette PNG or whole numbers are measured.",
     )
+    layout: Layout = Field(
+        "auto", description="Order of an array's sides; auto takes what fits the image, tokens included."
+    )
+    grid: tuple[GridSide, GridSide] | None = Field(
+        None, description="Grid (h, w) of the signal, where its shape does not show it: of tokens."
+    )
     invalid: list[NumberOrNaN] = Field(
         default_factory=list,
         max_length=8,
@@ -415,6 +424,7 @@ class Options(_Model):
     extractors: list[Described]
     methods: list[Described]
     method: str = Field(description="The method to begin with.")
+    layouts: list[str] = Field(description="Orders of an array's sides.")
     signal_types: list[str] = Field(description="auto, and the types that a signal may be declared to have.")
     samples: list[Sample]
     limits: Limits

@@ -19,6 +19,7 @@ from omniup.files import read_image, read_labels, read_nodata, read_palette, rea
 from omniup.upsamplers import SignalType, Upsampler, methods, signal_types, upsampler
 from omniup.upsamplers.checks import check_size
 from omniup.upsamplers.holes import cells_without, fill_nearest
+from omniup.upsamplers.layouts import arrange
 from omniup.upsamplers.signal_types import are_probabilities
 from omniup.visualize import Panel, class_colours, heat_map, label_picture, pca_rgb, to_picture
 from omniup.web.fields import FieldError, field, refused_field
@@ -113,7 +114,8 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
     with field("image"):
         guidance = read_image(image, max_pixels=pixels)
     with field("signal"):
-        checked = Order(config, method, guidance, *_read_signal(config, signal, 8 * values))
+        height, width = guidance.shape[2:]
+        checked = Order(config, method, guidance, *_read_signal(config, signal, (height, width), 8 * values))
         check_size(checked.size, checked.grid)
         _check_work(checked, values)
     return checked
@@ -130,7 +132,7 @@ def _check_paths(config: UpsampleConfig) -> None:
 
 
 def _read_signal(
-    config: UpsampleConfig, file: bytes, max_bytes: int
+    config: UpsampleConfig, file: bytes, size: tuple[int, int], max_bytes: int
 ) -> tuple[Tensor, SignalType, Tensor | None, list[int] | None]:
     """Read the signal, its type, its holes and the palette of labels, as `Order` has them."""
     palette, invalid = read_palette(file), list(config.invalid)
@@ -142,7 +144,8 @@ def _read_signal(
     if (nodata := read_nodata(file)) is not None:
         invalid.append(nodata)
     finite, declared = not any(math.isnan(value) for value in invalid), config.signal_type
-    signal = read_signal(file, name=config.name, max_bytes=max_bytes, keep_integers=True, finite=finite)
+    stored = read_signal(file, name=config.name, max_bytes=max_bytes, keep_integers=True, finite=finite, as_stored=True)
+    signal = arrange(stored, size, grid=config.grid, layout=config.layout)
     if (valid := cells_without(signal, invalid)) is not None:
         signal = fill_nearest(signal, valid)
     if config.labels is False and declared == "auto" and not signal.is_floating_point():

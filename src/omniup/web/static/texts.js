@@ -481,6 +481,15 @@ export const TEXTS = {
   "signal.run": ["Upsample", "上采样"],
   "signal.method": ["Method", "方法"],
   "signal.type": ["The signal is", "信号类型"],
+  "signal.layout": ["Order of the array's sides", "数组各维的顺序"],
+  "layout.auto": ["as fits the image", "按图像判断"],
+  "layout.channels_first": ["channels first", "通道在前"],
+  "layout.channels_last": ["channels last", "通道在后"],
+  "signal.grid": ["Grid, height × width", "网格，高 × 宽"],
+  "signal.grid.help": [
+    "Of tokens [N, C] of a transformer, where the page cannot tell.",
+    "用于 Transformer 的词元 [N, C]，当无法自动判断时填写。",
+  ],
   "signal.invalid": ["Numbers that stand for holes", "表示空洞的数值"],
   "signal.invalid.help": [
     "Such as 0 or nan for depth without a reading, 255 for void labels. These cells do not count.",
