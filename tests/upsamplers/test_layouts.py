@@ -104,10 +104,10 @@ def test_a_declared_layout_is_taken(layout, caplog):
             r".* channels_first with a grid of 197 × 384 or tokens with a grid of 14 × 14 after 1",
         ),
         (
-            (2, 6, 8),
-            (300, 900),
+            (6, 9, 8),
+            (400, 600),
             {},
-            r".* channels_first with a grid of 6 × 8 or channels_last with a grid of 2 × 6",
+            r".* channels_first with a grid of 9 × 8 or channels_last with a grid of 6 × 9",
         ),
         ((2, 3), (64, 64), {"grid": (9, 9)}, r"signal has the shape \[2, 3\], which fits neither"),
         ((2, 30, 5), (64, 64), {"grid": (9, 9)}, r"signal has the shape \[2, 30, 5\], which fits neither"),

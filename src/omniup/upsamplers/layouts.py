@@ -27,8 +27,9 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 #: No cell of a channels-first grid is more times longer than wide, or wider than long: of an image that a network saw
 #: as a square.
 LONGEST_CELL = 2.5
-#: The same for a grid that is one of several readings, unless that is a square.
+#: No cell is longer of a grid that is one of several readings, unless that is a square.
 LONGEST_GUESSED_CELL = 1.25
+SHORTEST_GUESSED_SIDE = 4
 #: Factor by which the cells of the better of two readings are nearer to squares.
 CLEARLY = 1.05
 #: Class and register tokens that transformers have before those of the cells.
@@ -168,7 +169,9 @@ def _fits(grid: tuple[int, int], size: tuple[int, int], longest: float = LONGEST
 
 
 def _is_likely(grid: tuple[int, int], size: tuple[int, int]) -> bool:
-    return min(grid) > 1 and _fits(grid, size, LONGEST_CELL if _is_square(grid) else LONGEST_GUESSED_CELL)
+    return min(grid) >= SHORTEST_GUESSED_SIDE and _fits(
+        grid, size, LONGEST_CELL if _is_square(grid) else LONGEST_GUESSED_CELL
+    )
 
 
 def _is_square(grid: tuple[int, int]) -> bool:
