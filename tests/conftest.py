@@ -9,10 +9,17 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import torch
 
 # The same examples every time and on every machine, and no limit of time on a busy one.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def repeatable():
+    """Random tensors are the same ones every time, whichever tests run before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture

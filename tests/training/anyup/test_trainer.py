@@ -205,6 +205,7 @@ def test_a_learning_rate_that_falls_goes_on_where_it_was(configure, losses, monk
     assert losses(configuration, "parts", resume=True) == {step: whole[step] for step in (5, 6)}
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_told_twice_it_ends_at_once():
     with pytest.raises(KeyboardInterrupt), stop_requests() as stop:
         signal.raise_signal(signal.SIGINT)
