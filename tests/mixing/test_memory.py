@@ -164,7 +164,7 @@ def results(p, memory):
     return out, *gradients, mixed_at, Attention(p.key, windows, reach=p.reach, memory=memory).entropy(p.query)
 
 
-@settings(max_examples=50)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(
     problems() | problems(reach=True), st.sampled_from([1, 2, 4, 20]), st.sampled_from([torch.float32, torch.float64])
 )
