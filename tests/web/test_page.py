@@ -15,7 +15,7 @@ pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
 
 import omniup
-from support.pages import Visit, move_divider
+from support.pages import Visit, move_divider, new_context
 
 RUN = 20_000  # ms that a small run may take where the cores are busy
 TABS = ("image", "features", "kernels", "segmentation", "metrics", "signal", "restore")
@@ -84,10 +84,12 @@ def visit(visitor, server):
 def shown(browser, server):
     """A page on which a sample has been run; tests that use it leave it on the first tab, as they found it."""
     # what a page begins with depends on how fast the machine is: tests say what they want
-    visit = Visit(browser, server.url, "#size=256&stride=16&iters=20")
+    context = new_context(browser)
+    visit = Visit(context, server.url, "#size=256&stride=16&iters=20")
     run_sample(visit.page)
     yield visit.page
     visit.close()
+    context.close()
 
 
 @pytest.fixture
@@ -142,8 +144,10 @@ def overflow(page):
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
-def test_loads_quietly_and_lightly(visit, artefacts):
-    page = visit()
+def test_loads_quietly_and_lightly(browser, server, artefacts):
+    context = new_context(browser)  # which has no files yet
+    visit = Visit(context, server.url)
+    page = visit.page
     expect(page.locator("#panel-image")).to_contain_text("Click one of the sample pictures")
     weight = page.evaluate(
         "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"
@@ -152,6 +156,8 @@ def test_loads_quietly_and_lightly(visit, artefacts):
     assert 0 < weight < PAGE_WEIGHT
     assert page.title() and page.get_attribute("html", "lang") == "en"
     page.screenshot(path=artefacts / "empty.png")
+    visit.close()
+    context.close()
 
 
 def test_sample_runs_at_once(shown, artefacts):
@@ -174,7 +180,7 @@ def test_every_tab_shows_its_pictures(first_tab, artefacts):
         panel = page.locator(f"#panel-{tab}")
         expect(panel).to_be_visible()
         if tab in pictures:
-            expect(panel.locator("img")).to_have_count(pictures[tab])
+            expect(panel.locator("img")).to_have_count(pictures[tab], timeout=RUN)
             assert min(widths(page, f"#panel-{tab} img")) >= 64
         page.screenshot(path=artefacts / f"{tab}.png", full_page=True)
     assert page.locator("#panel-features .number").count() == 4
