@@ -1,4 +1,6 @@
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -6,6 +8,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from omniup.cli import main
 
 DEMO = Path(__file__).parents[2] / "demo"
 
@@ -46,47 +50,38 @@ def test_the_demo_starts_as_its_readme_says(start):
     assert httpx.get(found[1]).status_code == 200
 
 
-def test_the_log_has_what_the_specification_asks_for(start, photo):
-    process = start(sys.executable, "-m", "omniup", "serve", "--port", 0, "--offline")
-    found, _ = said_by(process, r"OmniUp is at (\S+)")
-    httpx.post(f"{found[1]}/api/run", files={"image": photo}, data={"config": '{"iters": 21, "size": 64}'}, timeout=60)
+@pytest.mark.usefixtures("interruptible")
+def test_it_warns_of_other_machines_logs_its_runs_and_leaves_no_files(start, tmp_path, photo):
+    """One server from its start to its interrupt: each costs seconds."""
+    command = (sys.executable, "-m", "omniup", "serve", "--host", "0.0.0.0", "--port", 0, "--offline")
+    process = start(*command, env=os.environ | {"TMPDIR": str(tmp_path)})
+    found, said = said_by(process, r"OmniUp is at \S+:(\d+)")
+    assert "warning: 0.0.0.0 can be reached from other machines" in said
+    url = f"http://127.0.0.1:{found[1]}"
+    assert httpx.get(f"{url}/api/health", headers={"Host": "any.name"}).status_code == 200
+
+    settings = '{"iters": 21, "size": 64, "return_files": true}'
+    httpx.post(f"{url}/api/run", files={"image": photo}, data={"config": settings}, timeout=60)
     _, said = said_by(process, "run .* total")
     log = said[said.rindex("fit on cpu in float32: 21 iterations") :]  # what is before is the warm-up's
     assert re.findall(r"iteration (\d+): loss 0\.\d+", log) == ["0", "10", "20"]
     assert re.search(r"on cpu in float32: 64 x 64, .*fit \d+\.\d+ s.*render features \d+\.\d+ s.*total \d+\.\d+ s", log)
 
-
-def test_a_port_that_is_taken_is_refused_in_one_line():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        command = [sys.executable, "-m", "omniup", "serve", "--port", str(port)]
-        done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"omniup: --host 127.0.0.1 --port {port} cannot be had (")
-    assert done.stderr.count("\n") == 1
-
-
-def test_other_addresses_come_with_a_warning(start):
-    process = start(sys.executable, "-m", "omniup", "serve", "--host", "0.0.0.0", "--port", 0, "--offline")
-    found, said = said_by(process, r"OmniUp is at \S+:(\d+)")
-    assert "warning: 0.0.0.0 can be reached from other machines" in said
-    assert httpx.get(f"http://127.0.0.1:{found[1]}/api/health", headers={"Host": "any.name"}).status_code == 200
-
-
-@pytest.mark.usefixtures("interruptible")
-def test_an_interrupt_ends_it_and_leaves_no_files(start, tmp_path, photo):
-    import os
-    import signal
-
-    environment = os.environ | {"TMPDIR": str(tmp_path)}
-    process = start(sys.executable, "-m", "omniup", "serve", "--port", 0, "--offline", env=environment)
-    found, _ = said_by(process, r"OmniUp is at (\S+)")
-    settings = '{"iters": 0, "size": 64, "return_files": true}'
-    httpx.post(f"{found[1]}/api/run", files={"image": photo}, data={"config": settings}, timeout=60)
     (folder,) = tmp_path.glob("omniup-runs-*")
     assert list(folder.glob("*/*.png"))
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) in (0, 130)
     assert not list(tmp_path.glob("omniup-runs-*"))
+
+
+def test_a_port_that_is_taken_is_refused_in_one_line(capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit) as left:
+            main(["serve", "--port", str(port)])
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"omniup: --host 127.0.0.1 --port {port} cannot be had (")
+    assert said.count("\n") == 1
