@@ -31,6 +31,7 @@ def upsample(
     signal_type: options.SignalType = "auto",
     labels: options.AreLabels = None,
     bits: options.Bits = None,
+    overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -46,14 +47,14 @@ def upsample(
     from omniup.upsamplers import parse_memory, upsampler
 
     where, scratch = options.pick_device(device), parse_memory(memory)
-    target = Target(output, bits)
     chosen = upsampler(method, **options.pick_settings(settings, preset=preset, iterations=iterations))
-    with report.stage("read"):
-        low = signals.read(signal, report, name=name, signal_type=signal_type, are_labels=labels, device=where)
-        guidance = inputs.read_guidance(image).to(where)
-    low.check(target, report)
+    with Target(output, bits, inputs=(image, signal), overwrite=overwrite) as target:
+        with report.stage("read"):
+            low = signals.read(signal, report, name=name, signal_type=signal_type, are_labels=labels, device=where)
+            guidance = inputs.read_guidance(image).to(where)
+        low.check(target, report)
 
-    with report.stage("prepare"), report.progress("prepare") as progress:
-        prepared = chosen.prepare(guidance, low.grid, size, progress=progress, memory=scratch)
-    facts = signals.render(low, prepared, target, report, memory=scratch)
+        with report.stage("prepare"), report.progress("prepare") as progress:
+            prepared = chosen.prepare(guidance, low.grid, size, progress=progress, memory=scratch)
+        facts = signals.render(low, prepared, target, report, memory=scratch)
     report.result({"method": method} | facts)

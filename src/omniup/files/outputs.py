@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from omniup.errors import InputError
-from omniup.files.atomic import atomic_write, sweep
+from omniup.files.atomic import atomic_write, hidden_path, sweep, sweep_folders
 from omniup.files.refusals import Subject, printable
 
 RECORD = "omniup.json"
@@ -150,6 +150,24 @@ class OutputFolder:
                 shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
         self.tidy()
 
+    @contextmanager
+    def together(self) -> Iterator[Path]:
+        """Write files that belong together to a hidden folder, from which they come, in order, when all are whole.
+
+        Raises:
+            InputError: they cannot be written.
+        """
+        hidden = hidden_path(self.path)
+        try:
+            with Subject(printable(self.path), "a folder that can be written to").attempt("written"):
+                hidden.mkdir()
+            yield hidden
+            with Subject(printable(self.path), "a folder that can be written to").attempt("written"):
+                for made in sorted(hidden.iterdir(), key=lambda made: made.stat().st_mtime_ns):
+                    made.replace(self.path / made.name)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+
     def tidy(self) -> None:
         """Take off the record what is not there.
 
@@ -193,6 +211,7 @@ def output_folder(
     try:
         with locked(folder):
             sweep(folder)
+            sweep_folders(folder)
             output = OutputFolder(folder, command, Inputs(inputs), overwrite)
             try:
                 yield output
