@@ -62,7 +62,7 @@ def test_what_auto_chose_is_reported(omniup, photo):
         "grey.png": "measurement",
         "batch.npy": "features, probabilities",
     }.items():
-        outcome = omniup("upsample", photo, signal, "-o", "out.npy", "--json")
+        outcome = omniup("upsample", photo, signal, "-o", "out.npy", "--json", "--overwrite")
         assert json.loads(outcome.stdout)["signal_type"] == found
         assert f"48 x 64 float32, {found} (read " in outcome.stderr
         expected = library.upsample(read_image(photo), read_signal(signal))
@@ -180,6 +180,7 @@ def test_fractions_are_not_rounded_in_silence(omniup, photo):
 def test_reports(omniup, photo, features):
     arguments = ("upsample", photo, features, "-o", "out.npy", "--method", "upsample_anything", "--iters", 2)
     plain = omniup(*arguments)
+    arguments += ("--overwrite",)
     assert plain.stdout == b""
     assert plain.stderr.startswith("out.npy: 1 x 5 x 48 x 64 float32, features (read ")
     assert plain.stderr.count("\n") == 1
@@ -218,7 +219,10 @@ def test_images_of_every_kind(omniup, features):
         _save("turned.jpg", colour, exif=exif): (64, 48),
     }
     for name, size in images.items():
-        assert omniup("upsample", name, features, "-o", "out.npy", "--method", "joint_bilateral").status == 0
+        assert (
+            omniup("upsample", name, features, "-o", "out.npy", "--method", "joint_bilateral", "--overwrite").status
+            == 0
+        )
         assert np.load("out.npy").shape[2:] == size
 
 
@@ -227,7 +231,7 @@ def test_a_real_photo_and_a_real_networks_probabilities(omniup, shared, folder):
     arguments = (photos / "voc_2009_003810.jpg", photos / "voc_2009_003810.class_probabilities_32x32.npy")
     fit = ("--method", "upsample_anything", "--preset", "spec", "--iters", 1)
     for method in (fit, ("--method", "pyramid_bilateral")):
-        outcome = omniup("upsample", *arguments, "-o", "out.npy", *method, "--json")
+        outcome = omniup("upsample", *arguments, "-o", "out.npy", *method, "--json", "--overwrite")
         assert json.loads(outcome.stdout)["signal_type"] == "probabilities"
         probabilities = np.load("out.npy")
         assert probabilities.shape[1] == 21

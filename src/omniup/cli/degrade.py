@@ -84,7 +84,7 @@ def degrade(
     read = [*pictures, *([config] if config else [])]
     with output_folder(output, "degrade", inputs=read, overwrite=overwrite) as place:
         folder = place.path
-        pairs = [PurePath(kind, name).as_posix() for name in pictures.values() for kind in ("gt", "lq")]
+        pairs = [PurePath(half, name).as_posix() for name in pictures.values() for half in ("gt", "lq")]
         text = _numbers(settings).encode()
         numbers = folder / NUMBERS
         has_numbers = NUMBERS in place.own and numbers.exists()

@@ -2,7 +2,7 @@
 
 The bytes go to a hidden file in the same folder, reach the disk, and take the target's name in one step. A process
 that is killed leaves that hidden file behind and the target as it was; everything milder removes it. The hidden file is
-locked while it is written, so that `sweep` can tell what is left of a killed process from what is being written.
+locked while it is written, so that `sweep` can distinguish what a killed process has left from what is being written.
 """
 
 from __future__ import annotations

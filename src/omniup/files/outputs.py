@@ -88,6 +88,7 @@ def locked(path: str | Path) -> Iterator[None]:
     lock = FileLock(place, thread_local=False)
     subject = Subject(printable(path), "a file or folder that can be written to")
     with subject.attempt("written"):
+        place.parent.stat()  # FileLock would make it
         try:
             lock.acquire(blocking=False)
         except Timeout as error:

@@ -30,7 +30,7 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[s
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)  # safetensors takes no views
         for name, tensor in tensors.items()
     }
-    content = memoryview(save(packed, metadata))
+    content = memoryview(save(packed, metadata or None))
     header, data = _header(content)
     text = json.dumps(_sorted(header), separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # so that tensors are aligned
@@ -69,5 +69,5 @@ def _header(content: memoryview) -> tuple[dict[str, Any], memoryview]:
 
 def _sorted(header: dict[str, Any]) -> dict[str, Any]:
     """Sort the metadata, which safetensors writes in an order that differs from process to process."""
-    metadata = header.pop("__metadata__", {})
-    return {"__metadata__": dict(sorted(metadata.items())), **header}
+    metadata = header.pop("__metadata__", None)
+    return header if metadata is None else {"__metadata__": dict(sorted(metadata.items())), **header}

@@ -96,7 +96,7 @@ class Training(ABC, Generic[AnySettings]):
     """
 
     name: ClassVar[str]
-    """What is trained, for the record of what a training has written."""
+    """Name of what is trained, for the record of what a training has written."""
 
     results: ClassVar[tuple[str, ...]]
     """Results of a training in its folder: the names of files or folders."""
