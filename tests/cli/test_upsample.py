@@ -219,10 +219,8 @@ def test_images_of_every_kind(omniup, features):
         _save("turned.jpg", colour, exif=exif): (64, 48),
     }
     for name, size in images.items():
-        assert (
-            omniup("upsample", name, features, "-o", "out.npy", "--method", "joint_bilateral", "--overwrite").status
-            == 0
-        )
+        arguments = ("-o", "out.npy", "--method", "joint_bilateral", "--overwrite")
+        assert omniup("upsample", name, features, *arguments).status == 0
         assert np.load("out.npy").shape[2:] == size
 
 

@@ -1,7 +1,6 @@
 """No command overwrites its inputs, what others wrote, or what another process is writing."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.png").write_text("input")
     return tmp_path
+
+
+def _names(folder: str = ".") -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
 
 
 def _record(folder: Path) -> object:
@@ -85,7 +88,7 @@ def test_a_folder_that_stays_empty_goes(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt), output_folder("out", "one") as output:
         output.claim("x")
         raise KeyboardInterrupt
-    assert os.listdir() == ["a.png"]
+    assert _names() == ["a.png"]
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"one": ["../a.png"]}', '{"one": ["/etc/passwd"]}', '{"one": [1]}'])
@@ -120,12 +123,12 @@ with output_folder(sys.argv[1], "one") as output, output.together():
 def test_a_second_process_is_refused_until_the_first_is_killed(folder: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLD, "out"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match="^out is being written by another process"), output_folder("out", "one"):
+        with pytest.raises(InputError, match=r"^out is being written by another process"), output_folder("out", "one"):
             pass
         process.kill()
     with output_folder("out", "one"):
-        assert os.listdir("out") == [".omniup.lock"]  # what was half written has been swept away
-    assert os.listdir("out") == []
+        assert _names("out") == [".omniup.lock"]  # what was half written has been swept away
+    assert _names("out") == []
 
 
 def test_a_file_has_a_lock_of_its_own(folder: Path) -> None:
@@ -136,10 +139,10 @@ def test_a_file_has_a_lock_of_its_own(folder: Path) -> None:
                 pass
     with locked("b.npy"):
         pass
-    assert sorted(os.listdir()) == ["a.png", "link"]
+    assert _names() == ["a.png", "link"]
 
 
 def test_a_missing_folder_is_not_made(folder: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"), locked("missing/b.npy"):
         pass
-    assert os.listdir() == ["a.png"]
+    assert _names() == ["a.png"]

@@ -1,4 +1,6 @@
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -77,9 +79,6 @@ def test_other_addresses_come_with_a_warning(start):
 
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_it_and_leaves_no_files(start, tmp_path, photo):
-    import os
-    import signal
-
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     process = start(sys.executable, "-m", "omniup", "serve", "--port", 0, "--offline", env=environment)
     found, _ = said_by(process, r"OmniUp is at (\S+)")
@@ -90,3 +89,31 @@ def test_an_interrupt_ends_it_and_leaves_no_files(start, tmp_path, photo):
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) in (0, 130)
     assert not list(tmp_path.glob("omniup-runs-*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
+def test_ended_by_the_system_it_leaves_no_files_and_the_next_start_removes_what_a_killed_one_left(start, tmp_path):
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+
+    def serve():
+        process = start(sys.executable, "-m", "omniup", "serve", "--port", 0, "--offline", env=environment)
+        said_by(process, r"OmniUp is at (\S+)")
+        return process
+
+    def folders():
+        return {path.name for path in tmp_path.glob("omniup-runs-*")}
+
+    killed = serve()
+    (left,) = folders()
+    other = serve()
+    assert left in folders() and len(folders()) == 2  # of one that runs, nothing is removed
+    killed.kill()
+    killed.wait()
+    (mine,) = folders() - {left}
+    third = serve()
+    assert left not in folders() and mine in folders()
+    for process, number in ((other, signal.SIGTERM), (third, signal.SIGHUP)):
+        process.send_signal(number)
+        assert process.wait(timeout=20) == 130
+        assert process.stderr.read().splitlines()[-1] == "omniup: interrupted"
+    assert folders() == set()
