@@ -76,15 +76,12 @@ def test_a_second_training_in_a_folder_is_refused_and_a_killed_one_holds_nothing
     wait_for(first, tmp_path / "run", 3)
     second = start(configuration, "-o", tmp_path / "run", "--resume")
     _, said = second.communicate(timeout=TIMEOUT)
-    assert (second.returncode, said) == (
-        2,
-        f"omniup: {tmp_path / 'run'} is being written by another process; accepted: to wait for that, or another name\n",
-    )
+    assert (second.returncode, said.count("\n")) == (2, 1)
+    assert said.startswith(f"omniup: {tmp_path / 'run'} is being written by another process; accepted: to wait")
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     third = start(configuration, "-o", tmp_path / "run", "--from-scratch", "--set", "steps=1")
     _, said = third.communicate(timeout=TIMEOUT)
     assert third.returncode == 0, said
     assert Checkpoints(tmp_path / "run/checkpoints").steps() == [1]
-    left = [path for path in (tmp_path / "run").rglob(".*")]
-    assert left == []
+    assert list((tmp_path / "run").rglob(".*")) == []
