@@ -76,7 +76,8 @@ def test_content_reaches_the_disk_before_the_name(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(
     "interruption",
-    [KeyboardInterrupt("stop"), SystemExit("stop"), RuntimeError("stop"), InputError("it", "must stop")],
+    [KeyboardInterrupt("stop"), SystemExit("stop"), RuntimeError("stop"), InputError("file", "says stop")],
+    ids=lambda interruption: type(interruption).__name__,
 )
 @pytest.mark.parametrize("old", [None, b"old"])
 def test_an_exception_leaves_no_trace(tmp_path: Path, interruption: BaseException, old: bytes | None) -> None:

@@ -29,7 +29,11 @@ def upsample(
     device: options.Device = "auto",
     name: options.ArrayName = None,
     signal_type: options.SignalType = "auto",
+    layout: options.Layout = "auto",
+    grid: options.Cells = None,
     labels: options.AreLabels = None,
+    invalid: options.Invalid = None,
+    holes: options.Holes = "fill",
     bits: options.Bits = None,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
@@ -50,11 +54,23 @@ def upsample(
     chosen = upsampler(method, **options.pick_settings(settings, preset=preset, iterations=iterations))
     with Target(output, bits, inputs=(image, signal), overwrite=overwrite) as target:
         with report.stage("read"):
-            low = signals.read(signal, report, name=name, signal_type=signal_type, are_labels=labels, device=where)
             guidance = inputs.read_guidance(image).to(where)
+            height, width = guidance.shape[2:]
+            low = signals.read(
+                signal,
+                report,
+                size=(height, width),
+                grid=grid,
+                layout=layout,
+                name=name,
+                signal_type=signal_type,
+                are_labels=labels,
+                invalid=invalid or (),
+                device=where,
+            )
         low.check(target, report)
 
         with report.stage("prepare"), report.progress("prepare") as progress:
             prepared = chosen.prepare(guidance, low.grid, size, progress=progress, memory=scratch)
-        facts = signals.render(low, prepared, target, report, memory=scratch)
+        facts = signals.render(low, prepared, target, report, memory=scratch, holes=holes)
     report.result({"method": method} | facts)

@@ -9,7 +9,7 @@ from omniup.files.atomic import atomic_write, sweep
 from omniup.files.images import MAX_PIXELS, find_images, image_tensor, read_image, write_image
 from omniup.files.outputs import Inputs, OutputFolder, check_output, locked, output_folder
 from omniup.files.samples import SAMPLES, SampleProbabilities, sample_image, sample_probabilities
-from omniup.files.signals import holds_labels, read_labels, read_palette, read_signal, write_signal
+from omniup.files.signals import holds_labels, read_labels, read_nodata, read_palette, read_signal, write_signal
 from omniup.files.sources import MAX_BYTES, Source
 from omniup.files.tensors import read_tensors, write_tensors
 
@@ -30,6 +30,7 @@ __all__ = [
     "output_folder",
     "read_image",
     "read_labels",
+    "read_nodata",
     "read_palette",
     "read_signal",
     "read_tensors",
