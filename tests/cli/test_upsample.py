@@ -183,7 +183,7 @@ def test_a_geotiff_says_which_number_stands_for_holes(omniup, photo):
     assert json.loads(asked.stdout)["holes"] == 6
     np.testing.assert_allclose(np.load("out.npy"), 1000, atol=0.01)
     Image.fromarray(depth).save("damaged.tif", tiffinfo={42113: "none"})
-    refused = omniup("upsample", photo, "damaged.tif", "-o", "out.npy")
+    refused = omniup("upsample", photo, "damaged.tif", "-o", "out.npy", "--overwrite")
     assert (refused.status, refused.stdout) == (2, b"")
     assert "has the no-data tag 'none', which is no number" in refused.stderr
 
@@ -207,12 +207,12 @@ def test_holes_may_be_kept(omniup, photo):
     assert np.isnan(result).any() and np.isfinite(result).any()
     assert np.isnan(result[..., 0]).all()
     np.testing.assert_allclose(result[np.isfinite(result)], 1, atol=1e-5)
-    refused = omniup("upsample", photo, "depth.npy", "-o", "out.npy", "--invalid", "deep")
+    refused = omniup("upsample", photo, "depth.npy", "-o", "out.npy", "--overwrite", "--invalid", "deep")
     assert refused.status == 2 and "'deep' is no number, nor nan" in refused.stderr
-    refused = omniup("upsample", photo, "depth.npy", "-o", "out.npy", "--invalid", 0, "--holes", "leave")
+    refused = omniup("upsample", photo, "depth.npy", "-o", "out.npy", "--overwrite", "--invalid", 0, "--holes", "leave")
     assert refused.status == 2 and "holes is 'leave'; accepted: fill, keep" in refused.stderr
     np.save("depth.npy", np.zeros((12, 16), np.float32))
-    refused = omniup("upsample", photo, "depth.npy", "-o", "out.npy", "--invalid", 0)
+    refused = omniup("upsample", photo, "depth.npy", "-o", "out.npy", "--overwrite", "--invalid", 0)
     assert refused.status == 2 and "without a valid cell" in refused.stderr
 
 
@@ -226,12 +226,12 @@ def test_tokens_and_channels_last(omniup, photo, features):
         "tokens.npy": ("--grid", f"{rows}x{columns}"),
         "last.npy": ("--layout", "channels_last"),
     }.items():
-        outcome = omniup("upsample", photo, name, "-o", "out.npy", *chosen)
+        outcome = omniup("upsample", photo, name, "-o", "out.npy", "--overwrite", *chosen)
         assert outcome.status == 0
-        torch.testing.assert_close(torch.from_numpy(np.load("out.npy")), expected)
-    refused = omniup("upsample", photo, "tokens.npy", "-o", "out.npy", "--grid", "9x99")
+        torch.testing.assert_close(torch.from_numpy(np.load("out.npy", "--overwrite")), expected)
+    refused = omniup("upsample", photo, "tokens.npy", "-o", "out.npy", "--overwrite", "--grid", "9x99")
     assert refused.status == 2 and "which fits neither a grid of the image nor tokens" in refused.stderr
-    refused = omniup("upsample", photo, "last.npy", "-o", "out.npy", "--layout", "NHWC")
+    refused = omniup("upsample", photo, "last.npy", "-o", "out.npy", "--overwrite", "--layout", "NHWC")
     assert refused.status == 2 and "layout is 'NHWC'" in refused.stderr
 
 
