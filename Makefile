@@ -1,4 +1,5 @@
-# make run    create the environment, upsample the sample photograph, write pictures and numbers to out/
+# make run    create the environment, upsample the sample photograph, write pictures and numbers to out/; replaces what
+#             it wrote there before, and no other file
 # make demo   create the environment, serve the demo at http://127.0.0.1:8000
 # make test   create the environment, run every check and test; before a release, make test-release
 #

@@ -91,7 +91,7 @@ def quality(
     from omniup_bench.methods import Entry, default_methods
     from omniup_bench.quality import measure
     from omniup_bench.rankings import rankings
-    from omniup_bench.records import Results as Found
+    from omniup_bench.records import results_file
 
     if quick:
         tasks, factors, images = tasks or list(QUICK_TASKS), factors or [QUICK_FACTOR], images or QUICK_IMAGES
@@ -100,8 +100,7 @@ def quality(
     entries = [Entry.parse(name) for name in dict.fromkeys(methods or default_methods())]
     where, scratch = options.pick_device(device), parse_memory(memory)
     folders = Folders.of(data_folder(data), models, weights)
-    results = Found(output)
-    with shown(report) as show:
+    with results_file(output) as results, shown(report) as show:
         measure(
             chosen,
             entries,
@@ -165,8 +164,7 @@ def speed(
 
     from omniup.upsamplers import parse_memory
     from omniup_bench.methods import default_methods
-    from omniup_bench.records import MEASURED_TYPES
-    from omniup_bench.records import Results as Found
+    from omniup_bench.records import MEASURED_TYPES, results_file
     from omniup_bench.speed import CHANNELS, SIDES, Case, measure
 
     names = list(dict.fromkeys(methods or default_methods()))
@@ -181,9 +179,8 @@ def speed(
         for side in sorted(set(sizes or SIDES))
         for name in names
     ]
-    results = Found(output)
     silent = report.quiet or report.verbose or not sys.stderr.isatty()
-    with tqdm(desc="measure", total=len(cases), leave=False, disable=silent) as bar:
+    with results_file(output) as results, tqdm(desc="measure", total=len(cases), leave=False, disable=silent) as bar:
 
         def show(case: Case) -> None:
             bar.set_description(f"{case.side}×{case.side}, {case.channels} channels, {case.method}", refresh=False)
@@ -215,6 +212,7 @@ def write_page(
             "beside it.",
         ),
     ] = "benchmarks.md",
+    overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -230,7 +228,7 @@ def write_page(
 
     if not Path(results).is_file():
         raise InputError(results, "does not exist", "what `omniup bench quality` and `speed` wrote")
-    written = [str(path) for path in write_report(Found(results), output)]
+    written = [str(path) for path in write_report(Found(results), output, overwrite=overwrite)]
     report.result({"written": written})
     report.note("\n".join(written))
 

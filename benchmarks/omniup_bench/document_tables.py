@@ -123,41 +123,41 @@ def table(
     from omniup_bench.methods import Entry
     from omniup_bench.quality import measure
     from omniup_bench.rankings import BASELINE, rankings
-    from omniup_bench.records import Results as Found
+    from omniup_bench.records import results_file
 
     for name in names:
         if name not in TABLES:
             raise InputError("table", "is {name!r}", "{names}", name=name, names=", ".join(TABLES))
     folders = Folders.of(data_folder(data), models, weights)
     where, scratch = options.pick_device(device), parse_memory(memory)
-    results = Found(output)
     facts, texts = {}, []
-    for name in dict.fromkeys(names):
-        asked = TABLES[name]
-        entries = [Entry.parse(each) for each in dict.fromkeys((BASELINE, *asked.methods, *(more or ())))]
-        tasks = [find_task(task) for task in asked.metrics]
-        with shown(report) as show:
-            measure(
-                tasks,
-                entries,
-                folders,
-                results,
-                factors=asked.factors,
-                images=images,
-                device=where,
-                memory=scratch,
-                progress=show,
+    with results_file(output) as results:
+        for name in dict.fromkeys(names):
+            asked = TABLES[name]
+            entries = [Entry.parse(each) for each in dict.fromkeys((BASELINE, *asked.methods, *(more or ())))]
+            tasks = [find_task(task) for task in asked.metrics]
+            with shown(report) as show:
+                measure(
+                    tasks,
+                    entries,
+                    folders,
+                    results,
+                    factors=asked.factors,
+                    images=images,
+                    device=where,
+                    memory=scratch,
+                    progress=show,
+                )
+            rows = {entry.name for entry in entries}
+            found = rankings(
+                [
+                    record
+                    for record in results.quality
+                    if record.task in asked.metrics and record.factor in asked.factors and record.method in rows
+                ]
             )
-        rows = {entry.name for entry in entries}
-        found = rankings(
-            [
-                record
-                for record in results.quality
-                if record.task in asked.metrics and record.factor in asked.factors and record.method in rows
-            ]
-        )
-        facts[name] = [ranking.facts() for ranking in found]
-        texts.append(f"{name}\n\n{_lay_out(asked, found)}\n")
+            facts[name] = [ranking.facts() for ranking in found]
+            texts.append(f"{name}\n\n{_lay_out(asked, found)}\n")
     report.result({"results": output, "tables": facts})
     if not (as_json or quiet):
         with standard_output():

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from omniup.cli import options
-from omniup.cli.outputs import output_folder
 from omniup.cli.report import Report
 from omniup.errors import InputError
 from omniup_bench.options import Data, Methods, Models, Weights, data_folder
@@ -33,6 +32,7 @@ def panels(
     factor: Annotated[int, typer.Option(metavar="16|32", help="Pixels to a cell.")] = 16,
     images: Annotated[int, typer.Option(min=1, metavar="N", help="Number of street scenes.")] = 3,
     weights: Weights = None,
+    overwrite: options.Overwrite = False,
     memory: options.Memory = options.DEFAULT_MEMORY,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
@@ -48,7 +48,7 @@ def panels(
     """
     report = Report(as_json, quiet, verbose)
 
-    from omniup.files import write_image
+    from omniup.files import output_folder, write_image
     from omniup.upsamplers import parse_memory
     from omniup_bench.data import Folders
     from omniup_bench.dense import DenseFeatures
@@ -62,7 +62,7 @@ def panels(
     entries = [Entry.parse(name) for name in dict.fromkeys(methods or DEFAULT_METHODS)]
     upsamplers = {entry.name: entry.build(folders.weights) for entry in entries}
     sheets = []
-    with output_folder(output) as folder:
+    with output_folder(output, "bench panels", overwrite=overwrite) as place:
         for picture, low, target in task.pairs(folders, factor, images):
             inputs = picture.image.to(where), low.to(where)
             results = {
@@ -70,7 +70,8 @@ def panels(
                 for name, method in upsamplers.items()
             }
             maps = {"low-resolution features": low, **results, "reference": target}
-            path = folder / f"{picture.name.replace('/', '-')}.png"
+            path = place.path / f"{picture.name.replace('/', '-')}.png"
+            place.claim(path.name)
             write_image(path, feature_sheet(picture.name, picture.image, maps))
             sheets.append(path.name)
     report.result({"folder": output, "sheets": sheets})

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from omniup.errors import InputError
+from omniup.files import locked
 
 Sides: TypeAlias = tuple[int, int]
 
@@ -119,6 +121,9 @@ class Speed(Record):
 _LINE: TypeAdapter[Quality | Speed] = TypeAdapter(Annotated[Quality | Speed, Field(discriminator="kind")])
 
 
+_BEGIN = b'{"method":"'
+
+
 class Results:
     """A file of results.
 
@@ -175,7 +180,12 @@ class Results:
             raise InputError(
                 str(self.path), "cannot be read ({reason})", "JSON lines", reason=error.strerror
             ) from error
-        for number, line in enumerate(text.split(b"\n")[:-1], start=1):  # the last is empty, or not finished
+        *lines, unfinished = text.split(b"\n")
+        if not unfinished.startswith(_BEGIN[: len(unfinished)]):
+            raise InputError(
+                str(self.path), "ends in what is no result of this benchmark", "what `omniup bench` writes"
+            )
+        for number, line in enumerate(lines, start=1):
             try:
                 yield _LINE.validate_json(line)
             except ValidationError as error:
@@ -189,6 +199,17 @@ class Results:
                     place=place or "line",
                     why=first["msg"],
                 ) from error
+
+
+@contextmanager
+def results_file(path: str | Path) -> Iterator[Results]:
+    """Have a file of results for this process alone, to add to.
+
+    Raises:
+        InputError: as `Results`; or another process adds to it.
+    """
+    with locked(path):
+        yield Results(path)
 
 
 def _cut_unfinished(path: Path) -> None:

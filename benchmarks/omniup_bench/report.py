@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omniup.errors import InputError
-from omniup.files import atomic_write
+from omniup.files import Inputs, atomic_write, check_output
 from omniup_bench import plots
 from omniup_bench.consistency import Consistency
 from omniup_bench.rankings import Ranking, rankings
@@ -20,7 +20,7 @@ PICTURES = "pictures"
 _PAGE = "# Benchmarks\n\n<!-- quality -->\n<!-- /quality -->\n\n<!-- speed -->\n<!-- /speed -->\n"
 
 
-def write_report(results: Results, page: str | Path) -> list[Path]:
+def write_report(results: Results, page: str | Path, *, overwrite: bool = False) -> list[Path]:
     """Write tables and plots of results.
 
     Where the page exists, what lies between `<!-- quality -->` and `<!-- /quality -->`, and between `<!-- speed -->`
@@ -29,17 +29,21 @@ def write_report(results: Results, page: str | Path) -> list[Path]:
     Args:
         results: the measurements.
         page: a Markdown file. Plots go to the folder `pictures` beside it.
+        overwrite: replace plots that are there and that the page does not show.
 
     Returns:
         The files that were written, the page last.
 
     Raises:
-        InputError: there are no results, the page has no such marks, or a file cannot be written.
+        InputError: there are no results, the page has no such marks, a plot is there that it does not show, or a file
+            cannot be written.
     """
     page = Path(page)
     if not (results.quality or results.speed):
         raise InputError(str(results.path), "has no results", "what `omniup bench quality` writes")
-    text = _read(page)
+    inputs = Inputs([results.path])
+    inputs.check(page)
+    before = text = _read(page)
     parts = [part for part, records in (("quality", results.quality), ("speed", results.speed)) if records]
     for part in parts:
         _check_marks(text, part, page)
@@ -54,6 +58,9 @@ def write_report(results: Results, page: str | Path) -> list[Path]:
             str(page.parent / PICTURES), "cannot be made ({reason})", "a folder", reason=error.strerror
         ) from error
     written = [page.parent / PICTURES / f"bench-{name}.png" for name in drawn] + [page]
+    for name, path in zip(drawn, written, strict=False):  # the page is the record of its plots
+        is_own = f"]({PICTURES}/bench-{name}.png)" in before
+        check_output(path, inputs, overwrite=overwrite or is_own)
     for path, content in zip(written, [*drawn.values(), text.encode()], strict=True):
         with atomic_write(path) as file:
             file.write(content)

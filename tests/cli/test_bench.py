@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from omniup.files import write_tensors
+from omniup.files import locked, write_tensors
 from support.anyup import random_anyup
 from support.benchmark import small_data
 
@@ -183,3 +183,35 @@ def test_the_tables_of_documents(omniup, data, folder):
     for column, (place, metric) in enumerate(columns):
         for method, cells in by_method.items():
             assert cells[column].strip() == f"{found[place]['methods'][method][metric]['value']:.2f}"
+
+
+def test_results_are_one_process_s_and_no_input_is_overwritten(omniup, refusal, data, folder):
+    quality = ("bench", "quality", *HERE, "--task", "masks", "--factor", 8, "--images", 1, "--method", "bilinear")
+    with locked("bench.jsonl"):
+        assert "bench.jsonl is being written by another process" in refusal(*quality)
+    assert omniup(*quality).status == 0
+    before = (folder / "bench.jsonl").read_bytes()
+    assert "bench.jsonl is an input, which the result would overwrite" in refusal(
+        "bench", "report", "-o", "./bench.jsonl", "--overwrite"
+    )
+    assert (folder / "bench.jsonl").read_bytes() == before
+    assert not list(folder.glob(".*"))
+
+
+def test_a_foreign_text_is_not_taken_for_an_unfinished_line(refusal, data, folder):
+    (folder / "bench.jsonl").write_text("my notes")
+    said = refusal("bench", "quality", *HERE, "--task", "masks", "--method", "bilinear")
+    assert said.startswith("bench.jsonl ends in what is no result of this benchmark")
+    assert (folder / "bench.jsonl").read_text() == "my notes"
+
+
+def test_a_page_replaces_its_own_plots_only(omniup, refusal, data, folder):
+    omniup("bench", "quality", *HERE, "--task", "masks", "--factor", 8, "--images", 1, "--method", "bilinear")
+    (folder / "pictures").mkdir()
+    (folder / "pictures/bench-time.png").write_text("mine")
+    report = ("bench", "report", "-o", "page.md")
+    assert "pictures/bench-time.png exists already" in refusal(*report)
+    assert not (folder / "page.md").exists()
+    (folder / "pictures/bench-time.png").unlink()
+    for _ in range(2):
+        assert omniup(*report).status == 0

@@ -34,6 +34,17 @@ def test_a_sheet_for_each_image(omniup, streets, tmp_path):
         assert len(picture.getcolors(2**24)) > 100
 
 
+def test_sheets_replace_sheets_and_nothing_else(omniup, refusal, streets, tmp_path):
+    command = ("bench", "panels", "-o", tmp_path / "out", "--data", streets, "--images", 1, "--method", "bilinear")
+    for _ in range(2):
+        outcome = omniup(*command, "--json")
+        assert outcome.status == 0, outcome.stderr
+    (name,) = json.loads(outcome.stdout)["sheets"]
+    (tmp_path / "out/omniup.json").unlink()
+    assert f"{name} exists already; accepted: another name, or --overwrite" in refusal(*command)
+    assert omniup(*command, "--overwrite").status == 0
+
+
 def test_a_factor_that_has_no_reference_is_refused(refusal, streets, tmp_path):
     said = refusal("bench", "panels", "-o", tmp_path / "out", "--data", streets, "--factor", 8, "--method", "bilinear")
     assert said == "factor is 8; accepted: 16, 32\n"

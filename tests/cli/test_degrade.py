@@ -45,7 +45,7 @@ PAIRS = {f"{kind}/{name}.png" for kind in ("gt", "lq") for name in ("a", "b", "b
 def test_pairs_in_folders_like_those_they_come_from(omniup, photos):
     outcome = omniup("degrade", "photos", "deep/out", "--seed", 3, "--json")
     assert outcome.status == 0, outcome
-    assert files("deep/out") == PAIRS | {"record.jsonl", "degradation.yaml", "sheet.png"}
+    assert files("deep/out") == PAIRS | {"record.jsonl", "degradation.yaml", "sheet.png", "omniup.json"}
     facts = json.loads(outcome.stdout)
     assert facts.pop("seconds").keys() == {"degrade"}
     assert facts == {"output": "deep/out", "seed": 3, "pairs": 3, "failures": {}, "device": "cpu"}
@@ -123,7 +123,7 @@ def test_broken_pictures_are_listed_and_stop_nothing(omniup, photos):
     facts = json.loads(outcome.stdout)
     broken = [str(Path(name)) for name in ("photos/aa.png", "photos/below/cut.jpg", "missing.png")]
     assert list(facts["failures"]) == broken
-    assert files("out") == PAIRS | {"record.jsonl", "degradation.yaml", "sheet.png"}
+    assert files("out") == PAIRS | {"record.jsonl", "degradation.yaml", "sheet.png", "omniup.json"}
     *listed, last = outcome.stderr.splitlines()[-4:]
     assert [re.split(" is not | cannot ", line)[0] for line in listed] == broken
     assert last == "omniup: 3 of 6 pictures could not be read: those above"
@@ -147,6 +147,7 @@ def test_an_interrupt_leaves_whole_pairs_and_their_record(omniup, photos, monkey
     assert files("out") == {f"{kind}/{name}.png" for kind in ("gt", "lq") for name in "ab"} | {
         "record.jsonl",
         "degradation.yaml",
+        "omniup.json",
     }
 
 

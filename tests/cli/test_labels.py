@@ -43,7 +43,7 @@ def test_memory_does_not_change_the_labels(omniup, photo, mask):
 
 def test_grey_images_are_values_unless_told(omniup, photo, mask):
     Image.fromarray(np.array(_open(mask)).repeat(3, 0).repeat(3, 1)).save("grey.png")
-    arguments = ("upsample", photo, "grey.png", "-o", "out.png", "--method", "bilinear")
+    arguments = ("upsample", photo, "grey.png", "-o", "out.png", "--method", "bilinear", "--overwrite")
     assert "say --labels" in omniup(*arguments).stderr
     assert len(_classes("out.png")) > 3
     assert "say --labels" not in omniup(*arguments, "--values").stderr
@@ -106,7 +106,7 @@ def test_real_labels(omniup, shared, folder):
     for method in ("nearest", "joint_bilateral"):
         arguments = ("--labels", "--method", method, "--set", "sigma_x=4", "--set", "sigma_y=4")
         chosen = arguments[:3] if method == "nearest" else arguments
-        assert omniup("upsample", image, "small.png", "-o", "out.png", *chosen).status == 0
+        assert omniup("upsample", image, "small.png", "-o", "out.png", "--overwrite", *chosen).status == 0
         assert _classes("out.png") <= _classes("small.png")
         agreement[method] = (np.array(_open("out.png")) == np.array(full)).mean()
     assert agreement["joint_bilateral"] > agreement["nearest"] > 0.8
@@ -118,7 +118,7 @@ def test_integers_of_arrays_must_be_declared(omniup, photo):
     assert outcome.status == 2
     assert "signal_type is 'auto'" in outcome.stderr and "labels and measurement" in outcome.stderr
     for declared in (("--signal-type", "measurement"), ("--values",), ("--labels",)):
-        assert omniup("upsample", photo, "numbers.npy", "-o", "out.npy", *declared).status == 0
+        assert omniup("upsample", photo, "numbers.npy", "-o", "out.npy", "--overwrite", *declared).status == 0
     np.save("mask.npy", np.array([[True, False], [False, True]]))
-    assert omniup("upsample", photo, "mask.npy", "-o", "out.npy").status == 0
+    assert omniup("upsample", photo, "mask.npy", "-o", "out.npy", "--overwrite").status == 0
     assert np.load("out.npy").dtype == bool

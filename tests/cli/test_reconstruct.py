@@ -31,7 +31,7 @@ PICTURES = {
 def test_the_main_job(omniup, folder):
     outcome = omniup("reconstruct", "sample:coffee", "-o", "deep/out", *QUICK, "--json")
     out = Path("deep/out")
-    made = {f"{name}.png" for name in PICTURES} | {"metrics.json", "kernels.safetensors"}
+    made = {f"{name}.png" for name in PICTURES} | {"metrics.json", "kernels.safetensors", "omniup.json"}
     assert {path.name for path in out.iterdir()} == made
     facts = json.loads(outcome.stdout)
     written = json.loads((out / "metrics.json").read_text())

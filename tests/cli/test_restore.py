@@ -105,8 +105,9 @@ def test_another_setting_and_another_picture_are_done_anew(omniup, photo):
     assert restored()
     Image.new("RGB", (20, 30)).save(photo)
     assert restored()
-    Path("out.png").write_bytes(Path("out.png").read_bytes()[:20])
-    assert restored()
+    Path("out.png").write_bytes(Path("out.png").read_bytes()[:20])  # nothing says whose that is
+    assert "out.png exists already" in omniup("restore", photo, "-o", "out.png", *TINY).stderr
+    assert restored("--overwrite")
 
 
 def test_a_picture_without_a_prompt_is_listed(omniup, pictures):
@@ -191,7 +192,7 @@ def test_refused_outputs(refusal, pictures):
     assert "out.png is one .png file for 3 pictures; accepted: a folder" in refusal(
         "restore", "in", "-o", "out.png", *TINY
     )
-    assert "a result would overwrite it" in refusal("restore", "in/cat.png", "-o", "in", *TINY)
+    assert "is an input, which the result would overwrite" in refusal("restore", "in/cat.png", "-o", "in", *TINY)
 
 
 def test_missing_weights_are_told_at_once(refusal, photo, folder, monkeypatch):

@@ -62,7 +62,7 @@ def test_what_auto_chose_is_reported(omniup, photo):
         "grey.png": "measurement",
         "batch.npy": "features, probabilities",
     }.items():
-        outcome = omniup("upsample", photo, signal, "-o", "out.npy", "--json")
+        outcome = omniup("upsample", photo, signal, "-o", "out.npy", "--json", "--overwrite")
         assert json.loads(outcome.stdout)["signal_type"] == found
         assert f"48 x 64 float32, {found} (read " in outcome.stderr
         expected = library.upsample(read_image(photo), read_signal(signal))
@@ -183,7 +183,7 @@ def test_a_geotiff_says_which_number_stands_for_holes(omniup, photo):
     assert json.loads(asked.stdout)["holes"] == 6
     np.testing.assert_allclose(np.load("out.npy"), 1000, atol=0.01)
     Image.fromarray(depth).save("damaged.tif", tiffinfo={42113: "none"})
-    refused = omniup("upsample", photo, "damaged.tif", "-o", "out.npy")
+    refused = omniup("upsample", photo, "damaged.tif", "-o", "out.npy", "--overwrite")
     assert (refused.status, refused.stdout) == (2, b"")
     assert "has the no-data tag 'none', which is no number" in refused.stderr
 
@@ -207,12 +207,12 @@ def test_holes_may_be_kept(omniup, photo):
     assert np.isnan(result).any() and np.isfinite(result).any()
     assert np.isnan(result[..., 0]).all()
     np.testing.assert_allclose(result[np.isfinite(result)], 1, atol=1e-5)
-    refused = omniup("upsample", photo, "depth.npy", "-o", "out.npy", "--invalid", "deep")
+    refused = omniup("upsample", photo, "depth.npy", "-o", "out.npy", "--overwrite", "--invalid", "deep")
     assert refused.status == 2 and "'deep' is no number, nor nan" in refused.stderr
-    refused = omniup("upsample", photo, "depth.npy", "-o", "out.npy", "--invalid", 0, "--holes", "leave")
+    refused = omniup("upsample", photo, "depth.npy", "-o", "out.npy", "--overwrite", "--invalid", 0, "--holes", "leave")
     assert refused.status == 2 and "holes is 'leave'; accepted: fill, keep" in refused.stderr
     np.save("depth.npy", np.zeros((12, 16), np.float32))
-    refused = omniup("upsample", photo, "depth.npy", "-o", "out.npy", "--invalid", 0)
+    refused = omniup("upsample", photo, "depth.npy", "-o", "out.npy", "--overwrite", "--invalid", 0)
     assert refused.status == 2 and "without a valid cell" in refused.stderr
 
 
@@ -226,12 +226,12 @@ def test_tokens_and_channels_last(omniup, photo, features):
         "tokens.npy": ("--grid", f"{rows}x{columns}"),
         "last.npy": ("--layout", "channels_last"),
     }.items():
-        outcome = omniup("upsample", photo, name, "-o", "out.npy", *chosen)
+        outcome = omniup("upsample", photo, name, "-o", "out.npy", "--overwrite", *chosen)
         assert outcome.status == 0
-        torch.testing.assert_close(torch.from_numpy(np.load("out.npy")), expected)
-    refused = omniup("upsample", photo, "tokens.npy", "-o", "out.npy", "--grid", "9x99")
+        torch.testing.assert_close(torch.from_numpy(np.load("out.npy", "--overwrite")), expected)
+    refused = omniup("upsample", photo, "tokens.npy", "-o", "out.npy", "--overwrite", "--grid", "9x99")
     assert refused.status == 2 and "which fits neither a grid of the image nor tokens" in refused.stderr
-    refused = omniup("upsample", photo, "last.npy", "-o", "out.npy", "--layout", "NHWC")
+    refused = omniup("upsample", photo, "last.npy", "-o", "out.npy", "--overwrite", "--layout", "NHWC")
     assert refused.status == 2 and "layout is 'NHWC'" in refused.stderr
 
 
@@ -254,6 +254,7 @@ def test_fractions_are_not_rounded_in_silence(omniup, photo):
 def test_reports(omniup, photo, features):
     arguments = ("upsample", photo, features, "-o", "out.npy", "--method", "upsample_anything", "--iters", 2)
     plain = omniup(*arguments)
+    arguments += ("--overwrite",)
     assert plain.stdout == b""
     assert plain.stderr.startswith("out.npy: 1 x 5 x 48 x 64 float32, features (read ")
     assert plain.stderr.count("\n") == 1
@@ -293,7 +294,8 @@ def test_images_of_every_kind(omniup, features):
         _save("turned.jpg", colour, exif=exif): (64, 48),
     }
     for name, size in images.items():
-        assert omniup("upsample", name, features, "-o", "out.npy", "--method", "joint_bilateral").status == 0
+        arguments = ("-o", "out.npy", "--method", "joint_bilateral", "--overwrite")
+        assert omniup("upsample", name, features, *arguments).status == 0
         assert np.load("out.npy").shape[2:] == size
 
 
@@ -302,7 +304,7 @@ def test_a_real_photo_and_a_real_networks_probabilities(omniup, shared, folder):
     arguments = (photos / "voc_2009_003810.jpg", photos / "voc_2009_003810.class_probabilities_32x32.npy")
     fit = ("--method", "upsample_anything", "--preset", "spec", "--iters", 1)
     for method in (fit, ("--method", "pyramid_bilateral")):
-        outcome = omniup("upsample", *arguments, "-o", "out.npy", *method, "--json")
+        outcome = omniup("upsample", *arguments, "-o", "out.npy", *method, "--json", "--overwrite")
         assert json.loads(outcome.stdout)["signal_type"] == "probabilities"
         probabilities = np.load("out.npy")
         assert probabilities.shape[1] == 21

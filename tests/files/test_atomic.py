@@ -12,7 +12,8 @@ import pytest
 
 import omniup.files
 from omniup.errors import InputError
-from omniup.files import atomic_write
+from omniup.files import atomic_write, sweep
+from omniup.files.atomic import recover_folder, replace_folder
 
 # omniup.files imports torch, which takes seconds; atomic.py does without, so a stand-in for the package is enough
 _PRELUDE = f"""
@@ -234,3 +235,38 @@ except InputError as error:
         printed, _ = process.communicate()
     assert b"cannot be written (File too large)" in printed
     assert _names(tmp_path) == []
+
+
+def test_what_a_killed_process_left_is_swept_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    script = """
+import time
+with atomic_write(sys.argv[1]) as file:
+    print("begun", flush=True)
+    time.sleep(60)
+"""
+    with _spawn(script, tmp_path / "killed.bin") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        sweep(tmp_path)
+        assert len(_names(tmp_path)) == 1  # it is alive
+        process.kill()
+    with atomic_write(tmp_path / "out.bin") as file:
+        file.write(b"1")
+        assert len(_names(tmp_path)) == 2
+        sweep(tmp_path)
+        assert len(_names(tmp_path)) == 1
+    assert _names(tmp_path) == ["out.bin"]
+
+
+def test_a_folder_is_replaced_by_another_and_comes_back_where_that_was_not_finished(tmp_path: Path) -> None:
+    place, new = tmp_path / "model", tmp_path / "new"
+    for content in ("1", "2"):
+        new.mkdir()
+        (new / "file").write_text(content)
+        replace_folder(new, place)
+        assert (place / "file").read_text() == content
+        assert _names(tmp_path) == ["model"]
+    place.rename(tmp_path / ".omniup-model.old")  # killed between the two steps
+    recover_folder(place)
+    assert (place / "file").read_text() == "2"
+    assert _names(tmp_path) == ["model"]

@@ -1,6 +1,8 @@
 """Named tensors come back as they were, or the file is refused in one line."""
 
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,3 +95,22 @@ def test_refused_files(tmp_path: Path) -> None:
     ):
         path.write_bytes(damaged)
         assert _refusal(path).startswith("cannot be read (")
+
+
+def test_equal_tensors_are_equal_in_bytes(tmp_path: Path) -> None:
+    code = """
+import sys, torch
+from omniup.files import write_tensors
+tensors = {"b": torch.ones(3), "a": torch.zeros(2, dtype=torch.int64)}
+names = [f"name {index}" for index in range(20)]
+if sys.argv[2] == "1":
+    tensors, names = dict(reversed(tensors.items())), names[::-1]
+write_tensors(sys.argv[1], tensors, {name: "σ" for name in names})
+"""
+    files = []
+    for turn in ("0", "1"):
+        path = tmp_path / f"{turn}.safetensors"
+        subprocess.run([sys.executable, "-c", code, path, turn], check=True)
+        files.append(path.read_bytes())
+        assert read_tensors(path)[1]["name 7"] == "σ"
+    assert files[0] == files[1]

@@ -85,3 +85,31 @@ def test_a_port_that_is_taken_is_refused_in_one_line(capsys):
     said = capsys.readouterr().err
     assert said.startswith(f"omniup: --host 127.0.0.1 --port {port} cannot be had (")
     assert said.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
+def test_ended_by_the_system_it_leaves_no_files_and_the_next_start_removes_what_a_killed_one_left(start, tmp_path):
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+
+    def serve():
+        process = start(sys.executable, "-m", "omniup", "serve", "--port", 0, "--offline", env=environment)
+        said_by(process, r"OmniUp is at (\S+)")
+        return process
+
+    def folders():
+        return {path.name for path in tmp_path.glob("omniup-runs-*")}
+
+    killed = serve()
+    (left,) = folders()
+    other = serve()
+    assert left in folders() and len(folders()) == 2  # of one that runs, nothing is removed
+    killed.kill()
+    killed.wait()
+    (mine,) = folders() - {left}
+    third = serve()
+    assert left not in folders() and mine in folders()
+    for process, number in ((other, signal.SIGTERM), (third, signal.SIGHUP)):
+        process.send_signal(number)
+        assert process.wait(timeout=20) == 130
+        assert process.stderr.read().splitlines()[-1] == "omniup: interrupted"
+    assert folders() == set()

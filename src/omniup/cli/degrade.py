@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from omniup.cli import options
-from omniup.cli.outputs import output_folder
 from omniup.cli.report import Report
 from omniup.errors import InputError
 
@@ -22,6 +19,8 @@ if TYPE_CHECKING:
 
     from omniup.restoration.degradation import Degradation, Draws, Pair
     from omniup.visualize import Panel
+
+NUMBERS, RECORD = "degradation.yaml", "record.jsonl"
 
 PAIRS_SHOWN = 8
 CROP = 256
@@ -46,6 +45,7 @@ def degrade(
             min=1, metavar="N", help="Longest side, in pixels, that larger pictures are first downsampled to."
         ),
     ] = None,
+    overwrite: options.Overwrite = False,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -57,6 +57,8 @@ def degrade(
 
     Adds sheet.png with some of them, record.jsonl with what happened to each, and degradation.yaml with the numbers.
 
+    More pictures may go to the same OUT with the same numbers; the record has them all.
+
     A picture comes out the same whatever else is in its folder.
 
     For example: omniup degrade photos pairs --seed 1
@@ -66,7 +68,8 @@ def degrade(
     from tqdm import tqdm
 
     from omniup.cli.inputs import find_pictures
-    from omniup.files import write_image
+    from omniup.cli.record import Record
+    from omniup.files import atomic_write, output_folder, write_image
     from omniup.restoration.degradation import Degradation
     from omniup.restoration.degradation import degrade as compute
     from omniup.visualize import sheet
@@ -75,10 +78,23 @@ def degrade(
     settings = Degradation.read(config) if config else Degradation()
     pictures = find_pictures(inputs, results=output)
     silent = quiet or verbose or not sys.stderr.isatty()
-    records: list[dict[str, Any]] = []
+    made = 0
     panels: list[Panel] = []
     failures: dict[str, str] = {}
-    with output_folder(output) as folder:
+    read = [*pictures, *([config] if config else [])]
+    with output_folder(output, "degrade", inputs=read, overwrite=overwrite) as place:
+        folder = place.path
+        pairs = [PurePath(half, name).as_posix() for name in pictures.values() for half in ("gt", "lq")]
+        text = _numbers(settings).encode()
+        numbers = folder / NUMBERS
+        has_numbers = NUMBERS in place.own and numbers.exists()
+        is_known = has_numbers and numbers.read_bytes() == text
+        if has_numbers and not is_known and not overwrite:
+            raise InputError(
+                str(numbers), "has other numbers, those of pairs that are there", "another folder, or --overwrite"
+            )
+        record = Record(folder / RECORD, is_own=RECORD in place.own)
+        place.claim(*pairs, "sheet.png", RECORD, *(() if is_known else (NUMBERS,)))
         try:
             with report.stage("degrade"):
                 for source, name in tqdm(pictures.items(), desc="degrade", leave=False, disable=silent):
@@ -90,17 +106,20 @@ def degrade(
                     pair = compute(image, settings, _generator(seed, name))
                     _write(folder, name, pair)
                     (draws,) = pair.draws.record()
-                    records.append({"picture": source, "name": str(name), "size": list(image.shape[2:])} | draws)
-                    if len(records) <= PAIRS_SHOWN:
+                    record.add({"picture": source, "name": str(name), "size": list(image.shape[2:])} | draws)
+                    made += 1
+                    if made == 1 and not is_known:
+                        with atomic_write(numbers) as file:
+                            file.write(text)
+                    if made <= PAIRS_SHOWN:
                         panels += _contact(name, pair)
         finally:  # an interrupt, too, leaves the record of what has been written
-            if records:
-                _write_record(folder, settings, records)
+            record.close()
         if panels:
             write_image(folder / "sheet.png", sheet(panels, title=f"{output}: seed {seed}"))
 
-        report.note(f"{output}: {len(records)} of {len(pictures)} pictures ({report.times})")
-        facts = {"output": output, "seed": seed, "pairs": len(records), "failures": failures, "device": where.type}
+        report.note(f"{output}: {made} of {len(pictures)} pictures ({report.times})")
+        facts = {"output": output, "seed": seed, "pairs": made, "failures": failures, "device": where.type}
         report.result(facts | {"seconds": report.seconds})
         if failures:
             print(*failures.values(), sep="\n", file=sys.stderr)
@@ -141,17 +160,11 @@ def _write(folder: Path, name: PurePath, pair: Pair) -> None:
         write_image(path, to_picture(image))
 
 
-def _write_record(folder: Path, settings: Degradation, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write the numbers, as `--config` takes them, and a line of JSON a picture."""
+def _numbers(settings: Degradation) -> str:
+    """Lay out the numbers as `--config` takes them."""
     import yaml
 
-    from omniup.files import atomic_write
-
-    numbers = yaml.safe_dump(settings.model_dump(mode="json"), default_flow_style=None, sort_keys=False)
-    lines = "".join(json.dumps(record) + "\n" for record in records)
-    for name, text in {"degradation.yaml": numbers, "record.jsonl": lines}.items():
-        with atomic_write(folder / name) as file:
-            file.write(text.encode())
+    return yaml.safe_dump(settings.model_dump(mode="json"), default_flow_style=None, sort_keys=False)
 
 
 def _contact(name: PurePath, pair: Pair) -> list[Panel]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from omniup.cli import options
-from omniup.cli.outputs import Target, check_writable
+from omniup.cli.outputs import Target, output_file
 from omniup.cli.report import Report
 from omniup.errors import InputError
 
@@ -28,6 +30,7 @@ def fit(
     preset: options.Preset = None,
     iterations: options.Iterations = None,
     settings: options.Settings = None,
+    overwrite: options.Overwrite = False,
     memory: options.Memory = options.DEFAULT_MEMORY,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
@@ -53,17 +56,17 @@ def fit(
 
     where, scratch = options.pick_device(device), parse_memory(memory)
     method = UpsampleAnything.preset(preset or DEFAULT_PRESET, **options.pick_settings(settings, iterations=iterations))
-    check_writable(output)
-    with report.stage("read"):
-        guidance = inputs.read_guidance(image).to(where)
-    height, width = guidance.shape[2:]
-    if grid is None:
-        assert stride is not None  # as checked above
-        grid = options.Sides(nearest_cells(height, stride), nearest_cells(width, stride))
-    with report.stage("fit"), report.progress("fit") as progress:
-        kernels = method.prepare(guidance, grid, progress=progress, memory=scratch)
-    with report.stage("write"):
-        kernels.save(output)
+    with output_file(output, [image], overwrite):
+        with report.stage("read"):
+            guidance = inputs.read_guidance(image).to(where)
+        height, width = guidance.shape[2:]
+        if grid is None:
+            assert stride is not None  # as checked above
+            grid = options.Sides(nearest_cells(height, stride), nearest_cells(width, stride))
+        with report.stage("fit"), report.progress("fit") as progress:
+            kernels = method.prepare(guidance, grid, progress=progress, memory=scratch)
+        with report.stage("write"):
+            kernels.save(output)
 
     losses = kernels.history.losses
     facts = {
@@ -104,6 +107,7 @@ def render(
     invalid: options.Invalid = None,
     holes: options.Holes = "fill",
     bits: options.Bits = None,
+    overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -114,34 +118,38 @@ def render(
     """
     report = Report(as_json, quiet, verbose)
     options.check_streams(signal, output=output, as_json=as_json)
+    if confidence is not None and Path(confidence).resolve() == Path(output).resolve():
+        raise InputError("--confidence", "is the file of --output", "another name")
 
     from omniup.cli import signals
     from omniup.upsamplers import GaussianKernels, parse_memory
 
     where, scratch = options.pick_device(device), parse_memory(memory)
-    target = Target(output, bits)
-    trust_target = Target(confidence) if confidence else None
-    with report.stage("read"):
-        fitted = GaussianKernels.load(kernels).to(where)
-        low = signals.read(
-            signal,
-            report,
-            size=fitted.size,
-            grid=fitted.grid,
-            layout=layout,
-            name=name,
-            signal_type=signal_type,
-            are_labels=labels,
-            invalid=invalid or (),
-            device=where,
-        )
-    low.check(target, report)
-    if trust_target:
-        trust_target.check(fitted.guidance[:, :1])  # of the same shape, and in 0..1 likewise
+    guarded = partial(Target, inputs=(kernels, signal), overwrite=overwrite)
+    with ExitStack() as stack:
+        target = stack.enter_context(guarded(output, bits))
+        trust_target = stack.enter_context(guarded(confidence)) if confidence else None
+        with report.stage("read"):
+            fitted = GaussianKernels.load(kernels).to(where)
+            low = signals.read(
+                signal,
+                report,
+                size=fitted.size,
+                grid=fitted.grid,
+                layout=layout,
+                name=name,
+                signal_type=signal_type,
+                are_labels=labels,
+                invalid=invalid or (),
+                device=where,
+            )
+        low.check(target, report)
+        if trust_target:
+            trust_target.check(fitted.guidance[:, :1])  # of the same shape, and in 0..1 likewise
 
-    facts = signals.render(low, fitted, target, report, memory=scratch, holes=holes)
-    if trust_target:
-        with report.stage("confidence"):
-            trust = fitted.confidence(valid=low.valid, memory=scratch)
-            trust_target.write(255 * trust if trust_target.format == "png" else trust)
+        facts = signals.render(low, fitted, target, report, memory=scratch, holes=holes)
+        if trust_target:
+            with report.stage("confidence"):
+                trust = fitted.confidence(valid=low.valid, memory=scratch)
+                trust_target.write(255 * trust if trust_target.format == "png" else trust)
     report.result(facts)

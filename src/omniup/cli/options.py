@@ -238,6 +238,10 @@ Bits: TypeAlias = Annotated[
     ),
 ]
 
+Overwrite: TypeAlias = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace files that are there already, whoever wrote them; never an input."),
+]
 Pictures: TypeAlias = Annotated[
     list[str],
     typer.Argument(

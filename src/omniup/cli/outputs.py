@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,23 +16,28 @@ from omniup.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from typing_extensions import Self
 
 
 class Target:
-    """A file that a tensor will be written to, or `-`, standard output.
+    """A file that a tensor will be written to, or `-`, standard output; this process's alone within a `with` block.
 
     Args:
         argument: as the user gave it.
         bits: of a PNG, 8 or 16; None for 8 where the values fit.
+        inputs: files that it must not be.
+        overwrite: replace a file that is there.
 
     Attributes:
         format: by the suffix.
 
     Raises:
-        InputError: the suffix is unknown, or the file cannot be written.
+        InputError: the suffix is unknown; from the `with` block: the file cannot or must not be written.
     """
 
-    def __init__(self, argument: str, bits: int | None = None) -> None:
+    def __init__(
+        self, argument: str, bits: int | None = None, *, inputs: Iterable[str] = (), overwrite: bool = False
+    ) -> None:
         from omniup.files.signals import WRITTEN_FORMATS
 
         self.argument, self.bits = argument, bits
@@ -50,8 +55,16 @@ class Target:
             raise InputError("--bits", "is {value}", "8 and 16", value=bits)
         if self.is_standard_output and sys.stdout.isatty():
             raise InputError("standard output", "is a terminal", "-o - where it leads to a file or a program")
+        self._stack = ExitStack()
+        self._inputs, self._overwrite = inputs, overwrite
+
+    def __enter__(self) -> Self:
         if not self.is_standard_output:
-            check_writable(argument)
+            self._stack.enter_context(output_file(self.argument, self._inputs, self._overwrite))
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._stack.close()
 
     def check(self, signal: Tensor) -> None:
         """Check that the format can hold the result of a signal; choose the bits of a PNG.
@@ -100,26 +113,19 @@ class Target:
 
 
 @contextmanager
-def output_folder(path: str) -> Iterator[Path]:
-    """Yield a folder to write to, made if need be, and removed again if it stays empty.
+def output_file(path: str, inputs: Iterable[str], overwrite: bool) -> Iterator[None]:
+    """Have a file for results for this process alone, checked before the work begins; see `omniup.files.outputs`.
 
     Raises:
-        InputError: it is a file, or cannot be made or written to.
+        InputError: it cannot be written, is an input, is there without `--overwrite`, or another process writes it.
     """
-    from omniup.files.refusals import Subject, printable
+    from omniup.files import Inputs, check_output, locked, sweep
 
-    folder = Path(path)
-    is_new = not folder.exists()
-    with Subject(printable(path), "a folder that can be made or written to").attempt("written"):
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        check_writable(folder / "metrics.json")
-        yield folder
-    except BaseException:
-        if is_new:
-            with suppress(OSError):  # it is not empty
-                folder.rmdir()
-        raise
+    check_writable(path)
+    sweep(Path(path).resolve().parent)
+    with locked(path):
+        check_output(path, Inputs(inputs), overwrite=overwrite)
+        yield
 
 
 def check_writable(path: str | Path) -> None:

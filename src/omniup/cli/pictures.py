@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from omniup.reconstruction import Reconstruction, alone, panels
+from omniup.reconstruction import NAMES, Reconstruction, alone, panels
 from omniup.visualize import loss_curve, sheet
 
 NARROWEST, WIDEST = 192, 384
@@ -12,6 +12,11 @@ NARROWEST, WIDEST = 192, 384
 
 APART = ("bicubic", "error_bicubic")
 """Pictures that the sheet leaves out, for five rows of four; it has the better-known bilinear."""
+
+
+def names(*, fitted: bool) -> tuple[str, ...]:
+    """Return the names of the pictures that `pictures` draws."""
+    return ("sheet", *(("loss",) if fitted else ()), *NAMES)
 
 
 def pictures(made: Reconstruction, title: str) -> dict[str, Image.Image]:

@@ -10,7 +10,6 @@ import typer
 
 from omniup.cli import options
 from omniup.cli.about import listing, versions
-from omniup.cli.outputs import output_folder
 from omniup.cli.report import Report, to_json
 from omniup.errors import InputError
 
@@ -43,6 +42,7 @@ def reconstruct(
     preset: options.Preset = None,
     iterations: options.Iterations = None,
     settings: options.Settings = None,
+    overwrite: options.Overwrite = False,
     memory: options.Memory = options.DEFAULT_MEMORY,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
@@ -58,9 +58,9 @@ def reconstruct(
     report = Report(as_json, quiet, verbose)
 
     from omniup.cli import inputs
-    from omniup.cli.pictures import pictures
+    from omniup.cli.pictures import names, pictures
     from omniup.encoders import Encoding, encode
-    from omniup.files import atomic_write, write_image, write_signal
+    from omniup.files import atomic_write, output_folder, write_image, write_signal
     from omniup.reconstruction import WORTHWHILE, working_image
     from omniup.reconstruction import reconstruct as compute
     from omniup.upsamplers import UpsampleAnything, parse_memory
@@ -76,7 +76,11 @@ def reconstruct(
         except InputError as error:
             raise error.within(f"--encoder {encoder}") from error
 
-    with output_folder(output) as folder:
+    with output_folder(output, "reconstruct", inputs=[image], overwrite=overwrite) as place:
+        folder = place.path
+        arrays = ("features.npy",) if features else ()
+        drawings = (f"{name}.png" for name in names(fitted=method.iterations > 0))
+        place.claim(*drawings, "kernels.safetensors", *arrays, "metrics.json")
         with report.stage("read"):
             guidance = working_image(inputs.read_guidance(image), stride, size).to(where)
         with report.progress("fit") as progress:
@@ -91,23 +95,24 @@ def reconstruct(
             )
         with report.stage("pictures"):
             drawn = pictures(made, title=_title(image, made))
-        with report.stage("write"):
-            for name, picture in drawn.items():
-                write_image(folder / f"{name}.png", picture)
-            made.kernels.save(folder / "kernels.safetensors")
-            if features:
-                write_signal(folder / "features.npy", made.features["fitted"])
-        facts = {
-            "image": image,
-            "stride": stride,
-            "preset": preset,
-            "settings": dataclasses.asdict(method),
-            **_facts(made),
-            "seconds": report.seconds,
-            "versions": versions(),
-        }
-        with atomic_write(folder / "metrics.json") as file:  # the last, so that where it is everything is
-            file.write(to_json(facts).encode())
+        with place.together() as hidden:
+            with report.stage("write"):
+                for name, picture in drawn.items():
+                    write_image(hidden / f"{name}.png", picture)
+                made.kernels.save(hidden / "kernels.safetensors")
+                if features:
+                    write_signal(hidden / "features.npy", made.features["fitted"])
+            facts = {
+                "image": image,
+                "stride": stride,
+                "preset": preset,
+                "settings": dataclasses.asdict(method),
+                **_facts(made),
+                "seconds": report.seconds,
+                "versions": versions(),
+            }
+            with atomic_write(hidden / "metrics.json") as file:  # the last, so that where it is everything is
+                file.write(to_json(facts).encode())
 
     report.result(facts, _summary(image, made, folder, report.times))
     if made.gain < WORTHWHILE:

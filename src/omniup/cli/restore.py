@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from omniup.cli import options
-from omniup.cli.outputs import output_folder
+from omniup.cli.outputs import output_file
 from omniup.cli.report import Report
 from omniup.errors import InputError
 
@@ -59,6 +60,7 @@ def restore(
     caption_model: Annotated[
         str, typer.Option(metavar="NAME", help="Model of that endpoint.", rich_help_panel=_PROMPT)
     ] = "gpt-4o-mini",
+    overwrite: options.Overwrite = False,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Seed of the noise in the latents.")] = 0,
     colour: Annotated[
         str,
@@ -133,13 +135,13 @@ def restore(
         raise InputError("--colour", "is {value!r}", "{names}", value=colour, names=", ".join(COLOURS))
     said = _prompts(prompt, prompts, caption, caption_model)
     pictures = find_pictures(inputs, results=output)
-    folder, targets = _targets(pictures, output)
+    targets = _targets(pictures, output)
     files = locate(model, weights=weights, offline=offline)
     size: dict[str, Any] = {"scale": scale or 4} if longest_side is None else {"longest_side": longest_side}
     settings = size | {"seed": seed, "colour": colour, "tile": tile, "memory": memory}
     kept = settings | {"precision": precision, "model": model, "files": files.fingerprint()}
     batch = Batch(pictures, targets, said, kept, report)
-    with output_folder(str(folder)), batch.summary_at_the_end():
+    with _own(output, targets, overwrite), batch.summary_at_the_end():
         if batch.todo:
             with report.stage("load"):
                 enhancer = Enhancer(load_networks(files), device=where, precision=precision)
@@ -177,23 +179,42 @@ def _prompts(prompt: str | None, prompts: str | None, caption: str | None, capti
     return SamePrompt(prompt or "")
 
 
-def _targets(pictures: Mapping[str, PurePath], output: str) -> tuple[Path, dict[str, Path]]:
-    """Determine the folder of the results, and in it a file for each picture.
+def _targets(pictures: Mapping[str, PurePath], output: str) -> dict[str, Path]:
+    """Determine the files for the results.
 
     Raises:
-        InputError: several pictures would go into one file, or a result over one of the pictures.
+        InputError: several pictures would go into one file.
     """
     path = Path(output)
-    if path.suffix.lower() != ".png" or path.is_dir():
-        folder, targets = path, {source: path / place for source, place in pictures.items()}
-    elif len(pictures) == 1:
-        folder, targets = path.parent, dict.fromkeys(pictures, path)
-    else:
-        raise InputError(output, "is one .png file for {count} pictures", "a folder", count=len(pictures))
-    originals = {Path(source).resolve() for source in pictures}
-    for target in targets.values():
-        if target.resolve() in originals:
-            raise InputError(
-                str(target), "is a picture that is to be restored, and a result would overwrite it", "another folder"
-            )
-    return folder, targets
+    if not _is_file(output):
+        return {source: path / place for source, place in pictures.items()}
+    if len(pictures) == 1:
+        return dict.fromkeys(pictures, path)
+    raise InputError(output, "is one .png file for {count} pictures", "a folder", count=len(pictures))
+
+
+def _is_file(output: str) -> bool:
+    return Path(output).suffix.lower() == ".png" and not Path(output).is_dir()
+
+
+@contextmanager
+def _own(output: str, targets: Mapping[str, Path], overwrite: bool) -> Iterator[None]:
+    """Have the folder or file of the results for this process alone; they replace their like and nothing else.
+
+    Raises:
+        InputError: it cannot be written to, another process writes there, or a result would replace something else.
+    """
+    from omniup.files import Inputs, check_output, output_folder, sweep
+    from omniup.restoration.results import is_result
+
+    with ExitStack() as stack:
+        if _is_file(output):
+            stack.enter_context(output_file(output, targets, overwrite or is_result(Path(output))))
+        else:
+            stack.enter_context(output_folder(output, "restore"))
+        for folder in {target.parent for target in targets.values()}:
+            sweep(folder)
+        originals = Inputs(targets)
+        for target in targets.values():
+            check_output(target, originals, overwrite=overwrite or is_result(target))
+        yield

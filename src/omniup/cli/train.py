@@ -50,7 +50,7 @@ Resume: TypeAlias = Annotated[
     typer.Option(
         "--resume/--from-scratch",
         show_default=False,
-        help="Go on from the last checkpoint in DIR if there is one, or remove what is there and begin anew. "
+        help="Go on from the last checkpoint in DIR if there is one, or remove what trainings wrote there and begin anew. "
         "Without either, a DIR with checkpoints is refused.",
     ),
 ]

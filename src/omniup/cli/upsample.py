@@ -35,6 +35,7 @@ def upsample(
     invalid: options.Invalid = None,
     holes: options.Holes = "fill",
     bits: options.Bits = None,
+    overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -50,26 +51,26 @@ def upsample(
     from omniup.upsamplers import parse_memory, upsampler
 
     where, scratch = options.pick_device(device), parse_memory(memory)
-    target = Target(output, bits)
     chosen = upsampler(method, **options.pick_settings(settings, preset=preset, iterations=iterations))
-    with report.stage("read"):
-        guidance = inputs.read_guidance(image).to(where)
-        height, width = guidance.shape[2:]
-        low = signals.read(
-            signal,
-            report,
-            size=(height, width),
-            grid=grid,
-            layout=layout,
-            name=name,
-            signal_type=signal_type,
-            are_labels=labels,
-            invalid=invalid or (),
-            device=where,
-        )
-    low.check(target, report)
+    with Target(output, bits, inputs=(image, signal), overwrite=overwrite) as target:
+        with report.stage("read"):
+            guidance = inputs.read_guidance(image).to(where)
+            height, width = guidance.shape[2:]
+            low = signals.read(
+                signal,
+                report,
+                size=(height, width),
+                grid=grid,
+                layout=layout,
+                name=name,
+                signal_type=signal_type,
+                are_labels=labels,
+                invalid=invalid or (),
+                device=where,
+            )
+        low.check(target, report)
 
-    with report.stage("prepare"), report.progress("prepare") as progress:
-        prepared = chosen.prepare(guidance, low.grid, size, progress=progress, memory=scratch)
-    facts = signals.render(low, prepared, target, report, memory=scratch, holes=holes)
+        with report.stage("prepare"), report.progress("prepare") as progress:
+            prepared = chosen.prepare(guidance, low.grid, size, progress=progress, memory=scratch)
+        facts = signals.render(low, prepared, target, report, memory=scratch, holes=holes)
     report.result({"method": method} | facts)

@@ -5,8 +5,9 @@ allocated, nothing is ever unpickled, and whatever cannot be accepted ends in on
 file. Everything written to a path is written atomically.
 """
 
-from omniup.files.atomic import atomic_write
+from omniup.files.atomic import atomic_write, sweep
 from omniup.files.images import MAX_PIXELS, find_images, image_tensor, read_image, write_image
+from omniup.files.outputs import Inputs, OutputFolder, check_output, locked, output_folder
 from omniup.files.samples import SAMPLES, SampleProbabilities, sample_image, sample_probabilities
 from omniup.files.signals import holds_labels, read_labels, read_nodata, read_palette, read_signal, write_signal
 from omniup.files.sources import MAX_BYTES, Source
@@ -16,12 +17,17 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "SAMPLES",
+    "Inputs",
+    "OutputFolder",
     "SampleProbabilities",
     "Source",
     "atomic_write",
+    "check_output",
     "find_images",
     "holds_labels",
     "image_tensor",
+    "locked",
+    "output_folder",
     "read_image",
     "read_labels",
     "read_nodata",
@@ -30,6 +36,7 @@ __all__ = [
     "read_tensors",
     "sample_image",
     "sample_probabilities",
+    "sweep",
     "write_image",
     "write_signal",
     "write_tensors",

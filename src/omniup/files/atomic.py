@@ -1,7 +1,8 @@
 """Write a file whole or not at all: readers see the old content or the new one, never half of it.
 
 The bytes go to a hidden file in the same folder, reach the disk, and take the target's name in one step. A process
-that is killed leaves that hidden file behind and the target as it was; everything milder removes it.
+that is killed leaves that hidden file behind and the target as it was; everything milder removes it. The hidden file is
+locked while it is written, so that `sweep` can distinguish what a killed process has left from what is being written.
 """
 
 from __future__ import annotations
@@ -9,12 +10,18 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from omniup.files.refusals import Subject, printable, reason
+
+if sys.platform != "win32":
+    import fcntl
+
+_HIDDEN = ".omniup-*.part"
 
 
 @contextmanager
@@ -43,17 +50,85 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             raise subject.refusal("is a device or a pipe")
         if not target.parent.exists():
             raise subject.refusal("is in the folder {folder}, which does not exist", folder=printable(target.parent))
-        hidden = target.parent / f".omniup-{secrets.token_hex(8)}.part"
+        hidden = hidden_path(target.parent)
     try:
-        with hidden.open("xb") as stream:  # in here, since an interrupt may come as soon as the file is there
+        with _created(hidden) as stream:  # in here, since an interrupt may come as soon as the file is there
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        if target.exists():
-            shutil.copymode(target, hidden)
-        hidden.replace(target)
+            if target.exists():
+                shutil.copymode(target, hidden)
+            if sys.platform != "win32":
+                hidden.replace(target)  # while it is locked
+        if sys.platform == "win32":  # where what is open cannot be renamed
+            hidden.replace(target)
     except OSError as error:
         raise subject.refusal("cannot be written ({reason})", reason=reason(error)) from error
     finally:
         with suppress(OSError):  # it has its name by now, or never came to be
             hidden.unlink()
+
+
+def hidden_path(folder: Path) -> Path:
+    """Return a new name for something in a folder that is not whole yet."""
+    return folder / f".omniup-{secrets.token_hex(8)}.part"
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove the hidden files that killed processes have left in a folder; those that are being written stay."""
+    for left in Path(folder).glob(_HIDDEN):
+        with suppress(OSError):  # it is a folder, another's, or has gone
+            if sys.platform == "win32":  # where what is open cannot be removed
+                left.unlink()
+            else:
+                with left.open("r+b") as stream:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    left.unlink()
+
+
+def sweep_folders(folder: Path) -> None:
+    """Remove hidden folders, too; for who holds the lock of the folder."""
+    for left in folder.glob(_HIDDEN):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def replace_folder(new: Path, place: Path) -> None:
+    """Give a folder its name in place of an old one, which is removed once the new one stands.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    recover_folder(place)
+    if place.exists():
+        place.rename(_old(place))
+    new.replace(place)
+    recover_folder(place)
+
+
+def recover_folder(place: Path) -> None:
+    """Finish what a killed `replace_folder` has left: the old folder comes back where there is no new one."""
+    old = _old(place)
+    if not old.exists():
+        return
+    if place.exists():
+        shutil.rmtree(old)
+    else:
+        old.rename(place)
+
+
+def _old(place: Path) -> Path:
+    return place.with_name(f".omniup-{place.name}.old")
+
+
+def _created(hidden: Path) -> BinaryIO:
+    """Create a hidden file and lock it."""
+    while True:
+        stream = hidden.open("xb")
+        if sys.platform == "win32":
+            return stream
+        with suppress(OSError):  # the file system has no locks: then nothing is ever swept there
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        if os.fstat(stream.fileno()).st_nlink:
+            return stream
+        stream.close()  # another process has swept it away before it was locked

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -14,7 +16,7 @@ from omniup.files.sources import open_source
 
 
 def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write named tensors to a safetensors file, atomically.
+    """Write named tensors to a safetensors file, atomically; equal contents make equal files.
 
     Args:
         path: the file to write.
@@ -28,8 +30,13 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[s
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)  # safetensors takes no views
         for name, tensor in tensors.items()
     }
+    content = memoryview(save(packed, metadata or None))
+    header, data = _header(content)
+    text = json.dumps(_sorted(header), separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # so that tensors are aligned
     with atomic_write(path) as file:
-        file.write(save(packed, metadata))
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(data)
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -52,3 +59,15 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     ):
         names = file.keys()
         return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+
+
+def _header(content: memoryview) -> tuple[dict[str, Any], memoryview]:
+    """Split the bytes of a safetensors file into header and tensors."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(bytes(content[8:end])), content[end:]
+
+
+def _sorted(header: dict[str, Any]) -> dict[str, Any]:
+    """Sort the metadata, which safetensors writes in an order that differs from process to process."""
+    metadata = header.pop("__metadata__", None)
+    return header if metadata is None else {"__metadata__": dict(sorted(metadata.items())), **header}

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from omniup.errors import InputError
-from omniup.files.atomic import atomic_write
+from omniup.files.atomic import atomic_write, sweep
 from omniup.files.refusals import printable
 from omniup.files.tensors import read_tensors
 
@@ -88,6 +88,7 @@ def fetch(url: str, checksum: str | None = None) -> Path:
     try:
         if not (cached.is_file() and hashlib.sha256(cached.read_bytes()).hexdigest().startswith(checksum)):
             cached.parent.mkdir(parents=True, exist_ok=True)
+            sweep(cached.parent)
             with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, atomic_write(cached) as file:
                 digest, size = hashlib.sha256(), int(response.headers.get("Content-Length") or 0)
                 with tqdm(total=size or None, desc=cached.name, unit="B", unit_scale=True, disable=None) as progress:

@@ -21,6 +21,13 @@ TITLES = {
     "pyramid": "pyramid bilateral",
 }
 
+NAMES = (
+    *("original", "low_resolution", *TITLES, *(f"error_{way}" for way in TITLES), "confidence"),
+    *("features_low_resolution", *(f"features_{way}" for way in TITLES if way != "bicubic")),
+    *("sigma_x", "sigma_y", "theta", "sigma_r"),
+)
+"""The names of the panels."""
+
 
 def panels(made: Reconstruction) -> dict[str, Panel]:
     """Make the panels of a reconstruction.

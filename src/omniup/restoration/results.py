@@ -59,14 +59,23 @@ def write_result(path: Path, image: Tensor, settings: Mapping[str, Any]) -> None
 
 def is_done(path: Path, settings: Mapping[str, Any]) -> bool:
     """Return whether a file is a result of exactly these settings."""
+    return _settings_of(path) == _as_text(settings)
+
+
+def is_result(path: Path) -> bool:
+    """Return whether a file is a result, of whatever settings."""
+    return _settings_of(path) is not None
+
+
+def _settings_of(path: Path) -> str | None:
+    """Read the settings of a result, as text; None of anything else."""
     if not path.is_file():
-        return False
+        return None
     try:
         with open_source(path, noun="result", accepted="a PNG") as (stream, subject):
-            held = open_image(stream, subject, max_pixels=MAX_PIXELS).info.get(_KEY)  # the pixels are not decoded
+            return open_image(stream, subject, max_pixels=MAX_PIXELS).info.get(_KEY)  # the pixels are not decoded
     except InputError:
-        return False
-    return held == _as_text(settings)
+        return None
 
 
 def _as_text(settings: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.files import atomic_write, read_tensors, write_tensors
+from omniup.files.atomic import hidden_path, sweep_folders
 from omniup.files.refusals import Subject, printable, reason
 from omniup.training.settings import TrainingSettings
 
@@ -76,7 +76,7 @@ class Checkpoints:
         Raises:
             InputError: it cannot be written.
         """
-        place = self._place(checkpoint.step)
+        place = self.place(checkpoint.step)
         hidden = self._begun(checkpoint.step)
         try:
             hidden.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ class Checkpoints:
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
         for step in self.steps()[: -self.keep]:
-            self._remove(self._place(step))
+            self._remove(self.place(step))
         return place
 
     def write_own(self, step: int, process: int, state: dict[str, Any]) -> None:
@@ -119,7 +119,7 @@ class Checkpoints:
         Raises:
             InputError: it is damaged, or there were fewer processes.
         """
-        place = self._place(step)
+        place = self.place(step)
         if not (place / _own(process)).exists():
             count = len(list(place.glob(_own("*"))))
             raise InputError(str(place), "was written by {count} processes", "as many processes", count=count)
@@ -132,35 +132,28 @@ class Checkpoints:
         Raises:
             InputError: it is damaged.
         """
-        place = self._place(step)
+        place = self.place(step)
         with Subject(printable(place), "a whole checkpoint").attempt("read"):
             facts = json.loads((place / FACTS).read_text())
             weights = {name: read_tensors(place / f"{name}.safetensors")[0] for name in facts["networks"]}
             state = torch.load(place / STATE, map_location="cpu", weights_only=True)
             return Checkpoint(int(facts["step"]), weights, state, facts["configuration"])
 
-    def clear(self) -> None:
-        """Remove all checkpoints, and what killed processes have left."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def sweep(self) -> None:
         """Remove what killed processes have left."""
-        for left in self.folder.glob(".omniup-*.part"):
-            shutil.rmtree(left, ignore_errors=True)
+        sweep_folders(self.folder)
 
-    def _place(self, step: int) -> Path:
+    def place(self, step: int) -> Path:
+        """Return the folder of the checkpoint after a number of steps."""
         return self.folder / f"step-{step:08d}"
 
     def _begun(self, step: int) -> Path:
         """Return the folder in which a checkpoint is put together; known to all processes."""
         return self.folder / f".omniup-{step:08d}.part"
 
-    def _hidden(self) -> Path:
-        return self.folder / f".omniup-{secrets.token_hex(8)}.part"
-
     def _remove(self, place: Path) -> None:
         if place.exists():
-            hidden = self._hidden()
+            hidden = hidden_path(self.folder)
             place.rename(hidden)
             shutil.rmtree(hidden)
 

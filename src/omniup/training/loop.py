@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -20,12 +20,16 @@ import torch
 from torch import Tensor, nn
 
 from omniup.errors import InputError, optional_import
+from omniup.files import OutputFolder, output_folder
+from omniup.files.atomic import recover_folder
 from omniup.files.refusals import Subject, printable
 from omniup.training.checkpoints import Checkpoint, Checkpoints, starting_point
 from omniup.training.settings import TrainingSettings
 from omniup.training.stopping import StopRequest, stop_requests
 
 logger = logging.getLogger(__name__)
+
+EVENTS = "tensorboard"
 
 AnySettings = TypeVar("AnySettings", bound=TrainingSettings)
 
@@ -83,27 +87,42 @@ class Training(ABC, Generic[AnySettings]):
         configuration: what to train, and how.
         folder: for checkpoints, TensorBoard's events and the weights.
         resume: go on from the last checkpoint in the folder, if there is one; or else begin anew, and remove what is
-            there. None accepts only a folder without checkpoints.
+            there. None accepts only a folder without checkpoints. Nothing is ever removed that no training wrote.
 
     Raises:
-        InputError: something cannot be read, had or written, or the folder holds checkpoints that do not go with the
-            configuration.
+        InputError: something cannot be read, had or written, another process writes to the folder, it holds checkpoints
+            that do not go with the configuration, or what looks like a training's and is not on its record.
         MissingPackageError: accelerate, tensorboard or what else is needed is not installed.
     """
+
+    name: ClassVar[str]
+    """Name of what is trained, for the record of what a training has written."""
 
     results: ClassVar[tuple[str, ...]]
     """Results of a training in its folder: the names of files or folders."""
 
+    output: OutputFolder
+    """The folder with its record; the first process has it, alone, until `run` ends."""
+
     def __init__(self, configuration: AnySettings, folder: Path, resume: bool | None) -> None:
         self.configuration, self.folder = configuration, folder
         self.checkpoints = Checkpoints(folder / "checkpoints", configuration.checkpoints.keep)
-        start = starting_point(self.checkpoints, configuration, resume)
         self.accelerator = make_accelerator(configuration)
-        self.step = 0
-        self._set_up()
-        if start is not None:
-            self._resume_from(start)
-        self._prepare_folder(start)
+        with ExitStack() as stack:
+            if self.accelerator.is_main_process:
+                read = _paths(configuration.model_dump(exclude={"output"}))
+                self.output = stack.enter_context(output_folder(folder, f"train {self.name}", inputs=read))
+                for name in self.results:
+                    recover_folder(folder / name)
+            start = starting_point(self.checkpoints, configuration, resume)
+            if self.accelerator.is_main_process:
+                self._own_contents(is_resumed=start is not None)
+            self.step = 0
+            self._set_up()
+            if start is not None:
+                self._resume_from(start)
+            self._prepare_folder(start)
+            self._held = stack.pop_all()
 
     @abstractmethod
     def _set_up(self) -> None:
@@ -154,13 +173,13 @@ class Training(ABC, Generic[AnySettings]):
             progress: called after every step, in the first process.
 
         Returns:
-            How far it has come: on Ctrl-C or SIGTERM it ends after the step at hand and leaves a checkpoint.
+            How far it has come: on Ctrl-C, SIGTERM or SIGHUP it ends after the step at hand and leaves a checkpoint.
 
         Raises:
             InputError: something cannot be read or written, or the loss is no longer finite.
         """
         steps, measured = self.configuration.steps, dict[str, float]()
-        with stop_requests() as stop:
+        with self._held, stop_requests() as stop:
             data = self._data()
             stopped = False
             while self.step < steps and not stopped:
@@ -172,7 +191,32 @@ class Training(ABC, Generic[AnySettings]):
                     progress(Progress(self.step, steps, losses, measured))
                 if stopped or is_last or self.step % self.configuration.checkpoints.every == 0:
                     self._save()
-        return self._finish(measured)
+            return self._finish(measured)
+
+    def _own_contents(self, *, is_resumed: bool) -> None:
+        """Put on the record what will be written, before anything is computed.
+
+        Raises:
+            InputError: the folder holds such files that are on no record of a training; checkpoints and events of one
+                that is resumed are its own, and all of one that kept no record.
+        """
+        found = self._contents()
+        known = {*self.output.own, *(name for name in found if name not in self.results or not self.output.own)}
+        foreign = [name for name in found if name not in (known if is_resumed else self.output.own)]
+        if foreign:
+            raise InputError(
+                str(self.folder),
+                "holds {name}, which is on no record of such a training there",
+                "another folder",
+                name=printable(foreign[0]),
+            )
+        self.output.adopt(*found, *self.results)
+
+    def _contents(self) -> list[str]:
+        """List what the folder holds of what a training writes, as paths below it."""
+        places = [self.folder / name for name in self.results]
+        places += [*self.checkpoints.folder.glob("step-*"), *(self.folder / EVENTS).glob("events.out.*")]
+        return sorted(place.relative_to(self.folder).as_posix() for place in places if place.exists())
 
     def _resume_from(self, start: Checkpoint) -> None:
         """Restore the state of a checkpoint."""
@@ -192,18 +236,15 @@ class Training(ABC, Generic[AnySettings]):
         if not self.accelerator.is_main_process:
             return
         tensorboard = optional_import("torch.utils.tensorboard", extra="train")
-        events = self.folder / "tensorboard"
+        events = self.folder / EVENTS
         with Subject(printable(self.folder), "a folder that can be made or written to").attempt("written"):
             events.mkdir(parents=True, exist_ok=True)
-            if start is None:
-                self.checkpoints.clear()
-                for path in events.glob("events.out.*"):
-                    path.unlink()
-                for path in (self.folder / name for name in self.results):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            if start is None:  # old weights stay until there are new ones
+                self.output.remove(*(name for name in self._contents() if name not in self.results))
             self.checkpoints.sweep()
             # what an interrupted training has recorded after its checkpoint is recorded again
             self.events = tensorboard.SummaryWriter(str(events), purge_step=self.step + 1 if start else None)
+            self.output.adopt(*self._contents(), *self.results)
         self.events.add_text("configuration", f"```\n{self.configuration.model_dump_json(indent=2)}\n```", self.step)
 
     def _take_step(self, data: Iterator[Any], stop: StopRequest) -> tuple[dict[str, float], bool]:
@@ -280,6 +321,7 @@ class Training(ABC, Generic[AnySettings]):
             state["scaler"] = scaler.state_dict() if scaler else {}
             weights = {name: network.state_dict() for name, network in self._networks.items()}
             checkpoint = Checkpoint(self.step, weights, state, self.configuration.model_dump(mode="json"))
+            self.output.adopt(self.checkpoints.place(self.step).relative_to(self.folder).as_posix())
             logger.info("checkpoint: %s", self.checkpoints.write(checkpoint, self._metadata()))
         self.accelerator.wait_for_everyone()
 
@@ -289,10 +331,23 @@ class Training(ABC, Generic[AnySettings]):
         if self.accelerator.is_main_process:
             if finished:
                 weights = self._write_weights()
+                self.output.remove(*(name for name in self.results if self.folder / name != weights))
             self.events.close()
         self.accelerator.wait_for_everyone()  # none leaves while another has use for it
         self.accelerator.end_training()
         return Outcome(self.step, finished, weights, measured)
+
+
+def _paths(values: Any) -> Iterator[Path]:
+    """Find the files and folders that a configuration names, whose paths are absolute."""
+    if isinstance(values, Mapping):
+        values = values.values()
+    if isinstance(values, (str, Path)):
+        if Path(values).is_absolute():
+            yield Path(values)
+    elif isinstance(values, Iterable):
+        for value in values:
+            yield from _paths(value)
 
 
 def make_accelerator(configuration: TrainingSettings) -> Any:
@@ -311,7 +366,7 @@ def make_accelerator(configuration: TrainingSettings) -> Any:
     return accelerator
 
 
-def output_folder(configuration: TrainingSettings, output: str | Path | None) -> Path:
+def choose_folder(configuration: TrainingSettings, output: str | Path | None) -> Path:
     """Choose the folder that a training writes to: the caller's, or else the configuration's.
 
     Raises:

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -17,9 +18,12 @@ from PIL import Image
 from torch import Tensor
 
 from omniup.errors import InputError
-from omniup.files import atomic_write, write_signal
+from omniup.files import atomic_write, locked, write_signal
+from omniup.files.outputs import LOCK
 from omniup.upsamplers import GaussianKernels
 from omniup.web.pictures import png
+
+_PREFIX = "omniup-runs-"
 
 Maker = Callable[[Path], None]
 
@@ -105,7 +109,10 @@ class Runs:
 
     def __init__(self, kept_seconds: float, kept_bytes: int) -> None:
         self._kept_seconds, self._kept_bytes = kept_seconds, kept_bytes
-        self._folder = Path(tempfile.mkdtemp(prefix="omniup-runs-"))
+        _remove_abandoned()
+        self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._held = ExitStack()
+        self._held.enter_context(locked(self._folder))
         self._runs: collections.OrderedDict[UUID, Kept] = collections.OrderedDict()
         self._lock = threading.Lock()
 
@@ -151,7 +158,16 @@ class Runs:
 
     def close(self) -> None:
         """Remove everything."""
+        self._held.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _remove_abandoned() -> None:
+    """Remove the folders that killed servers have left; those of others that run are locked."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        if (folder / LOCK).exists():
+            with suppress(InputError), locked(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def tensor_maker(compute: Callable[[], Tensor]) -> Maker:

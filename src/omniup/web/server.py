@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import logging
+import signal
 import socket
 import sys
 import threading
@@ -21,7 +22,7 @@ HOST, PORT = "127.0.0.1", 8000
 
 
 def serve(settings: Settings | None = None, *, host: str = HOST, port: int = PORT, open_browser: bool = False) -> None:
-    """Serve the demo until Ctrl-C.
+    """Serve the demo until Ctrl-C, SIGTERM or SIGHUP.
 
     Args:
         settings: how to serve.
@@ -42,6 +43,8 @@ def serve(settings: Settings | None = None, *, host: str = HOST, port: int = POR
     url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
     server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=3))
     threading.Thread(target=_announce, args=(server, url, open_browser), daemon=True).start()
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, lambda _, frame: server.handle_exit(signal.SIGTERM, frame))
     server.run(sockets=[listening])
 
 

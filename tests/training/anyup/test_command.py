@@ -81,7 +81,7 @@ def test_interrupted_it_says_how_to_go_on(omniup, configuration, tmp_path, monke
         ([], "output is missing; accepted: a folder"),
         (["-o", "out", "--set", "optimiser.lr=1"], "optimiser.lr is no field; accepted: learning_rate"),
         (["-o", "out", "--set", "steps"], "'steps' is not name=value"),
-        (["-o", "train.yaml"], "train.yaml cannot be written (Not a directory); accepted: a folder"),
+        (["-o", "train.yaml"], "train.yaml cannot be written (File exists); accepted: a folder"),
     ],
 )
 def test_mistakes_are_refused_in_one_line(arguments, said, omniup, configuration, tmp_path, monkeypatch):

@@ -69,3 +69,19 @@ def test_two_processes_do_what_one_would_with_all_of_their_photographs(configura
         alone.optimiser.zero_grad()
         expected.append(loss.item())
     assert [loss for _, loss in scalars(tmp_path / "two", LOSS)] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_second_training_in_a_folder_is_refused_and_a_killed_one_holds_nothing(configuration, start, tmp_path):
+    first = start(configuration, "-o", tmp_path / "run", "--set", f"steps={LONG}")
+    wait_for(first, tmp_path / "run", 3)
+    second = start(configuration, "-o", tmp_path / "run", "--resume")
+    _, said = second.communicate(timeout=TIMEOUT)
+    assert (second.returncode, said.count("\n")) == (2, 1)
+    assert said.startswith(f"omniup: {tmp_path / 'run'} is being written by another process; accepted: to wait")
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    third = start(configuration, "-o", tmp_path / "run", "--from-scratch", "--set", "steps=1")
+    _, said = third.communicate(timeout=TIMEOUT)
+    assert third.returncode == 0, said
+    assert Checkpoints(tmp_path / "run/checkpoints").steps() == [1]
+    assert list((tmp_path / "run").rglob(".*")) == []

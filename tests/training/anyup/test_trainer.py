@@ -165,9 +165,10 @@ def test_a_folder_with_checkpoints_is_refused_or_begun_anew(configure, losses, t
     assert [event.step for event in scalars(tmp_path / "run").Scalars("training/loss")] == [1, 2]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_told_to_stop_it_ends_after_the_step_at_hand(number, configure, losses, tmp_path, monkeypatch, whole):
-    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     whole, _ = whole
     forward, calls = Objective.forward, []
 
@@ -181,7 +182,7 @@ def test_told_to_stop_it_ends_after_the_step_at_hand(number, configure, losses, 
     outcome = train(configure(), tmp_path / "parts")
     assert (outcome.step, outcome.finished, outcome.weights) == (3, False, None)
     assert Checkpoints(tmp_path / "parts/checkpoints").steps() == [2, 3]
-    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
     assert losses(configure(), "parts", resume=True) == {step: whole[step] for step in (4, 5, 6)}
 
 
@@ -312,3 +313,79 @@ def test_self_consistency_compares_with_the_clean_guidance():
         assert objective(**batch, changed=guidance)["self_consistency"].item() == pytest.approx(0, abs=1e-5)
         assert objective(**batch, changed=1 - guidance)["self_consistency"] > 1e-5
     assert "self_consistency" not in objective(**batch, changed=None)
+
+
+# ---- what is not its own
+
+
+def contents(folder):
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("resume", [None, True, False])
+@pytest.mark.parametrize(
+    "name", ["anyup.safetensors", "checkpoints/step-00000009/mine", "tensorboard/events.out.tfevents.1"]
+)
+def test_what_no_training_wrote_is_refused_and_stays(name, resume, configure, losses, tmp_path):
+    place = tmp_path / "run" / name
+    place.parent.mkdir(parents=True)
+    place.write_text("mine")
+    with pytest.raises(InputError):
+        losses(configure(), resume=resume)
+    assert contents(tmp_path / "run") == {name: b"mine"}
+
+
+def test_what_lies_beside_a_training_stays(configure, losses, tmp_path):
+    losses(configure(steps=2))
+    mine = ("notes.txt", "checkpoints/notes.txt", "tensorboard/notes.txt")
+    for name in mine:
+        (tmp_path / "run" / name).write_text("mine")
+    losses(configure(steps=2), resume=False)
+    assert {name: contents(tmp_path / "run")[name] for name in mine} == dict.fromkeys(mine, b"mine")
+
+
+def test_a_folder_of_before_there_was_a_record_is_resumed_and_not_begun_anew(configure, losses, tmp_path):
+    losses(configure(steps=2))
+    (tmp_path / "run/omniup.json").unlink()
+    before = contents(tmp_path / "run")
+    with pytest.raises(InputError, match="which is on no record of such a training there; accepted: another folder"):
+        losses(configure(steps=3), resume=False)
+    assert contents(tmp_path / "run") == before
+    assert list(losses(configure(steps=3), resume=True)) == [3]
+    assert list(losses(configure(steps=1), resume=False)) == [1]
+
+
+def test_old_weights_stay_until_there_are_new_ones(configure, losses, tmp_path):
+    weights = tmp_path / "run/anyup.safetensors"
+    losses(configure(steps=1))
+    old = weights.read_bytes()
+
+    def stop(progress):
+        assert weights.read_bytes() == old
+        assert Checkpoints(tmp_path / "run/checkpoints").steps() == []
+        if progress.step == 2:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        train(configure(seed=1, checkpoints={"every": 9}), tmp_path / "run", resume=False, progress=stop)
+    assert weights.read_bytes() == old
+    losses(configure(seed=1, steps=1), resume=False)
+    assert weights.read_bytes() != old
+
+
+def test_weights_that_it_begins_with_are_not_overwritten(configure, losses, tmp_path):
+    losses(configure(steps=2))
+    before = contents(tmp_path / "run")
+    for weights in ("anyup.safetensors", "checkpoints/step-00000002/anyup.safetensors"):
+        begin = {"weights": str(tmp_path / "run" / weights)}
+        with pytest.raises(InputError, match="is an input, which the result would overwrite"):
+            losses(configure(model=begin), resume=False)
+        assert contents(tmp_path / "run") == before
+
+
+def test_equal_trainings_write_equal_files(configure, losses, tmp_path):
+    for folder in ("one", "two"):
+        losses(configure(steps=1), folder)
+    one, two = (contents(tmp_path / folder) for folder in ("one", "two"))
+    assert one["anyup.safetensors"] == two["anyup.safetensors"]

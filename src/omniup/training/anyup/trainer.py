@@ -19,7 +19,7 @@ from omniup.training.anyup.configuration import Configuration, ModelSettings
 from omniup.training.anyup.objective import Objective
 from omniup.training.anyup.validation import Validation
 from omniup.training.anyup.views import cut
-from omniup.training.loop import Named, Outcome, Progress, Training, output_folder
+from omniup.training.loop import Named, Outcome, Progress, Training, choose_folder
 from omniup.training.photographs import Positions, Squares, batches, photographs
 from omniup.training.randomness import draw, seeded
 from omniup.upsamplers.anyup import AnyUp
@@ -42,23 +42,24 @@ def train(
         configuration: what to train, and how.
         output: the folder for checkpoints, TensorBoard's events and the weights; the configuration's by default.
         resume: go on from the last checkpoint in the folder, if there is one; or else begin anew, and remove what is
-            there. None accepts only a folder without checkpoints.
+            there. None accepts only a folder without checkpoints. Nothing is ever removed that no training wrote.
         progress: called after every step, in the first process.
 
     Returns:
-        How far it has come: on Ctrl-C or SIGTERM it ends after the step at hand and leaves a checkpoint. The weights
-        are a file for `AnyUp.from_pretrained`.
+        How far it has come: on Ctrl-C, SIGTERM or SIGHUP it ends after the step at hand and leaves a checkpoint. The
+        weights are a file for `AnyUp.from_pretrained`.
 
     Raises:
         InputError: something cannot be read, had or written, the folder holds checkpoints that do not go with the
             configuration, or the loss is no longer finite.
         MissingPackageError: accelerate, tensorboard or torchvision is not installed.
     """
-    training = _Training(configuration, output_folder(configuration, output), resume)
+    training = _Training(configuration, choose_folder(configuration, output), resume)
     return training.run(progress or (lambda _: None))
 
 
 class _Training(Training[Configuration]):
+    name = "anyup"
     results = (WEIGHTS,)
 
     def _set_up(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from omniup.errors import InputError
 from omniup.files import write_tensors
+from omniup.files.atomic import hidden_path, replace_folder
 from omniup.files.refusals import Subject, printable
 from omniup.restoration.lora import add_lora, load_lora, merge_lora
 from omniup.restoration.model_files import locate
@@ -137,13 +137,11 @@ class Generator(nn.Module):
             return folder / LORA
         if hasattr(self.unet, "peft_config"):
             merge_lora(self.unet)
-        place, hidden = folder / MODEL, folder / f".omniup-{secrets.token_hex(8)}.part"
+        place, hidden = folder / MODEL, hidden_path(folder)
         try:
             with Subject(printable(place), "a folder that can be made and written to").attempt("written"):
                 save_networks(self.networks, hidden)
-                if place.exists():
-                    shutil.rmtree(place)
-                hidden.replace(place)
+                replace_folder(hidden, place)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
         return place

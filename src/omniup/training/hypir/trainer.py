@@ -21,7 +21,7 @@ from omniup.training.hypir.generator import LORA, MODEL, Generator, MovingAverag
 from omniup.training.hypir.objective import DiscriminatorObjective, GeneratorObjective
 from omniup.training.hypir.perceptual import is_cached, perceptual_distance
 from omniup.training.hypir.validation import Validation
-from omniup.training.loop import Named, Outcome, Progress, Training, output_folder
+from omniup.training.loop import Named, Outcome, Progress, Training, choose_folder
 from omniup.training.photographs import Positions
 from omniup.training.randomness import draw
 
@@ -42,24 +42,25 @@ def train(
         output: the folder for checkpoints, TensorBoard's events and the weights; the configuration's by default. Where
             there are several processes, one that all of them see.
         resume: go on from the last checkpoint in the folder, if there is one; or else begin anew, and remove what is
-            there. None accepts only a folder without checkpoints.
+            there. None accepts only a folder without checkpoints. Nothing is ever removed that no training wrote.
         progress: called after every step, in the first process.
 
     Returns:
-        How far it has come: on Ctrl-C or SIGTERM it ends after the step at hand and leaves a checkpoint. The weights
-        are the moving average, for `Enhancer.from_pretrained`: a LoRA file, to be named as `weights` beside the model
-        that was begun with, or, where more has been trained than its adapter, the folder of a model.
+        How far it has come: on Ctrl-C, SIGTERM or SIGHUP it ends after the step at hand and leaves a checkpoint. The
+        weights are the moving average, for `Enhancer.from_pretrained`: a LoRA file, to be named as `weights` beside the
+        model that was begun with, or, where more has been trained than its adapter, the folder of a model.
 
     Raises:
         InputError: something cannot be read, had or written, the folder holds checkpoints that do not go with the
             configuration, or the loss is no longer finite.
         MissingPackageError: a package of the extras `restore` or `train` is not installed.
     """
-    training = _Training(configuration, output_folder(configuration, output), resume)
+    training = _Training(configuration, choose_folder(configuration, output), resume)
     return training.run(progress or (lambda _: None))
 
 
 class _Training(Training[Configuration]):
+    name = "hypir"
     results = (LORA, MODEL)
 
     def _set_up(self) -> None:
