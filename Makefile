@@ -1,7 +1,7 @@
 # make run    create the environment, upsample the sample photograph, write pictures and numbers to out/; replaces what
 #             it wrote there before, and no other file
 # make demo   create the environment, serve the demo at http://127.0.0.1:8000
-# make test   create the environment, run every check and test
+# make test   create the environment, run every check and test; before a release, make test-release
 #
 # All need Python 3.10 to 3.13 and make. Another interpreter: make run PYTHON=python3.12
 
@@ -11,7 +11,7 @@ BIN := .venv/bin
 # Tests start Python many times, and without bytecode each of these processes compiles PyTorch's sources.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run demo test lint benchmarks bench constraints clean
+.PHONY: setup run demo test tests test-release lint benchmarks bench constraints clean
 
 setup: .venv/ready
 
@@ -31,9 +31,16 @@ run: setup
 demo: setup
 	@$(BIN)/omniup serve
 
+test: setup
+	@$(MAKE) --no-print-directory --jobs 2 lint tests
+
 # A worker on each core, up to four. By hand, .venv/bin/pytest FILE runs in one process.
-test: setup lint
-	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+tests: setup
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal $(PYTEST_OPTIONS)
+
+# The same, but each property with 500 examples, which are others every time.
+test-release:
+	@$(MAKE) --no-print-directory test PYTEST_OPTIONS="--hypothesis-profile thorough"
 
 lint: setup
 	$(BIN)/ruff check

@@ -66,14 +66,14 @@ def test_a_full_disk_behind_standard_output():
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a terminal")
-def test_no_numbers_on_a_terminal(photo, features):
+def test_no_numbers_on_a_terminal(photo, features, capsys, monkeypatch):
     ours, theirs = os.openpty()
-    upsample = (*COMMAND, "upsample", photo, features, "-o", "-")
-    outcome = subprocess.run(upsample, stdout=theirs, stderr=subprocess.PIPE, text=True)
+    with os.fdopen(theirs, "w") as terminal, pytest.raises(SystemExit) as left:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        main(["upsample", photo, features, "-o", "-"])
     os.close(ours)
-    os.close(theirs)
-    assert outcome.returncode == 2
-    assert outcome.stderr.startswith("omniup: standard output is a terminal")
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("omniup: standard output is a terminal")
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ from support.cases import Layout, mix, problem, problems, smallest_memory
 from support.scratch import peak_bytes
 
 LAYOUTS = {
-    "square": Layout("square-floor", (35, 36), (7, 9), (2,)),
-    "disc": Layout("disc", (32, 40), (8, 10), (4,)),
-    "relative": Layout("relative", (24, 36), (8, 12), (0.2,)),
-    "wide": Layout("square-nearest", (64, 48), (2, 2), (1,)),
-    "one to one": Layout("disc", (17, 16), (17, 16), (3,)),
+    "square": Layout("square-floor", (20, 20), (4, 5), (2,)),
+    "disc": Layout("disc", (20, 24), (5, 6), (4,)),
+    "relative": Layout("relative", (15, 18), (5, 6), (0.2,)),
+    "wide": Layout("square-nearest", (32, 24), (2, 2), (1,)),
+    "one to one": Layout("disc", (11, 10), (11, 10), (3,)),
 }
-BUDGETS = [100_000, 500_000, 2_000_000]
+BUDGETS = [100_000, 300_000, 1_000_000]  # of which almost all make several tiles of almost every problem
 CASES = [pytest.param(layout, budget, id=f"{name}-{budget}") for name, layout in LAYOUTS.items() for budget in BUDGETS]
 
 
@@ -46,20 +46,20 @@ def test_mix_and_its_gradients_keep_to_the_memory(layout, budget):
 
 @pytest.mark.parametrize("wanted", ["query", "key", "value"])
 def test_a_gradient_that_is_not_wanted_takes_no_memory(wanted):
-    # The query, at 8 channels of 256 × 256, is ten times the budget.
-    p = make(Layout("square-nearest", (256, 256), (16, 16), (1,)), batch=1, channels=4)
+    # The query, at 8 channels of 128 × 128, is ten times the budget.
+    p = make(Layout("square-nearest", (128, 128), (8, 8), (1,)), batch=1, channels=4)
     tensors = {name: getattr(p, name) for name in ("query", "key", "value")}
     tensors[wanted].requires_grad_()
-    out = mix(**tensors, windows=p.layout.windows, memory=200_000)
+    out = mix(**tensors, windows=p.layout.windows, memory=50_000)
     dout = torch.ones_like(out)
     peak = peak_bytes(lambda: torch.autograd.grad(out, tensors[wanted], dout), *tensors.values(), out, dout)
-    assert peak <= 200_000
+    assert peak <= 50_000
 
 
 @pytest.mark.parametrize("budget", [200_000, 1_000_000])
 @pytest.mark.parametrize("shape", [{}, {"depth": 1, "channels": 1}], ids=["of much", "of little"])
 def test_windows_of_many_radii_keep_to_the_memory(budget, shape):
-    p = make(Layout("disc", (32, 40), (16, 20), (7,)), batch=1, reach=True, **shape)
+    p = make(Layout("disc", (24, 28), (12, 14), (5,)), batch=1, reach=True, **shape)
     windows = p.layout.windows
     inputs = [tensor.requires_grad_() for tensor in (p.query, p.key, p.value)]
     out = None
@@ -88,8 +88,8 @@ def test_entropy_keeps_to_the_memory(layout, budget):
 def test_mix_at_keeps_to_the_memory(budget, reach):
     p = make(LAYOUTS["disc"], reach=reach)
     generator = torch.Generator().manual_seed(0)
-    points = torch.stack([torch.randint(0, side, (2, 600), generator=generator) for side in p.layout.size], dim=-1)
-    query = torch.randn(2, 8, 600, generator=generator)
+    points = torch.stack([torch.randint(0, side, (2, 200), generator=generator) for side in p.layout.size], dim=-1)
+    query = torch.randn(2, 8, 200, generator=generator)
     windows = p.layout.windows
     reaches = [] if p.reach is None else [p.reach]
     inputs = [tensor.requires_grad_() for tensor in (query, p.key, p.value)]
@@ -132,7 +132,7 @@ def test_many_channels_keep_to_the_memory(layout, budget):
 
 
 @pytest.mark.parametrize("reach", [False, True])
-@pytest.mark.parametrize("budget", [*BUDGETS, 2_500_000, 20_000_000])
+@pytest.mark.parametrize("budget", [*BUDGETS, 1_200_000, 8_000_000])
 @pytest.mark.parametrize("batch", [1, 12])
 def test_the_objective_keeps_to_the_memory_with_what_it_keeps(batch, budget, reach):
     p = make(LAYOUTS["disc"], batch=batch, channels=3, reach=reach)
@@ -164,7 +164,7 @@ def results(p, memory):
     return out, *gradients, mixed_at, Attention(p.key, windows, reach=p.reach, memory=memory).entropy(p.query)
 
 
-@settings(max_examples=50)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(
     problems() | problems(reach=True), st.sampled_from([1, 2, 4, 20]), st.sampled_from([torch.float32, torch.float64])
 )

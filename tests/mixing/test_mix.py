@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from omniup.mixing import Attention, Windows
@@ -21,7 +21,6 @@ def expected(p):
     return out.unflatten(2, p.layout.size)
 
 
-@settings(max_examples=150)
 @given(problems())
 def test_mix_equals_dense_attention(p):
     reference = expected(p)

@@ -30,7 +30,6 @@ def loss_and_gradient(p, function):
     return losses.detach(), torch.autograd.grad((weights * losses).sum(), key)[0]
 
 
-@settings(max_examples=80)
 @given(problems() | problems(reach=True))
 def test_the_loss_and_its_gradient_are_those_of_the_mix(p):
     objective = make(p)
@@ -38,7 +37,7 @@ def test_the_loss_and_its_gradient_are_those_of_the_mix(p):
     torch.testing.assert_close(mine, loss_and_gradient(p, lambda key: by_mix(p, key)), rtol=0, atol=1e-12)
 
 
-@settings(max_examples=30)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(problems() | problems(reach=True), st.sampled_from([1, 2, 5]))
 def test_neither_depends_on_how_the_images_are_cut(p, times):
     few = times * smallest_memory(lambda memory: make(p, memory=memory))

@@ -51,6 +51,9 @@ def render(V_lr, I_hr, I_lr, parameters, centre, offsets, allowed):
 
     logw_list, val_list = [], []
     for dy, dx in offsets:
+        own = allowed(dy, dx)  # [B, N]
+        if not own.any():
+            continue  # weights of 0
         qy = (centre[0] + dy).clamp(0, h - 1)
         qx = (centre[1] + dx).clamp(0, w - 1)
         sx, sy, th, sr = (map_[:, 0, qy, qx] for map_ in parameters)  # [B, N]
@@ -63,7 +66,7 @@ def render(V_lr, I_hr, I_lr, parameters, centre, offsets, allowed):
         Iq = I_lr[:, :, qy, qx]
         diff2 = ((Ip - Iq) ** 2).sum(dim=1)
         log_wr = -diff2 / (2 * sr**2)
-        logw_list.append(torch.where(allowed(dy, dx), log_ws + log_wr, -math.inf))
+        logw_list.append(torch.where(own, log_ws + log_wr, -math.inf))
         val_list.append(V_lr[:, :, qy, qx])
 
     weights = torch.softmax(torch.stack(logw_list), dim=0)  # [K, B, N]

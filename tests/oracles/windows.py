@@ -1,17 +1,20 @@
 """Which cells a pixel may draw from, written out pixel by pixel, a cell once for every place of the window it fills."""
 
 from fractions import Fraction
+from functools import cache
 from math import floor
 
 import torch
 
 
+@cache
 def floor_centre(pixel, pixels, cells):
     """The cell floor(u), u = (pixel + 0.5) / stride - 0.5 (spec, section 4.3)."""
     stride = Fraction(pixels, cells)
     return floor((pixel + Fraction(1, 2)) / stride - Fraction(1, 2))
 
 
+@cache
 def own_cell(pixel, pixels, cells):
     """The cell that the pixel's centre lies in."""
     stride = Fraction(pixels, cells)
@@ -43,6 +46,7 @@ def disc_window(y, x, size, grid, radius, squared_reach=None):
     ]
 
 
+@cache
 def relative_interval(pixel, pixels, cells, ratio):
     """facts/anyup.md, point 7, as torch computes it in float32."""
     r = (torch.tensor(pixel, dtype=torch.float32) + 0.5) / pixels
@@ -61,25 +65,22 @@ def relative_window(y, x, size, grid, ratio):
 
 def bilinear(cells, size):
     """Bring a map [h][w] of whole numbers to (H, W) bilinearly, half-pixel centres, exactly: [H][W] of fractions."""
-    grid = len(cells), len(cells[0])
-
-    def corners(pixel, pixels, count):
-        u = (pixel + Fraction(1, 2)) * Fraction(count, pixels) - Fraction(1, 2)
-        u = min(max(u, Fraction(0)), Fraction(count - 1))
-        low = floor(u)
-        return ((low, 1 - (u - low)), (min(low + 1, count - 1), u - low))
-
+    rows, columns = (
+        [bilinear_corners(pixel, pixels, count) for pixel in range(pixels)]
+        for pixels, count in zip(size, (len(cells), len(cells[0])), strict=True)
+    )
     return [
-        [
-            sum(
-                wy * wx * int(cells[qy][qx])
-                for qy, wy in corners(y, size[0], grid[0])
-                for qx, wx in corners(x, size[1], grid[1])
-            )
-            for x in range(size[1])
-        ]
-        for y in range(size[0])
+        [sum(wy * wx * int(cells[qy][qx]) for qy, wy in row for qx, wx in column) for column in columns] for row in rows
     ]
+
+
+@cache
+def bilinear_corners(pixel, pixels, count):
+    """The two cells that a pixel lies between, along one side, and their weights."""
+    u = (pixel + Fraction(1, 2)) * Fraction(count, pixels) - Fraction(1, 2)
+    u = min(max(u, Fraction(0)), Fraction(count - 1))
+    low = floor(u)
+    return ((low, 1 - (u - low)), (min(low + 1, count - 1), u - low))
 
 
 def counts(size, grid, window_of):

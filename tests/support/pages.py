@@ -1,13 +1,16 @@
 """A browser's visit to the demo."""
 
 
+def new_context(browser, **options):
+    """Make what Playwright calls a context: a window's size, a language, and what is remembered between pages."""
+    return browser.new_context(**{"viewport": {"width": 1280, "height": 800}, "locale": "en-US"} | options)
+
+
 class Visit:
     """A page and all that it complained about."""
 
-    def __init__(self, browser, url, address="", **options):
-        options = {"viewport": {"width": 1280, "height": 800}, "locale": "en-US"} | options
-        self.context = browser.new_context(**options)
-        self.page = self.context.new_page()
+    def __init__(self, context, url, address=""):
+        self.page = context.new_page()
         self.complaints, self.requests = [], []
         self.page.on("console", lambda message: self._heard(message))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -26,7 +29,8 @@ class Visit:
         return self.page
 
     def close(self):
-        self.context.close()
+        self.page.evaluate("localStorage.clear()")  # the next visit is another person's
+        self.page.close()
         assert self.complaints == []
         foreign = [url for url in self.requests if not url.startswith((self.url, "blob:", "data:"))]
         assert foreign == []

@@ -51,7 +51,7 @@ def photo_folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def smallest(photo_folder):
     """The fields of a configuration that takes a hundredth of a second a step."""
     return {

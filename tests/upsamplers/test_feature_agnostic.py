@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from omniup.mixing import TooLittleMemoryError
@@ -20,7 +20,6 @@ def layer(layout, filters=6):
     return made
 
 
-@settings(max_examples=40)
 @given(st.sampled_from(["published", "paper"]), *[st.integers(1, 9)] * 4, st.integers(1, 3))
 def test_it_is_the_layer_of_its_description(layout, filters, channels, height, width, batch):
     made = layer(layout, filters)

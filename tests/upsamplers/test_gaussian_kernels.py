@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from omniup import InputError
@@ -59,7 +59,6 @@ def kernels_of_any_kind(draw, shapes=("square", "disc")):
     return random_kernels(size, grid, window, sigma=sigma, **counts, seed=draw(st.integers(0, 999)))
 
 
-@settings(max_examples=60)
 @given(kernels_of_any_kind())
 def test_rendering_is_that_of_the_oracle_at_any_size(kernels):
     check_against_the_oracle(kernels, random_signal(kernels.grid, batch=len(kernels.guidance), channels=2))
@@ -122,8 +121,8 @@ def test_rendering_is_differentiable_in_the_signal(window):
 
 
 def test_the_memory_changes_nothing():
-    kernels = random_kernels((33, 47), (7, 9), PAPER)
-    signal = random_signal((7, 9), channels=30)
+    kernels = random_kernels((23, 31), (5, 7), PAPER)
+    signal = random_signal((5, 7), channels=30)
     for result in (kernels.render, lambda signal, **memory: kernels.confidence(**memory)):
         torch.testing.assert_close(result(signal, memory="100KB"), result(signal), rtol=0, atol=1e-12)
 

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from omniup.upsamplers import Bilinear, Nearest
@@ -28,7 +28,6 @@ def by_argmax(render, labels):
     return known, mixed
 
 
-@settings(max_examples=50)
 @given(
     size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
     count=st.integers(1, 8),

@@ -11,7 +11,7 @@ import pytest
 
 from omniup.files import sample_image
 from support.demo import client_of
-from support.pages import Visit
+from support.pages import Visit, new_context
 
 ROOT = Path(__file__).parents[2]
 IN_CI = bool(os.environ.get("CI"))
@@ -87,13 +87,28 @@ def browser():
         started.close()
 
 
+@pytest.fixture(scope="session")
+def context(browser):
+    """Contexts of the browser, one for each set of options: to open a page in a new one takes twice as long."""
+    made = {}
+
+    def get(**options):
+        key = repr(options)
+        if key not in made:
+            made[key] = new_context(browser, **options)
+            made[key].new_page()  # the process that shows pages ends with the last of them
+        return made[key]
+
+    return get
+
+
 @pytest.fixture
-def visitor(browser):
+def visitor(context):
     """Open the page of a server, as `Visit` does; in the end nothing may have been complained about."""
     visits = []
 
     def start(url, address="", **options):
-        visits.append(Visit(browser, url, address, **options))
+        visits.append(Visit(context(**options), url, address))
         return visits[-1].page
 
     yield start

@@ -15,7 +15,7 @@ pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
 
 import omniup
-from support.pages import Visit, move_divider
+from support.pages import Visit, move_divider, new_context
 
 RUN = 20_000  # ms that a small run may take where the cores are busy
 TABS = ("image", "features", "kernels", "segmentation", "metrics", "signal", "restore")
@@ -84,10 +84,12 @@ def visit(visitor, server):
 def shown(browser, server):
     """A page on which a sample has been run; tests that use it leave it on the first tab, as they found it."""
     # what a page begins with depends on how fast the machine is: tests say what they want
-    visit = Visit(browser, server.url, "#size=256&stride=16&iters=20")
+    context = new_context(browser)
+    visit = Visit(context, server.url, "#size=256&stride=16&iters=20")
     run_sample(visit.page)
     yield visit.page
     visit.close()
+    context.close()
 
 
 @pytest.fixture
@@ -142,8 +144,10 @@ def overflow(page):
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
-def test_loads_quietly_and_lightly(visit, artefacts):
-    page = visit()
+def test_loads_quietly_and_lightly(browser, server, artefacts):
+    context = new_context(browser)  # which has no files yet
+    visit = Visit(context, server.url)
+    page = visit.page
     expect(page.locator("#panel-image")).to_contain_text("Click one of the sample pictures")
     weight = page.evaluate(
         "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"
@@ -152,6 +156,8 @@ def test_loads_quietly_and_lightly(visit, artefacts):
     assert 0 < weight < PAGE_WEIGHT
     assert page.title() and page.get_attribute("html", "lang") == "en"
     page.screenshot(path=artefacts / "empty.png")
+    visit.close()
+    context.close()
 
 
 def test_sample_runs_at_once(shown, artefacts):
@@ -652,17 +658,18 @@ def test_small_screens(visit, artefacts, name, options):
         page.screenshot(path=artefacts / f"{name}_{tab}.png", full_page=name == "phone")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast(visit, artefacts, scheme):
-    page = visit("#size=224&stride=16&iters=1", color_scheme=scheme)
+def test_contrast(visit, artefacts):
+    page = visit("#size=224&stride=16&iters=1")
     upload(page, "notes.txt", b"", "text/plain")  # for its message
     run_sample(page)
-    for tab in TABS:
-        page.click(f"#tab-{tab}")
-        page.wait_for_timeout(100)
-        low = [(round(ratio, 2), text) for ratio, text in page.evaluate(CONTRASTS) if ratio < 4.5]
-        assert low == [], tab
-    page.screenshot(path=artefacts / f"{scheme}.png")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        for tab in TABS:
+            page.click(f"#tab-{tab}")
+            page.wait_for_timeout(100)
+            low = [(round(ratio, 2), text) for ratio, text in page.evaluate(CONTRASTS) if ratio < 4.5]
+            assert low == [], (scheme, tab)
+        page.screenshot(path=artefacts / f"{scheme}.png")
 
 
 def test_accessibility_tree(first_tab):

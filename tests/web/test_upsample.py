@@ -7,7 +7,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from PIL import Image
@@ -506,7 +506,6 @@ def requests(draw):
     return {"method": method, "settings": settings}
 
 
-@settings(max_examples=150)
 @given(requests())
 def test_any_settings_are_served_or_refused(client, config):
     files = {"image": encoded(noise(12, 16)), "signal": npy(np.arange(12, dtype=np.float32).reshape(1, 3, 4))}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from omniup.mixing.dtypes import exact_products
+
 
 def cell_means(image: Tensor, grid: tuple[int, int]) -> Tensor:
     """Area-average an image over the cells of a grid: each pixel counts by the area of it that a cell covers.
@@ -22,7 +24,8 @@ def cell_means(image: Tensor, grid: tuple[int, int]) -> Tensor:
         [B, C, h, w]; the cells' mean is the image's.
     """
     rows, columns = (_coverage(side, cells).to(image) for side, cells in zip(image.shape[2:], grid, strict=True))
-    return rows @ image @ columns.T  # [h, H] [B, C, H, W] [W, w]
+    with exact_products(image.device):
+        return rows @ image @ columns.T  # [h, H] [B, C, H, W] [W, w]
 
 
 def _coverage(side: int, cells: int) -> Tensor:

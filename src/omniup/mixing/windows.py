@@ -135,7 +135,7 @@ class Axis:
     @functools.cached_property
     def interval(self) -> Integers:
         """Index of each pixel's own interval, from the first pixel to the last: [pixels]."""
-        return np.concatenate([[0], np.cumsum((np.diff(self.low) | np.diff(self.high)) != 0)])
+        return np.concatenate([[0], np.cumsum((np.diff(self.low) | np.diff(self.high)) != 0, dtype=np.int64)])
 
     @functools.cached_property
     def example(self) -> Integers:

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 import math
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from omniup.errors import InputError
+from omniup.mixing.dtypes import exact_products
 from omniup.upsamplers.checks import (
     DEFAULT_MEMORY,
     ImageLike,
@@ -39,7 +42,7 @@ from omniup.upsamplers.checks import (
 from omniup.upsamplers.holes import HOLES, check_valid, fill_nearest, mix_valid, reach_of
 from omniup.upsamplers.layouts import arrange
 from omniup.upsamplers.registry import upsampler
-from omniup.upsamplers.signal_types import SignalType, one_hot, render_labels, render_type, signal_types
+from omniup.upsamplers.signal_types import SignalType, one_hot, render_labels, render_type, signal_types, unit_of
 
 #: The method of `omniup.upsample` by default.
 DEFAULT_METHOD = "pyramid_bilateral"
@@ -133,6 +136,20 @@ class Upsampler(Protocol):
     def cost(self, size: Size, grid: Size) -> int:
         """Estimate the work of `prepare`: pairs of pixel and cell that it visits in all steps; 0 where it has none."""
         return 0
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def uncompiled(function: _Method) -> _Method:
+    """Keep torch.compile out of a function, which writes to memory that it uses again for every tile."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        dynamo = sys.modules.get("torch._dynamo")  # slow to import, and not there unless somebody compiles
+        return function(*args, **kwargs) if dynamo is None else dynamo.disable(function)(*args, **kwargs)
+
+    return cast(_Method, call)
 
 
 class PreparedImage(abc.ABC):
@@ -239,6 +256,7 @@ class PreparedImage(abc.ABC):
     def only(self, image: int) -> PreparedImage:
         """Return one image of the batch."""
 
+    @uncompiled
     def render(
         self,
         signal: Tensor | NDArray[Any],
@@ -284,7 +302,7 @@ class PreparedImage(abc.ABC):
             raise InputError("holes", "is 'keep', and the signal is of type {dtype}", "fill", dtype=signal.dtype)
         if out is not None:
             self._check_out(out, signal)
-        with enough_memory():
+        with enough_memory(), exact_products(signal.device):
             if types[0] == "labels":
                 result = self._labels(signal, None, mask, scratch, progress)
             elif mask is not None:
@@ -293,7 +311,7 @@ class PreparedImage(abc.ABC):
                     return self._render_valid(values, mask, types, scratch)
 
                 result = render_type(signal, types, render)
-            elif out is not None and signal.is_floating_point() and types[0] not in ("logits", "directions"):
+            elif out is not None and self._writes(signal, types):
                 with torch.no_grad():
                     result = self._render(signal, types, scratch, out)
             else:
@@ -304,6 +322,7 @@ class PreparedImage(abc.ABC):
             return result
         return out.copy_(result)
 
+    @uncompiled
     def render_at(
         self,
         signal: Tensor | NDArray[Any],
@@ -330,7 +349,7 @@ class PreparedImage(abc.ABC):
         types, scratch = signal_types(signal, signal_type), parse_memory(memory)
         points = check_points(points, self.batch, self.size).to(signal.device)
         points = points.expand(len(signal), -1, -1)
-        with enough_memory():
+        with enough_memory(), exact_products(signal.device):
             if types[0] == "labels":
                 return self._labels(signal, points, None, scratch, None).mT
 
@@ -401,6 +420,11 @@ class PreparedImage(abc.ABC):
             mask = None
         return check_finite(signal if mask is None else fill_nearest(signal, mask)), mask
 
+    @staticmethod
+    def _writes(signal: Tensor, types: tuple[SignalType, ...]) -> bool:
+        """Tell whether `_render` gives the result itself, with nothing to be done before or after it."""
+        return signal.is_floating_point() and types[0] not in ("logits", "directions") and unit_of(signal) == 1
+
     def _check_out(self, out: Tensor, signal: Tensor) -> None:
         shape = [*signal.shape[:2], *self.size]
         wanted = torch.is_grad_enabled() and signal.requires_grad
@@ -418,6 +442,7 @@ class PreparedImage(abc.ABC):
             )
 
 
+@uncompiled
 def upsample(
     image: ImageLike,
     signal: Tensor | NDArray[Any],

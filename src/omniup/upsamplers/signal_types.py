@@ -17,6 +17,7 @@ for a measurement, and all else for features. Integers must be declared: they ma
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Literal, TypeAlias, cast, get_args
 
@@ -100,11 +101,26 @@ def render_type(signal: Tensor, types: tuple[SignalType, ...], render: Render) -
     if types[0] == "directions":
         return F.normalize(render(signal, _same("features", signal)), dim=1)
     if signal.is_floating_point():
-        return render(signal, types)
+        if (unit := unit_of(signal)) == 1:
+            return render(signal, types)
+        wide = torch.promote_types(signal.dtype, torch.float32)
+        most = torch.finfo(signal.dtype).max
+        return (unit * render(signal.to(wide) / unit, types)).clamp(-most, most).to(signal.dtype)
     limits = torch.iinfo(signal.dtype)
     dtype = widest(signal.device) if limits.bits > 16 else torch.float32
     result = render(signal.to(dtype), types).round_()
     return result.clamp_(limits.min, limits.max).to(signal.dtype)
+
+
+def unit_of(signal: Tensor) -> float:
+    """Return the power of two to divide floating-point values by, so that neither products overflow nor results.
+
+    It is 1 but for the largest and the smallest numbers of a dtype.
+    """
+    largest = max(abs(bound.item()) for bound in signal.detach().aminmax())
+    exponent = max(-126, math.frexp(largest)[1] - 1)  # largest is less than twice 2 to its power
+    limit = 14 if signal.dtype == torch.float16 else 400 if signal.dtype == torch.float64 else 60
+    return 1.0 if largest == 0 or -limit <= exponent < limit else 2.0**exponent
 
 
 def render_labels(

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.mixing.objective import L1Objective
-from omniup.upsamplers.base import Progress, ProgressCallback, Upsampler, check_image
+from omniup.upsamplers.base import Progress, ProgressCallback, Upsampler, check_image, uncompiled
 from omniup.upsamplers.checks import (
     DEFAULT_MEMORY,
     ImageLike,
@@ -132,6 +132,7 @@ class UpsampleAnything(Upsampler):
             raise InputError(unknown[0], "is no setting of upsample_anything", "{names}", names=", ".join(known))
         return cls(**{**PRESETS[name], **changes})
 
+    @uncompiled
     def prepare(
         self,
         image: ImageLike,

@@ -17,22 +17,30 @@ from omniup.upsamplers.anyup import AnyUp
 pytestmark = pytest.mark.usefixtures("accelerate")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def configure(smallest):
     """Make a configuration."""
     return lambda **fields: Configuration(**(smallest | fields))
 
 
+def losses_of(configuration, folder, **settings):
+    """Train, and give the losses of each step."""
+    found = {}
+    train(configuration, folder, progress=lambda p: found.update({p.step: p.losses}), **settings)
+    return found
+
+
 @pytest.fixture
 def losses(tmp_path):
-    """Train, and give the losses of each step."""
+    """Train in a folder of the test, and give the losses of each step."""
+    return lambda configuration, folder="run", **settings: losses_of(configuration, tmp_path / folder, **settings)
 
-    def run(configuration, folder="run", **settings):
-        found = {}
-        train(configuration, tmp_path / folder, progress=lambda p: found.update({p.step: p.losses}), **settings)
-        return found
 
-    return run
+@pytest.fixture(scope="module")
+def whole(configure, tmp_path_factory):
+    """The losses of a training as it is configured, and its folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    return losses_of(configure(), folder), folder
 
 
 def scalars(folder):
@@ -43,8 +51,8 @@ def scalars(folder):
     return events
 
 
-def test_equal_trainings_are_equal_to_the_last_bit(configure, losses):
-    first = losses(configure(), "first")
+def test_equal_trainings_are_equal_to_the_last_bit(configure, losses, whole):
+    first, _ = whole
     assert list(first) == [1, 2, 3, 4, 5, 6]
     assert losses(configure(), "second") == first
     assert losses(configure(seed=1), "third") != first
@@ -61,15 +69,15 @@ def test_a_weight_of_zero_leaves_a_loss_out(configure, losses):
     assert found[1].keys() == {"distance", "loss"}
 
 
-def test_a_training_goes_on_exactly(configure, losses, tmp_path):
-    whole = losses(configure(), "whole")
+def test_a_training_goes_on_exactly(configure, losses, tmp_path, whole):
+    whole, folder = whole
     before = losses(configure(steps=4), "parts")
     after = losses(configure(), "parts", resume=True)
     assert list(after) == [5, 6]
     assert before | after == whole
     first, second = (
-        AnyUp.from_pretrained(tmp_path / name / "anyup.safetensors", basis_layout="paper").state_dict()
-        for name in ("whole", "parts")
+        AnyUp.from_pretrained(place / "anyup.safetensors", basis_layout="paper").state_dict()
+        for place in (folder, tmp_path / "parts")
     )
     assert all(torch.equal(weight, second[name]) for name, weight in first.items())
 
@@ -157,11 +165,18 @@ def test_a_folder_with_checkpoints_is_refused_or_begun_anew(configure, losses, t
     assert [event.step for event in scalars(tmp_path / "run").Scalars("training/loss")] == [1, 2]
 
 
+<<<<<<< HEAD
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_told_to_stop_it_ends_after_the_step_at_hand(number, configure, losses, tmp_path, monkeypatch):
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     whole = losses(configure(), "whole")
+=======
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_told_to_stop_it_ends_after_the_step_at_hand(number, configure, losses, tmp_path, monkeypatch, whole):
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    whole, _ = whole
+>>>>>>> main
     forward, calls = Objective.forward, []
 
     def interrupted(*arguments, **batch):

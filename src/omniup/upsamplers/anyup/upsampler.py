@@ -162,7 +162,8 @@ class AnyUp(Network):
         if self.training:
             raise InputError("anyup", "is in training mode", "evaluation mode: anyup.eval()")
         guidance, size = check_image(image, grid, size)
-        with enough_memory(), torch.no_grad():
+        # The network's precision is a setting: autocast does not change it.
+        with enough_memory(), torch.no_grad(), torch.autocast(guidance.device.type, enabled=False):
             encoded = [
                 self._encode(one, (grid[0], grid[1]), size, parse_memory(memory)) for one in self._normal(guidance)
             ]

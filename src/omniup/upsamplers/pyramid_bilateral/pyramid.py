@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from omniup.mixing import cell_means
-from omniup.mixing.dtypes import widest
+from omniup.mixing.dtypes import exact_products, widest
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, GaussianKernels, Window
 from omniup.upsamplers.holes import fill_nearest, mix_valid, valid_cell_means
@@ -163,6 +163,7 @@ def oklab(image: Tensor, chroma: float = 1.0) -> Tensor:
         [1.0, 0.0, 0.0]
     """
     linear = torch.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
-    cones = torch.einsum("ij,bjhw->bihw", image.new_tensor(_CONES), linear).clamp_min_(0) ** (1 / 3)
     axes = image.new_tensor(_LAB) * image.new_tensor([[1.0], [chroma], [chroma]])
-    return torch.einsum("ij,bjhw->bihw", axes, cones)
+    with exact_products(image.device):
+        cones = torch.einsum("ij,bjhw->bihw", image.new_tensor(_CONES), linear).clamp_min_(0) ** (1 / 3)
+        return torch.einsum("ij,bjhw->bihw", axes, cones)
