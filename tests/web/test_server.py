@@ -67,36 +67,6 @@ def test_it_warns_of_other_machines_logs_its_runs_and_leaves_no_files(start, tmp
     assert re.findall(r"iteration (\d+): loss 0\.\d+", log) == ["0", "10", "20"]
     assert re.search(r"on cpu in float32: 64 x 64, .*fit \d+\.\d+ s.*render features \d+\.\d+ s.*total \d+\.\d+ s", log)
 
-<<<<<<< HEAD
-
-def test_a_port_that_is_taken_is_refused_in_one_line():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        command = [sys.executable, "-m", "omniup", "serve", "--port", str(port)]
-        done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"omniup: --host 127.0.0.1 --port {port} cannot be had (")
-    assert done.stderr.count("\n") == 1
-
-
-def test_other_addresses_come_with_a_warning(start):
-    process = start(sys.executable, "-m", "omniup", "serve", "--host", "0.0.0.0", "--port", 0, "--offline")
-    found, said = said_by(process, r"OmniUp is at \S+:(\d+)")
-    assert "warning: 0.0.0.0 can be reached from other machines" in said
-    assert httpx.get(f"http://127.0.0.1:{found[1]}/api/health", headers={"Host": "any.name"}).status_code == 200
-
-
-@pytest.mark.usefixtures("interruptible")
-def test_an_interrupt_ends_it_and_leaves_no_files(start, tmp_path, photo):
-    environment = os.environ | {"TMPDIR": str(tmp_path)}
-    process = start(sys.executable, "-m", "omniup", "serve", "--port", 0, "--offline", env=environment)
-    found, _ = said_by(process, r"OmniUp is at (\S+)")
-    settings = '{"iters": 0, "size": 64, "return_files": true}'
-    httpx.post(f"{found[1]}/api/run", files={"image": photo}, data={"config": settings}, timeout=60)
-=======
->>>>>>> main
     (folder,) = tmp_path.glob("omniup-runs-*")
     assert list(folder.glob("*/*.png"))
     process.send_signal(signal.SIGINT)
@@ -104,7 +74,19 @@ def test_an_interrupt_ends_it_and_leaves_no_files(start, tmp_path, photo):
     assert not list(tmp_path.glob("omniup-runs-*"))
 
 
-<<<<<<< HEAD
+def test_a_port_that_is_taken_is_refused_in_one_line(capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit) as left:
+            main(["serve", "--port", str(port)])
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"omniup: --host 127.0.0.1 --port {port} cannot be had (")
+    assert said.count("\n") == 1
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
 def test_ended_by_the_system_it_leaves_no_files_and_the_next_start_removes_what_a_killed_one_left(start, tmp_path):
     environment = os.environ | {"TMPDIR": str(tmp_path)}
@@ -131,16 +113,3 @@ def test_ended_by_the_system_it_leaves_no_files_and_the_next_start_removes_what_
         assert process.wait(timeout=20) == 130
         assert process.stderr.read().splitlines()[-1] == "omniup: interrupted"
     assert folders() == set()
-=======
-def test_a_port_that_is_taken_is_refused_in_one_line(capsys):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(SystemExit) as left:
-            main(["serve", "--port", str(port)])
-    assert left.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"omniup: --host 127.0.0.1 --port {port} cannot be had (")
-    assert said.count("\n") == 1
->>>>>>> main

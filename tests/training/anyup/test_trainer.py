@@ -165,18 +165,11 @@ def test_a_folder_with_checkpoints_is_refused_or_begun_anew(configure, losses, t
     assert [event.step for event in scalars(tmp_path / "run").Scalars("training/loss")] == [1, 2]
 
 
-<<<<<<< HEAD
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_told_to_stop_it_ends_after_the_step_at_hand(number, configure, losses, tmp_path, monkeypatch):
-    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-    whole = losses(configure(), "whole")
-=======
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_told_to_stop_it_ends_after_the_step_at_hand(number, configure, losses, tmp_path, monkeypatch, whole):
-    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     whole, _ = whole
->>>>>>> main
     forward, calls = Objective.forward, []
 
     def interrupted(*arguments, **batch):
