@@ -228,7 +228,7 @@ def test_tokens_and_channels_last(omniup, photo, features):
     }.items():
         outcome = omniup("upsample", photo, name, "-o", "out.npy", "--overwrite", *chosen)
         assert outcome.status == 0
-        torch.testing.assert_close(torch.from_numpy(np.load("out.npy", "--overwrite")), expected)
+        torch.testing.assert_close(torch.from_numpy(np.load("out.npy")), expected)
     refused = omniup("upsample", photo, "tokens.npy", "-o", "out.npy", "--overwrite", "--grid", "9x99")
     assert refused.status == 2 and "which fits neither a grid of the image nor tokens" in refused.stderr
     refused = omniup("upsample", photo, "last.npy", "-o", "out.npy", "--overwrite", "--layout", "NHWC")

@@ -50,8 +50,8 @@ Resume: TypeAlias = Annotated[
     typer.Option(
         "--resume/--from-scratch",
         show_default=False,
-        help="Go on from the last checkpoint in DIR if there is one, or remove what trainings wrote there and begin anew. "
-        "Without either, a DIR with checkpoints is refused.",
+        help="Go on from the last checkpoint in DIR if there is one, or remove what trainings wrote there and "
+        "start again. Without either, a DIR with checkpoints is refused.",
     ),
 ]
 Changes: TypeAlias = Annotated[

@@ -43,9 +43,16 @@ def serve(settings: Settings | None = None, *, host: str = HOST, port: int = POR
     url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
     server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=3))
     threading.Thread(target=_announce, args=(server, url, open_browser), daemon=True).start()
-    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
-        signal.signal(signal.SIGHUP, lambda _, frame: server.handle_exit(signal.SIGTERM, frame))
+    _end_on_hangup(server)
     server.run(sockets=[listening])
+
+
+def _end_on_hangup(server: uvicorn.Server) -> None:
+    """End a server on SIGHUP as on SIGTERM, which uvicorn knows alone; unless it is ignored, as under nohup."""
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda _, frame: server.handle_exit(signal.SIGTERM, frame))
 
 
 def _listen(host: str, port: int) -> socket.socket:
