@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
@@ -67,6 +68,7 @@ def degrade(
 
     from omniup.cli.inputs import find_pictures
     from omniup.files import write_image
+    from omniup.files.refusals import printable
     from omniup.restoration.degradation import Degradation
     from omniup.restoration.degradation import degrade as compute
     from omniup.visualize import sheet
@@ -97,7 +99,7 @@ def degrade(
             if records:
                 _write_record(folder, settings, records)
         if panels:
-            write_image(folder / "sheet.png", sheet(panels, title=f"{output}: seed {seed}"))
+            write_image(folder / "sheet.png", sheet(panels, title=f"{printable(output)}: seed {seed}"))
 
         report.note(f"{output}: {len(records)} of {len(pictures)} pictures ({report.times})")
         facts = {"output": output, "seed": seed, "pairs": len(records), "failures": failures, "device": where.type}
@@ -125,7 +127,7 @@ def _generator(seed: int, name: PurePath) -> torch.Generator:
     """Make a picture's own random generator, so that its draws do not depend on other pictures."""
     import torch
 
-    digest = hashlib.sha256(f"{seed} {name.as_posix()}".encode()).digest()
+    digest = hashlib.sha256(os.fsencode(f"{seed} {name.as_posix()}")).digest()  # a file's name need not be UTF-8
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
 
 
@@ -156,13 +158,14 @@ def _write_record(folder: Path, settings: Degradation, records: Sequence[Mapping
 
 def _contact(name: PurePath, pair: Pair) -> list[Panel]:
     """Draw the middle of a pair at full size, since a smaller picture would hide the degradation."""
+    from omniup.files.refusals import printable
     from omniup.visualize import Panel
 
     height, width = pair.lq.shape[2:]
     side = min(CROP, height, width)
     top, left = (height - side) // 2, (width - side) // 2
     target, lq = (image[:, :, top : top + side, left : left + side] for image in (pair.target, pair.lq))
-    return [Panel(str(name.with_suffix("")), target), Panel(_in_words(pair.draws), lq)]
+    return [Panel(printable(str(name.with_suffix(""))), target), Panel(_in_words(pair.draws), lq)]
 
 
 def _in_words(draws: Draws) -> str:

@@ -6,33 +6,22 @@ rounding, and refusals in one line. Colour profiles are not applied: guidance is
 
 from __future__ import annotations
 
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.ImageFile import ImageFile
+from PIL import Image
 from torch import Tensor
 
 from omniup.files.atomic import atomic_write
+from omniup.files.decoding import FORMATS, GREY_16_BIT, MAX_PIXELS, decode, open_image
 from omniup.files.refusals import Subject, printable
 from omniup.files.sources import Source, open_source
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-"""The formats that are read and written: those in daily use, and no others. PPM stands for its family."""
-
-GREY_16_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
-"""Pillow's modes for grey beyond 8 bits; `I` has 32, of which 16-bit files fill the lower half."""
-
-MAX_PIXELS = 2**28
-"""The largest image that is decoded unless the caller says otherwise: 16384 × 16384, 3 GiB as float32."""
-
 ACCEPTED = "an image (PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM)"
+
+_STRIP = 2**20
+"""Pixels that are converted at a time: beyond the decoded image and the result, little memory is taken."""
 
 _SUFFIXES = {
     ".png": "PNG",
@@ -48,8 +37,6 @@ _SUFFIXES = {
     ".ppm": "PPM",
     ".pfm": "PPM",
 }
-
-_pillow = threading.Lock()
 
 
 def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> Tensor:
@@ -72,7 +59,7 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> Tensor:
     """
     with open_source(source, noun="image", accepted=ACCEPTED) as (stream, subject):
         image = open_image(stream, subject, max_pixels=max_pixels)
-        return _guidance(upright(image, subject, max_pixels=max_pixels), subject)
+        return _guidance(decode(image, subject, max_pixels=max_pixels, in_place=True), subject)
 
 
 def find_images(folder: str | Path, *, below: bool = False) -> list[Path]:
@@ -105,7 +92,7 @@ def image_tensor(image: Image.Image) -> Tensor:
         InputError: the image cannot be loaded or converted, or its numbers do not fit 0..1.
     """
     subject = Subject("image", "a PIL image in a mode that converts to RGB")
-    return _guidance(upright(image, subject, max_pixels=MAX_PIXELS), subject)
+    return _guidance(decode(image, subject, max_pixels=MAX_PIXELS), subject)
 
 
 def write_image(path: str | Path, image: Image.Image) -> None:
@@ -130,48 +117,6 @@ def write_image(path: str | Path, image: Image.Image) -> None:
         image.save(file, format=file_format, **options)
 
 
-def open_image(stream: BinaryIO, subject: Subject, *, max_pixels: int) -> ImageFile:
-    """Open an image without decoding it, once its declared size has been checked.
-
-    Raises:
-        InputError: the stream holds no image of an accepted format, or one that is too large.
-    """
-    with subject.attempt("read"), _pixel_limit(max_pixels):
-        try:
-            image = Image.open(stream, formats=FORMATS)
-        except UnidentifiedImageError as error:  # its message names a stream
-            raise subject.refusal("is not in a format that is read here") from error
-        except Image.DecompressionBombError as error:  # its message speaks of attacks
-            raise subject.refusal("declares more pixels than the limit of {most}", most=max_pixels) from error
-    return image
-
-
-def upright(image: Image.Image, subject: Subject, *, max_pixels: int) -> Image.Image:
-    """Decode an opened image and turn it as its EXIF orientation says.
-
-    Raises:
-        InputError: the image is damaged or truncated.
-    """
-    with subject.attempt("read"), _pixel_limit(max_pixels):
-        return ImageOps.exif_transpose(image)
-
-
-@contextmanager
-def _pixel_limit(max_pixels: int) -> Iterator[None]:
-    """Make Pillow enforce our limit, since it checks every size before it allocates: a canvas, a frame, a tile.
-
-    Its limit is a global of its module, hence the lock; it raises above twice that number and warns above once.
-    """
-    with _pillow, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        pillows = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]  # only ever compared and doubled
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = pillows
-
-
 def _guidance(image: Image.Image, subject: Subject) -> Tensor:
     if 0 in image.size:
         raise subject.refusal("has {width} × {height} pixels", width=image.width, height=image.height)
@@ -179,14 +124,25 @@ def _guidance(image: Image.Image, subject: Subject) -> Tensor:
         return _grey(image, subject, white=65535)
     if image.mode == "F":
         return _grey(image, subject, white=1)
-    with subject.attempt("read"):
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # [1, 3 or 4, H, W]
+    result = torch.empty(1, 3, image.height, image.width)
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        with subject.attempt("read"):
+            strip = strip.convert("RGBA" if image.has_transparency_data else "RGB")
+        _over_white(strip, result[:, :, top : top + strip.height])
+    return result
+
+
+def _over_white(image: Image.Image, result: Tensor) -> None:
+    """Write an RGB or RGBA image, composited over white, to a tensor [1, 3, h, W]."""
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # [1, 3 or 4, h, W]
     if image.mode == "RGB":
-        return pixels.contiguous().float().div_(255)
+        result.copy_(pixels).div_(255)
+        return
     colour, alpha = pixels[:, :3].float(), pixels[:, 3:].float()
     # in whole numbers up to 255², which float32 holds exactly: an opaque pixel is the same as without alpha
-    return (colour * alpha + 255 * (255 - alpha)).div_(255**2)
+    result.copy_((colour * alpha + 255 * (255 - alpha)).div_(255**2))
 
 
 def _grey(image: Image.Image, subject: Subject, *, white: int) -> Tensor:

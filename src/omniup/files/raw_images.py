@@ -10,7 +10,7 @@ import torch
 from PIL.ImageFile import ImageFile
 from torch import Tensor
 
-from omniup.files.images import GREY_16_BIT, open_image, upright
+from omniup.files.decoding import GREY_16_BIT, decode, open_image
 from omniup.files.refusals import Subject
 
 _MODES = ("1", "L", "P", *GREY_16_BIT, "F", "RGB")
@@ -37,7 +37,7 @@ def read_raw_image(stream: BinaryIO, subject: Subject, *, max_pixels: int) -> Te
         raise subject.refusal("is an image of the mode {mode}, not grey, RGB or palette", mode=image.mode)
     if _is_rescaled(image):
         raise subject.refusal("is an image of a bit depth that Pillow rescales, so its raw numbers would be lost")
-    numbers = np.array(upright(image, subject, max_pixels=max_pixels))  # [h, w] or [h, w, 3]
+    numbers = np.array(decode(image, subject, max_pixels=max_pixels, in_place=True))  # [h, w] or [h, w, 3]
     tensor = torch.from_numpy(numbers.astype(numbers.dtype.newbyteorder("="), copy=False))
     return tensor.permute(2, 0, 1).contiguous() if tensor.ndim == 3 else tensor  # moved while they are bytes
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from omniup.files.arrays import array_format, read_array
 from omniup.files.atomic import atomic_write
-from omniup.files.images import FORMATS, MAX_PIXELS, open_image
+from omniup.files.decoding import FORMATS, MAX_PIXELS, decode, open_image
 from omniup.files.raw_images import read_raw_image
 from omniup.files.refusals import Subject, printable
 from omniup.files.sources import MAX_BYTES, Source, open_source
@@ -129,7 +129,7 @@ def read_palette(source: Source) -> list[int] | None:
         if array_format(stream):
             return None
         image = open_image(stream, subject, max_pixels=MAX_PIXELS)
-        palette = image.getpalette() if image.mode == "P" else None
+        palette = decode(image, subject, max_pixels=MAX_PIXELS).getpalette() if image.mode == "P" else None
         stream.seek(0)
         return palette
 

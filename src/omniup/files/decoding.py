@@ -1,0 +1,77 @@
+"""Open and decode image files with Pillow, within limits that are checked before anything is allocated."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+
+from omniup.files.refusals import Subject
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+"""The formats that are read and written: those in daily use, and no others. PPM stands for its family."""
+
+GREY_16_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+"""Pillow's modes for grey beyond 8 bits; `I` has 32, of which 16-bit files fill the lower half."""
+
+MAX_PIXELS = 2**28
+"""The largest image that is decoded unless the caller says otherwise: 16384 × 16384, 3 GiB as float32."""
+
+_pillow = threading.Lock()
+
+
+def open_image(stream: BinaryIO, subject: Subject, *, max_pixels: int) -> ImageFile:
+    """Open an image without decoding it, once its declared size has been checked.
+
+    Raises:
+        InputError: the stream holds no image of an accepted format, or one that is too large.
+    """
+    with subject.attempt("read"), _pixel_limit(max_pixels):
+        try:
+            image = Image.open(stream, formats=FORMATS)
+        except UnidentifiedImageError as error:  # its message names a stream
+            raise subject.refusal("is not in a format that is read here") from error
+        except Image.DecompressionBombError as error:  # its message speaks of attacks
+            raise subject.refusal("declares more pixels than the limit of {most}", most=max_pixels) from error
+    return image
+
+
+def decode(image: Image.Image, subject: Subject, *, max_pixels: int, in_place: bool = False) -> Image.Image:
+    """Decode an opened image and turn it upright as its EXIF orientation says.
+
+    Args:
+        image: what `open_image` returned, or any PIL image.
+        subject: what refusals speak of.
+        max_pixels: the largest canvas, frame or tile to accept.
+        in_place: whether the image itself may be turned, which saves the memory of a copy.
+
+    Raises:
+        InputError: the image is damaged or truncated.
+    """
+    with subject.attempt("read"), _pixel_limit(max_pixels):
+        image.load()
+        if not in_place:
+            return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        return image
+
+
+@contextmanager
+def _pixel_limit(max_pixels: int) -> Iterator[None]:
+    """Make Pillow enforce our limit, since it checks every size before it allocates: a canvas, a frame, a tile.
+
+    Its limit is a global of its module, hence the lock; it raises above twice that number and warns above once.
+    """
+    with _pillow, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        pillows = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]  # only ever compared and doubled
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = pillows
