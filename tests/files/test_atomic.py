@@ -81,7 +81,7 @@ def test_an_exception_leaves_no_trace(tmp_path: Path, interruption: type[BaseExc
         target.write_bytes(old)
     with pytest.raises(interruption, match="stop"), atomic_write(target) as file:
         file.write(b"half")
-        raise interruption("stop")
+        raise InputError("stop", "now") if interruption is InputError else interruption("stop")
     assert _names(tmp_path) == ([] if old is None else ["out.bin"])
     assert old is None or target.read_bytes() == old
 

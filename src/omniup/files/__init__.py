@@ -6,7 +6,8 @@ file. Everything written to a path is written atomically.
 """
 
 from omniup.files.atomic import atomic_write
-from omniup.files.images import MAX_PIXELS, find_images, image_tensor, read_image, write_image
+from omniup.files.decoding import MAX_PIXELS
+from omniup.files.images import find_images, image_tensor, read_image, write_image
 from omniup.files.samples import SAMPLES, SampleProbabilities, sample_image, sample_probabilities
 from omniup.files.signals import holds_labels, read_labels, read_palette, read_signal, write_signal
 from omniup.files.sources import MAX_BYTES, Source
