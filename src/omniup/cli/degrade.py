@@ -113,9 +113,9 @@ def _read(source: str, longest: int | None) -> Tensor:
     """Read a picture, [1, 3, H, W], and downsample it where a side is longer than wanted."""
     from torch.nn import functional as F
 
-    from omniup.cli.inputs import read_guidance
+    from omniup.cli.inputs import read_picture
 
-    image = read_guidance(source)
+    image = read_picture(source)
     height, width = image.shape[2:]
     if longest is None or max(height, width) <= longest:
         return image

@@ -78,7 +78,7 @@ def reconstruct(
 
     with output_folder(output) as folder:
         with report.stage("read"):
-            guidance = working_image(inputs.read_guidance(image), stride, size).to(where)
+            guidance = working_image(inputs.read_picture(image), stride, size).to(where)
         with report.progress("fit") as progress:
             made = compute(
                 guidance,

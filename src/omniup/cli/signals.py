@@ -14,7 +14,8 @@ from omniup.cli.inputs import source
 from omniup.cli.outputs import Target
 from omniup.cli.report import Report
 from omniup.errors import InputError
-from omniup.files import read_labels, read_palette, read_signal, write_image
+from omniup.files import holds_image, read_labels, read_palette, read_signal, write_image
+from omniup.files.arrays import CheckShape
 from omniup.upsamplers import Prepared, signal_types
 
 
@@ -62,6 +63,7 @@ def read(
     name: str | None,
     signal_type: str,
     are_labels: bool | None,
+    check_shape: CheckShape | None = None,
     device: torch.device,
 ) -> Signal:
     """Read a signal and determine its type.
@@ -73,6 +75,7 @@ def read(
         signal_type: what it is, or `"auto"`: labels for palette pictures, and else what `signal_types` finds.
         are_labels: True for labels, False for anything but labels (whole numbers are measurements then), None to go by
             `signal_type`.
+        check_shape: refuses a signal by the shape that its header declares, before it is read.
         device: where it should be.
 
     Raises:
@@ -83,8 +86,11 @@ def read(
     palette = read_palette(file)
     is_undeclared = signal_type == "auto" and are_labels is None
     if are_labels or signal_type == "labels" or (is_undeclared and palette is not None):
-        return Signal(read_labels(file, name=name).unsqueeze(1).to(device), "labels", "labels", palette)
-    values = read_signal(file, name=name, keep_integers=True).to(device)
+        numbers = read_labels(file, name=name, check_shape=check_shape).unsqueeze(1)
+        return Signal(numbers.to(device), "labels", "labels", palette)
+    values = read_signal(file, name=name, keep_integers=True, check_shape=check_shape).to(device)
+    if is_undeclared and values.is_floating_point() and holds_image(file):
+        signal_type = "measurement"  # a picture of a quantity, not the vectors of a network
     if are_labels is False and signal_type == "auto" and not values.is_floating_point():
         values, signal_type = values.float(), "measurement"
     types = sorted(set(signal_types(values, signal_type)))

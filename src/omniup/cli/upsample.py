@@ -28,6 +28,8 @@ def upsample(
     memory: options.Memory = options.DEFAULT_MEMORY,
     device: options.Device = "auto",
     name: options.ArrayName = None,
+    image_name: options.ImageName = None,
+    orientation: options.Orientation = "auto",
     signal_type: options.SignalType = "auto",
     labels: options.AreLabels = None,
     bits: options.Bits = None,
@@ -49,8 +51,17 @@ def upsample(
     target = Target(output, bits)
     chosen = upsampler(method, **options.pick_settings(settings, preset=preset, iterations=iterations))
     with report.stage("read"):
-        low = signals.read(signal, report, name=name, signal_type=signal_type, are_labels=labels, device=where)
-        guidance = inputs.read_guidance(image).to(where)
+        photo = inputs.read_guidance(image, report, name=image_name)
+        low = signals.read(
+            signal,
+            report,
+            name=name,
+            signal_type=signal_type,
+            are_labels=labels,
+            check_shape=photo.check_shape,
+            device=where,
+        )
+        guidance = photo.lying_like(low.grid, orientation, report).to(where)
     low.check(target, report)
 
     with report.stage("prepare"), report.progress("prepare") as progress:

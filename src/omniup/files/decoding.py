@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from omniup.files.refusals import Subject
 
@@ -21,6 +22,9 @@ GREY_16_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 MAX_PIXELS = 2**28
 """The largest image that is decoded unless the caller says otherwise: 16384 × 16384, 3 GiB as float32."""
+
+_NEW_SUBFILE_TYPE, _SMALLER_OR_MASK = 254, 1 | 4
+"""TIFF's tag of what a page is, and its bits for smaller versions of another page and for masks."""
 
 _pillow = threading.Lock()
 
@@ -41,24 +45,55 @@ def open_image(stream: BinaryIO, subject: Subject, *, max_pixels: int) -> ImageF
     return image
 
 
-def decode(image: Image.Image, subject: Subject, *, max_pixels: int, in_place: bool = False) -> Image.Image:
-    """Decode an opened image and turn it upright as its EXIF orientation says.
+def decode(
+    image: Image.Image, subject: Subject, *, max_pixels: int, in_place: bool = False, upright: bool = True
+) -> Image.Image:
+    """Decode an opened image.
 
     Args:
         image: what `open_image` returned, or any PIL image.
         subject: what refusals speak of.
         max_pixels: the largest canvas, frame or tile to accept.
         in_place: whether the image itself may be turned, which saves the memory of a copy.
+        upright: whether to turn it as its EXIF orientation says.
 
     Raises:
         InputError: the image is damaged or truncated.
     """
     with subject.attempt("read"), _pixel_limit(max_pixels):
         image.load()
+        if not upright:
+            return image
         if not in_place:
             return ImageOps.exif_transpose(image)
         ImageOps.exif_transpose(image, in_place=True)
         return image
+
+
+def count_frames(image: ImageFile, subject: Subject, *, max_pixels: int) -> int:
+    """Count the pages of a TIFF or the frames of an animation; a TIFF's smaller versions and masks do not count.
+
+    Raises:
+        InputError: the image is damaged or truncated.
+    """
+    if image.format not in ("TIFF", "GIF", "WEBP", "PNG"):
+        return 1
+    with subject.attempt("read"), _pixel_limit(max_pixels):
+        return len(frame_numbers(image))
+
+
+def frame_numbers(image: ImageFile) -> list[int]:
+    """List the pages or frames that are images of their own; the image is left at its first."""
+    count = getattr(image, "n_frames", 1)
+    if count == 1 or not isinstance(image, TiffImageFile):
+        return list(range(count))
+    found = []
+    for number in range(count):
+        image.seek(number)
+        if not image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _SMALLER_OR_MASK:
+            found.append(number)
+    image.seek(0)
+    return found or [0]
 
 
 @contextmanager

@@ -6,7 +6,9 @@ rounding, and refusals in one line. Colour profiles are not applied: guidance is
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -14,9 +16,12 @@ from PIL import Image
 from torch import Tensor
 
 from omniup.files.atomic import atomic_write
-from omniup.files.decoding import FORMATS, GREY_16_BIT, MAX_PIXELS, decode, open_image
+from omniup.files.decoding import FORMATS, GREY_16_BIT, MAX_PIXELS, count_frames, decode, open_image
+from omniup.files.deep import Deep, read_deep
 from omniup.files.refusals import Subject, printable
 from omniup.files.sources import Source, open_source
+
+logger = logging.getLogger(__name__)
 
 ACCEPTED = "an image (PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM)"
 
@@ -50,23 +55,55 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> Tensor:
 
     Returns:
         [1, 3, H, W] float32 in 0..1, upright according to the EXIF orientation. Transparent images are composited over
-        white; grey ones have three equal channels. Grey keeps its 16 bits; Pillow brings colour of 16 bits
-        down to 8.
+        white; grey ones have three equal channels. Grey and colour keep their 16 bits. Of several pages or frames
+        the first is read, with a note.
 
     Raises:
         InputError: the source is missing, not readable, empty, not an image, damaged, truncated or too large, or its
             numbers do not fit 0..1 (32-bit integers beyond 0..65535, floats beyond 0..1).
     """
     with open_source(source, noun="image", accepted=ACCEPTED) as (stream, subject):
-        image = open_image(stream, subject, max_pixels=max_pixels)
-        return _guidance(decode(image, subject, max_pixels=max_pixels, in_place=True), subject)
+        deep = read_deep(stream, subject, max_pixels=max_pixels, max_bytes=32 * max_pixels)
+        return read_picture(stream, subject, deep, max_pixels=max_pixels)
+
+
+def read_picture(
+    stream: BinaryIO,
+    subject: Subject,
+    deep: Deep | None,
+    *,
+    max_pixels: int,
+    any_unit: bool = False,
+) -> Tensor:
+    """Read a picture from an open stream, as `read_image` does.
+
+    Args:
+        stream: a seekable stream at its beginning.
+        subject: what refusals speak of.
+        deep: what `read_deep` found.
+        max_pixels: as for `read_image`.
+        any_unit: whether grey floats and 32-bit integers may lie outside their range; they are returned as they are.
+
+    Returns:
+        [1, 3, H, W] float32 in 0..1; or [1, 1, H, W] in the stored unit.
+
+    Raises:
+        InputError: as for `read_image`.
+    """
+    if deep is not None and deep.is_colour:
+        return _deep_colour(deep.numbers)
+    image = open_image(stream, subject, max_pixels=max_pixels)
+    if (frames := count_frames(image, subject, max_pixels=max_pixels)) > 1:
+        logger.warning("%s: %d pages or frames, of which the first is read", subject.name, frames)
+    decoded = decode(image, subject, max_pixels=max_pixels, in_place=True)
+    return _guidance(decoded, subject, any_unit=any_unit)
 
 
 def find_images(folder: str | Path, *, below: bool = False) -> list[Path]:
     """List the images of a folder, by the suffixes of their names, in alphabetical order.
 
     Label maps, depth and the like often lie beside their image, as `NAME.CONTENT.png` beside `NAME.jpg`. They are no
-    images by themselves and left out.
+    images by themselves and left out. So are hidden files, such as macOS's `._NAME.jpg`, and hidden folders.
 
     Args:
         folder: where to look.
@@ -74,7 +111,13 @@ def find_images(folder: str | Path, *, below: bool = False) -> list[Path]:
     """
     suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
     inside = Path(folder).rglob("*") if below else Path(folder).iterdir()
-    found = sorted(path for path in inside if path.suffix.lower() in suffixes and path.is_file())
+    found = sorted(
+        path
+        for path in inside
+        if path.suffix.lower() in suffixes
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
     names = {path.with_suffix("") for path in found}
     return [path for path in found if not (name := path.with_suffix("")).suffix or name.with_suffix("") not in names]
 
@@ -117,13 +160,26 @@ def write_image(path: str | Path, image: Image.Image) -> None:
         image.save(file, format=file_format, **options)
 
 
-def _guidance(image: Image.Image, subject: Subject) -> Tensor:
+def _deep_colour(numbers: Tensor) -> Tensor:
+    """Convert 16-bit or 32-bit colour [3 or 4, H, W], the fourth alpha, to guidance over white, a strip at a time."""
+    white = torch.iinfo(numbers.dtype).max
+    result = torch.empty(1, 3, *numbers.shape[1:])
+    rows = max(1, _STRIP // numbers.shape[2])
+    for top in range(0, numbers.shape[1], rows):
+        strip = numbers[:, top : top + rows].double().div_(white)  # [3 or 4, h, W]
+        if len(strip) == 4:
+            strip = strip[:3] * strip[3] + (1 - strip[3])
+        result[0, :, top : top + rows] = strip
+    return result
+
+
+def _guidance(image: Image.Image, subject: Subject, *, any_unit: bool = False) -> Tensor:
     if 0 in image.size:
         raise subject.refusal("has {width} × {height} pixels", width=image.width, height=image.height)
     if image.mode in GREY_16_BIT:
-        return _grey(image, subject, white=65535)
+        return _grey(image, subject, white=65535, any_unit=any_unit)
     if image.mode == "F":
-        return _grey(image, subject, white=1)
+        return _grey(image, subject, white=1, any_unit=any_unit)
     result = torch.empty(1, 3, image.height, image.width)
     rows = max(1, _STRIP // image.width)
     for top in range(0, image.height, rows):
@@ -145,11 +201,13 @@ def _over_white(image: Image.Image, result: Tensor) -> None:
     result.copy_((colour * alpha + 255 * (255 - alpha)).div_(255**2))
 
 
-def _grey(image: Image.Image, subject: Subject, *, white: int) -> Tensor:
+def _grey(image: Image.Image, subject: Subject, *, white: int, any_unit: bool) -> Tensor:
     numbers = np.asarray(image)  # [H, W]
     if "transparency" in image.info:  # a PNG may name one grey that stands for nothing
         numbers = np.where(numbers == image.info["transparency"], white, numbers)
     low, high = numbers.min(), numbers.max()
+    if any_unit and not (low >= 0 and high <= white):
+        return torch.from_numpy(numbers.astype(np.float32))[None, None]
     if not (low >= 0 and high <= white):  # not the other way round: a NaN fails every comparison
         raise subject.refusal(
             "has grey values from {low} to {high}, not within 0..{white}", low=low, high=high, white=white
