@@ -246,11 +246,13 @@ def test_bands_of_a_satellite_guide(omniup, shared, folder):
     assert outcome.status == 0, outcome
     note = "values from 1 to 18567, so each of 4 bands is scaled to 0..1, from its 1st to its 99th percentile"
     assert note in outcome.stderr
-    guide = omniup_library.scale_bands(torch.from_numpy(np.load(scene)["guide"])[None])
-    expected = omniup_library.upsample(guide, torch.from_numpy(np.load("low.npy"))[None, None])
+    guide = library.scale_bands(torch.from_numpy(np.load(scene)["guide"])[None])
+    expected = library.upsample(guide, torch.from_numpy(np.load("low.npy"))[None, None])
     np.testing.assert_allclose(np.load("out.npy"), expected.numpy(), rtol=1e-5)
     assert "holds 2 arrays" in omniup("upsample", scene, "low.npy", "-o", "out.npy").stderr
-    assert omniup("fit", scene, "--image-name", "guide", "--stride", 16, "--iters", 1, "-o", "k.safetensors").status == 0
+    assert (
+        omniup("fit", scene, "--image-name", "guide", "--stride", 16, "--iters", 1, "-o", "k.safetensors").status == 0
+    )
 
 
 @pytest.mark.parametrize("pixels", [(0, 255), (0, 1), (3, 7)])

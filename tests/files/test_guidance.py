@@ -136,7 +136,9 @@ def test_arrays(shape: tuple[int, ...], channels: int, caplog: pytest.LogCapture
     assert guidance.shape == (1, channels, 5, 7) and guidance.dtype == torch.float64
     last = shape == (5, 7, 4)
     assert np.array_equal(guidance[0].numpy(), array.transpose(2, 0, 1) if last else array.reshape(channels, 5, 7))
-    assert [record.getMessage() for record in caplog.records] == last * ["image: 4 channels, which come last, of 5 × 7 pixels"]
+    assert [record.getMessage() for record in caplog.records] == last * [
+        "image: 4 channels, which come last, of 5 × 7 pixels"
+    ]
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 4), (5, 7, 5), (9, 7, 8), (2, 3, 5, 7), (5,), (0, 5, 7)])

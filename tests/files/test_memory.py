@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("resource")
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 
 _READ = """
-import resource, sys
+import sys
 import torch
 from omniup.errors import InputError
 from omniup.files import read_guidance, read_image, read_labels, read_palette, read_signal
@@ -24,8 +24,9 @@ def fits(shape):
     if max(shape[-2:]) > 512:
         raise InputError("signal", "is larger than the image")
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 if sys.platform == "darwin" else 1024) / 1024**(sys.platform == "darwin" and 2)
+def peak():  # not getrusage's, which begins at what the parent of this process had when it started it
+    (line,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 read_image({warm!r})  # imports what decoding needs
 before = peak()
@@ -55,29 +56,26 @@ def test_an_npz_is_refused_by_its_shape(megabytes, tmp_path: Path):
     path = tmp_path / "big.npz"
     np.savez_compressed(path, signal=np.zeros((1, 16_000, 16_000), np.uint8))
     assert path.stat().st_size < 2**20
-    for read in ("read_signal", "read_labels"):
-        taken, said = megabytes(f"{read}({str(path)!r}, check_shape=fits)")
-        assert "is larger than the image" in said
-        assert taken < 30
+    taken, said = megabytes(f"read_signal({str(path)!r}, check_shape=fits)")
+    assert "is larger than the image" in said
+    assert taken < 30
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGB"])
-def test_a_picture_as_a_signal_is_refused_by_its_shape(megabytes, tmp_path: Path, mode: str):
+def test_a_picture_as_a_signal_is_refused_by_its_shape(megabytes, tmp_path: Path):
     path = tmp_path / "big.png"
-    Image.new(mode, (4096, 4096)).save(path)
+    Image.new("RGB", (4096, 4096)).save(path)
     assert path.stat().st_size < 2**20
     taken, said = megabytes(f"read_signal({str(path)!r}, check_shape=fits)")
     assert "is larger than the image" in said
     assert taken < 30
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "L"])
-def test_a_picture_takes_little_more_than_its_result(megabytes, tmp_path: Path, mode: str):
+@pytest.mark.parametrize(("mode", "read"), [("RGB", "read_image"), ("RGBA", "read_guidance")])
+def test_a_picture_takes_little_more_than_its_result(megabytes, tmp_path: Path, mode: str, read: str):
     path = tmp_path / "big.png"
     Image.new(mode, (4096, 4096)).save(path)  # 192 MB as float32, and 64 as Pillow decodes it
-    for read in ("read_image", "read_guidance"):
-        taken, _ = megabytes(f"{read}({str(path)!r})")
-        assert 190 < taken < 330
+    taken, _ = megabytes(f"{read}({str(path)!r})")
+    assert 190 < taken < 330
 
 
 def test_a_declared_size_without_bytes(megabytes, tmp_path: Path):

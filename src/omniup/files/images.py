@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 ACCEPTED = "an image (PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM)"
 
-_STRIP = 2**20
+_STRIP = 2**18
 """Pixels that are converted at a time: beyond the decoded image and the result, little memory is taken."""
 
 _SUFFIXES = {

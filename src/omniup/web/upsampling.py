@@ -109,7 +109,7 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
     with field("image"):
         guidance = read_image(image, max_pixels=pixels)
     with field("signal"):
-        checked = Order(config, method, guidance, *_read_signal(config, signal, 8 * values))
+        checked = Order(config, method, guidance, *_read_signal(config, signal, 8 * values, guidance))
         check_size(checked.size, checked.grid)
         _check_work(checked, values)
     return checked
@@ -125,13 +125,28 @@ def _check_paths(config: UpsampleConfig) -> None:
             )
 
 
-def _read_signal(config: UpsampleConfig, file: bytes, max_bytes: int) -> tuple[Tensor, SignalType, list[int] | None]:
+def _read_signal(
+    config: UpsampleConfig, file: bytes, max_bytes: int, guidance: Tensor
+) -> tuple[Tensor, SignalType, list[int] | None]:
     """Read the signal, its type and the palette of labels, as `Order` has them."""
+
+    def check_shape(shape: tuple[int, ...]) -> None:
+        """Refuse a signal larger than the image before it is read."""
+        if len(shape) >= 2 and 0 not in shape:
+            check_size((guidance.shape[2], guidance.shape[3]), (shape[-2], shape[-1]))
+
     palette = read_palette(file)
     undecided = config.labels is None and config.signal_type == "auto"
     if config.labels or config.signal_type == "labels" or (undecided and palette is not None):
-        return read_labels(file, name=config.name, max_bytes=max_bytes).unsqueeze(1), "labels", palette
-    signal, declared = read_signal(file, name=config.name, max_bytes=max_bytes, keep_integers=True), config.signal_type
+        return (
+            read_labels(file, name=config.name, max_bytes=max_bytes, check_shape=check_shape).unsqueeze(1),
+            "labels",
+            palette,
+        )
+    signal, declared = (
+        read_signal(file, name=config.name, max_bytes=max_bytes, keep_integers=True, check_shape=check_shape),
+        config.signal_type,
+    )
     if config.labels is False and declared == "auto" and not signal.is_floating_point():
         signal, declared = signal.float(), "measurement"
     if len(signal) != 1:
