@@ -36,6 +36,17 @@ def test_python_example_runs(tmp_path, monkeypatch):
     assert names["trust"].shape == (1, 1, 128, 192)
 
 
+@pytest.mark.parametrize("document", ["docs/inputs.md", "docs/inputs.zh.md"])
+def test_the_guide_to_inputs_runs(document):
+    (example,) = blocks(document, "python")
+    names = {}
+    exec(compile(example, document, "exec"), names)
+    assert names["full"].shape == (1, 384, 224, 224)
+    assert names["filled"].isfinite().all()
+    assert names["kept"].isnan().sum() < names["kept"].numel()
+    assert names["confidence"].shape == (1, 1, 224, 224)
+
+
 @pytest.mark.parametrize("line", blocks("README.en.md", "bash")[0].splitlines())
 def test_command_runs(line, tmp_path):
     command = shlex.split(line, comments=True)

@@ -11,7 +11,8 @@ import pytest
 import omniup
 
 SOURCE = Path(omniup.__file__).parent
-FILES = [path for path in sorted(SOURCE.rglob("*.py")) if "benchmark" not in path.parts and path.name != "bench.py"]
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "omniup_bench"
+FILES = sorted(SOURCE.rglob("*.py")) + sorted(BENCHMARK.rglob("*.py"))
 
 #: No docstring opens so: it would be a riddle until its end.
 RIDDLES = re.compile(r"(What|Which|Where|When|Why|How|Who|Whose|Whether|Of|If|As|Like|The same|The one)\b")
@@ -63,7 +64,7 @@ PUBLIC = {("web/schemas.py", "share")}  # a field of the API
 ONE_MEANING = {
     "kind": {  # of a record that is one of several variants
         *(f"restoration/degradation/{name}.py" for name in ("config", "draws", "kernels", "noise")),
-        *("training/anyup/configuration.py", "web/schemas.py", "web/upsampling.py"),
+        *("training/anyup/configuration.py", "web/schemas.py", "web/upsampling.py", "omniup_bench/records.py"),
     },
     "precision": {  # the floating-point type that a network computes in; or a precision matrix
         *("cli/restore.py", "restoration/enhancer.py", "training/hypir/configuration.py", "training/settings.py"),
@@ -135,9 +136,14 @@ def _find(source, file="module.py"):
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def _name(path):
+    """Return the path of a file in its package."""
+    return path.relative_to(SOURCE if path.is_relative_to(SOURCE) else BENCHMARK.parent).as_posix()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: _name(path))
 def test_docstrings_comments_and_names(path):
-    found = _find(path.read_text(), path.relative_to(SOURCE).as_posix())
+    found = _find(path.read_text(), _name(path))
     assert not found, "\n".join(found)
 
 

@@ -29,7 +29,7 @@ app.command()(panels)
 app.command()(table)
 
 QUICK_TASKS, QUICK_FACTOR, QUICK_IMAGES = ("probabilities", "depth", "masks", "images"), 16, 5
-"""What `--quick` measures on."""
+"""Tasks, factor and number of images of `--quick`."""
 
 
 @app.command()
@@ -43,8 +43,8 @@ def quality(
             "--task",
             metavar="NAME",
             show_default=False,
-            help="What to measure on, e.g. probabilities, depth, masks, images; with features of another encoder, e.g. "
-            "dense-moved+timm:resnet50; may be repeated. By default all.",
+            help="A task to measure on, e.g. probabilities, depth, masks, images; with features of another encoder, "
+            "e.g. dense-moved+timm:resnet50; may be repeated. By default all.",
         ),
     ] = None,
     methods: Methods = None,
@@ -141,7 +141,7 @@ def speed(
         ),
     ] = None,
     signal_type: Annotated[
-        str, typer.Option(metavar="NAME", help="What the signal is: features, probabilities or measurement.")
+        str, typer.Option(metavar="NAME", help="Type of the signal: features, probabilities or measurement.")
     ] = "features",
     limit: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="For all runs of one method at one size.")

@@ -1,4 +1,4 @@
-"""Define the tasks `consistency-…`: whether a result keeps the signal, and how small changes of the image move it.
+"""Define the tasks `consistency-…`: errors against the signal, and changes of the result with the image.
 
 No ground truth is needed. Three things are measured: how far the result's means over the cells are from the signal;
 how far the result for mirrored inputs is from the mirrored result; and how much noise or compression of the image
@@ -27,17 +27,17 @@ NOISE = 0.02
 """Standard deviation of the noise, white being 1: five grey levels of 256."""
 
 QUALITY = 50
-"""Of the JPEG compression."""
+"""Quality setting of the JPEG compression."""
 
 MOST = 10
-"""Images, at most: each is upsampled four times, and a method's consistency hardly depends on the image."""
+"""Maximum number of images: each is upsampled four times, and a method's consistency hardly depends on the image."""
 
 EXAMPLE = "photos/voc_2009_003810"
 """A photograph with class probabilities of another network, of 21 classes, in cells of 16 × 12 pixels."""
 
 
 class Consistency:
-    """How consistent a method is on the images and signals of another task.
+    """The consistency of a method on the images and signals of another task.
 
     Of class probabilities there is one more image, if the data has it: `photos/voc_2009_003810.jpg` with
     `photos/voc_2009_003810.class_probabilities_32x32.npy`, [21, 32, 32].

@@ -19,15 +19,15 @@ Split: TypeAlias = Literal["val", "tune"]
 """Images to report on, or those that settings may be tuned on."""
 
 CLASSES = 11
-"""Of street scenes."""
+"""Number of classes of street scenes."""
 
 MULTIPLE = 16
-"""Street scenes are cropped to sides that are multiples of it: the cells of the network, in pixels."""
+"""Side of the network's cells, in pixels: street scenes are cropped to multiples of it."""
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the benchmark reads from.
+    """The folders that the benchmark reads from.
 
     Attributes:
         data: the folder of all data sets.

@@ -18,7 +18,7 @@ from omniup_bench.task import Sample, Statistics
 Reference: TypeAlias = Literal["moved", "enlarged"]
 
 FINER: dict[Reference, int] = {"moved": 4, "enlarged": 2}
-"""How many times finer the reference is, along a side."""
+"""Ratio of the reference's resolution to that of the features, along a side."""
 
 
 class DenseFeatures:

@@ -21,7 +21,7 @@ RESAMPLES = 1000
 CONFIDENCE = 0.95
 
 FEWEST = 5
-"""Of fewer images there is no interval: resampling so few says nothing of others."""
+"""Minimum number of images for an interval: resampling fewer says nothing of others."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Estimate:
 
     @property
     def known(self) -> bool:
-        """Whether there is an interval."""
+        """True if there is an interval."""
         return math.isfinite(self.low)
 
     @property
     def is_not_zero(self) -> bool:
-        """Whether the interval excludes zero: of a difference, whether it is significant."""
+        """True if the interval excludes zero; a difference is then significant."""
         return self.known and not self.low <= 0 <= self.high
 
 

@@ -18,10 +18,10 @@ from omniup_bench.data import Folders, Split, bsds_folder, grid_of, labelled_ima
 from omniup_bench.task import Sample, Statistics
 
 NEAR = 6
-"""Accuracy near boundaries is that of the pixels less than this far from a true boundary."""
+"""Distance from a true boundary, in pixels, below which a pixel counts for the accuracy near boundaries."""
 
 TOLERANCE = 2
-"""How far apart matching boundary pixels of result and truth may lie, in pixels."""
+"""Maximum distance between matching boundary pixels of result and truth, in pixels."""
 
 
 class Masks:

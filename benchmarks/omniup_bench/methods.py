@@ -23,7 +23,7 @@ from omniup.mixing import DEFAULT_MEMORY
 from omniup.upsamplers import Upsampler, methods, upsampler
 
 SUFFIXES = (".safetensors", ".pth")
-"""Of files of weights."""
+"""File name suffixes of weights."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ from omniup_bench.street_network import load_street_network
 STRIDE = MULTIPLE
 
 Network: TypeAlias = Callable[[Tensor], Tensor]
-"""Maps images [1, 3, H, W] in 0..1, sides multiples of 16, to [1, C, H / 16, W / 16]."""
+"""Function from images [1, 3, H, W] in 0..1, sides multiples of 16, to [1, C, H / 16, W / 16]."""
 
 STREET_SCENES = "street_scenes"
 """The encoder of tasks on features that name no other."""
@@ -53,8 +53,8 @@ def feature_network(encoder: str, models: Path) -> Network:
     """
     if encoder == STREET_SCENES:
         return load_street_network(models).features
-    kind, _, name = encoder.partition(":")
-    if kind != "timm" or not name:
+    library, _, name = encoder.partition(":")
+    if library != "timm" or not name:
         raise InputError("encoder", "is {encoder!r}", "street_scenes and timm:NAME", encoder=encoder)
     return _timm_network(name, models)
 

@@ -15,7 +15,7 @@ Results: TypeAlias = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="Where results go, a JSON line each. What is there already is not measured again.",
+        help="File of results, a JSON line each. Results that it has already are not measured again.",
     ),
 ]
 Methods: TypeAlias = Annotated[

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 3.2
-"""Of one panel, in inches."""
+"""Width of a panel, in inches."""
 
 ACROSS = 3
-"""Panels side by side."""
+"""Number of panels side by side."""
 
 RESOLUTION, COLOURS = 100, 256
-"""Dots an inch, and colours: few of either, since these pictures are in the repository."""
+"""Dots per inch and number of colours: few of either, since these pictures are in the repository."""
 
 
 def quality_against_cost(tasks: Sequence[Sequence[Ranking]], cost: str) -> bytes:
@@ -113,7 +113,7 @@ def growth(records: Sequence[Speed]) -> bytes:
 
 @contextmanager
 def _panels(count: int, methods: Sequence[str]) -> Iterator[tuple[Figure, list[Axes], Callable[[str], dict[str, Any]]]]:
-    """Begin a figure: yield it, its panels, and a function that marks a method alike on all of them."""
+    """Begin a figure: yield it, its panels, and a function that marks a method in the same way on all of them."""
     import matplotlib
     from matplotlib.figure import Figure as Drawing
 

@@ -25,10 +25,10 @@ from omniup_bench.networks import probabilities
 from omniup_bench.task import Sample, Statistics
 
 WIDTHS = tuple(range(1, 11))
-"""Of the trimaps: how far they reach on either side of a true boundary, in pixels."""
+"""Half-widths of the trimaps: distances from a true boundary, in pixels."""
 
 BOUNDARY = 0.02
-"""Width of the bands of boundary IoU, of the image's diagonal (arXiv 2103.16562)."""
+"""Width of the bands of boundary IoU, as a fraction of the image's diagonal (arXiv 2103.16562)."""
 
 METRICS: Mapping[str, bool] = {
     "miou": True,
@@ -37,7 +37,7 @@ METRICS: Mapping[str, bool] = {
     "pixel_accuracy": True,
     **{f"trimap_miou@{width}": True for width in WIDTHS},
 }
-"""Of label maps, and whether more is better."""
+"""Metrics of label maps; true if more is better."""
 
 
 class Probabilities:

@@ -23,10 +23,10 @@ from omniup_bench.probing import Example, Regression
 from omniup_bench.task import Statistics
 
 FITTED = 24
-"""Images that a probe of labels is fitted to: the first of the train split."""
+"""Number of images that a probe of labels is fitted to: the first of the train split."""
 
 RATIOS = (0.25, 0.5)
-"""Of the sides of smaller results to the image's."""
+"""Ratios of the sides of smaller results to the image's."""
 
 
 class Labels:
@@ -35,7 +35,7 @@ class Labels:
     Args:
         split: to evaluate on.
         ratio: of the results' sides to the image's. Results are compared with the nearest labels, at their own size.
-        fitted: how many images a probe is fitted to.
+        fitted: number of images that a probe is fitted to.
     """
 
     factors: tuple[int, ...] = (8, 16, 32)

@@ -22,14 +22,14 @@ from omniup_bench.networks import STREET_SCENES, feature_network, scaled, suffix
 from omniup_bench.task import Read, Sample, Statistics, Upsample
 
 Regression: TypeAlias = Callable[[Tensor, Tensor, Tensor], LinearProbe]
-"""Fits a probe to vectors [n, C], targets [n, K] times their counts, and counts [n]."""
+"""Function that fits a probe to vectors [n, C], targets [n, K] times their counts, and counts [n]."""
 
 FittedTo: TypeAlias = Literal["results", "features"]
 FITTED_TO: tuple[FittedTo, ...] = ("results", "features")
 
 EVERY = 7
-"""A probe is fitted to every 7th row and column of the results; coprime to the factors, so that all parts of a cell
-occur."""
+"""Step between the rows and columns of results that a probe is fitted to; coprime to the factors, so that all parts of
+a cell occur."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Example:
         image: [1, 3, H, W] in 0..1.
         target: [1, K, H, W].
         counts: [1, 1, H, W], 1 where the target is known, else 0.
-        evaluate: compares what was read, [1, K, H', W'], with the ground truth.
+        evaluate: function that compares what was read, [1, K, H', W'], with the ground truth.
         size: (H', W') of the result; the image's own if None.
     """
 
@@ -61,7 +61,7 @@ class ProbeTarget(Protocol):
         images: a few words on the images.
         factors: as of a `Task`.
         metrics: as of a `Task`.
-        regression: fits a probe.
+        regression: function that fits a probe.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Probe:
     """A linear probe on a network's features.
 
     Args:
-        target: what it reads.
+        target: the quantity that it reads.
         fitted_to: `results` of each method, or the low-resolution `features`.
         encoder: see `feature_network`.
     """

@@ -24,14 +24,14 @@ from omniup_bench.task import FittedTask, Read, Sample, Statistics, Task, Upsamp
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come, reported after each image and method.
+    """The progress of a run, reported after each image and method.
 
     Attributes:
-        done: measurements that exist, those that were known included.
-        expected: how many there will be, estimated until every task's images have been counted.
-        task: what is being measured.
-        factor: what is being measured.
-        method: what is being measured.
+        done: number of measurements that exist, those that were known included.
+        expected: number of all measurements, estimated until every task's images have been counted.
+        task: name of the task being measured.
+        factor: pixels to a cell.
+        method: name of the method being measured.
     """
 
     done: int
@@ -56,10 +56,10 @@ def measure(
     """Measure what the results do not have yet, and add it to them, image by image.
 
     Args:
-        tasks: what to measure on.
-        methods: what to measure.
+        tasks: those to measure on.
+        methods: those to measure.
         folders: of data sets, models and weights.
-        results: where it goes.
+        results: the file that the measurements are added to.
         factors: those of a task's own that are wanted; all if None.
         images: so many of each task, the first ones; all if None.
         device: where to compute; the CPU if None.
@@ -129,7 +129,7 @@ class _Run:
 
     @cached_property
     def read(self) -> Read:
-        """Read what is evaluated in place of a result."""
+        """The function that returns what is evaluated in place of a result."""
         return _reader(self.task, self.upsample, self.folders, self.factor)
 
     def upsample(self, image: Tensor, signal: Tensor, size: tuple[int, int] | None) -> Tensor:
@@ -167,7 +167,7 @@ class _Run:
 
 
 def _reader(task: Task, upsample: Upsample, folders: Folders, factor: int) -> Read:
-    """Return what reads what a task evaluates: of most tasks the results themselves."""
+    """Return the function from a result to what the task evaluates: for most tasks the result itself."""
     return task.fit(upsample, folders, factor) if isinstance(task, FittedTask) else lambda _, result: result
 
 

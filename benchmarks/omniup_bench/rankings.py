@@ -37,7 +37,7 @@ class Ranking:
     """All methods on one task at one factor.
 
     Attributes:
-        task: what was measured on.
+        task: the task that was measured on.
         factor: pixels to a cell.
         images: the names of those that all methods have.
         rows: a method each, in the order of the results.

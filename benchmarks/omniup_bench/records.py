@@ -61,13 +61,13 @@ class Record(BaseModel):
 
 
 class Quality(Record):
-    """How good one method's result for one image is.
+    """The quality of one method's result for one image.
 
     Attributes:
         task: its name.
         factor: pixels to a cell.
         image: its name in the task.
-        views: how many images were upsampled for it.
+        views: number of images that were upsampled for it.
         statistics: the task's, of the result.
         seconds: of one run, for all views.
         peak_bytes: held beyond the inputs; None where that is not known.
@@ -86,7 +86,7 @@ class Quality(Record):
 
 
 class Speed(Record):
-    """How long one method takes at one size.
+    """The time and memory of one method at one size.
 
     Attributes:
         signal_type: of the signal.

@@ -27,7 +27,7 @@ def write_report(results: Results, page: str | Path) -> list[Path]:
     and `<!-- /speed -->`, is replaced, and the rest is kept. A part without results is kept too.
 
     Args:
-        results: what was measured.
+        results: the measurements.
         page: a Markdown file. Plots go to the folder `pictures` beside it.
 
     Returns:

@@ -32,10 +32,10 @@ SIDES = (256, 512, 1024, 2048, 4096)
 CHANNELS = 32
 
 START_SECONDS = 60
-"""How long a process may take to import what it needs, on a busy machine."""
+"""Maximum time for a process to import what it needs, on a busy machine."""
 
 _KILLED = -9
-"""What a process returns that the system ended for its memory."""
+"""Exit status of a process that the system ended for its memory."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def measure(cases: Sequence[Case], results: Results, *, progress: Callable[[Case
 
     Args:
         cases: in the order of their sizes.
-        results: where it goes.
+        results: the file that the measurements are added to.
         progress: called before each case; what it raises ends the run.
 
     Raises:

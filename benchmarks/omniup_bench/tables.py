@@ -10,7 +10,7 @@ from omniup_bench.rankings import BASELINE, Ranking, Row
 from omniup_bench.records import Speed
 
 COLUMNS = 4
-"""Of metrics in the first table of a task; the others have tables of their own, or none."""
+"""Number of metrics in the first table of a task; the others have tables of their own, or none."""
 
 
 def quality_tables(rankings: Sequence[Ranking]) -> str:

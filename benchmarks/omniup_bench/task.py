@@ -2,7 +2,7 @@
 
 A result is compared with the ground truth by statistics that add up over images: a confusion matrix, a sum of squared
 errors, a count. Scores are computed from the totals. So scores of a whole data set (mean IoU) and means over images
-(PSNR) are computed alike, and so are their confidence intervals, by resampling the images (bootstrap).
+(PSNR) are computed in the same way, and so are their confidence intervals, by resampling the images (bootstrap).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from omniup.upsamplers import SignalType
 from omniup_bench.data import Folders
 
 Statistics: TypeAlias = Mapping[str, "NDArray[Any] | float"]
-"""By name; those of two images are added."""
+"""Statistics by name; those of two images are added."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Sample:
         name: of the image, unique in the task: its folder and file, e.g. `camvid/val/0016E5_07959`.
         image: the guidance, [B, 3, H, W] in 0..1; B is 1, or several views of one image.
         signal: [B, C, h, w].
-        evaluate: compares a result [B, C, H', W'], on the CPU, with the ground truth.
+        evaluate: function that compares a result [B, C, H', W'], on the CPU, with the ground truth.
         size: (H', W') of the result; the image's own if None.
     """
 
@@ -74,11 +74,11 @@ class Task(Protocol):
 
 
 Upsample: TypeAlias = Callable[[Tensor, Tensor, "tuple[int, int] | None"], Tensor]
-"""Upsamples a signal [B, C, h, w] of images [B, 3, H, W] to a size, the image's own if None: [B, C, H', W'], on the
-CPU."""
+"""Function from images [B, 3, H, W], a signal [B, C, h, w] and a size, the image's own if None, to a result
+[B, C, H', W'] on the CPU."""
 
 Read: TypeAlias = Callable[[str, Tensor], Tensor]
-"""Of an image's name and a result [1, C, H', W'], what is evaluated in place of the result."""
+"""Function from an image's name and a result [1, C, H', W'] to what is evaluated in place of the result."""
 
 
 @runtime_checkable

@@ -161,6 +161,80 @@ def test_depth_in_a_png(omniup, photo):
     assert np.array_equal(up8, up16)
 
 
+@pytest.mark.parametrize("hole", ["0", "nan", "-9999"])
+def test_holes_do_not_count(omniup, photo, hole):
+    valid = np.random.default_rng(0).random((12, 16)) > 0.3
+    depth = np.where(valid, 1000 + np.arange(16, dtype=np.float32), np.float32(hole))
+    np.save("depth.npy", depth.astype(np.float32))
+    asked = omniup("upsample", photo, "depth.npy", "-o", "out.npy", "--invalid", hole, "--json")
+    facts = json.loads(asked.stdout)
+    assert (facts["holes"], facts["signal_type"]) == ((~valid).sum(), "measurement")
+    mask = torch.from_numpy(valid)[None, None]
+    expected = library.upsample(read_image(photo), torch.from_numpy(np.where(valid, depth, 0))[None, None], valid=mask)
+    assert torch.equal(torch.from_numpy(np.load("out.npy")), expected)
+    assert 990 < np.load("out.npy").min() < np.load("out.npy").max() < 1025
+
+
+def test_a_geotiff_says_which_number_stands_for_holes(omniup, photo):
+    depth = np.full((12, 16), 1000.0, np.float32)
+    depth[3:5, 6:9] = -9999
+    Image.fromarray(depth).save("depth.tif", tiffinfo={42113: "-9999"})
+    asked = omniup("upsample", photo, "depth.tif", "-o", "out.npy", "--json")
+    assert json.loads(asked.stdout)["holes"] == 6
+    np.testing.assert_allclose(np.load("out.npy"), 1000, atol=0.01)
+    Image.fromarray(depth).save("damaged.tif", tiffinfo={42113: "none"})
+    refused = omniup("upsample", photo, "damaged.tif", "-o", "out.npy")
+    assert (refused.status, refused.stdout) == (2, b"")
+    assert "has the no-data tag 'none', which is no number" in refused.stderr
+
+
+def test_void_labels_are_ignored(omniup, photo):
+    labels = np.repeat([[3, 7]], 4, axis=1).repeat(6, axis=0).astype(np.uint8)
+    labels[:, 3:5] = 255
+    Image.fromarray(labels).save("labels.png")
+    asked = omniup("upsample", photo, "labels.png", "-o", "out.png", "--labels", "--ignore", 255, "--json")
+    assert json.loads(asked.stdout)["holes"] == 12
+    assert set(np.unique(np.asarray(Image.open("out.png")))) == {3, 7}
+
+
+def test_holes_may_be_kept(omniup, photo):
+    depth = np.ones((12, 16), np.float32)
+    depth[:, :8] = 0
+    np.save("depth.npy", depth)
+    chosen = ("--invalid", 0, "--holes", "keep")
+    assert omniup("upsample", photo, "depth.npy", "-o", "out.npy", *chosen).status == 0
+    result = np.load("out.npy")
+    assert np.isnan(result).any() and np.isfinite(result).any()
+    assert np.isnan(result[..., 0]).all()
+    np.testing.assert_allclose(result[np.isfinite(result)], 1, atol=1e-5)
+    refused = omniup("upsample", photo, "depth.npy", "-o", "out.npy", "--invalid", "deep")
+    assert refused.status == 2 and "'deep' is no number, nor nan" in refused.stderr
+    refused = omniup("upsample", photo, "depth.npy", "-o", "out.npy", "--invalid", 0, "--holes", "leave")
+    assert refused.status == 2 and "holes is 'leave'; accepted: fill, keep" in refused.stderr
+    np.save("depth.npy", np.zeros((12, 16), np.float32))
+    refused = omniup("upsample", photo, "depth.npy", "-o", "out.npy", "--invalid", 0)
+    assert refused.status == 2 and "without a valid cell" in refused.stderr
+
+
+def test_tokens_and_channels_last(omniup, photo, features):
+    signal = read_signal(features)  # [1, C, h, w]
+    expected = library.upsample(read_image(photo), signal)
+    rows, columns = signal.shape[2:]
+    np.save("tokens.npy", torch.cat([signal.new_zeros(1, 1, signal.shape[1]), signal.flatten(2).mT], 1).numpy())
+    np.save("last.npy", signal.permute(0, 2, 3, 1).numpy())
+    for name, chosen in {
+        "tokens.npy": ("--grid", f"{rows}x{columns}"),
+        "last.npy": ("--layout", "channels_last"),
+    }.items():
+        outcome = omniup("upsample", photo, name, "-o", "out.npy", *chosen)
+        assert outcome.status == 0
+        torch.testing.assert_close(torch.from_numpy(np.load("out.npy")), expected)
+    refused = omniup("upsample", photo, "tokens.npy", "-o", "out.npy", "--grid", "9x99")
+    assert refused.status == 2 and "which fits neither a grid of the image nor tokens" in refused.stderr
+    refused = omniup("upsample", photo, "last.npy", "-o", "out.npy", "--layout", "NHWC")
+    assert refused.status == 2 and "layout is 'NHWC'" in refused.stderr
+
+
 def test_what_overshoots_a_png_is_cut_off(omniup, photo):
     Image.fromarray(np.array([[0, 0, 255, 255]], np.uint8)).save("step.png")
     assert omniup("upsample", photo, "step.png", "-o", "up.png", "--values", "--method", "bicubic").status == 0
@@ -197,6 +271,7 @@ def test_reports(omniup, photo, features):
         "dtype": "float32",
         "signal_type": "features",
         "grid": [3, 4],
+        "holes": 0,
         "device": "cpu",
     }
 

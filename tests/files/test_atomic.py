@@ -73,15 +73,19 @@ def test_content_reaches_the_disk_before_the_name(tmp_path: Path, monkeypatch: p
     assert synced == [(4, False)]
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, RuntimeError, InputError])
+@pytest.mark.parametrize(
+    "interruption",
+    [KeyboardInterrupt("stop"), SystemExit("stop"), RuntimeError("stop"), InputError("file", "says stop")],
+    ids=lambda interruption: type(interruption).__name__,
+)
 @pytest.mark.parametrize("old", [None, b"old"])
-def test_an_exception_leaves_no_trace(tmp_path: Path, interruption: type[BaseException], old: bytes | None) -> None:
+def test_an_exception_leaves_no_trace(tmp_path: Path, interruption: BaseException, old: bytes | None) -> None:
     target = tmp_path / "out.bin"
     if old is not None:
         target.write_bytes(old)
-    with pytest.raises(interruption, match="stop"), atomic_write(target) as file:
+    with pytest.raises(type(interruption), match="stop"), atomic_write(target) as file:
         file.write(b"half")
-        raise InputError("stop", "now") if interruption is InputError else interruption("stop")
+        raise interruption
     assert _names(tmp_path) == ([] if old is None else ["out.bin"])
     assert old is None or target.read_bytes() == old
 

@@ -7,12 +7,12 @@ import torch
 from torch.nn import functional as F
 
 
-def guided_filter(image, signal, radius, eps):
+def guided_filter(image, signal, radius, eps, valid=None):
     """image [G, H, W] and signal [C, h, w], float64, to [C, H, W].
 
     In each window of n cells, as far as it lies in the grid, minimise Σ (a·I + b - v)² + n eps |a|² over a and b;
     average a and b over the windows that hold a cell; bring both to the pixels bilinearly; apply them to the pixels'
-    colours.
+    colours. Where `valid` [h, w] is given, the sums are over the valid cells of a window, or over all if it has none.
     """
     G, H, W = image.shape
     C, h, w = signal.shape
@@ -35,6 +35,8 @@ def guided_filter(image, signal, radius, eps):
     for i in range(h):
         for j in range(w):
             cells = window(i, j)
+            if valid is not None:
+                cells = [place for place in cells if valid[place]] or cells
             X = np.array([colour[place] for place in cells])
             for c in range(C):
                 y = np.array([float(signal[c][place]) for place in cells])

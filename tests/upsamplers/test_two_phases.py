@@ -1,6 +1,5 @@
 """What holds of every method and signal type: prepare, then render, at all pixels or at points."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -236,11 +235,7 @@ def test_results_may_go_to_a_tensor_with_any_strides(method, signal_type):
 @pytest.mark.parametrize(
     ("option", "value", "default"),
     [
-        ("valid", torch.ones(1, 1, *GRID, dtype=torch.bool), "None"),
-        ("valid", np.ones((1, 1, *GRID), dtype=bool), "None"),
-        ("holes", "keep", "'fill'"),
         ("consistency", 0.5, "None"),
-        ("layout", "NHWC", "'auto'"),
     ],
 )
 def test_options_that_are_not_available_yet_are_refused_by_name(name, method, option, value, default):

@@ -177,7 +177,7 @@ def test_bands_are_scaled_one_by_one():
 @pytest.mark.parametrize(
     ("image", "percentiles", "problem"),
     [
-        (IMAGE * torch.nan, (1, 99), "image ha.* (NaN|finite)"),
+        (IMAGE * torch.nan, (1, 99), "image holds NaN or infinite values"),
         (IMAGE[0], (1, 99), "image has the shape"),
         (IMAGE, (99, 1), "percentiles is"),
         (IMAGE, (1, 101), "percentiles is"),

@@ -232,6 +232,39 @@ def test_depth_of_16_bits(client, image):
     assert (answer["scale"]["low"], answer["scale"]["high"]) == (depth.min(), depth.max())
 
 
+@pytest.mark.parametrize("hole", [0, "nan"])
+def test_holes_do_not_count(client, image, hole):
+    valid = np.random.default_rng(0).random(GRID) > 0.3
+    depth = np.where(valid, 1000 + np.arange(GRID[1]), float(hole)).astype(np.float32)
+    result = array(client, upsample(client, image, npy(depth), invalid=[hole]), "result.npy")
+    mask = torch.from_numpy(valid)[None, None]
+    filled = torch.from_numpy(np.where(valid, depth, 0).astype(np.float32))[None, None]
+    assert torch.equal(result, omniup.upsample(image_tensor(IMAGE), filled, valid=mask))
+
+
+def test_tokens_and_channels_last(client, image):
+    signal = numbers(30)
+    given = {"grid": GRID}, {"layout": "channels_last"}
+    arrays = signal.reshape(30, -1).T[None], np.moveaxis(signal, 0, 2)
+    for array_, options in zip(arrays, given, strict=True):
+        result = array(client, upsample(client, image, npy(np.ascontiguousarray(array_)), **options), "result.npy")
+        torch.testing.assert_close(result, expected(signal[None]))
+
+
+def test_void_labels_are_ignored(client, image):
+    labels = np.full(GRID, 4, np.int16)
+    labels[2:4, 3:] = 255
+    result = array(client, upsample(client, image, npy(labels), labels=True, invalid=[255]), "result.npy")
+    assert result.unique().tolist() == [4]
+
+
+def test_numbers_of_holes_are_checked(client, image):
+    answer = post_upsample(client, image, npy(numbers(1)), invalid=["deep"])
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["argument"] == "invalid"
+    assert answer.json()["detail"][0]["msg"] == "Input should be a valid number, unable to parse string as a number"
+
+
 def labels_of(palette):
     """A palette picture of the labels 3, 7 and 200."""
     labels = np.random.default_rng(0).choice(np.array([3, 7, 200], dtype=np.uint8), GRID)
@@ -306,7 +339,7 @@ def test_probabilities_are_drawn_by_the_likeliest_class(client, image):
 
 def test_the_answer_s_pictures_are_of_one_size(client):
     big, low = encoded(noise(300, 900)), npy(numbers(2))
-    answer = upsample(client, big, low, method="nearest")
+    answer = upsample(client, big, low, method="nearest", layout="channels_first")
     assert {picture(url).shape for url in answer["images"].values()} == {(171, 512, 3)}
     assert drawn(client, answer).shape == (300, 900, 3)
 
@@ -358,8 +391,8 @@ def pickled():
         npy(np.zeros((0, *GRID))),
         npy(np.zeros(5)),
         npy(np.zeros((1, 1, 1, 2, 2))),
-        npy(np.zeros((1, HEIGHT + 1, 8))),
-        npy(np.zeros((1, 6, WIDTH + 1))),
+        npy(np.zeros((2, HEIGHT + 1, 8))),
+        npy(np.zeros((2, 6, WIDTH + 1))),
         npy(np.array([["a", "b"], ["c", "d"]])),
         npy(numbers(2))[:-1],
         npy(numbers(2))[:40],

@@ -22,7 +22,7 @@ from omniup.files.orientation import turn_back
 from omniup.files.refusals import printable
 from omniup.files.sources import open_source
 from omniup.upsamplers import as_guidance, scale_bands
-from omniup.upsamplers.checks import OVERSHOOT, check_choice, check_size
+from omniup.upsamplers.checks import OVERSHOOT, check_choice
 
 SAMPLE = "sample:"
 
@@ -55,17 +55,11 @@ class Guidance:
     values: Tensor
     orientation: int = 1
 
-    def check_shape(self, shape: tuple[int, ...]) -> None:
-        """Refuse a signal larger than the image, whichever way that lies, by the shape that its header declares.
-
-        Raises:
-            InputError: it is.
-        """
-        if 2 <= len(shape) <= 4 and 0 not in shape:
-            height, width = self.values.shape[2:]
-            turned = self.orientation >= QUARTER_TURN and shape[-2] <= width and shape[-1] <= height
-            if not turned:
-                check_size((height, width), (shape[-2], shape[-1]))
+    def size(self, orientation: str) -> tuple[int, int]:
+        """Return (H, W), in pixels: of the stored picture where the user says that the signal lies like it."""
+        height, width = self.values.shape[2:]
+        is_turned = orientation == "stored" and self.orientation >= QUARTER_TURN
+        return (width, height) if is_turned else (height, width)
 
     def lying_like(self, grid: tuple[int, int], orientation: str, report: Report) -> Tensor:
         """Turn the guidance the way that the signal lies.

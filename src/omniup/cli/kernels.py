@@ -100,7 +100,10 @@ def render(
     device: options.Device = "auto",
     name: options.ArrayName = None,
     signal_type: options.SignalType = "auto",
+    layout: options.Layout = "auto",
     labels: options.AreLabels = None,
+    invalid: options.Invalid = None,
+    holes: options.Holes = "fill",
     bits: options.Bits = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -121,14 +124,25 @@ def render(
     trust_target = Target(confidence) if confidence else None
     with report.stage("read"):
         fitted = GaussianKernels.load(kernels).to(where)
-        low = signals.read(signal, report, name=name, signal_type=signal_type, are_labels=labels, device=where)
+        low = signals.read(
+            signal,
+            report,
+            size=fitted.size,
+            grid=fitted.grid,
+            layout=layout,
+            name=name,
+            signal_type=signal_type,
+            are_labels=labels,
+            invalid=invalid or (),
+            device=where,
+        )
     low.check(target, report)
     if trust_target:
         trust_target.check(fitted.guidance[:, :1])  # of the same shape, and in 0..1 likewise
 
-    facts = signals.render(low, fitted, target, report, memory=scratch)
+    facts = signals.render(low, fitted, target, report, memory=scratch, holes=holes)
     if trust_target:
         with report.stage("confidence"):
-            trust = fitted.confidence(memory=scratch)
+            trust = fitted.confidence(valid=low.valid, memory=scratch)
             trust_target.write(255 * trust if trust_target.format == "png" else trust)
     report.result(facts)

@@ -167,8 +167,8 @@ Orientation: TypeAlias = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="How the signal of a picture with an EXIF orientation lies: upright, stored (as in the file), or auto, by "
-        "its aspect.",
+        help="The way that the signal of a picture with an EXIF orientation lies: upright, stored (as in the file), or "
+        "auto, by its aspect.",
         rich_help_panel=_SIGNAL,
     ),
 ]
@@ -179,6 +179,57 @@ SignalType: TypeAlias = Annotated[
         help="The type of the signal: features, probabilities, labels, measurement (area-averages: depth, an image), "
         "values (anything else), logits or directions. By default auto: labels for palette pictures, probabilities for "
         "channels that sum to 1, measurement for one channel, features for several.",
+        rich_help_panel=_SIGNAL,
+    ),
+]
+
+
+Layout: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Order of the array's sides: channels_first or channels_last. By default auto: as fits the image; tokens "
+        "of a transformer are arranged as well.",
+        rich_help_panel=_SIGNAL,
+    ),
+]
+Cells: TypeAlias = Annotated[
+    Sides | None,
+    typer.Option(
+        "--grid",
+        parser=Sides.parse,
+        metavar="HxW",
+        help="Grid of the signal, in cells, where its shape does not show it: of tokens.",
+        rich_help_panel=_SIGNAL,
+    ),
+]
+
+
+def _number(text: str) -> float:
+    """Parse a number that stands for holes; nan is one."""
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no number, nor nan") from None
+
+
+Invalid: TypeAlias = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--invalid",
+        "--ignore",
+        parser=_number,
+        metavar="NUMBER",
+        help="A number that stands for holes: 0 or nan for depth without a reading, 255 for void labels. Such cells do "
+        "not count. May be repeated; the no-data number of a GeoTIFF needs none.",
+        rich_help_panel=_SIGNAL,
+    ),
+]
+Holes: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="fill|keep",
+        help="Pixels far from all valid cells: fill them from the nearest one, or keep them as nan.",
         rich_help_panel=_SIGNAL,
     ),
 ]

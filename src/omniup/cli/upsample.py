@@ -31,7 +31,11 @@ def upsample(
     image_name: options.ImageName = None,
     orientation: options.Orientation = "auto",
     signal_type: options.SignalType = "auto",
+    layout: options.Layout = "auto",
+    grid: options.Cells = None,
     labels: options.AreLabels = None,
+    invalid: options.Invalid = None,
+    holes: options.Holes = "fill",
     bits: options.Bits = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -55,10 +59,13 @@ def upsample(
         low = signals.read(
             signal,
             report,
+            size=photo.size(orientation),
+            grid=grid,
+            layout=layout,
             name=name,
             signal_type=signal_type,
             are_labels=labels,
-            check_shape=photo.check_shape,
+            invalid=invalid or (),
             device=where,
         )
         guidance = photo.lying_like(low.grid, orientation, report).to(where)
@@ -66,5 +73,5 @@ def upsample(
 
     with report.stage("prepare"), report.progress("prepare") as progress:
         prepared = chosen.prepare(guidance, low.grid, size, progress=progress, memory=scratch)
-    facts = signals.render(low, prepared, target, report, memory=scratch)
+    facts = signals.render(low, prepared, target, report, memory=scratch, holes=holes)
     report.result({"method": method} | facts)

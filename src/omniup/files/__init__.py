@@ -11,7 +11,15 @@ from omniup.files.guidance import read_guidance
 from omniup.files.images import find_images, image_tensor, read_image, write_image
 from omniup.files.orientation import read_orientation
 from omniup.files.samples import SAMPLES, SampleProbabilities, sample_image, sample_probabilities
-from omniup.files.signals import holds_image, holds_labels, read_labels, read_palette, read_signal, write_signal
+from omniup.files.signals import (
+    holds_image,
+    holds_labels,
+    read_labels,
+    read_nodata,
+    read_palette,
+    read_signal,
+    write_signal,
+)
 from omniup.files.sources import MAX_BYTES, Source
 from omniup.files.tensors import read_tensors, write_tensors
 
@@ -29,6 +37,7 @@ __all__ = [
     "read_guidance",
     "read_image",
     "read_labels",
+    "read_nodata",
     "read_orientation",
     "read_palette",
     "read_signal",

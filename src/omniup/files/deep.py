@@ -57,7 +57,7 @@ def read_deep(
         subject: what refusals speak of.
         max_pixels: the largest image to accept, by the size its header declares.
         max_bytes: the largest image to accept, by what it takes in memory.
-        check_shape: called with the shape that the header declares, [C, H, W], before anything is decoded.
+        check_shape: called with the shape that the header declares, [1, C, H, W], before anything is decoded.
 
     Returns:
         The image; None for one that Pillow reads as it is, and for what is no image.
@@ -85,7 +85,7 @@ def read_deep(
     halves = []
     if image.format == "PNG" and image.mode in ("RGB", "RGBA") and ";16B" in str(image.tile):
         if check_shape is not None:
-            check_shape((len(image.mode), image.height, image.width))
+            check_shape((1, len(image.mode), image.height, image.width))
         # as if the low byte came first, Pillow keeps that one
         for order in ("16B", "16L"):
             stream.seek(0)
@@ -119,7 +119,7 @@ def _tiff(
         if page.dtype is None or page.dtype.kind not in "biuf" or page.axes not in ("YX", "YXS", "SYX"):
             raise subject.refusal("holds numbers of type {dtype}", dtype=page.dtype)
         if check_shape is not None:
-            check_shape((page.samplesperpixel, height, width))
+            check_shape((1, page.samplesperpixel, height, width))
         size = max(math.prod(page.shape), math.prod(page.chunks)) * max(4, page.dtype.itemsize)
         if size > max_bytes:
             raise subject.refusal("declares {size} bytes, more than the limit of {most}", size=size, most=max_bytes)

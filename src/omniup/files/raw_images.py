@@ -29,7 +29,7 @@ def read_raw_image(
         stream: a seekable stream at its beginning.
         subject: what refusals speak of.
         max_bytes: the largest image to accept, by what it takes as float32.
-        check_shape: called with the shape that the header declares, [h, w] or [C, h, w], before anything is decoded.
+        check_shape: called with the shape that the header declares, [1, C, h, w], before anything is decoded.
 
     Returns:
         [h, w] for grey, 1-bit and palette images (of a palette image the indices), [3, h, w] for RGB, [C, h, w] for the
@@ -51,7 +51,7 @@ def read_raw_image(
         numbers = frame_numbers(image)
     channels = len(numbers) * (3 if image.mode == "RGB" or _is_animation(image, numbers) else 1)
     if check_shape is not None:
-        check_shape((channels, image.height, image.width))
+        check_shape((1, channels, image.height, image.width))
     if (size := 4 * channels * image.height * image.width) > max_bytes:
         raise subject.refusal("declares {size} bytes, more than the limit of {most}", size=size, most=max_bytes)
     if len(numbers) > 1:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 from safetensors.torch import save
 from torch import Tensor
 
@@ -26,6 +27,9 @@ from omniup.files.sources import MAX_BYTES, Source, open_source
 
 WRITTEN_FORMATS = ("npy", "npz", "safetensors", "png")
 """The formats that signals are written in, by their suffixes."""
+
+_GDAL_NODATA = 42113
+"""TIFF's tag of the number that stands for no data, as text."""
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _SIGNAL = (
@@ -46,6 +50,8 @@ def read_signal(
     max_bytes: int = MAX_BYTES,
     keep_integers: bool = False,
     check_shape: CheckShape | None = None,
+    finite: bool = True,
+    as_stored: bool = False,
 ) -> Tensor:
     """Read a low-resolution signal from an array file or an image.
 
@@ -56,6 +62,8 @@ def read_signal(
         keep_integers: whether integers and booleans of arrays keep their type; images become float32 either way,
             except those of one channel with two values, which are masks and become uint8 or a larger integer.
         check_shape: called with the shape that the header declares before anything is allocated, to refuse it.
+        finite: whether numbers that are not finite are refused.
+        as_stored: whether an array keeps its shape of two to four sides.
 
     Returns:
         [B, C, h, w]; an array of shape [h, w] becomes [1, 1, h, w] and one of [C, h, w] becomes [1, C, h, w]. float16,
@@ -78,13 +86,13 @@ def read_signal(
         raise subject.refusal("holds numbers of type {dtype}", dtype=numbers.dtype)
     if not 2 <= numbers.ndim <= 4 or numbers.numel() == 0:
         raise subject.refusal("has the shape {shape}", shape=list(numbers.shape))
-    signal = numbers.reshape((1,) * (4 - numbers.ndim) + numbers.shape).contiguous()
-    if signal.is_floating_point() and not (finite := signal.isfinite()).all():
-        first = int(finite.flatten().byte().argmin())
+    signal = (numbers if as_stored else numbers.reshape((1,) * (4 - numbers.ndim) + numbers.shape)).contiguous()
+    if finite and signal.is_floating_point() and not (is_finite := signal.isfinite()).all():
+        first = int(is_finite.flatten().byte().argmin())
         place = [int(index) for index in np.unravel_index(first, signal.shape)]
         raise subject.refusal(
             "has {count} numbers that are not finite, the first ({number:g}) at {place}",
-            count=int((~finite).sum()),
+            count=int((~is_finite).sum()),
             number=signal.flatten()[first].item(),
             place=place,
         )
@@ -143,6 +151,29 @@ def holds_labels(source: Source) -> bool:
         InputError: the source is missing, not readable, empty or in no known format.
     """
     return read_palette(source) is not None
+
+
+def read_nodata(source: Source) -> float | None:
+    """Read the number that stands for "no data" in a GeoTIFF; None for anything else.
+
+    Args:
+        source: as for `holds_labels`.
+
+    Raises:
+        InputError: as for `holds_labels`.
+    """
+    with open_source(source, noun="signal", accepted=_SIGNAL, formats=_FORMATS) as (stream, subject):
+        if array_format(stream):
+            return None
+        image = open_image(stream, subject, max_pixels=MAX_PIXELS)
+        text = image.tag_v2.get(_GDAL_NODATA) if isinstance(image, TiffImageFile) else None
+        stream.seek(0)
+    if text is None:
+        return None
+    try:
+        return float(str(text).strip("\0 "))
+    except ValueError as error:
+        raise subject.refusal("has the no-data tag {text!r}, which is no number", text=str(text)) from error
 
 
 def read_palette(source: Source) -> list[int] | None:

@@ -28,11 +28,16 @@ from omniup.upsamplers.checks import (
     Size,
     as_guidance,
     as_signal,
+    as_tensor,
+    check_choice,
+    check_finite,
     check_points,
     check_size,
     enough_memory,
     parse_memory,
 )
+from omniup.upsamplers.holes import HOLES, check_valid, fill_nearest, mix_valid, reach_of
+from omniup.upsamplers.layouts import arrange
 from omniup.upsamplers.registry import upsampler
 from omniup.upsamplers.signal_types import SignalType, one_hot, render_labels, render_type, signal_types
 
@@ -76,7 +81,8 @@ class Prepared(Protocol):
         signal: Tensor | NDArray[Any],
         signal_type: str = "auto",
         *,
-        valid: Tensor | None = None,
+        layout: str = "auto",
+        valid: Tensor | NDArray[Any] | None = None,
         holes: str = "fill",
         consistency: float | None = None,
         memory: int | str = DEFAULT_MEMORY,
@@ -132,8 +138,9 @@ class Upsampler(Protocol):
 class PreparedImage(abc.ABC):
     """Base of what methods prepare: renders signals of every type, given how floating-point values are mixed.
 
-    A method implements `batch`, `grid`, `size` and `_render`; `_render_at` where single pixels cost less than all, and
-    `_render_one_hot` where channels are not mixed independently.
+    A method implements `batch`, `grid`, `size` and `_render`; `_render_at` where single pixels cost less than all,
+    `_render_one_hot` where channels are not mixed independently, and `_render_valid` where it can leave cells out of
+    its mix.
     """
 
     if TYPE_CHECKING:  # at run time these are fields of dataclasses, which a property here would shadow
@@ -150,6 +157,16 @@ class PreparedImage(abc.ABC):
         def size(self) -> Size:
             """Size (H, W) of the results, in pixels."""
 
+    @property
+    def _radius(self) -> int:
+        """Radius of the window around a pixel, in cells."""
+        return 1
+
+    @property
+    def _is_linear_mix(self) -> bool:
+        """True where `_render` is a linear mix of weights that are not negative and depend on the image alone."""
+        return False
+
     @abc.abstractmethod
     def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
         """Upsample floating-point values.
@@ -165,6 +182,21 @@ class PreparedImage(abc.ABC):
             [N, C, H, W] in the signal's dtype; `out` if it was used.
         """
 
+    def _render_valid(self, signal: Tensor, valid: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
+        """Upsample valid cells.
+
+        Args:
+            signal: as in `_render`; each invalid cell holds the value of the nearest valid one.
+            valid: boolean [N, 1, h, w].
+            types: as in `_render`.
+            memory: likewise.
+
+        Returns:
+            [N, C, H, W] in the signal's dtype.
+        """
+        mix = partial(self._render, types=types, memory=memory)
+        return mix_valid(mix, signal, valid) if self._is_linear_mix else mix(signal)
+
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
         """Upsample at points [N, P, 2]: [N, C, h, w] to [N, C, P]; here by way of the whole map, channel by channel."""
         width = self.size[1]
@@ -173,7 +205,14 @@ class PreparedImage(abc.ABC):
         return full.gather(2, places.expand(-1, full.shape[1], -1))
 
     def _render_one_hot(
-        self, image: int, places: Tensor, part: Tensor, count: int, points: Tensor | None, memory: int
+        self,
+        image: int,
+        places: Tensor,
+        part: Tensor,
+        count: int,
+        points: Tensor | None,
+        valid: Tensor | None,
+        memory: int,
     ) -> Tensor:
         """Upsample the 0/1 maps of some labels of one image.
 
@@ -183,12 +222,15 @@ class PreparedImage(abc.ABC):
             part: [k], the places of some labels.
             count: how many labels there are.
             points: [1, P, 2], or None for all pixels.
+            valid: boolean [1, 1, h, w], of all pixels only; None where all cells are valid.
             memory: bytes of working memory.
 
         Returns:
             [1, k, H, W], or [1, k, P] at points.
         """
         one, maps = self.only(image), one_hot(places, part)
+        if valid is not None:
+            return one._render_valid(maps, valid, ("labels",), memory)
         if points is None:
             return one._render(maps, ("labels",), memory)
         return one._render_at(maps, points, ("labels",), memory)
@@ -202,7 +244,8 @@ class PreparedImage(abc.ABC):
         signal: Tensor | NDArray[Any],
         signal_type: str = "auto",
         *,
-        valid: Tensor | None = None,
+        layout: str = "auto",
+        valid: Tensor | NDArray[Any] | None = None,
         holes: str = "fill",
         consistency: float | None = None,
         memory: int | str = DEFAULT_MEMORY,
@@ -213,10 +256,14 @@ class PreparedImage(abc.ABC):
 
         Args:
             signal: [B, C, h, w], any floating-point type; integers and booleans where the type allows it.
-                [N, C, h, w] with any N if one image was prepared.
+                [N, C, h, w] with any N if one image was prepared. Other shapes as in `layouts.py`: channels last,
+                tokens [B, N, C], a single map [h, w].
             signal_type: one of `signal_types.SIGNAL_TYPES`, or `"auto"`, which decides for each image by itself.
-            valid: not yet available.
-            holes: not yet available.
+            layout: `"channels_first"` or `"channels_last"`; `"auto"` goes by the grid.
+            valid: boolean [B, 1, h, w], or [1, 1, h, w] or [h, w] for the same in all images: True where a cell
+                counts. What stands in the others, NaN too, changes nothing. All are valid by default.
+            holes: pixels whose window holds no valid cell: `"fill"` gives them the nearest one's value, `"keep"` NaN,
+                in floating-point signals.
             consistency: not yet available.
             memory: bytes of working memory beyond inputs and outputs, or a text such as `"512MB"`.
             out: [B, C, H, W], where the result goes, of any floating-point type and on the signal's device. Only
@@ -229,19 +276,30 @@ class PreparedImage(abc.ABC):
         Raises:
             InputError: an argument cannot be accepted.
         """
-        check_unavailable(valid=valid, holes=holes, consistency=consistency)
-        signal = self._accept(signal)
+        check_unavailable(consistency=consistency)
+        check_choice("holes", holes, HOLES)
+        signal, mask = self._accept(signal, valid, layout)
         types, scratch = signal_types(signal, signal_type), parse_memory(memory)
+        if holes == "keep" and not signal.is_floating_point():
+            raise InputError("holes", "is 'keep', and the signal is of type {dtype}", "fill", dtype=signal.dtype)
         if out is not None:
             self._check_out(out, signal)
         with enough_memory():
             if types[0] == "labels":
-                result = self._labels(signal, None, scratch, progress)
+                result = self._labels(signal, None, mask, scratch, progress)
+            elif mask is not None:
+
+                def render(values: Tensor, types: tuple[SignalType, ...]) -> Tensor:
+                    return self._render_valid(values, mask, types, scratch)
+
+                result = render_type(signal, types, render)
             elif out is not None and signal.is_floating_point() and types[0] not in ("logits", "directions"):
                 with torch.no_grad():
                     result = self._render(signal, types, scratch, out)
             else:
                 result = render_type(signal, types, partial(self._render, memory=scratch))
+        if holes == "keep" and mask is not None:
+            result = result.masked_fill(~self.reaches(mask), math.nan)
         if out is None or result is out:
             return result
         return out.copy_(result)
@@ -268,20 +326,43 @@ class PreparedImage(abc.ABC):
         Raises:
             InputError: as `render`; or points of another shape, or outside the result.
         """
-        signal = self._accept(signal)
+        signal, _ = self._accept(signal)
         types, scratch = signal_types(signal, signal_type), parse_memory(memory)
         points = check_points(points, self.batch, self.size).to(signal.device)
         points = points.expand(len(signal), -1, -1)
         with enough_memory():
             if types[0] == "labels":
-                return self._labels(signal, points, scratch, None).mT
+                return self._labels(signal, points, None, scratch, None).mT
 
             def render(values: Tensor, types: tuple[SignalType, ...]) -> Tensor:
                 return self._render_at(values, points, types, scratch)
 
             return render_type(signal, types, render).mT
 
-    def _labels(self, signal: Tensor, points: Tensor | None, memory: int, progress: ProgressCallback | None) -> Tensor:
+    def reaches(self, valid: Tensor | NDArray[Any]) -> Tensor:
+        """Tell which pixels have a valid cell in their window: where `holes="keep"` has a value.
+
+        Args:
+            valid: as in `render`.
+
+        Returns:
+            Boolean [B, 1, H, W].
+
+        Raises:
+            InputError: another type or shape.
+        """
+        batch = max(self.batch, len(valid) if isinstance(valid, Tensor) else 1)
+        mask = check_valid(valid, torch.empty(batch, 1, *self.grid, device=getattr(valid, "device", None)))
+        return reach_of(mask, self._radius, self.size)
+
+    def _labels(
+        self,
+        signal: Tensor,
+        points: Tensor | None,
+        valid: Tensor | None,
+        memory: int,
+        progress: ProgressCallback | None,
+    ) -> Tensor:
         """Upsample each channel of labels [N, C, h, w] by itself: [N, C, H, W], or [N, C, P] at points [N, P, 2]."""
         pixels = math.prod(self.size) if points is None else max(1, points.shape[1])
         chunk = max(1, memory // (8 * 4 * pixels))  # an eighth of the memory holds the 0/1 maps of a chunk, in float32
@@ -298,12 +379,16 @@ class PreparedImage(abc.ABC):
                         progress(Progress(round(finished * of), parts * of, left))
 
                 there = None if points is None else points[n : n + 1]
-                render = partial(self._render_one_hot, image, points=there, memory=memory // 2)
+                mask = None if valid is None else valid[n : n + 1]
+                render = partial(self._render_one_hot, image, points=there, valid=mask, memory=memory // 2)
                 maps.append(render_labels(labels[None, None], render, chunk, check))
         return torch.cat(maps).view(*signal.shape[:2], *maps[0].shape[2:])
 
-    def _accept(self, signal: Tensor | NDArray[Any]) -> Tensor:
-        signal = as_signal(signal)
+    def _accept(
+        self, signal: Tensor | NDArray[Any], valid: Tensor | NDArray[Any] | None = None, layout: str = "auto"
+    ) -> tuple[Tensor, Tensor | None]:
+        """Check a signal and its mask, and fill its holes; the mask is None where all cells are valid."""
+        signal = as_signal(arrange(as_tensor(signal), self.size, grid=self.grid, layout=layout))
         if tuple(signal.shape[2:]) != self.grid:
             problem = "is {h} × {w}, and the image was prepared for {rows} × {columns}"
             (h, w), (rows, columns) = signal.shape[2:], self.grid
@@ -311,7 +396,10 @@ class PreparedImage(abc.ABC):
         if len(signal) != self.batch and self.batch != 1:
             problem = "is a batch of {signals}, and {images} images were prepared"
             raise InputError("signal", problem, "equal batches, or one image", signals=len(signal), images=self.batch)
-        return signal
+        mask = None if valid is None else check_valid(valid, signal)
+        if mask is not None and bool(mask.all()):
+            mask = None
+        return check_finite(signal if mask is None else fill_nearest(signal, mask)), mask
 
     def _check_out(self, out: Tensor, signal: Tensor) -> None:
         shape = [*signal.shape[:2], *self.size]
@@ -337,8 +425,9 @@ def upsample(
     method: str = DEFAULT_METHOD,
     signal_type: str = "auto",
     size: Size | None = None,
+    grid: Size | None = None,
     layout: str = "auto",
-    valid: Tensor | None = None,
+    valid: Tensor | NDArray[Any] | None = None,
     holes: str = "fill",
     consistency: float | None = None,
     memory: int | str = DEFAULT_MEMORY,
@@ -351,14 +440,16 @@ def upsample(
     Args:
         image: the image that the signal was computed from: PIL; array [H, W] or [H, W, G]; tensor [B, G, H, W]. One
             image may serve many signals.
-        signal: [B, C, h, w]: features, class probabilities, depth, masks.
+        signal: [B, C, h, w]: features, class probabilities, depth, masks. Other shapes as in `layouts.py`: channels
+            last, tokens [B, N, C], a single map [h, w].
         method: one of `methods()`.
         signal_type: what the signal is: `"features"`, `"probabilities"`, `"labels"`, `"measurement"` (area-averages:
             depth, images), `"values"`, `"logits"`, `"directions"`, or `"auto"`; see `signal_types.py`.
         size: (H', W') of the result, in pixels; the image's own by default.
-        layout: not yet available.
-        valid: not yet available.
-        holes: not yet available.
+        grid: (h, w) of the signal, in cells, where its shape does not show it: of tokens.
+        layout: `"channels_first"` or `"channels_last"`; `"auto"` goes by what fits the image.
+        valid: which cells count, boolean [B, 1, h, w]; see `PreparedImage.render`.
+        holes: `"fill"` or `"keep"`: what becomes of pixels far from all valid cells; likewise.
         consistency: not yet available.
         memory: working memory beyond inputs and outputs: bytes, or a text such as `"512MB"` or `"1GB"`.
         **settings: of the method: see `methods()[method].settings`.
@@ -375,14 +466,19 @@ def upsample(
         >>> omniup.upsample(image, depth, method="joint_bilateral").shape
         torch.Size([1, 1, 64, 96])
     """
-    check_unavailable(layout=layout, valid=valid, holes=holes, consistency=consistency)
-    signal = as_signal(signal)
+    check_unavailable(consistency=consistency)
+    signal = as_tensor(signal)
     guidance = as_guidance(image, device=signal.device)
+    height, width = guidance.shape[2:]
+    signal = as_signal(arrange(signal, (height, width), images=len(guidance), grid=grid, layout=layout))
+    if grid is not None and tuple(signal.shape[2:]) != tuple(grid):
+        problem, (h, w) = "is {grid}, and the signal has {h} × {w} cells", signal.shape[2:]
+        raise InputError("grid", problem, "the signal's own grid", grid=tuple(grid), h=h, w=w)
     if len(guidance) not in (1, len(signal)):
         problem = "is a batch of {signals} and image of {images}"
         raise InputError("signal", problem, "equal batches, or one image", signals=len(signal), images=len(guidance))
     prepared = upsampler(method, **settings).prepare(guidance, (signal.shape[2], signal.shape[3]), size, memory=memory)
-    return prepared.render(signal, signal_type, memory=memory)
+    return prepared.render(signal, signal_type, valid=valid, holes=holes, memory=memory)
 
 
 def check_image(image: ImageLike, grid: Size, size: Size | None) -> tuple[Tensor, Size]:
@@ -405,7 +501,7 @@ def check_unavailable(**options: Any) -> None:
     Raises:
         InputError: one is not at its default.
     """
-    defaults = {"layout": "auto", "valid": None, "holes": "fill", "consistency": None}
+    defaults = {"consistency": None}
     for name, value in options.items():
         if value is not defaults[name] and not (isinstance(value, str) and value == defaults[name]):
             raise InputError(name, "is not available yet", "{default!r}", default=defaults[name])

@@ -102,24 +102,44 @@ def _other_units(name: str, low: float, high: float) -> InputError:
 
 
 def as_signal(signal: Tensor | NDArray[Any], name: str = "signal") -> Tensor:
-    """Check that a signal is a tensor or an array of numbers [B, C, h, w], all finite.
+    """Check that a signal is a tensor or an array of numbers [B, C, h, w].
 
     Raises:
-        InputError: it is something else, has an empty side, or values that are not finite.
+        InputError: it is something else, or has an empty side.
+    """
+    signal = as_tensor(signal, name)
+    _check_shape(signal, name, "[B, C, h, w]")
+    return signal
+
+
+def as_tensor(signal: Tensor | NDArray[Any], name: str = "signal") -> Tensor:
+    """Check that a signal of any shape is a tensor or an array of real numbers.
+
+    Raises:
+        InputError: it is something else.
     """
     if isinstance(signal, np.ndarray):
         signal = _from_numpy(signal, name)
     if not isinstance(signal, Tensor):
         raise InputError(name, "is a {type}", "a tensor or an array [B, C, h, w]", type=type(signal).__name__)
-    _check_shape(signal, name, "[B, C, h, w]")
+    _check_dense(signal, name)
     if signal.is_complex():
         raise InputError(name, "is of type {dtype}", _NUMBERS, dtype=signal.dtype)
+    return signal
+
+
+def check_finite(signal: Tensor, name: str = "signal") -> Tensor:
+    """Check that a signal [B, C, h, w] is finite everywhere, and return it.
+
+    Raises:
+        InputError: some values are not.
+    """
     if signal.is_floating_point():
         low, high = (bound.item() for bound in signal.detach().aminmax())  # one pass, no copy; NaN passes through
         if not (math.isfinite(low) and math.isfinite(high)):
             bad = int((~torch.isfinite(signal)).sum())
             problem = "has {bad} values of {all} that are not finite"
-            raise InputError(name, problem, "finite values", bad=bad, all=signal.numel())
+            raise InputError(name, problem, "finite values, and a mask `valid` of them", bad=bad, all=signal.numel())
     return signal
 
 

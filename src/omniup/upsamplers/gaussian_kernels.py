@@ -30,6 +30,7 @@ from omniup.mixing.groups import gather
 from omniup.mixing.windows import MAX_RADIUS
 from omniup.upsamplers.base import PreparedImage
 from omniup.upsamplers.checks import Size, check_choice, check_number, enough_memory, parse_memory
+from omniup.upsamplers.holes import check_valid
 from omniup.upsamplers.signal_types import SignalType
 
 #: Widths that settings may ask for: outside, float32 has no number for some logit.
@@ -183,11 +184,14 @@ class GaussianKernels(PreparedImage):
         """Make channels of several signals of one image: [N, C, h, w] to [B, N C / B, h, w]."""
         return signal.reshape(self.batch, -1, *self.grid)
 
-    def confidence(self, signal: Tensor | None = None, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
+    def confidence(
+        self, signal: Tensor | None = None, *, valid: Tensor | None = None, memory: int | str = DEFAULT_MEMORY
+    ) -> Tensor:
         """Compute the confidence: 1 where one cell has all the weight, 0 where all have the same.
 
         Args:
             signal: not needed: the weights depend on the image alone.
+            valid: as in `render`; the confidence is multiplied by the weight of valid cells.
             memory: as in `render`.
 
         Returns:
@@ -196,7 +200,11 @@ class GaussianKernels(PreparedImage):
         with enough_memory():
             nats = self._attention(parse_memory(memory)).entropy(self.guidance)
         most = math.log(self._windows.shape.sum())
-        return (1 - nats / most).clamp_(0, 1) if most > 0 else torch.ones_like(nats)
+        confidence = (1 - nats / most).clamp_(0, 1) if most > 0 else torch.ones_like(nats)
+        if valid is None:
+            return confidence
+        mask = check_valid(valid, nats.new_empty(max(self.batch, len(valid)), 1, *self.grid))
+        return confidence * self._render(mask.to(nats), (), parse_memory(memory))
 
     def to(self, device: torch.device | str) -> GaussianKernels:
         """Copy the kernels to another device."""
@@ -268,6 +276,14 @@ class GaussianKernels(PreparedImage):
             if not (getattr(kernels, name) > 0).all():
                 raise ValueError(f"{name} is not positive everywhere")
         return kernels
+
+    @property
+    def _is_linear_mix(self) -> bool:
+        return True
+
+    @property
+    def _radius(self) -> int:
+        return self.window.radius
 
     @property
     def _windows(self) -> Windows:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -57,12 +58,19 @@ class GuidedFilter(Upsampler):
         guidance = resize(guidance, size)
         colour = F.interpolate(guidance, (grid[0], grid[1]), mode="area")  # [B, G, h, w]
         colour = colour.to(widest(guidance.device))  # variances cancel
-        mean = window_mean(colour, self.radius)  # [B, G, h, w]
-        covariance = window_mean(_products(colour, colour), self.radius) - _products(mean, mean)  # [B, G G, h, w]
-        g = colour.shape[1]
-        covariance = covariance.unflatten(1, (g, g)).permute(0, 3, 4, 1, 2)  # [B, h, w, G, G]
-        inverse = torch.linalg.inv(covariance + self.eps * torch.eye(g).to(covariance))
-        return PreparedGuidedFilter(guidance, colour, mean, inverse, self.radius)
+        return _prepare(guidance, colour, self)
+
+
+def _prepare(
+    guidance: Tensor, colour: Tensor, method: GuidedFilter, valid: Tensor | None = None
+) -> PreparedGuidedFilter:
+    """Compute the colours' means and covariances, over the valid cells of each window."""
+    mean = window_mean(colour, method.radius, valid)  # [B, G, h, w]
+    covariance = window_mean(_products(colour, colour), method.radius, valid) - _products(mean, mean)  # [B, G G, h, w]
+    g = colour.shape[1]
+    covariance = covariance.unflatten(1, (g, g)).permute(0, 3, 4, 1, 2)  # [B, h, w, G, G]
+    inverse = torch.linalg.inv(covariance + method.eps * torch.eye(g).to(covariance))
+    return PreparedGuidedFilter(method, guidance, colour, mean, inverse, valid)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,18 +78,20 @@ class PreparedGuidedFilter(PreparedImage):
     """Fit signals by the colours of an image.
 
     Attributes:
+        method: its numbers.
         guidance: [B, G, H, W].
         colour: [B, G, h, w], the cells' colours.
         mean: [B, G, h, w], their means over the window around each cell.
         inverse: [B, h, w, G, G], the inverse of their covariance, regularised.
-        radius: of the window, in cells.
+        valid: boolean [B, 1, h, w], the cells that count; None for all.
     """
 
+    method: GuidedFilter
     guidance: Tensor
     colour: Tensor
     mean: Tensor
     inverse: Tensor
-    radius: int
+    valid: Tensor | None = None
 
     @property
     def batch(self) -> int:
@@ -102,7 +112,11 @@ class PreparedGuidedFilter(PreparedImage):
         """Return one image of the batch."""
         one = slice(image, image + 1)
         maps = (self.guidance[one], self.colour[one], self.mean[one], self.inverse[one])
-        return PreparedGuidedFilter(*maps, self.radius)
+        return PreparedGuidedFilter(self.method, *maps)
+
+    @property
+    def _radius(self) -> int:
+        return self.method.radius
 
     def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
         """Upsample in as many chunks of channels as the memory asks for."""
@@ -123,6 +137,17 @@ class PreparedGuidedFilter(PreparedImage):
             result[:, channels] = fitted
         return out
 
+    def _render_valid(self, signal: Tensor, valid: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
+        return self.fit(signal, valid, memory)
+
+    def fit(self, signal: Tensor, valid: Tensor | None, memory: int) -> Tensor:
+        """Upsample the valid cells of a checked signal [N, C, h, w], all where `valid` is None: [N, C, H, W]."""
+        if valid is None:
+            return self._render(signal, (), memory)
+        every = (len(signal), -1, -1, -1)  # one image may serve several signals, each with cells of its own
+        masked = _prepare(self.guidance.expand(every), self.colour.expand(every), self.method, valid)
+        return masked._render(signal, (), memory)
+
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
         dtype = torch.promote_types(signal.dtype, self.guidance.dtype)
         slope, offset = self._coefficients(signal.to(dtype))  # [N, C, G, h, w], [N, C, h, w]
@@ -141,18 +166,26 @@ class PreparedGuidedFilter(PreparedImage):
     def _coefficients(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """Fit a signal [N, C, h, w]: the averaged slopes [N, C, G, h, w] and offsets [N, C, h, w]."""
         colour, mean, inverse = (maps.to(value) for maps in (self.colour, self.mean, self.inverse))
-        mean_value = window_mean(value, self.radius)
-        cross = window_mean(_products(value, colour), self.radius) - _products(mean_value, mean)  # [N, C G, h, w]
+        radius, valid = self.method.radius, self.valid
+        mean_value = window_mean(value, radius, valid)
+        cross = window_mean(_products(value, colour), radius, valid) - _products(mean_value, mean)  # [N, C G, h, w]
         cross = cross.unflatten(1, (-1, colour.shape[1])).permute(0, 3, 4, 1, 2)  # [N, h, w, C, G]
         slope = (cross @ inverse).permute(0, 3, 4, 1, 2)  # [N, C, G, h, w]
         offset = mean_value - (slope * mean.unsqueeze(1)).sum(2)  # [N, C, h, w]
-        slopes = window_mean(slope.flatten(1, 2), self.radius).view_as(slope)
-        return slopes, window_mean(offset, self.radius)
+        slopes = window_mean(slope.flatten(1, 2), radius).view_as(slope)
+        return slopes, window_mean(offset, radius)
 
 
-def window_mean(maps: Tensor, radius: int) -> Tensor:
-    """Average maps [B, C, h, w] over each cell's window, as far as it lies in the grid."""
-    return F.avg_pool2d(maps, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
+def window_mean(maps: Tensor, radius: int, valid: Tensor | None = None) -> Tensor:
+    """Average maps [B, C, h, w] over each cell's window, as far as it lies in the grid.
+
+    Where `valid` [B, 1, h, w] is given, over the valid cells of the window; over all, where it has none.
+    """
+    mean = partial(F.avg_pool2d, kernel_size=2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
+    if valid is None:
+        return mean(maps)
+    weight = mean(valid.to(maps))  # [B, 1, h, w]
+    return torch.where(weight > 0, mean(maps * valid) / weight.clamp_min(1e-9), mean(maps))
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:

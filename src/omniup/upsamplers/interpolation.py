@@ -31,6 +31,10 @@ class PreparedInterpolation(PreparedImage):
     grid: Size
     size: Size
 
+    @property
+    def _is_linear_mix(self) -> bool:
+        return self.mode != "bicubic"  # which has negative weights
+
     def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
         return F.interpolate(signal, self.size, mode=self.mode, align_corners=_corners(self.mode))
 

@@ -260,7 +260,8 @@ def _add_errors(app: FastAPI) -> None:
         """Refuse invalid fields by name; what was sent is not sent back."""
         problems = []
         for each in error.errors():
-            text, found = validation_parts(str(each["loc"][-1]), each)
+            name = next(part for part in reversed(each["loc"]) if isinstance(part, str))  # not the place in a list
+            text, found = validation_parts(name, each)
             problems.append(_problem(each["loc"], text, each["type"], found))
         return JSONResponse({"detail": problems}, 422)
 

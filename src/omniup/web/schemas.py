@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from omniup.errors import InputError
 from omniup.upsamplers import DEFAULT_METHOD, SignalType, UpsampleAnything
+from omniup.upsamplers.layouts import Layout
 
 MAX_CHANNELS = 128
 MAX_WORK = 2**34
@@ -17,6 +19,15 @@ MAX_WORK = 2**34
 FeatureMap = Literal["bilinear", "fixed", "gsjbu"]
 """Upsampled features whose similarities can be computed: those that are mixed linearly."""
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
+
+GridSide = Annotated[int, Field(ge=1, le=10_000)]
+NumberOrNaN = Annotated[
+    float,
+    Field(allow_inf_nan=True),
+    BeforeValidator(lambda value: math.nan if value == "nan" else value),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"const": "nan"}]}),
+]
+"""A number, or the word nan, since JSON has no number for it."""
 
 DataUrl = Annotated[str, Field(description="A PNG: `data:image/png;base64,...`, or its URL where files are returned.")]
 PngUrl = Annotated[str, Field(description="The URL of a PNG, kept as long as the run.")]
@@ -268,6 +279,18 @@ class UpsampleConfig(_Model):
         None,
         description="true is the signal type labels; false says that a palette PNG or whole numbers are measured.",
     )
+    layout: Layout = Field(
+        "auto", description="Order of an array's sides; auto takes what fits the image, tokens included."
+    )
+    grid: tuple[GridSide, GridSide] | None = Field(
+        None, description="Grid (h, w) of the signal, where its shape does not show it: of tokens."
+    )
+    invalid: list[NumberOrNaN] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Numbers that stand for holes, such as 0 or nan for depth without a reading, or 255 for void "
+        "labels: cells that do not count. Pixels far from all others are filled from the nearest.",
+    )
     name: str | None = Field(None, max_length=200, description="Name of the array in an .npz file.")
     run_id: UUID | None = Field(None, description="Id of the request, as for a run.")
     device: DeviceChoice = Field("auto", description="Device, as for a run.")
@@ -401,6 +424,7 @@ class Options(_Model):
     extractors: list[Described]
     methods: list[Described]
     method: str = Field(description="The method to begin with.")
+    layouts: list[str] = Field(description="Orders of an array's sides.")
     signal_types: list[str] = Field(description="auto, and the types that a signal may be declared to have.")
     samples: list[Sample]
     limits: Limits

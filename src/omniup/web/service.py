@@ -21,6 +21,7 @@ from omniup.encoders import encoders
 from omniup.files import SAMPLES, read_image
 from omniup.reconstruction import working_image
 from omniup.upsamplers import DEFAULT_METHOD, SIGNAL_TYPES, UpsampleAnything, methods
+from omniup.upsamplers.layouts import LAYOUTS
 from omniup.upsamplers.upsample_anything import PRESETS
 from omniup.web.fields import FieldError, field
 from omniup.web.jobs import Job, Jobs, KnownError
@@ -148,6 +149,7 @@ class Service:
                 for method in methods().values()
             ],
             method=DEFAULT_METHOD,
+            layouts=list(LAYOUTS),
             signal_types=["auto", *SIGNAL_TYPES],
             samples=[
                 Sample(name=name, url=f"/api/samples/{name}", thumbnail=f"/api/samples/{name}?size=96")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from dataclasses import dataclass
 from typing import Literal
@@ -14,9 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from omniup.errors import InputError
-from omniup.files import read_image, read_labels, read_palette, read_signal
+from omniup.files import read_image, read_labels, read_nodata, read_palette, read_signal
 from omniup.upsamplers import SignalType, Upsampler, methods, signal_types, upsampler
 from omniup.upsamplers.checks import check_size
+from omniup.upsamplers.holes import cells_without, fill_nearest
+from omniup.upsamplers.layouts import arrange, check_declared
 from omniup.upsamplers.signal_types import are_probabilities
 from omniup.visualize import Panel, class_colours, heat_map, label_picture, pca_rgb, to_picture
 from omniup.web.fields import FieldError, field, refused_field
@@ -48,6 +51,7 @@ class Order:
         guidance: [1, 3, H, W].
         signal: [1, C, h, w]; labels are int64, [1, 1, h, w].
         signal_type: what the signal is, decided.
+        valid: boolean [1, 1, h, w], the cells that are no holes; None where all are valid.
         palette: the colours that labels came with, red, green and blue in turn; None if there were none.
     """
 
@@ -56,6 +60,7 @@ class Order:
     guidance: Tensor
     signal: Tensor
     signal_type: SignalType
+    valid: Tensor | None
     palette: list[int] | None
 
     @property
@@ -109,7 +114,8 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
     with field("image"):
         guidance = read_image(image, max_pixels=pixels)
     with field("signal"):
-        checked = Order(config, method, guidance, *_read_signal(config, signal, 8 * values, guidance))
+        height, width = guidance.shape[2:]
+        checked = Order(config, method, guidance, *_read_signal(config, signal, (height, width), 8 * values))
         check_size(checked.size, checked.grid)
         _check_work(checked, values)
     return checked
@@ -126,27 +132,31 @@ def _check_paths(config: UpsampleConfig) -> None:
 
 
 def _read_signal(
-    config: UpsampleConfig, file: bytes, max_bytes: int, guidance: Tensor
-) -> tuple[Tensor, SignalType, list[int] | None]:
-    """Read the signal, its type and the palette of labels, as `Order` has them."""
-
-    def check_shape(shape: tuple[int, ...]) -> None:
-        """Refuse a signal larger than the image before it is read."""
-        if len(shape) >= 2 and 0 not in shape:
-            check_size((guidance.shape[2], guidance.shape[3]), (shape[-2], shape[-1]))
-
-    palette = read_palette(file)
+    config: UpsampleConfig, file: bytes, size: tuple[int, int], max_bytes: int
+) -> tuple[Tensor, SignalType, Tensor | None, list[int] | None]:
+    """Read the signal, its type, its holes and the palette of labels, as `Order` has them."""
+    check_shape = functools.partial(check_declared, size=size, grid=config.grid, layout=config.layout)
+    palette, invalid = read_palette(file), list(config.invalid)
     undecided = config.labels is None and config.signal_type == "auto"
     if config.labels or config.signal_type == "labels" or (undecided and palette is not None):
-        return (
-            read_labels(file, name=config.name, max_bytes=max_bytes, check_shape=check_shape).unsqueeze(1),
-            "labels",
-            palette,
-        )
-    signal, declared = (
-        read_signal(file, name=config.name, max_bytes=max_bytes, keep_integers=True, check_shape=check_shape),
-        config.signal_type,
+        labels = read_labels(file, name=config.name, max_bytes=max_bytes, check_shape=check_shape).unsqueeze(1)
+        valid = cells_without(labels, invalid)
+        return labels if valid is None else fill_nearest(labels, valid), "labels", valid, palette
+    if (nodata := read_nodata(file)) is not None:
+        invalid.append(nodata)
+    finite, declared = not any(math.isnan(value) for value in invalid), config.signal_type
+    stored = read_signal(
+        file,
+        name=config.name,
+        max_bytes=max_bytes,
+        keep_integers=True,
+        finite=finite,
+        as_stored=True,
+        check_shape=check_shape,
     )
+    signal = arrange(stored, size, grid=config.grid, layout=config.layout)
+    if (valid := cells_without(signal, invalid)) is not None:
+        signal = fill_nearest(signal, valid)
     if config.labels is False and declared == "auto" and not signal.is_floating_point():
         signal, declared = signal.float(), "measurement"
     if len(signal) != 1:
@@ -158,7 +168,7 @@ def _read_signal(
     found = signal_types(signal, declared)[0]
     if found == "labels" and signal.shape[1] > 1:
         raise InputError("signal", "has {channels} channels of labels", "one channel", channels=signal.shape[1])
-    return signal.long() if found == "labels" else signal, found, None
+    return signal.long() if found == "labels" else signal, found, valid, None
 
 
 def _check_work(order: Order, values: int) -> None:
@@ -190,7 +200,7 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs) -> bytes:
     if save := getattr(prepared, "save", None):  # only kernels can be saved
         makers["kernels.safetensors"] = save
     with stage("render image"):
-        result = prepared.render(signal, order.signal_type, progress=lambda _: job.check())
+        result = prepared.render(signal, order.signal_type, valid=order.valid, progress=lambda _: job.check())
     with stage("draw"):
         low_picture, picture, key = _pictures(order, result)
         makers |= {"result.npy": tensor_maker(lambda: result), "result.png": picture_maker(picture)}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,11 +31,13 @@ from omniup.upsamplers.checks import (
     as_guidance,
     as_signal,
     check_choice,
+    check_finite,
     check_number,
     check_points,
     enough_memory,
     parse_memory,
 )
+from omniup.upsamplers.holes import mix_valid
 from omniup.upsamplers.registry import register
 from omniup.upsamplers.signal_types import SignalType, one_hot
 
@@ -190,7 +194,7 @@ class AnyUp(Network):
         Raises:
             InputError: as in `prepare` and `Prepared.render`.
         """
-        signal = as_signal(signal)
+        signal = check_finite(as_signal(signal))
         guidance = as_guidance(image, device=signal.device)
         grid = signal.shape[2], signal.shape[3]
         if not self.training:
@@ -227,7 +231,7 @@ class AnyUp(Network):
         Raises:
             InputError: as `forward`; or points of another shape, or outside the result.
         """
-        signal = as_signal(signal)
+        signal = check_finite(as_signal(signal))
         guidance = as_guidance(image, device=signal.device)
         prepared = self.prepare(guidance, (signal.shape[2], signal.shape[3]), size, memory=memory)
         return prepared.attention(signal, points, memory=memory)
@@ -373,7 +377,7 @@ class PreparedAnyUp(PreparedImage):
 
     def attention(self, signal: Tensor, points: Tensor, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
         """Return the weights of chosen pixels; see `AnyUp.attention`."""
-        signal = self._accept(signal)
+        signal, _ = self._accept(signal)
         points = check_points(points, self.batch, self.size).to(signal.device)
         maps = []
         with enough_memory():
@@ -384,16 +388,32 @@ class PreparedAnyUp(PreparedImage):
         return torch.cat(maps)
 
     @torch.no_grad()
-    def confidence(self, signal: Tensor, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
-        """Compute the confidence of the mix, whose weights depend on the features: [B, 1, H', W'] in 0..1."""
-        signal, windows = self._accept(signal), self._windows
-        parse_memory(memory)
+    def confidence(self, signal: Tensor, *, valid: Tensor | None = None, memory: int | str = DEFAULT_MEMORY) -> Tensor:
+        """Compute the confidence of the mix, whose weights depend on the features.
+
+        Args:
+            signal: as in `render`.
+            valid: likewise; the confidence is multiplied by the weight of valid cells.
+            memory: likewise.
+
+        Returns:
+            [B, 1, H', W'] in 0..1.
+        """
+        (signal, mask), windows, scratch = self._accept(signal, valid), self._windows, parse_memory(memory)
         with enough_memory():
             pairs = enumerate(signal.split(1))
             nats = torch.cat([self._image(n).entropy(self._image(n).keys(features), windows) for n, features in pairs])
         rows, columns = (torch.from_numpy(axis.high - axis.low) for axis in (windows.rows, windows.columns))
         most = (rows[:, None] * columns).to(nats).log()  # of as many equal weights
-        return torch.where(most > 0, 1 - nats / most.clamp_min(1e-9), torch.ones_like(nats)).clamp_(0, 1)
+        confidence = torch.where(most > 0, 1 - nats / most.clamp_min(1e-9), torch.ones_like(nats)).clamp_(0, 1)
+        if mask is None:
+            return confidence
+        each = enumerate(zip(signal.split(1), mask.to(nats).split(1), strict=True))
+        return confidence * torch.cat([self._mix(n, *pair, scratch) for n, pair in each])
+
+    @property
+    def _radius(self) -> int:
+        return math.ceil(self.anyup.window_ratio * max(self.grid))
 
     @functools.cached_property
     def _windows(self) -> Windows:
@@ -407,26 +427,40 @@ class PreparedAnyUp(PreparedImage):
         wanted = torch.is_grad_enabled() and signal.requires_grad
         with torch.set_grad_enabled(wanted):
             if wanted:
-                return torch.cat([self._mix(n, value, value, memory, None) for n, value in enumerate(signal.split(1))])
+                return torch.cat([self._mix(n, value, value, memory) for n, value in enumerate(signal.split(1))])
             out = signal.new_empty(*signal.shape[:2], *self.size) if out is None else out
             for n, value in enumerate(signal.split(1)):
                 self._mix(n, value, value, memory, out[n : n + 1])
         return out
 
+    def _render_valid(self, signal: Tensor, valid: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
+        results = []
+        for n, (features, mask) in enumerate(zip(signal.split(1), valid.split(1), strict=True)):
+            mix = partial(self._mix, n, features, memory=memory)
+            results.append(mix_valid(mix, features, mask))
+        return torch.cat(results)
+
     def _render_one_hot(
-        self, image: int, places: Tensor, part: Tensor, count: int, points: Tensor | None, memory: int
+        self,
+        image: int,
+        places: Tensor,
+        part: Tensor,
+        count: int,
+        points: Tensor | None,
+        valid: Tensor | None,
+        memory: int,
     ) -> Tensor:
         """Upsample the 0/1 maps of some labels, with the keys of all: chunks make no difference."""
         everything = one_hot(places, torch.arange(count, device=part.device))  # [1, K, h, w]
         if points is None:
-            return self._mix(image, everything, everything[:, part], memory, None)
+            return mix_valid(partial(self._mix, image, everything, memory=memory), everything[:, part], valid)
         return self._mix_at(image, everything, everything[:, part], points, memory)
 
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
         each = enumerate(signal.split(1))
         return torch.cat([self._mix_at(n, value, value, points[n : n + 1], memory) for n, value in each])
 
-    def _mix(self, n: int, features: Tensor, value: Tensor, memory: int, out: Tensor | None) -> Tensor:
+    def _mix(self, n: int, features: Tensor, value: Tensor, memory: int, out: Tensor | None = None) -> Tensor:
         """Mix values [1, C, h, w] of the n-th signal, with the keys of features."""
         encoded = self._image(n)
         return encoded.render(encoded.keys(features), value, self._windows, memory, out)

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.mixing.dtypes import exact_products
+from omniup.upsamplers.holes import fill_nearest
 from omniup.upsamplers.interpolation import interpolate_at, interpolation_matrix
 from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Stages
 
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 CACHED = 2**24
 
 
-def render_features(stages: Stages, signal: Tensor, settings: PyramidBilateral, pixels: Pixels) -> Tensor:
+def render_features(
+    stages: Stages, signal: Tensor, settings: PyramidBilateral, pixels: Pixels, valid: Tensor | None = None
+) -> Tensor:
     """Upsample features.
 
     Args:
@@ -39,16 +42,17 @@ def render_features(stages: Stages, signal: Tensor, settings: PyramidBilateral, 
         signal: [1, C, h, w].
         settings: the method's numbers.
         pixels: where they are wanted.
+        valid: boolean [1, 1, h, w], the cells that count, of all pixels only; None for all.
 
     Returns:
         [1, C, ...], in the signal's dtype. Each channel stays within the interval of its values; scaled and shifted
         features give scaled and shifted results.
     """
     wide = signal.to(torch.promote_types(signal.dtype, torch.float32))
-    denoised = denoise(wide, settings, pixels.memory)  # [1, C, h, w]
+    denoised = denoise(wide, settings, pixels.memory, valid)  # [1, C, h, w]
     if pixels.points is not None:
         return _at_points(stages, wide, denoised, settings.detail, pixels).to(signal.dtype)
-    out = pixels.mix_through(stages, denoised.to(signal.dtype))  # [1, C, H, W]
+    out = pixels.mix_through(stages, denoised.to(signal.dtype), valid)  # [1, C, H, W]
     grid, size = (signal.shape[2], signal.shape[3]), (out.shape[2], out.shape[3])
     rows, columns = (interpolation_matrix(*sides, "bicubic").to(wide) for sides in zip(grid, size, strict=True))
     with exact_products(out.device):
@@ -63,13 +67,14 @@ def render_features(stages: Stages, signal: Tensor, settings: PyramidBilateral, 
     return out
 
 
-def denoise(signal: Tensor, settings: PyramidBilateral, memory: int) -> Tensor:
+def denoise(signal: Tensor, settings: PyramidBilateral, memory: int, valid: Tensor | None = None) -> Tensor:
     """Move each cell towards the mean of the cells around it whose features are similar.
 
     Args:
         signal: [1, C, h, w], float32 or float64.
         settings: the method's numbers.
         memory: bytes of working memory beyond the signal and a few of its size.
+        valid: boolean [1, 1, h, w], the cells that means are taken of; None for all. Others keep the nearest one's.
 
     Returns:
         [1, C, h, w], each cell a convex mix of cells: all channels choose together.
@@ -84,13 +89,15 @@ def denoise(signal: Tensor, settings: PyramidBilateral, memory: int) -> Tensor:
     down, across = (centred.diff(dim=dim).square().sum() for dim in (2, 3))
     adjacent = max(1, (height - 1) * width + height * (width - 1))
     variance = settings.denoise_sigma**2 * ((down + across) / adjacent).clamp_min(1e-30)
+    counts = signal.new_ones(1, 1, height, width) if valid is None else valid.to(signal)
     out = torch.empty_like(signal)
     for rows in _chunks(height, 4 * signal.itemsize * width * (channels + len(steps)), memory):
         first, last = max(0, rows.start - radius), min(height, rows.stop + radius)
-        mean = _mean_of_similar(signal[:, :, first:last], centred[:, :, first:last], variance, steps, radius)
+        near = slice(None), slice(None), slice(first, last)
+        mean = _mean_of_similar(signal[near], centred[near], counts[near], variance, steps, radius)
         mean = mean[:, :, rows.start - first : rows.stop - first]
         out[:, :, rows] = torch.lerp(signal[:, :, rows], mean, settings.denoise)
-    return out
+    return out if valid is None else fill_nearest(out, valid)
 
 
 def _at_points(stages: Stages, signal: Tensor, denoised: Tensor, detail: float, pixels: Pixels) -> Tensor:
@@ -125,18 +132,21 @@ def _interval(signal: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mean_of_similar(
-    signal: Tensor, centred: Tensor, variance: Tensor, steps: list[tuple[int, int]], radius: int
+    signal: Tensor, centred: Tensor, counts: Tensor, variance: Tensor, steps: list[tuple[int, int]], radius: int
 ) -> Tensor:
-    """Average [1, C, h, w] with the weights exp(-d² / 2 variance), d being distances of the centred features."""
+    """Average [1, C, h, w] with the weights exp(-d² / 2 variance), d being distances of the centred features.
+
+    Cells that do not count, 0 in [1, 1, h, w], have no weight; the mean of a window without any is 0.
+    """
     squares = centred.square().sum(1, keepdim=True)  # [1, 1, h, w]
-    maps = (signal, centred, squares, torch.ones_like(squares))
+    maps = (signal, centred, squares, counts)
     neighbours = zip(*(_shifted(each, steps, radius) for each in maps), strict=True)
     total, out = torch.zeros_like(squares), torch.zeros_like(signal)
     for value, vector, square, inside in neighbours:
         distances = squares + square - 2 * (centred * vector).sum(1, keepdim=True)
         weight = inside * (-distances.clamp_min(0) / (2 * variance)).exp()  # [1, 1, h, w]
         total, out = total + weight, out + weight * value
-    return out / total
+    return out / total.clamp_min(torch.finfo(total.dtype).tiny)
 
 
 def _shifted(maps: Tensor, steps: list[tuple[int, int]], radius: int) -> Iterator[Tensor]:

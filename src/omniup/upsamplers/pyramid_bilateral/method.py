@@ -161,16 +161,28 @@ class PreparedPyramid(PreparedImage):
         """Return one image of the batch."""
         return dataclasses.replace(self, pyramids=self.pyramids[image : image + 1])
 
-    def confidence(self, signal: Tensor | None = None, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
-        """Compute the confidence of a single mix from the grid to the pixels: [B, 1, H, W] in 0..1."""
-        each = (
-            pyramid.kernels(self.size, self.grid, self.method.sigma, self.method.sigma_r) for pyramid in self.pyramids
-        )
-        return torch.cat([kernels.confidence(memory=memory) for kernels in each])
+    @property
+    def _radius(self) -> int:
+        return self.method.radius
+
+    def confidence(
+        self, signal: Tensor | None = None, *, valid: Tensor | None = None, memory: int | str = DEFAULT_MEMORY
+    ) -> Tensor:
+        """Compute the confidence of a single mix from the grid to the pixels: see `GaussianKernels.confidence`."""
+        results = []
+        for n, pyramid in enumerate(self.pyramids):
+            kernels = pyramid.kernels(self.size, self.grid, self.method.sigma, self.method.sigma_r)
+            mask = valid if valid is None or self.batch == 1 or len(valid) == 1 else valid[n : n + 1]
+            results.append(kernels.confidence(valid=mask, memory=memory))
+        return torch.cat(results)
 
     def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
         results = [self._one(n, value, types[n], Pixels(memory)) for n, value in enumerate(signal.split(1))]
         return torch.cat(results) if len(results) > 1 else results[0]  # one alone may be as large as the memory
+
+    def _render_valid(self, signal: Tensor, valid: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
+        pairs = enumerate(zip(signal.split(1), valid.split(1), strict=True))
+        return torch.cat([self._one(n, value, types[n], Pixels(memory), mask) for n, (value, mask) in pairs])
 
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
         if "measurement" in types:  # whose back-projection needs all pixels
@@ -178,14 +190,16 @@ class PreparedPyramid(PreparedImage):
         each = enumerate(signal.split(1))
         return torch.cat([self._one(n, value, types[n], Pixels(memory, points[n : n + 1])) for n, value in each])
 
-    def _one(self, n: int, signal: Tensor, signal_type: SignalType, pixels: Pixels) -> Tensor:
+    def _one(
+        self, n: int, signal: Tensor, signal_type: SignalType, pixels: Pixels, valid: Tensor | None = None
+    ) -> Tensor:
         """Upsample the n-th signal [1, C, h, w] at pixels: [1, C, ...]."""
         settings, pyramid = self.method, self.pyramids[n if self.batch > 1 else 0]
         if signal_type == "measurement":
-            return render_measurement(pyramid, signal, settings, pixels.memory)
+            return render_measurement(pyramid, signal, settings, pixels.memory, valid)
         if signal_type == "probabilities":
-            return render_probabilities(pyramid, signal, settings, self.cell_side, pixels)
+            return render_probabilities(pyramid, signal, settings, self.cell_side, pixels, valid)
         stages = pyramid.coarse_to_fine(self.grid, settings.sigma, settings.sigma_r)
         if signal_type == "features":
-            return render_features(stages, signal, settings, pixels)
-        return pixels.mix_through(stages, signal)
+            return render_features(stages, signal, settings, pixels, valid)
+        return pixels.mix_through(stages, signal, valid)

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 
 def render_probabilities(
-    pyramid: Pyramid, signal: Tensor, settings: PyramidBilateral, cell_side: float, pixels: Pixels
+    pyramid: Pyramid,
+    signal: Tensor,
+    settings: PyramidBilateral,
+    cell_side: float,
+    pixels: Pixels,
+    valid: Tensor | None = None,
 ) -> Tensor:
     """Upsample class probabilities that a network gives for cells.
 
@@ -37,31 +42,35 @@ def render_probabilities(
         settings: the method's numbers.
         cell_side: in pixels of the image that the network saw.
         pixels: where they are wanted.
+        valid: boolean [1, 1, h, w], the cells that count, of all pixels only; None for all.
 
     Returns:
         [1, C, ...], probabilities, in the signal's dtype.
     """
     finest = signal.to(torch.promote_types(signal.dtype, torch.float32))
     resolution = border_sharpness(finest).clamp_min(cell_side / settings.resolved_pixels)  # unsure: borders look wide
-    levels = [finest]  # from the finest to the coarsest
+    levels = [(finest, valid)]  # from the finest to the coarsest
     while resolution < 1 and len(levels) <= settings.halvings:
-        levels.append(halved(levels[-1]))
+        levels.append(halved(*levels[-1]))
         resolution = 2 * resolution
-    roots, sigma = weighted_roots(levels.pop(), settings), settings.first_sigma * settings.sigma  # [1, C, h, w]
+    coarsest, valid = levels.pop()
+    roots, sigma = weighted_roots(coarsest, settings), settings.first_sigma * settings.sigma  # [1, C, h, w]
     for _ in range(settings.halvings):
         grid = roots.shape[2], roots.shape[3]
-        finer = (levels[-1].shape[2], levels[-1].shape[3]) if levels else pyramid.finer(grid)
+        finer = (levels[-1][0].shape[2], levels[-1][0].shape[3]) if levels else pyramid.finer(grid)
         if finer is None:
             break
         kernels = pyramid.kernels(finer, grid, sigma, settings.sigma_r)
-        mixed = Pixels(pixels.memory).mix(kernels, roots)
+        mixed, valid = Pixels(pixels.memory).mix(kernels, roots, valid), None
         roots = weighted_roots(from_roots(mixed, settings.power), settings)
         if levels:
             resolution = resolution / 2
-            roots = torch.lerp(roots, weighted_roots(levels.pop(), settings), resolution**2)
+            level, known = levels.pop()
+            blended = torch.lerp(roots, weighted_roots(level, settings), resolution**2)
+            roots = blended if known is None else torch.where(known, blended, roots)
         sigma = settings.sigma
     kernels = pyramid.kernels(pyramid.size, (roots.shape[2], roots.shape[3]), sigma, settings.sigma_r)
-    return from_roots(pixels.mix(kernels, roots), settings.power).to(signal.dtype)
+    return from_roots(pixels.mix(kernels, roots, valid), settings.power).to(signal.dtype)
 
 
 def border_sharpness(probabilities: Tensor) -> Tensor:

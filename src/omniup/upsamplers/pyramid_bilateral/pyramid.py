@@ -11,6 +11,7 @@ where Var_q is the variance of colour within cell q: a cell that is a mixture is
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -20,6 +21,7 @@ from omniup.mixing import cell_means
 from omniup.mixing.dtypes import widest
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, GaussianKernels, Window
+from omniup.upsamplers.holes import fill_nearest, mix_valid, valid_cell_means
 
 # Linear RGB to the responses of three cones, and their cube roots to lightness, green-red, blue-yellow
 # (B. Ottosson, "A perceptual color space for image processing", 2020).
@@ -50,20 +52,22 @@ class Pixels:
     memory: int
     points: Tensor | None = None
 
-    def mix(self, kernels: GaussianKernels, signal: Tensor) -> Tensor:
-        """Mix a signal [1, C, h, w]: [1, C, H, W], or [1, C, P]."""
-        part = max(
-            self.memory // 4, min(self.memory, 2**16)
-        )  # all of very little: errors then name the caller's number
+    def mix(self, kernels: GaussianKernels, signal: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Mix a signal [1, C, h, w], its valid cells: [1, C, H, W], or [1, C, P] of a signal without a mask."""
+        # All of very little: errors then name the caller's number.
+        part = max(self.memory // 4, min(self.memory, 2**16))
         if self.points is None:
-            return kernels.mix(signal, part)
+            return mix_valid(partial(kernels.mix, memory=part), signal, valid)
         return kernels.mix_at(signal, self.points, part)
 
-    def mix_through(self, stages: Stages, signal: Tensor) -> Tensor:
-        """Mix a signal [1, C, h, w] stage by stage, linearly, each channel independently."""
+    def mix_through(self, stages: Stages, signal: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Mix a signal [1, C, h, w] stage by stage, linearly, each channel independently.
+
+        The first stage leaves invalid cells out; what it gives is valid everywhere.
+        """
         for kernels in stages[:-1]:
-            signal = Pixels(self.memory).mix(kernels, signal)
-        return self.mix(stages[-1], signal)
+            signal, valid = Pixels(self.memory).mix(kernels, signal, valid), None
+        return self.mix(stages[-1], signal, valid)
 
 
 class Pyramid:
@@ -135,9 +139,10 @@ class Pyramid:
         return self._colours[size]
 
 
-def halved(signal: Tensor) -> Tensor:
-    """Average over cells twice as large: [B, C, h, w] to [B, C, ⌈h/2⌉, ⌈w/2⌉]."""
-    return cell_means(signal, (-(-signal.shape[2] // 2), -(-signal.shape[3] // 2)))
+def halved(signal: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Average the valid cells over cells twice as large: [B, C, h, w] to [B, C, ⌈h/2⌉, ⌈w/2⌉], and which are valid."""
+    coarse, covered = valid_cell_means(signal, valid, (-(-signal.shape[2] // 2), -(-signal.shape[3] // 2)))
+    return (coarse, None) if covered is None else (fill_nearest(coarse, covered), covered)
 
 
 def oklab(image: Tensor, chroma: float = 1.0) -> Tensor:

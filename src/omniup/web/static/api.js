@@ -40,7 +40,7 @@ async function request(path, options = {}) {
   }
   if (response.ok) return response;
   const { detail } = await response.json().catch(() => ({}));
-  const problems = Array.isArray(detail) ? detail.map(({ loc, msg }) => ({ field: loc.at(-1), message: msg })) : [];
+  const problems = Array.isArray(detail) ? detail.map(({ loc, msg }) => ({ field: loc.findLast((part) => typeof part === "string"), message: msg })) : [];
   const message = typeof detail === "string" ? detail : response.statusText;
   throw new ApiError(response.status, message, problems, Number(response.headers.get("Retry-After")) || 5);
 }

@@ -31,6 +31,7 @@ export class SignalPanel {
     byId("signal-method").append(...options.methods.map(({ name }) => name).map(option("method")));
     byId("signal-method").value = options.method;
     byId("signal-type").append(...options.signal_types.map(option("signal_type")));
+    byId("signal-layout").append(...options.layouts.map(option("layout")));
     this.#showSettings();
     this.showGuidance(null);
     this.#listen();
@@ -59,7 +60,8 @@ export class SignalPanel {
 
   /** Show the server's objection at its control. Returns whether there is one. */
   showError(field, message) {
-    const input = byId({ signal: "signal", signal_type: "signal-type" }[field] ?? `setting-${field}`);
+    const own = { signal: "signal", signal_type: "signal-type", invalid: "signal-invalid", layout: "signal-layout", grid: "signal-grid" };
+    const input = byId(own[field] ?? `setting-${field}`);
     if (!input) return false;
     this.refuse("verbatim", { text: message });
     input.focus();
@@ -135,8 +137,14 @@ export class SignalPanel {
     const settings = Object.fromEntries(
       given.map(({ dataset, type, value }) => [dataset.setting, type === "number" ? Number(value) : value]),
     );
+    const layout = byId("signal-layout").value;
+    const sides = byId("signal-grid").value.split(/[^\d.]+/).filter(Boolean);
+    const grid = sides.length ? sides.map(Number) : null;
+    const words = byId("signal-invalid").value.split(/[\s,;]+/).filter(Boolean);
+    // What is no number goes as it is, and the server says so.
+    const invalid = words.map((word) => (Number.isFinite(Number(word)) ? Number(word) : word.toLowerCase()));
     const name = byId("signal-array").hidden ? null : byId("signal-array-name").value || null;
-    return { method, settings, signal_type: byId("signal-type").value, name };
+    return { method, settings, signal_type: byId("signal-type").value, layout, grid, invalid, name };
   }
 
   /** Show what came back. */
