@@ -3,6 +3,7 @@
 import io
 import logging
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from omniup.errors import InputError
 from omniup.files import find_images, read_guidance, read_image, read_orientation, read_palette, read_signal
@@ -247,3 +248,70 @@ def test_hidden_files_and_folders_are_no_pictures(tmp_path: Path) -> None:
     hidden_itself = tmp_path / ".cache"
     assert find_images(tmp_path, below=True) == [tmp_path / "a.png", tmp_path / "c/f.png"]
     assert find_images(hidden_itself) == [hidden_itself / "b.png"]
+
+
+# ---- the extra `formats`
+
+
+def test_exr_keeps_linear_light(tmp_path: Path) -> None:
+    exr = pytest.importorskip("OpenEXR")
+    light = RANDOM.random((5, 7, 3)).astype(np.float32) * 4
+    path = tmp_path / "light.exr"
+    header = {"type": exr.scanlineimage, "compression": exr.ZIP_COMPRESSION}
+    with exr.File(header, {"RGB": light}) as file:
+        file.write(str(path))
+    for read in (read_guidance, read_signal):
+        assert np.array_equal(read(path)[0].numpy(), light.transpose(2, 0, 1))
+    assert "more pixels than the limit of 30" in _refusal(path, max_pixels=30)
+    _refusal(path.read_bytes()[:200])
+    with exr.File(header, {"Z": light[..., 0].copy(), "A": light[..., 1].copy()}) as file:
+        file.write(str(path))
+    assert np.array_equal(read_signal(path)[0].numpy(), light.transpose(2, 0, 1)[[1, 0]])
+
+
+def test_radiance_keeps_linear_light() -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    light = RANDOM.random((5, 7, 3)).astype(np.float32) * 4
+    encoded = imagecodecs.rgbe_encode(light)
+    for read in (read_guidance, read_signal):
+        np.testing.assert_allclose(read(encoded)[0].numpy(), light.transpose(2, 0, 1), atol=0.02)
+    assert "more pixels than the limit of 30" in _refusal(encoded, max_pixels=30)
+    assert "is not in a format" in _refusal(encoded.replace(b"-Y 5", b"+Y 5"))
+
+
+@pytest.mark.parametrize("compression", ["lzw", "zstd"])
+def test_bands_with_compressions_of_imagecodecs(compression: str) -> None:
+    pytest.importorskip("imagecodecs")
+    encoded = _tiff(BANDS, photometric="minisblack", planarconfig="separate", compression=compression)
+    assert np.array_equal(read_guidance(encoded)[0].numpy(), BANDS)
+
+
+def test_heic(encode: Encode) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    image = Image.linear_gradient("L").resize((64, 48)).convert("RGB")
+    difference = read_image(encode(image, "HEIF", quality=95)) - _expected(np.array(image)) / 255
+    assert difference.abs().max() < 0.05
+    assert "more pixels than the limit of 30" in _refusal(encode(image, "HEIF"), read_image, max_pixels=30)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow was built without")
+def test_avif(encode: Encode, tmp_path: Path) -> None:
+    image = Image.linear_gradient("L").resize((64, 48)).convert("RGB")
+    encoded = encode(image, "AVIF", quality=95)
+    assert (read_image(encoded) - _expected(np.array(image)) / 255).abs().max() < 0.05
+    (tmp_path / "a.avif").write_bytes(encoded)
+    assert find_images(tmp_path) == [tmp_path / "a.avif"]
+
+
+@pytest.mark.parametrize(
+    ("start", "package"),
+    [
+        (b"v/1\x01" + bytes(20), "OpenEXR"),
+        (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 5 +X 7\n", "imagecodecs"),
+        (b"\0\0\0\x18ftypheic" + bytes(20), "pillow_heif"),
+    ],
+)
+def test_a_missing_reader_is_named(monkeypatch: pytest.MonkeyPatch, start: bytes, package: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=rf'^{package} is needed for this .*: pip install "omniup\[formats\]"'):
+        read_guidance(start)

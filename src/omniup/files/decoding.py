@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from omniup.errors import optional_import
 from omniup.files.refusals import Subject
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -35,14 +37,41 @@ def open_image(stream: BinaryIO, subject: Subject, *, max_pixels: int) -> ImageF
     Raises:
         InputError: the stream holds no image of an accepted format, or one that is too large.
     """
+    with subject.attempt("read"):
+        formats = [*FORMATS, *_added_formats(stream)]
     with subject.attempt("read"), _pixel_limit(max_pixels):
         try:
-            image = Image.open(stream, formats=FORMATS)
+            image = Image.open(stream, formats=formats)
         except UnidentifiedImageError as error:  # its message names a stream
             raise subject.refusal("is not in a format that is read here") from error
         except Image.DecompressionBombError as error:  # its message speaks of attacks
             raise subject.refusal("declares more pixels than the limit of {most}", most=max_pixels) from error
     return image
+
+
+def _added_formats(stream: BinaryIO) -> list[str]:
+    """Return the format of phones' pictures, HEIC or AVIF, if a stream holds one, made known to Pillow.
+
+    Raises:
+        MissingPackageError: the package that reads it is missing.
+    """
+    start = stream.read(12)
+    stream.seek(0)
+    if start[4:8] != b"ftyp":
+        return []
+    if start[8:] in (b"avif", b"avis") and features.check("avif"):
+        return ["AVIF"]
+    if start[8:] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
+        optional_import("pillow_heif", extra="formats").register_heif_opener()
+        return ["HEIF"]
+    return []
+
+
+def readable_suffixes() -> set[str]:
+    """Return the suffixes of the images that can be read with the packages that are installed."""
+    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
+    heic = {".heic", ".heif"} if importlib.util.find_spec("pillow_heif") else set()
+    return suffixes | heic | ({".avif"} if features.check("avif") else set())
 
 
 def decode(

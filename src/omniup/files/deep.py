@@ -1,4 +1,4 @@
-"""Read images of which Pillow would keep 8 bits, three channels or nothing: 16-bit colour, and TIFF of many bands."""
+"""Read images of which Pillow would keep 8 bits, three channels or nothing: 16-bit colour, TIFF of many bands, EXR."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from omniup.errors import InputError, check_installed
 from omniup.files.arrays import CheckShape
 from omniup.files.decoding import decode, open_image
+from omniup.files.high_range import read_high_range
 from omniup.files.orientation import turn_upright
 from omniup.files.refusals import Subject
 from omniup.files.sources import stream_size
@@ -65,6 +66,9 @@ def read_deep(
     Raises:
         InputError: it is damaged or too large, or a package is missing for its compression.
     """
+    light = read_high_range(stream, subject, max_pixels=max_pixels, max_bytes=max_bytes, check_shape=check_shape)
+    if light is not None:
+        return Deep(light, is_colour=False)
     is_tiff = stream.read(4) in _TIFF
     stream.seek(0)
     try:

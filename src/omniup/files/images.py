@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from omniup.files.atomic import atomic_write
-from omniup.files.decoding import FORMATS, GREY_16_BIT, MAX_PIXELS, count_frames, decode, open_image
+from omniup.files.decoding import GREY_16_BIT, MAX_PIXELS, count_frames, decode, open_image, readable_suffixes
 from omniup.files.deep import Deep, read_deep
 from omniup.files.refusals import Subject, printable
 from omniup.files.sources import Source, open_source
@@ -48,8 +48,8 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> Tensor:
     """Read an image as guidance.
 
     Args:
-        source: a path, the bytes of a file, or an open binary file. PNG, JPEG, WEBP, BMP, TIFF, GIF (its first frame)
-            and the PPM family are read.
+        source: a path, the bytes of a file, or an open binary file. PNG, JPEG, WEBP, BMP, TIFF, GIF and the PPM
+            family are read; AVIF where Pillow has its reader, and HEIC with the extra `formats`.
         max_pixels: the largest image to accept, by the size its header declares, in pixels. It stands in for
             Pillow's own limit, which is lower.
 
@@ -109,7 +109,7 @@ def find_images(folder: str | Path, *, below: bool = False) -> list[Path]:
         folder: where to look.
         below: whether to look in the folders below it as well.
     """
-    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
+    suffixes = readable_suffixes()
     inside = Path(folder).rglob("*") if below else Path(folder).iterdir()
     found = sorted(
         path
