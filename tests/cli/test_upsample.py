@@ -364,3 +364,11 @@ def test_a_signal_of_the_stored_picture(omniup, photo, features):
     assert "EXIF" not in outcome.stderr and np.load("out.npy").shape[2:] == (64, 48)
     refused = omniup("upsample", photo, features, "-o", "out.npy", "--orientation", "left")
     assert refused.status == 2 and "--orientation is 'left'; accepted: auto, upright, stored" in refused.stderr
+
+
+def test_notes_of_the_library_are_quiet_too(omniup, photo, features):
+    frames = [Image.open(photo), Image.open(photo)]
+    frames[0].save("animated.png", save_all=True, append_images=frames[1:])
+    arguments = ("upsample", "animated.png", features, "-o", "out.npy", "--method", "bilinear")
+    assert "animated.png: 2 pages or frames, of which the first is read" in omniup(*arguments).stderr
+    assert omniup(*arguments, "--quiet").stderr == ""

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from omniup.errors import InputError
-from omniup.files import read_image, read_labels, read_nodata, read_palette, read_signal
+from omniup.files import holds_image, read_image, read_labels, read_nodata, read_palette, read_signal
 from omniup.upsamplers import SignalType, Upsampler, methods, signal_types, upsampler
 from omniup.upsamplers.checks import check_size
 from omniup.upsamplers.holes import cells_without, fill_nearest
@@ -157,6 +157,8 @@ def _read_signal(
     signal = arrange(stored, size, grid=config.grid, layout=config.layout)
     if (valid := cells_without(signal, invalid)) is not None:
         signal = fill_nearest(signal, valid)
+    if undecided and signal.is_floating_point() and holds_image(file):
+        declared = "measurement"  # a picture of a quantity, not the vectors of a network
     if config.labels is False and declared == "auto" and not signal.is_floating_point():
         signal, declared = signal.float(), "measurement"
     if len(signal) != 1:
