@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Upsampler,
         methods,
         register,
+        scale_bands,
         upsample,
         upsampler,
     )
@@ -43,6 +44,7 @@ __all__ = [
     "__version__",
     "methods",
     "register",
+    "scale_bands",
     "upsample",
     "upsampler",
 ]

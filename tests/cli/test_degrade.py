@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -185,3 +186,12 @@ def test_real_photos(omniup, shared, folder):
         assert max(lq.shape) == 200
         error = (lq - target).square().mean()
         assert 1e-4 < error < 0.1  # 40 to 10 dB
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems take UTF-8 only")
+def test_a_name_that_is_not_utf_8(omniup, photos):
+    (photos / "a.png").rename(os.fsdecode(b"photos/a\xff.png"))
+    outcome = omniup("degrade", "photos", os.fsdecode(b"out\xff"), "--json")
+    assert outcome.status == 0, outcome
+    assert json.loads(outcome.stdout)["pairs"] == 3
+    assert os.fsdecode(b"lq/a\xff.png") in files(os.fsdecode(b"out\xff"))

@@ -1,4 +1,6 @@
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +113,13 @@ def test_a_real_photo(omniup, shared, folder):
     facts = json.loads(outcome.stdout)
     assert facts["size"] == [126, 154]  # 375 × 500, in multiples of 14: 8.57 and 11.43
     assert facts["gain_db"] > 0.5
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems take UTF-8 only")
+def test_a_name_that_is_not_utf_8(omniup, photo):
+    name, out = os.fsdecode(b"a\xff.png"), os.fsdecode(b"out\xff")
+    Path(photo).rename(name)
+    outcome = omniup("reconstruct", name, "-o", out, *QUICK)
+    assert outcome.status == 0, outcome
+    assert b"'a\\udcff.png'" in outcome.stdout
+    assert Path(out, "metrics.json").exists()

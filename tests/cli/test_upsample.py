@@ -237,8 +237,8 @@ def test_tokens_and_channels_last(omniup, photo, features):
 
 def test_what_overshoots_a_png_is_cut_off(omniup, photo):
     Image.fromarray(np.array([[0, 0, 255, 255]], np.uint8)).save("step.png")
-    assert omniup("upsample", photo, "step.png", "-o", "up.png", "--method", "bicubic").status == 0
-    assert omniup("upsample", photo, "step.png", "-o", "up.npy", "--method", "bicubic").status == 0
+    assert omniup("upsample", photo, "step.png", "-o", "up.png", "--values", "--method", "bicubic").status == 0
+    assert omniup("upsample", photo, "step.png", "-o", "up.npy", "--values", "--method", "bicubic").status == 0
     values = np.load("up.npy")[0, 0]
     assert values.min() < -1
     assert values.max() > 256
@@ -294,7 +294,7 @@ def test_images_of_every_kind(omniup, features):
         _save("turned.jpg", colour, exif=exif): (64, 48),
     }
     for name, size in images.items():
-        arguments = ("-o", "out.npy", "--method", "joint_bilateral", "--overwrite")
+        arguments = ("-o", "out.npy", "--method", "joint_bilateral", "--orientation", "upright", "--overwrite")
         assert omniup("upsample", name, features, *arguments).status == 0
         assert np.load("out.npy").shape[2:] == size
 
@@ -309,3 +309,67 @@ def test_a_real_photo_and_a_real_networks_probabilities(omniup, shared, folder):
         probabilities = np.load("out.npy")
         assert probabilities.shape[1] == 21
         assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-4)
+
+
+# ---- guidance of sensors, masks and turned pictures
+
+
+def test_bands_of_a_satellite_guide(omniup, shared, folder):
+    scene = shared / "data" / "canopy" / "scene_1.npz"
+    height = np.load(scene)["height"]
+    np.save("low.npy", height.reshape(32, 8, 32, 8).mean((1, 3)))
+    outcome = omniup("upsample", scene, "low.npy", "-o", "out.npy", "--image-name", "guide")
+    assert outcome.status == 0, outcome
+    note = "values from 1 to 18567, so each of 4 bands is scaled to 0..1, from its 1st to its 99th percentile"
+    assert note in outcome.stderr
+    guide = library.scale_bands(torch.from_numpy(np.load(scene)["guide"])[None])
+    expected = library.upsample(guide, torch.from_numpy(np.load("low.npy"))[None, None])
+    np.testing.assert_allclose(np.load("out.npy"), expected.numpy(), rtol=1e-5)
+    assert "holds 2 arrays" in omniup("upsample", scene, "low.npy", "-o", "out.npy").stderr
+    assert (
+        omniup("fit", scene, "--image-name", "guide", "--stride", 16, "--iters", 1, "-o", "k.safetensors").status == 0
+    )
+
+
+@pytest.mark.parametrize("pixels", [(0, 255), (0, 1), (3, 7)])
+def test_a_mask_of_two_values_comes_back_as_one(omniup, photo, pixels):
+    mask = np.array(pixels, np.uint8)[[[0, 0, 1, 1], [0, 1, 1, 1], [0, 0, 0, 1]]]
+    Image.fromarray(mask).save("mask.png")
+    np.save("mask.npy", mask)
+    for name in ("mask.png", "mask.npy"):
+        outcome = omniup("upsample", photo, name, "-o", "out.png", "--json")
+        assert json.loads(outcome.stdout)["signal_type"] == "labels"
+        assert set(np.unique(np.array(Image.open("out.png")))) == set(pixels)
+
+
+def test_a_picture_in_colour_is_a_measurement(omniup, photo):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8)).save("low.png")
+    outcome = omniup("upsample", photo, "low.png", "-o", "out.npy", "--json")
+    assert json.loads(outcome.stdout)["signal_type"] == "measurement"
+
+
+def test_a_signal_of_the_stored_picture(omniup, photo, features):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright
+    stored = Image.open(photo)
+    stored.save("turned.png", exif=exif)  # 48 × 64 in the file, and 64 × 48 upright
+    options = ("--method", "joint_bilateral")
+    assert omniup("upsample", photo, features, "-o", "expected.npy", *options).status == 0
+    outcome = omniup("upsample", "turned.png", features, "-o", "out.npy", *options)
+    assert outcome.status == 0 and "turned by 90° by its EXIF orientation" in outcome.stderr
+    assert np.array_equal(np.load("out.npy"), np.load("expected.npy"))
+    outcome = omniup("upsample", "turned.png", features, "-o", "out.npy", *options, "--orientation", "upright")
+    assert "EXIF" not in outcome.stderr and np.load("out.npy").shape[2:] == (64, 48)
+    np.save("tall.npy", np.load(features).transpose(0, 2, 1))
+    outcome = omniup("upsample", "turned.png", "tall.npy", "-o", "out.npy", *options)
+    assert "EXIF" not in outcome.stderr and np.load("out.npy").shape[2:] == (64, 48)
+    refused = omniup("upsample", photo, features, "-o", "out.npy", "--orientation", "left")
+    assert refused.status == 2 and "--orientation is 'left'; accepted: auto, upright, stored" in refused.stderr
+
+
+def test_notes_of_the_library_are_quiet_too(omniup, photo, features):
+    frames = [Image.open(photo), Image.open(photo)]
+    frames[0].save("animated.png", save_all=True, append_images=frames[1:])
+    arguments = ("upsample", "animated.png", features, "-o", "out.npy", "--method", "bilinear")
+    assert "animated.png: 2 pages or frames, of which the first is read" in omniup(*arguments).stderr
+    assert omniup(*arguments, "--quiet").stderr == ""

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from omniup.errors import InputError
-from omniup.files import holds_labels, image_tensor, read_labels, read_signal, write_signal
+from omniup.files import holds_labels, image_tensor, read_labels, read_palette, read_signal, write_signal
 
 Encode = Callable[..., bytes]
 
@@ -71,7 +72,7 @@ def _palette() -> Image.Image:
     return image
 
 
-def _refusal(source: Any, read: Callable[..., Tensor] = read_signal, **options: Any) -> str:
+def _refusal(source: Any, read: Callable[..., Any] = read_signal, **options: Any) -> str:
     with pytest.raises(InputError) as caught:
         read(source, **options)
     problem, _, accepted = str(caught.value).partition("; accepted: ")
@@ -219,7 +220,7 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
     trap = np.array([[_Trap(sprung)]], dtype=object)
     for data in (_npy(trap, allow_pickle=True), _zip(a__npy=_npy(trap, allow_pickle=True))):
         assert _refusal(data) == "signal holds Python objects, which are never unpickled here"
-    assert "format" in _refusal(pickle.dumps(_Trap(sprung)))
+    assert "is a pickle" in _refusal(pickle.dumps(_Trap(sprung)))
     assert not sprung.exists()
     np.load(io.BytesIO(_npy(trap, allow_pickle=True)), allow_pickle=True)
     assert sprung.exists()  # the trap works
@@ -228,7 +229,12 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
 def test_pytorch_checkpoint() -> None:
     file = io.BytesIO()
     torch.save({"a": torch.ones(2, 3)}, file)
-    assert _refusal(file) == "signal holds no arrays"
+    old = io.BytesIO()
+    torch.save({"a": torch.ones(2, 3)}, old, _use_new_zipfile_serialization=False)
+    for checkpoint in (file, old):
+        problem = _refusal(checkpoint)
+        assert problem.startswith("signal is a pickle, as torch.save writes it")
+        assert "numpy.save(path, tensor.numpy())" in problem
     assert _refusal(_zip()) == "signal holds no arrays"
     assert _refusal(save({})) == "signal holds no arrays"
 
@@ -403,7 +409,6 @@ def test_image_modes_without_raw_numbers(encode: Encode, mode: str) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        _png(16, 2, bytes(6)),  # 16-bit colour
         _png(4, 0, b"\x30"),  # 4-bit grey
         _png(2, 0, b"\x40"),
         b"P5 1 1 1000\n\x01\x00",
@@ -580,3 +585,18 @@ def test_write_to_a_pipe(file_format: str) -> None:
             write_signal(file, signal, format=file_format)
             assert not file.closed
         assert torch.equal(read_signal(source), signal)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "GIF", "TIFF", "BMP"])
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
+def test_truncated_palette_images_are_refused_by_every_reader(encode: Encode, file_format: str, kept: float) -> None:
+    labels = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    image = Image.fromarray(labels).convert("P")
+    image.putpalette(list(range(256)) * 3)
+    data = encode(image, file_format)
+    truncated = data[: int(len(data) * kept)]
+    for read in (read_palette, holds_labels, read_labels, read_signal):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of a TIFF directory that is cut off, and goes on
+            problem = _refusal(truncated, read)
+        assert problem.startswith(("labels cannot be read (", "signal cannot be read ("))

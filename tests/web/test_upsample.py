@@ -402,6 +402,7 @@ def pickled():
         b"\x93NUMPY",
         encoded(noise(*GRID, mode="RGBA")),
         encoded(noise(*GRID))[:100],
+        encoded(noise(*GRID).convert("P"))[:-30],  # its palette is whole, its pixels are cut off
     ],
     ids=lambda signal: f"{len(signal)} bytes",
 )

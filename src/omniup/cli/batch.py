@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from omniup.cli.inputs import SAMPLE, read_guidance
+from omniup.cli.inputs import SAMPLE, read_picture
 from omniup.cli.report import Report
 from omniup.errors import InputError, is_out_of_memory
 from omniup.restoration.results import digest, is_done, write_result
@@ -74,7 +74,7 @@ class Batch:
             for count, (source, wanted) in enumerate(self.todo.items()):
                 made = None
                 with self._noting(source):
-                    image = read_guidance(source)
+                    image = read_picture(source)
                     text = self._prompts.text(self._pictures[source], image)
                     made = enhance(image, prompt=text, progress=partial(advance, count, source))
                 if made is not None:

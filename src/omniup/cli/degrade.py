@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated
@@ -70,6 +71,7 @@ def degrade(
     from omniup.cli.inputs import find_pictures
     from omniup.cli.record import Record
     from omniup.files import atomic_write, output_folder, write_image
+    from omniup.files.refusals import printable
     from omniup.restoration.degradation import Degradation
     from omniup.restoration.degradation import degrade as compute
     from omniup.visualize import sheet
@@ -116,7 +118,7 @@ def degrade(
         finally:  # an interrupt, too, leaves the record of what has been written
             record.close()
         if panels:
-            write_image(folder / "sheet.png", sheet(panels, title=f"{output}: seed {seed}"))
+            write_image(folder / "sheet.png", sheet(panels, title=f"{printable(output)}: seed {seed}"))
 
         report.note(f"{output}: {made} of {len(pictures)} pictures ({report.times})")
         facts = {"output": output, "seed": seed, "pairs": made, "failures": failures, "device": where.type}
@@ -130,9 +132,9 @@ def _read(source: str, longest: int | None) -> Tensor:
     """Read a picture, [1, 3, H, W], and downsample it where a side is longer than wanted."""
     from torch.nn import functional as F
 
-    from omniup.cli.inputs import read_guidance
+    from omniup.cli.inputs import read_picture
 
-    image = read_guidance(source)
+    image = read_picture(source)
     height, width = image.shape[2:]
     if longest is None or max(height, width) <= longest:
         return image
@@ -144,7 +146,7 @@ def _generator(seed: int, name: PurePath) -> torch.Generator:
     """Make a picture's own random generator, so that its draws do not depend on other pictures."""
     import torch
 
-    digest = hashlib.sha256(f"{seed} {name.as_posix()}".encode()).digest()
+    digest = hashlib.sha256(os.fsencode(f"{seed} {name.as_posix()}")).digest()  # a file's name need not be UTF-8
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
 
 
@@ -169,13 +171,14 @@ def _numbers(settings: Degradation) -> str:
 
 def _contact(name: PurePath, pair: Pair) -> list[Panel]:
     """Draw the middle of a pair at full size, since a smaller picture would hide the degradation."""
+    from omniup.files.refusals import printable
     from omniup.visualize import Panel
 
     height, width = pair.lq.shape[2:]
     side = min(CROP, height, width)
     top, left = (height - side) // 2, (width - side) // 2
     target, lq = (image[:, :, top : top + side, left : left + side] for image in (pair.target, pair.lq))
-    return [Panel(str(name.with_suffix("")), target), Panel(_in_words(pair.draws), lq)]
+    return [Panel(printable(str(name.with_suffix(""))), target), Panel(_in_words(pair.draws), lq)]
 
 
 def _in_words(draws: Draws) -> str:

@@ -27,6 +27,7 @@ def fit(
     stride: Annotated[
         int | None, typer.Option(min=1, metavar="S", help="Instead of --grid: pixels per cell, such as 14 or 16.")
     ] = None,
+    image_name: options.ImageName = None,
     preset: options.Preset = None,
     iterations: options.Iterations = None,
     settings: options.Settings = None,
@@ -58,7 +59,7 @@ def fit(
     method = UpsampleAnything.preset(preset or DEFAULT_PRESET, **options.pick_settings(settings, iterations=iterations))
     with output_file(output, [image], overwrite):
         with report.stage("read"):
-            guidance = inputs.read_guidance(image).to(where)
+            guidance = inputs.read_guidance(image, report, name=image_name).values.to(where)
         height, width = guidance.shape[2:]
         if grid is None:
             assert stride is not None  # as checked above

@@ -99,7 +99,8 @@ Image: TypeAlias = Annotated[
     typer.Argument(
         metavar="IMAGE",
         show_default=False,
-        help="A picture: PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM; - for standard input; or one of the photographs that "
+        help="A picture: PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM; the bands of a sensor as TIFF, .npy, .npz or "
+        ".safetensors, scaled to 0..1 one by one; - for standard input; or one of the photographs that "
         "come along, sample:coffee, sample:chelsea, sample:astronaut, sample:rocket.",
     ),
 ]
@@ -156,6 +157,19 @@ ArrayName: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--name", metavar="NAME", help="Name of the array in an .npz or .safetensors file.", rich_help_panel=_SIGNAL
+    ),
+]
+ImageName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Name of the guidance in an .npz or .safetensors file.", rich_help_panel=_SIGNAL),
+]
+Orientation: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="The way that the signal of a picture with an EXIF orientation lies: upright, stored (as in the file), or "
+        "auto, by its aspect.",
+        rich_help_panel=_SIGNAL,
     ),
 ]
 SignalType: TypeAlias = Annotated[

@@ -82,7 +82,7 @@ def reconstruct(
         drawings = (f"{name}.png" for name in names(fitted=method.iterations > 0))
         place.claim(*drawings, "kernels.safetensors", *arrays, "metrics.json")
         with report.stage("read"):
-            guidance = working_image(inputs.read_guidance(image), stride, size).to(where)
+            guidance = working_image(inputs.read_picture(image), stride, size).to(where)
         with report.progress("fit") as progress:
             made = compute(
                 guidance,
@@ -121,8 +121,10 @@ def reconstruct(
 
 
 def _title(image: str, made: Reconstruction) -> str:
+    from omniup.files.refusals import printable
+
     (height, width), (rows, columns) = made.kernels.size, made.kernels.grid
-    return f"{image}: {height} x {width} pixels from {rows} x {columns} cells"
+    return f"{printable(image)}: {height} x {width} pixels from {rows} x {columns} cells"
 
 
 def _facts(made: Reconstruction) -> dict[str, Any]:
@@ -145,6 +147,7 @@ def _summary(image: str, made: Reconstruction, folder: Path, seconds: str) -> Gr
     """Summarise the results in a few lines: the numbers, the times, the files."""
     from rich.console import Group
 
+    from omniup.files.refusals import printable
     from omniup.reconstruction import TITLES
 
     numbers = listing("reconstruction", "L1", "PSNR", "SSIM")
@@ -158,5 +161,5 @@ def _summary(image: str, made: Reconstruction, folder: Path, seconds: str) -> Gr
         "metrics.json": "these numbers and the settings",
         "kernels.safetensors": "the fitted kernels, for `omniup render`",
     }.items():
-        files.add_row(str(folder / name), content)
+        files.add_row(printable(folder / name), content)
     return Group(_title(image, made), "", numbers, "", seconds, "", files)

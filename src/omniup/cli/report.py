@@ -44,7 +44,8 @@ class Report:
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
         self.seconds: dict[str, float] = {}
         logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
-        logging.getLogger("omniup").setLevel(logging.INFO if verbose else logging.WARNING)
+        level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
+        logging.getLogger("omniup").setLevel(level)
 
     @property
     def times(self) -> str:

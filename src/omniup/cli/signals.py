@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ from omniup.cli.inputs import source
 from omniup.cli.outputs import Target
 from omniup.cli.report import Report
 from omniup.errors import InputError
-from omniup.files import read_labels, read_nodata, read_palette, read_signal, write_image
+from omniup.files import holds_image, read_labels, read_nodata, read_palette, read_signal, write_image
 from omniup.upsamplers import Prepared, signal_types
 from omniup.upsamplers.holes import cells_without, fill_nearest
-from omniup.upsamplers.layouts import arrange
+from omniup.upsamplers.layouts import arrange, check_declared
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,18 +94,24 @@ def read(
         InputError: it cannot be read, is not of the type, or the two arguments on its type contradict each other.
     """
     _check_agreement(signal_type, are_labels)
+    check_shape = partial(check_declared, size=size, grid=grid, layout=layout)
     file = source(argument)
     palette = read_palette(file)
     is_undeclared = signal_type == "auto" and are_labels is None
     if are_labels or signal_type == "labels" or (is_undeclared and palette is not None):
-        values, valid = _without(read_labels(file, name=name).unsqueeze(1).to(device), invalid, argument, report)
+        numbers = read_labels(file, name=name, check_shape=check_shape).unsqueeze(1)
+        values, valid = _without(numbers.to(device), invalid, argument, report)
         return Signal(values, "labels", "labels", palette, valid)
     if (nodata := read_nodata(file)) is not None:
         invalid = [*invalid, nodata]
     keeps_nan = any(math.isnan(value) for value in invalid)
-    stored = read_signal(file, name=name, keep_integers=True, finite=not keeps_nan, as_stored=True)
+    stored = read_signal(
+        file, name=name, keep_integers=True, finite=not keeps_nan, as_stored=True, check_shape=check_shape
+    )
     values = arrange(stored, size, grid=grid, layout=layout).to(device)
     values, valid = _without(values, invalid, argument, report)
+    if is_undeclared and values.is_floating_point() and holds_image(file):
+        signal_type = "measurement"  # a picture of a quantity, not the vectors of a network
     if are_labels is False and signal_type == "auto" and not values.is_floating_point():
         values, signal_type = values.float(), "measurement"
     types = sorted(set(signal_types(values, signal_type)))

@@ -28,6 +28,8 @@ def upsample(
     memory: options.Memory = options.DEFAULT_MEMORY,
     device: options.Device = "auto",
     name: options.ArrayName = None,
+    image_name: options.ImageName = None,
+    orientation: options.Orientation = "auto",
     signal_type: options.SignalType = "auto",
     layout: options.Layout = "auto",
     grid: options.Cells = None,
@@ -54,12 +56,11 @@ def upsample(
     chosen = upsampler(method, **options.pick_settings(settings, preset=preset, iterations=iterations))
     with Target(output, bits, inputs=(image, signal), overwrite=overwrite) as target:
         with report.stage("read"):
-            guidance = inputs.read_guidance(image).to(where)
-            height, width = guidance.shape[2:]
+            photo = inputs.read_guidance(image, report, name=image_name)
             low = signals.read(
                 signal,
                 report,
-                size=(height, width),
+                size=photo.size(orientation),
                 grid=grid,
                 layout=layout,
                 name=name,
@@ -68,6 +69,7 @@ def upsample(
                 invalid=invalid or (),
                 device=where,
             )
+            guidance = photo.lying_like(low.grid, orientation, report).to(where)
         low.check(target, report)
 
         with report.stage("prepare"), report.progress("prepare") as progress:

@@ -6,10 +6,21 @@ file. Everything written to a path is written atomically.
 """
 
 from omniup.files.atomic import atomic_write, sweep
-from omniup.files.images import MAX_PIXELS, find_images, image_tensor, read_image, write_image
+from omniup.files.decoding import MAX_PIXELS
+from omniup.files.guidance import read_guidance
+from omniup.files.images import find_images, image_tensor, read_image, write_image
+from omniup.files.orientation import read_orientation
 from omniup.files.outputs import Inputs, OutputFolder, check_output, locked, output_folder
 from omniup.files.samples import SAMPLES, SampleProbabilities, sample_image, sample_probabilities
-from omniup.files.signals import holds_labels, read_labels, read_nodata, read_palette, read_signal, write_signal
+from omniup.files.signals import (
+    holds_image,
+    holds_labels,
+    read_labels,
+    read_nodata,
+    read_palette,
+    read_signal,
+    write_signal,
+)
 from omniup.files.sources import MAX_BYTES, Source
 from omniup.files.tensors import read_tensors, write_tensors
 
@@ -24,13 +35,16 @@ __all__ = [
     "atomic_write",
     "check_output",
     "find_images",
+    "holds_image",
     "holds_labels",
     "image_tensor",
     "locked",
     "output_folder",
+    "read_guidance",
     "read_image",
     "read_labels",
     "read_nodata",
+    "read_orientation",
     "read_palette",
     "read_signal",
     "read_tensors",

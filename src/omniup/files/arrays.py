@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Collection
-from typing import IO, BinaryIO, Literal
+from collections.abc import Callable, Collection
+from pathlib import PurePosixPath
+from typing import IO, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -19,7 +20,15 @@ from torch import Tensor
 from omniup.files.refusals import Subject
 from omniup.files.sources import stream_size
 
-ArrayFormat = Literal["npy", "npz", "safetensors"]
+ArrayFormat = Literal["npy", "npz", "safetensors", "pickle"]
+
+CheckShape: TypeAlias = Callable[[tuple[int, ...]], None]
+"""Refuses what has a shape, by its header, before anything is allocated for it."""
+
+_PICKLE = (
+    "is a pickle, as torch.save writes it, which could run anything and is never opened here; "
+    "numpy.save(path, tensor.numpy()) makes an .npy file of a tensor"
+)
 
 _LISTED = 20  # names in a refusal: enough to find one's own, few enough for a line
 
@@ -28,6 +37,8 @@ def array_format(stream: BinaryIO) -> ArrayFormat | None:
     """Recognise the array format that a stream begins with, or None; its position is left at the beginning."""
     start = stream.read(10)
     stream.seek(0)
+    if start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5"):  # the protocols in use
+        return "pickle"
     if start.startswith(np.lib.format.MAGIC_PREFIX):
         return "npy"
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):  # a zip archive, the second an empty one
@@ -39,7 +50,13 @@ def array_format(stream: BinaryIO) -> ArrayFormat | None:
 
 
 def read_array(
-    stream: BinaryIO, array_format: ArrayFormat, subject: Subject, *, name: str | None, max_bytes: int
+    stream: BinaryIO,
+    array_format: ArrayFormat,
+    subject: Subject,
+    *,
+    name: str | None,
+    max_bytes: int,
+    check_shape: CheckShape | None = None,
 ) -> Tensor:
     """Read the one array of a file, or the one named `name`, as it is stored.
 
@@ -49,6 +66,7 @@ def read_array(
         subject: what refusals speak of.
         name: which array of an archive; may be None where there is just one.
         max_bytes: the largest array to accept, by the size its header declares.
+        check_shape: called with the shape that the header declares before anything is allocated, to refuse it.
 
     Returns:
         A tensor of any shape, of integers, booleans or floating-point numbers.
@@ -57,16 +75,18 @@ def read_array(
         InputError: the file is damaged or truncated, the array is too large, or of another type; the archive has no
             array of this name, or several and `name` is None.
     """
+    if array_format == "pickle":
+        raise subject.refusal(_PICKLE)
     if array_format == "npy":
         if name is not None:
             raise subject.refusal("is one array without a name, so it has none called {name!r}", name=name)
-        return _read_npy(stream, subject, size=stream_size(stream), max_bytes=max_bytes)
+        return _read_npy(stream, subject, stream_size(stream), max_bytes, check_shape)
     if array_format == "npz":
-        return _read_npz(stream, subject, name=name, max_bytes=max_bytes)
-    return _read_safetensors(stream, subject, name=name, max_bytes=max_bytes)
+        return _read_npz(stream, subject, name, max_bytes, check_shape)
+    return _read_safetensors(stream, subject, name, max_bytes, check_shape)
 
 
-def _read_npy(stream: IO[bytes], subject: Subject, *, size: int, max_bytes: int) -> Tensor:
+def _read_npy(stream: IO[bytes], subject: Subject, size: int, max_bytes: int, check_shape: CheckShape | None) -> Tensor:
     with subject.attempt("read"):
         version = np.lib.format.read_magic(stream)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -78,6 +98,8 @@ def _read_npy(stream: IO[bytes], subject: Subject, *, size: int, max_bytes: int)
         raise subject.refusal("holds numbers of type {dtype}", dtype=dtype)
     if min(shape, default=0) < 0:
         raise subject.refusal("declares the shape {shape}", shape=list(shape))
+    if check_shape is not None:
+        check_shape(tuple(shape))
     declared = math.prod(shape) * dtype.itemsize
     _bound(declared, subject, max_bytes)
     if declared > size - header_size:
@@ -92,21 +114,31 @@ def _read_npy(stream: IO[bytes], subject: Subject, *, size: int, max_bytes: int)
     return torch.from_numpy(array.astype(dtype.newbyteorder("="), copy=False))
 
 
-def _read_npz(stream: BinaryIO, subject: Subject, *, name: str | None, max_bytes: int) -> Tensor:
+def _read_npz(
+    stream: BinaryIO, subject: Subject, name: str | None, max_bytes: int, check_shape: CheckShape | None
+) -> Tensor:
     with subject.attempt("read"), zipfile.ZipFile(stream) as archive:
+        names = archive.namelist()
+        if any(PurePosixPath(name).name == "data.pkl" for name in names):
+            raise subject.refusal(_PICKLE)
         members = {
             info.filename.removesuffix(".npy"): info for info in archive.infolist() if info.filename.endswith(".npy")
         }
         member = members[_pick(members, subject, name)]
         with archive.open(member) as array:  # which gives no more than file_size bytes, whatever is packed inside
-            return _read_npy(array, subject, size=member.file_size, max_bytes=max_bytes)
+            return _read_npy(array, subject, member.file_size, max_bytes, check_shape)
 
 
-def _read_safetensors(stream: BinaryIO, subject: Subject, *, name: str | None, max_bytes: int) -> Tensor:
+def _read_safetensors(
+    stream: BinaryIO, subject: Subject, name: str | None, max_bytes: int, check_shape: CheckShape | None
+) -> Tensor:
     _bound(stream_size(stream), subject, max_bytes)
     with subject.attempt("read"):
         tensors = load(stream.read())
-    return tensors[_pick(tensors, subject, name)]
+    tensor = tensors[_pick(tensors, subject, name)]
+    if check_shape is not None:
+        check_shape(tuple(tensor.shape))
+    return tensor
 
 
 def _bound(size: int, subject: Subject, max_bytes: int) -> None:

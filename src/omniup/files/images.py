@@ -6,33 +6,27 @@ rounding, and refusals in one line. Colour profiles are not applied: guidance is
 
 from __future__ import annotations
 
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.ImageFile import ImageFile
+from PIL import Image
 from torch import Tensor
 
 from omniup.files.atomic import atomic_write
+from omniup.files.decoding import GREY_16_BIT, MAX_PIXELS, count_frames, decode, open_image, readable_suffixes
+from omniup.files.deep import Deep, read_deep
 from omniup.files.refusals import Subject, printable
 from omniup.files.sources import Source, open_source
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-"""The formats that are read and written: those in daily use, and no others. PPM stands for its family."""
-
-GREY_16_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
-"""Pillow's modes for grey beyond 8 bits; `I` has 32, of which 16-bit files fill the lower half."""
-
-MAX_PIXELS = 2**28
-"""The largest image that is decoded unless the caller says otherwise: 16384 × 16384, 3 GiB as float32."""
+logger = logging.getLogger(__name__)
 
 ACCEPTED = "an image (PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM)"
+
+_STRIP = 2**18
+"""Pixels that are converted at a time: beyond the decoded image and the result, little memory is taken."""
 
 _SUFFIXES = {
     ".png": "PNG",
@@ -49,45 +43,81 @@ _SUFFIXES = {
     ".pfm": "PPM",
 }
 
-_pillow = threading.Lock()
-
 
 def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> Tensor:
     """Read an image as guidance.
 
     Args:
-        source: a path, the bytes of a file, or an open binary file. PNG, JPEG, WEBP, BMP, TIFF, GIF (its first frame)
-            and the PPM family are read.
+        source: a path, the bytes of a file, or an open binary file. PNG, JPEG, WEBP, BMP, TIFF, GIF and the PPM
+            family are read; AVIF where Pillow has its reader, and HEIC with the extra `formats`.
         max_pixels: the largest image to accept, by the size its header declares, in pixels. It stands in for
             Pillow's own limit, which is lower.
 
     Returns:
         [1, 3, H, W] float32 in 0..1, upright according to the EXIF orientation. Transparent images are composited over
-        white; grey ones have three equal channels. Grey keeps its 16 bits; Pillow brings colour of 16 bits
-        down to 8.
+        white; grey ones have three equal channels. Grey and colour keep their 16 bits. Of several pages or frames
+        the first is read, with a note.
 
     Raises:
         InputError: the source is missing, not readable, empty, not an image, damaged, truncated or too large, or its
             numbers do not fit 0..1 (32-bit integers beyond 0..65535, floats beyond 0..1).
     """
     with open_source(source, noun="image", accepted=ACCEPTED) as (stream, subject):
-        image = open_image(stream, subject, max_pixels=max_pixels)
-        return _guidance(upright(image, subject, max_pixels=max_pixels), subject)
+        deep = read_deep(stream, subject, max_pixels=max_pixels, max_bytes=32 * max_pixels)
+        return read_picture(stream, subject, deep, max_pixels=max_pixels)
+
+
+def read_picture(
+    stream: BinaryIO,
+    subject: Subject,
+    deep: Deep | None,
+    *,
+    max_pixels: int,
+    any_unit: bool = False,
+) -> Tensor:
+    """Read a picture from an open stream, as `read_image` does.
+
+    Args:
+        stream: a seekable stream at its beginning.
+        subject: what refusals speak of.
+        deep: what `read_deep` found.
+        max_pixels: as for `read_image`.
+        any_unit: whether grey floats and 32-bit integers may lie outside their range; they are returned as they are.
+
+    Returns:
+        [1, 3, H, W] float32 in 0..1; or [1, 1, H, W] in the stored unit.
+
+    Raises:
+        InputError: as for `read_image`.
+    """
+    if deep is not None and deep.is_colour:
+        return _deep_colour(deep.numbers)
+    image = open_image(stream, subject, max_pixels=max_pixels)
+    if (frames := count_frames(image, subject, max_pixels=max_pixels)) > 1:
+        logger.warning("%s: %d pages or frames, of which the first is read", subject.name, frames)
+    decoded = decode(image, subject, max_pixels=max_pixels, in_place=True)
+    return _guidance(decoded, subject, any_unit=any_unit)
 
 
 def find_images(folder: str | Path, *, below: bool = False) -> list[Path]:
     """List the images of a folder, by the suffixes of their names, in alphabetical order.
 
     Label maps, depth and the like often lie beside their image, as `NAME.CONTENT.png` beside `NAME.jpg`. They are no
-    images by themselves and left out.
+    images by themselves and left out. So are hidden files, such as macOS's `._NAME.jpg`, and hidden folders.
 
     Args:
         folder: where to look.
         below: whether to look in the folders below it as well.
     """
-    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
+    suffixes = readable_suffixes()
     inside = Path(folder).rglob("*") if below else Path(folder).iterdir()
-    found = sorted(path for path in inside if path.suffix.lower() in suffixes and path.is_file())
+    found = sorted(
+        path
+        for path in inside
+        if path.suffix.lower() in suffixes
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
     names = {path.with_suffix("") for path in found}
     return [path for path in found if not (name := path.with_suffix("")).suffix or name.with_suffix("") not in names]
 
@@ -105,7 +135,7 @@ def image_tensor(image: Image.Image) -> Tensor:
         InputError: the image cannot be loaded or converted, or its numbers do not fit 0..1.
     """
     subject = Subject("image", "a PIL image in a mode that converts to RGB")
-    return _guidance(upright(image, subject, max_pixels=MAX_PIXELS), subject)
+    return _guidance(decode(image, subject, max_pixels=MAX_PIXELS), subject)
 
 
 def write_image(path: str | Path, image: Image.Image) -> None:
@@ -130,70 +160,54 @@ def write_image(path: str | Path, image: Image.Image) -> None:
         image.save(file, format=file_format, **options)
 
 
-def open_image(stream: BinaryIO, subject: Subject, *, max_pixels: int) -> ImageFile:
-    """Open an image without decoding it, once its declared size has been checked.
-
-    Raises:
-        InputError: the stream holds no image of an accepted format, or one that is too large.
-    """
-    with subject.attempt("read"), _pixel_limit(max_pixels):
-        try:
-            image = Image.open(stream, formats=FORMATS)
-        except UnidentifiedImageError as error:  # its message names a stream
-            raise subject.refusal("is not in a format that is read here") from error
-        except Image.DecompressionBombError as error:  # its message speaks of attacks
-            raise subject.refusal("declares more pixels than the limit of {most}", most=max_pixels) from error
-    return image
+def _deep_colour(numbers: Tensor) -> Tensor:
+    """Convert 16-bit or 32-bit colour [3 or 4, H, W], the fourth alpha, to guidance over white, a strip at a time."""
+    white = torch.iinfo(numbers.dtype).max
+    result = torch.empty(1, 3, *numbers.shape[1:])
+    rows = max(1, _STRIP // numbers.shape[2])
+    for top in range(0, numbers.shape[1], rows):
+        strip = numbers[:, top : top + rows].double().div_(white)  # [3 or 4, h, W]
+        if len(strip) == 4:
+            strip = strip[:3] * strip[3] + (1 - strip[3])
+        result[0, :, top : top + rows] = strip
+    return result
 
 
-def upright(image: Image.Image, subject: Subject, *, max_pixels: int) -> Image.Image:
-    """Decode an opened image and turn it as its EXIF orientation says.
-
-    Raises:
-        InputError: the image is damaged or truncated.
-    """
-    with subject.attempt("read"), _pixel_limit(max_pixels):
-        return ImageOps.exif_transpose(image)
-
-
-@contextmanager
-def _pixel_limit(max_pixels: int) -> Iterator[None]:
-    """Make Pillow enforce our limit, since it checks every size before it allocates: a canvas, a frame, a tile.
-
-    Its limit is a global of its module, hence the lock; it raises above twice that number and warns above once.
-    """
-    with _pillow, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        pillows = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]  # only ever compared and doubled
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = pillows
-
-
-def _guidance(image: Image.Image, subject: Subject) -> Tensor:
+def _guidance(image: Image.Image, subject: Subject, *, any_unit: bool = False) -> Tensor:
     if 0 in image.size:
         raise subject.refusal("has {width} × {height} pixels", width=image.width, height=image.height)
     if image.mode in GREY_16_BIT:
-        return _grey(image, subject, white=65535)
+        return _grey(image, subject, white=65535, any_unit=any_unit)
     if image.mode == "F":
-        return _grey(image, subject, white=1)
-    with subject.attempt("read"):
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # [1, 3 or 4, H, W]
+        return _grey(image, subject, white=1, any_unit=any_unit)
+    result = torch.empty(1, 3, image.height, image.width)
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        with subject.attempt("read"):
+            strip = strip.convert("RGBA" if image.has_transparency_data else "RGB")
+        _over_white(strip, result[:, :, top : top + strip.height])
+    return result
+
+
+def _over_white(image: Image.Image, result: Tensor) -> None:
+    """Write an RGB or RGBA image, composited over white, to a tensor [1, 3, h, W]."""
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # [1, 3 or 4, h, W]
     if image.mode == "RGB":
-        return pixels.contiguous().float().div_(255)
+        result.copy_(pixels).div_(255)
+        return
     colour, alpha = pixels[:, :3].float(), pixels[:, 3:].float()
     # in whole numbers up to 255², which float32 holds exactly: an opaque pixel is the same as without alpha
-    return (colour * alpha + 255 * (255 - alpha)).div_(255**2)
+    result.copy_((colour * alpha + 255 * (255 - alpha)).div_(255**2))
 
 
-def _grey(image: Image.Image, subject: Subject, *, white: int) -> Tensor:
+def _grey(image: Image.Image, subject: Subject, *, white: int, any_unit: bool) -> Tensor:
     numbers = np.asarray(image)  # [H, W]
     if "transparency" in image.info:  # a PNG may name one grey that stands for nothing
         numbers = np.where(numbers == image.info["transparency"], white, numbers)
     low, high = numbers.min(), numbers.max()
+    if any_unit and not (low >= 0 and high <= white):
+        return torch.from_numpy(numbers.astype(np.float32))[None, None]
     if not (low >= 0 and high <= white):  # not the other way round: a NaN fails every comparison
         raise subject.refusal(
             "has grey values from {low} to {high}, not within 0..{white}", low=low, high=high, white=white

@@ -7,39 +7,92 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
+from PIL import Image
 from PIL.ImageFile import ImageFile
 from torch import Tensor
 
-from omniup.files.images import GREY_16_BIT, open_image, upright
+from omniup.files.arrays import CheckShape
+from omniup.files.decoding import GREY_16_BIT, MAX_PIXELS, decode, frame_numbers, open_image
+from omniup.files.deep import read_deep
 from omniup.files.refusals import Subject
 
+_OTHER_MODE = "is an image of the mode {mode}, not grey, RGB or palette"
 _MODES = ("1", "L", "P", *GREY_16_BIT, "F", "RGB")
 
 
-def read_raw_image(stream: BinaryIO, subject: Subject, *, max_pixels: int) -> Tensor:
+def read_raw_image(
+    stream: BinaryIO, subject: Subject, *, max_bytes: int, check_shape: CheckShape | None = None
+) -> Tensor:
     """Read the numbers that an image stores, upright by its EXIF orientation.
 
     Args:
         stream: a seekable stream at its beginning.
         subject: what refusals speak of.
-        max_pixels: the largest image to accept, by the size its header declares.
+        max_bytes: the largest image to accept, by what it takes as float32.
+        check_shape: called with the shape that the header declares, [1, C, h, w], before anything is decoded.
 
     Returns:
-        [h, w] for grey, 1-bit and palette images (of a palette image the indices), [3, h, w] for RGB, in the type that
-        holds the stored depth: bool, uint8, uint16, int32 or float32.
+        [h, w] for grey, 1-bit and palette images (of a palette image the indices), [3, h, w] for RGB, [C, h, w] for the
+        bands of a TIFF, in the type that holds the stored depth: bool, uint8, uint16, int32, float32 or another. The
+        pages of a TIFF and the frames of an animation, these in RGB, follow each other as channels.
 
     Raises:
         InputError: the stream holds no image, a damaged or too large one, or one of another mode such as RGBA or CMYK;
-            or Pillow would rescale its numbers, as it does 16-bit colour.
+            or Pillow would rescale its numbers.
     """
+    max_pixels = min(MAX_PIXELS, max_bytes // 12)  # in three channels of float32
+    deep = read_deep(stream, subject, max_pixels=max_pixels, max_bytes=max_bytes, check_shape=check_shape)
+    if deep is not None:
+        if deep.is_colour and len(deep.numbers) == 4:
+            raise subject.refusal(_OTHER_MODE, mode="RGBA")
+        return deep.numbers[0] if len(deep.numbers) == 1 else deep.numbers
     image = open_image(stream, subject, max_pixels=max_pixels)
+    with subject.attempt("read"):
+        numbers = frame_numbers(image)
+    channels = len(numbers) * (3 if image.mode == "RGB" or _is_animation(image, numbers) else 1)
+    if check_shape is not None:
+        check_shape((1, channels, image.height, image.width))
+    if (size := 4 * channels * image.height * image.width) > max_bytes:
+        raise subject.refusal("declares {size} bytes, more than the limit of {most}", size=size, most=max_bytes)
+    if len(numbers) > 1:
+        return _frames(image, numbers, subject, max_pixels=max_pixels)
+    _check_mode(image, subject)
+    tensor = _tensor(decode(image, subject, max_pixels=max_pixels, in_place=True))
+    return tensor[0] if len(tensor) == 1 else tensor
+
+
+def _frames(image: ImageFile, numbers: list[int], subject: Subject, *, max_pixels: int) -> Tensor:
+    """Read pages or frames as channels: [n, h, w], or [3 n, h, w] for those in colour."""
+    frames = []
+    for number in numbers:
+        with subject.attempt("read"):
+            image.seek(number)
+        if _is_animation(image, numbers):
+            frame = decode(image, subject, max_pixels=max_pixels, upright=False).convert("RGB")
+        else:
+            _check_mode(image, subject)
+            frame = decode(image, subject, max_pixels=max_pixels, upright=False)
+        frames.append(_tensor(frame))
+        if frames[-1].shape != frames[0].shape or frames[-1].dtype != frames[0].dtype:
+            raise subject.refusal("has pages of several sizes or types")
+    return torch.cat(frames)
+
+
+def _is_animation(image: ImageFile, numbers: list[int]) -> bool:
+    return len(numbers) > 1 and image.format in ("GIF", "WEBP", "PNG")
+
+
+def _check_mode(image: ImageFile, subject: Subject) -> None:
     if image.mode not in _MODES:
-        raise subject.refusal("is an image of the mode {mode}, not grey, RGB or palette", mode=image.mode)
+        raise subject.refusal(_OTHER_MODE, mode=image.mode)
     if _is_rescaled(image):
         raise subject.refusal("is an image of a bit depth that Pillow rescales, so its raw numbers would be lost")
-    numbers = np.array(upright(image, subject, max_pixels=max_pixels))  # [h, w] or [h, w, 3]
+
+
+def _tensor(image: Image.Image) -> Tensor:
+    numbers = np.array(image)  # [h, w] or [h, w, 3]
     tensor = torch.from_numpy(numbers.astype(numbers.dtype.newbyteorder("="), copy=False))
-    return tensor.permute(2, 0, 1).contiguous() if tensor.ndim == 3 else tensor  # moved while they are bytes
+    return tensor.permute(2, 0, 1).contiguous() if tensor.ndim == 3 else tensor[None]  # moved while they are bytes
 
 
 def _is_rescaled(image: ImageFile) -> bool:

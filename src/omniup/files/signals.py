@@ -18,9 +18,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from safetensors.torch import save
 from torch import Tensor
 
-from omniup.files.arrays import array_format, read_array
+from omniup.files.arrays import CheckShape, array_format, read_array
 from omniup.files.atomic import atomic_write
-from omniup.files.images import FORMATS, MAX_PIXELS, open_image
+from omniup.files.decoding import FORMATS, MAX_PIXELS, decode, frame_numbers, open_image
 from omniup.files.raw_images import read_raw_image
 from omniup.files.refusals import Subject, printable
 from omniup.files.sources import MAX_BYTES, Source, open_source
@@ -49,6 +49,7 @@ def read_signal(
     name: str | None = None,
     max_bytes: int = MAX_BYTES,
     keep_integers: bool = False,
+    check_shape: CheckShape | None = None,
     finite: bool = True,
     as_stored: bool = False,
 ) -> Tensor:
@@ -58,7 +59,9 @@ def read_signal(
         source: a path, the bytes of a file, or an open binary file: .npy, .npz, .safetensors, or an image.
         name: which array of an .npz or .safetensors file; may be None where there is just one.
         max_bytes: the largest array to accept, as it is stored, by the size its header declares.
-        keep_integers: whether integers and booleans of arrays keep their type; images become float32 either way.
+        keep_integers: whether integers and booleans of arrays keep their type; images become float32 either way,
+            except those of one channel with two values, which are masks and become uint8 or a larger integer.
+        check_shape: called with the shape that the header declares before anything is allocated, to refuse it.
         finite: whether numbers that are not finite are refused.
         as_stored: whether an array keeps its shape of two to four sides.
 
@@ -73,9 +76,12 @@ def read_signal(
             numbers are complex, Python objects, not finite, or of another shape; the archive has no array of this name,
             or several and `name` is None; the image has an alpha channel, or a bit depth that Pillow would rescale.
     """
-    numbers, subject, is_array = _read_numbers(source, "signal", _SIGNAL, name=name, max_bytes=max_bytes)
+    numbers, subject, is_array = _read_numbers(
+        source, "signal", _SIGNAL, name=name, max_bytes=max_bytes, check_shape=check_shape
+    )
     if _are_integers(numbers):
-        numbers = numbers if keep_integers and is_array else numbers.float()
+        numbers = numbers if keep_integers and (is_array or _is_mask(numbers)) else numbers.float()
+        numbers = numbers.byte() if numbers.dtype == torch.bool and not is_array else numbers
     elif numbers.dtype not in _FLOATS:
         raise subject.refusal("holds numbers of type {dtype}", dtype=numbers.dtype)
     if not 2 <= numbers.ndim <= 4 or numbers.numel() == 0:
@@ -93,13 +99,20 @@ def read_signal(
     return signal
 
 
-def read_labels(source: Source, *, name: str | None = None, max_bytes: int = MAX_BYTES) -> Tensor:
+def read_labels(
+    source: Source,
+    *,
+    name: str | None = None,
+    max_bytes: int = MAX_BYTES,
+    check_shape: CheckShape | None = None,
+) -> Tensor:
     """Read a label map from an image or an array of integers.
 
     Args:
         source: as for `read_signal`. Of images: palette, 1-bit, 8-bit grey or 16-bit grey.
         name: as for `read_signal`.
         max_bytes: as for `read_signal`.
+        check_shape: as for `read_signal`.
 
     Returns:
         [1, h, w] int64, one label per pixel.
@@ -108,12 +121,24 @@ def read_labels(source: Source, *, name: str | None = None, max_bytes: int = MAX
         InputError: as for `read_signal`; or the image is in colour, or the array not of integers, or neither [h, w] nor
             that shape with leading ones.
     """
-    numbers, subject, _ = _read_numbers(source, "labels", _LABELS, name=name, max_bytes=max_bytes)
+    numbers, subject, _ = _read_numbers(
+        source, "labels", _LABELS, name=name, max_bytes=max_bytes, check_shape=check_shape
+    )
     if not _are_integers(numbers):
         raise subject.refusal("holds numbers of type {dtype}", dtype=numbers.dtype)
     if not 2 <= numbers.ndim <= 4 or numbers.numel() == 0 or math.prod(numbers.shape[:-2]) != 1:
         raise subject.refusal("has the shape {shape}", shape=list(numbers.shape))
     return numbers.long().reshape(1, *numbers.shape[-2:])
+
+
+def holds_image(source: Source) -> bool:
+    """Return whether a source is an image and no array.
+
+    Raises:
+        InputError: the source is missing, not readable or empty.
+    """
+    with open_source(source, noun="signal", accepted=_SIGNAL, formats=_FORMATS) as (stream, _):
+        return array_format(stream) is None
 
 
 def holds_labels(source: Source) -> bool:
@@ -164,7 +189,9 @@ def read_palette(source: Source) -> list[int] | None:
         if array_format(stream):
             return None
         image = open_image(stream, subject, max_pixels=MAX_PIXELS)
-        palette = image.getpalette() if image.mode == "P" else None
+        with subject.attempt("read"):
+            holds_indices = image.mode == "P" and len(frame_numbers(image)) == 1
+        palette = decode(image, subject, max_pixels=MAX_PIXELS).getpalette() if holds_indices else None
         stream.seek(0)
         return palette
 
@@ -233,16 +260,24 @@ def _png(signal: Tensor, subject: Subject, *, bits: int) -> Image.Image:
 
 
 def _read_numbers(
-    source: Source, noun: str, accepted: str, *, name: str | None, max_bytes: int
+    source: Source, noun: str, accepted: str, *, name: str | None, max_bytes: int, check_shape: CheckShape | None
 ) -> tuple[Tensor, Subject, bool]:
     """Read the numbers of an array or an image, and whether it was an array."""
     with open_source(source, noun=noun, accepted=accepted, max_bytes=max_bytes, formats=_FORMATS) as (stream, subject):
         if found := array_format(stream):
-            return read_array(stream, found, subject, name=name, max_bytes=max_bytes), subject, True
+            numbers = read_array(stream, found, subject, name=name, max_bytes=max_bytes, check_shape=check_shape)
+            return numbers, subject, True
         if name is not None:
             raise subject.refusal("is no archive of arrays, so it has none called {name!r}", name=name)
-        # as float32 in three channels an image takes 12 bytes a pixel
-        return read_raw_image(stream, subject, max_pixels=min(MAX_PIXELS, max_bytes // 12)), subject, False
+        return read_raw_image(stream, subject, max_bytes=max_bytes, check_shape=check_shape), subject, False
+
+
+def _is_mask(numbers: Tensor) -> bool:
+    """Return whether a picture [h, w] has two values and is not all of one."""
+    if numbers.ndim != 2 or numbers.numel() == 0:
+        return False
+    low, high = numbers.long().aminmax()
+    return bool(((numbers == low) | (numbers == high)).all() and low < high)
 
 
 def _are_integers(numbers: Tensor) -> bool:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.files import MAX_PIXELS, atomic_write
-from omniup.files.images import open_image
+from omniup.files.decoding import open_image
 from omniup.files.refusals import Subject, printable
 from omniup.files.sources import open_source
 

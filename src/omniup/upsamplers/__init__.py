@@ -7,6 +7,7 @@ from omniup.upsamplers.joint_bilateral import JointBilateral  # isort: skip
 from omniup.upsamplers.pyramid_bilateral import PyramidBilateral  # isort: skip
 from omniup.upsamplers.upsample_anything import PRESETS, UpsampleAnything  # isort: skip
 from omniup.upsamplers.anyup import AnyUp  # isort: skip
+from omniup.upsamplers.bands import scale_bands
 from omniup.upsamplers.base import DEFAULT_METHOD, Prepared, PreparedImage, Progress, Upsampler, upsample
 from omniup.upsamplers.checks import as_guidance, parse_memory
 from omniup.upsamplers.gaussian_kernels import GaussianKernels, History, Window
@@ -38,6 +39,7 @@ __all__ = [
     "methods",
     "parse_memory",
     "register",
+    "scale_bands",
     "signal_types",
     "upsample",
     "upsampler",

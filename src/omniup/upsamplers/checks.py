@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
+import numbers
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
@@ -23,6 +25,21 @@ ImageLike: TypeAlias = "Image.Image | NDArray[Any] | Tensor"
 Size: TypeAlias = tuple[int, int]
 
 __all__ = ["DEFAULT_MEMORY", "ImageLike", "Size"]
+
+logger = logging.getLogger(__name__)
+
+#: Distance beyond 0..1 of resized images: torch's bicubic filter overshoots an edge by 0.1, thin stripes by more.
+OVERSHOOT = 0.2
+
+_NORMALIZED = (-3.0, 3.5)
+"""Limits of images normalised for networks: ImageNet's mean and deviation give -2.12..2.64, others -1..1."""
+
+_DTYPES = (
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool),
+    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.uint16, torch.uint32, torch.uint64, torch.complex32, torch.complex64, torch.complex128),
+)
+"""The types that torch computes in; complex ones are refused in words of their own."""
 
 _IMAGES = "a PIL image, an array [H, W] or [H, W, G], or a tensor [B, G, H, W]"
 _NUMBERS = "floating point and integers"
@@ -55,11 +72,33 @@ def as_guidance(image: ImageLike, *, device: torch.device | None = None, name: s
     if image.dtype == torch.uint8:
         return image.float() / 255
     if not image.is_floating_point():
-        raise InputError(name, "is of type {dtype}", "floating point in 0..1 and 8-bit integers", dtype=image.dtype)
+        raise InputError(
+            name,
+            "is of type {dtype}",
+            "floating point in 0..1 and 8-bit integers; omniup.scale_bands gives the first",
+            dtype=image.dtype,
+        )
     low, high = (bound.item() for bound in image.aminmax())
-    if not (low >= 0 and high <= 1):  # so put, NaN is refused too
-        raise InputError(name, "has values from {low:.6g} to {high:.6g}", "0..1", low=low, high=high)
-    return image if image.dtype == torch.float64 else image.float()
+    image = image if image.dtype == torch.float64 else image.float()
+    if low >= 0 and high <= 1:
+        return image
+    if low >= -OVERSHOOT and high <= 1 + OVERSHOOT:
+        logger.warning("%s: values from %.3g to %.3g, clamped to 0..1", name, low, high)
+        return image.clamp(0, 1)
+    raise _other_units(name, low, high)
+
+
+def _other_units(name: str, low: float, high: float) -> InputError:
+    """Refuse guidance with such values, and say what makes guidance in 0..1 of them."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        accepted = "finite values in 0..1"
+    elif low >= -OVERSHOOT * 255 and 10 < high <= (1 + OVERSHOOT) * 255:
+        accepted = "0..1, which is image / 255 where black is 0 and white 255"
+    elif _NORMALIZED[0] <= low < 0 and high <= _NORMALIZED[1]:
+        accepted = "0..1, which is image * std + mean of an image that was normalised for a network"
+    else:
+        accepted = "0..1, which omniup.scale_bands(image) gives for the bands of a sensor"
+    return InputError(name, "has values from {low:.6g} to {high:.6g}", accepted, low=low, high=high)
 
 
 def as_signal(signal: Tensor | NDArray[Any], name: str = "signal") -> Tensor:
@@ -83,6 +122,7 @@ def as_tensor(signal: Tensor | NDArray[Any], name: str = "signal") -> Tensor:
         signal = _from_numpy(signal, name)
     if not isinstance(signal, Tensor):
         raise InputError(name, "is a {type}", "a tensor or an array [B, C, h, w]", type=type(signal).__name__)
+    _check_dense(signal, name)
     if signal.is_complex():
         raise InputError(name, "is of type {dtype}", _NUMBERS, dtype=signal.dtype)
     return signal
@@ -117,12 +157,16 @@ def check_size(size: Size, grid: Size, name: str = "size") -> Size:
     Raises:
         InputError: not two positive whole numbers, or smaller than the grid.
     """
-    if not (isinstance(size, (tuple, list)) and len(size) == 2 and all(type(n) is int and n >= 1 for n in size)):
+    sides: Any = size
+    if isinstance(sides, (np.ndarray, Tensor)) and sides.ndim == 1:
+        sides = sides.tolist()
+    if not (isinstance(sides, (tuple, list)) and len(sides) == 2 and all(_is_whole(side) for side in sides)):
         raise InputError(name, "is {value!r}", "two whole numbers of at least 1, (height, width)", value=size)
+    size = int(sides[0]), int(sides[1])
     if grid[0] > size[0] or grid[1] > size[1]:
         problem = "is {h} × {w}, larger than the image or the size asked for, {H} × {W}"
         raise InputError("signal", problem, "signals of at most that size", h=grid[0], w=grid[1], H=size[0], W=size[1])
-    return size[0], size[1]
+    return size
 
 
 def check_points(points: Tensor, batch: int, size: Size) -> Tensor:
@@ -139,6 +183,8 @@ def check_points(points: Tensor, batch: int, size: Size) -> Tensor:
     Raises:
         InputError: another type or shape, or some lie outside.
     """
+    if isinstance(points, Tensor):
+        _check_dense(points, "points")
     if not isinstance(points, Tensor) or points.is_floating_point() or points.ndim not in (2, 3):
         raise InputError("points", "is no tensor of points", "whole numbers, [B, N, 2] or [N, 2]")
     points = points.long()
@@ -216,7 +262,27 @@ def _from_numpy(array: NDArray[Any], name: str) -> Tensor:
     return torch.from_numpy(np.require(native, requirements=["C", "W"]))  # torch shares memory and wants it writable
 
 
+def _is_whole(side: object) -> bool:
+    """Return whether something is a whole number of at least 1, of Python or NumPy."""
+    return not isinstance(side, bool) and isinstance(side, numbers.Integral) and int(side) >= 1
+
+
+def _check_dense(tensor: Tensor, name: str) -> None:
+    """Refuse tensors whose values cannot be read one by one, and types that torch does not compute in."""
+    if torch._C._functorch.is_batchedtensor(tensor):
+        raise InputError(name, "is mapped over by torch.vmap", "batches [B, C, h, w], without vmap")
+    if tensor.is_nested:
+        raise InputError(name, "is a nested tensor", "tensors of one shape")
+    if tensor.layout != torch.strided:
+        raise InputError(name, "is a sparse tensor", "dense tensors, which tensor.to_dense() gives")
+    if tensor.device.type == "meta":
+        raise InputError(name, "is on the device meta, which holds no values", "tensors with values")
+    if tensor.dtype not in _DTYPES:
+        raise InputError(name, "is of type {dtype}", _NUMBERS, dtype=tensor.dtype)
+
+
 def _check_shape(tensor: Tensor, name: str, accepted: str) -> None:
+    _check_dense(tensor, name)
     if tensor.ndim != 4:
         raise InputError(name, "has the shape {shape}", accepted, shape=list(tensor.shape))
     if 0 in tensor.shape:

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from torch import Tensor
 
 from omniup.errors import InputError
+from omniup.upsamplers.checks import check_size
 
 Layout: TypeAlias = Literal["auto", "channels_first", "channels_last"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -107,6 +109,26 @@ def arrange(
     if layout == "auto" and reading.name in ("channels_last", "tokens"):
         logger.warning("signal: the shape %s is taken for %s", shape, reading)
     return _arranged(signal, reading)
+
+
+def check_declared(
+    shape: Sequence[int], size: tuple[int, int], *, grid: tuple[int, int] | None = None, layout: str = "auto"
+) -> None:
+    """Refuse a signal by the shape that its file declares, before it is read, if it is larger than its image.
+
+    Args:
+        shape: as declared; one that is no signal's is left to `arrange`.
+        size: as for `arrange`.
+        grid: as for `arrange`.
+        layout: as for `arrange`.
+
+    Raises:
+        InputError: no reading of the shape has a grid within the image.
+    """
+    if 2 <= len(shape) <= 4 and min(shape) > 0:
+        readings = _readings(list(shape), size, 1, grid, layout)
+        if readings and not any(each.grid[0] <= size[0] and each.grid[1] <= size[1] for each in readings):
+            check_size(size, readings[0].grid)
 
 
 def _readings(

@@ -10,8 +10,9 @@
 | `logits` | logarithms of probabilities, up to a constant in each cell | softmax, as probabilities, logarithm |
 | `directions` | unit vectors, such as surface normals | as features, then normalised |
 
-`auto` takes boolean signals for labels, several channels that are probabilities for these, one floating-point channel
-for a measurement, and all else for features. Integers must be declared: they may be labels or quantised measurements.
+`auto` takes boolean signals and integers of two values for labels, several channels that are probabilities for these,
+one floating-point channel for a measurement, and all else for features. Integers of more values must be declared: they
+may be labels or quantised measurements.
 """
 
 from __future__ import annotations
@@ -83,6 +84,14 @@ def are_probabilities(signal: Tensor) -> list[bool]:
     sums = signal.sum(1, dtype=torch.promote_types(signal.dtype, torch.float32))  # [B, h, w]
     within = ((sums - 1).abs() <= TOLERANCE).flatten(1).all(1) & (signal.amin((1, 2, 3)) >= 0)
     return within.tolist()
+
+
+def is_mask(signal: Tensor) -> bool:
+    """Return whether a signal is of booleans, or of integers with two values; one channel may have just one."""
+    if signal.dtype == torch.bool or signal.is_floating_point():
+        return signal.dtype == torch.bool
+    low, high = _sortable(signal).aminmax()
+    return bool(((signal == low) | (signal == high)).all()) and (signal.shape[1] == 1 or bool(low < high))
 
 
 def render_type(signal: Tensor, types: tuple[SignalType, ...], render: Render) -> Tensor:
@@ -161,7 +170,7 @@ def one_hot(places: Tensor, part: Tensor) -> Tensor:
 
 
 def _detect(signal: Tensor) -> tuple[SignalType, ...]:
-    if signal.dtype == torch.bool:
+    if is_mask(signal):
         return _same("labels", signal)
     if not signal.is_floating_point():
         problem = "is 'auto', and the signal is of type {dtype}, which may be labels or a measurement"

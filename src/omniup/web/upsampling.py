@@ -15,11 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from omniup.errors import InputError
-from omniup.files import read_image, read_labels, read_nodata, read_palette, read_signal
+from omniup.files import holds_image, read_image, read_labels, read_nodata, read_palette, read_signal
 from omniup.upsamplers import SignalType, Upsampler, methods, signal_types, upsampler
 from omniup.upsamplers.checks import check_size
 from omniup.upsamplers.holes import cells_without, fill_nearest
-from omniup.upsamplers.layouts import arrange
+from omniup.upsamplers.layouts import arrange, check_declared
 from omniup.upsamplers.signal_types import are_probabilities
 from omniup.visualize import Panel, class_colours, heat_map, label_picture, pca_rgb, to_picture
 from omniup.web.fields import FieldError, field, refused_field
@@ -135,19 +135,30 @@ def _read_signal(
     config: UpsampleConfig, file: bytes, size: tuple[int, int], max_bytes: int
 ) -> tuple[Tensor, SignalType, Tensor | None, list[int] | None]:
     """Read the signal, its type, its holes and the palette of labels, as `Order` has them."""
+    check_shape = functools.partial(check_declared, size=size, grid=config.grid, layout=config.layout)
     palette, invalid = read_palette(file), list(config.invalid)
     undecided = config.labels is None and config.signal_type == "auto"
     if config.labels or config.signal_type == "labels" or (undecided and palette is not None):
-        labels = read_labels(file, name=config.name, max_bytes=max_bytes).unsqueeze(1)
+        labels = read_labels(file, name=config.name, max_bytes=max_bytes, check_shape=check_shape).unsqueeze(1)
         valid = cells_without(labels, invalid)
         return labels if valid is None else fill_nearest(labels, valid), "labels", valid, palette
     if (nodata := read_nodata(file)) is not None:
         invalid.append(nodata)
     finite, declared = not any(math.isnan(value) for value in invalid), config.signal_type
-    stored = read_signal(file, name=config.name, max_bytes=max_bytes, keep_integers=True, finite=finite, as_stored=True)
+    stored = read_signal(
+        file,
+        name=config.name,
+        max_bytes=max_bytes,
+        keep_integers=True,
+        finite=finite,
+        as_stored=True,
+        check_shape=check_shape,
+    )
     signal = arrange(stored, size, grid=config.grid, layout=config.layout)
     if (valid := cells_without(signal, invalid)) is not None:
         signal = fill_nearest(signal, valid)
+    if undecided and signal.is_floating_point() and holds_image(file):
+        declared = "measurement"  # a picture of a quantity, not the vectors of a network
     if config.labels is False and declared == "auto" and not signal.is_floating_point():
         signal, declared = signal.float(), "measurement"
     if len(signal) != 1:

@@ -1,0 +1,141 @@
+"""Open and decode image files with Pillow, within limits that are checked before anything is allocated."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from omniup.errors import optional_import
+from omniup.files.refusals import Subject
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+"""The formats that are read and written: those in daily use, and no others. PPM stands for its family."""
+
+GREY_16_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+"""Pillow's modes for grey beyond 8 bits; `I` has 32, of which 16-bit files fill the lower half."""
+
+MAX_PIXELS = 2**28
+"""The largest image that is decoded unless the caller says otherwise: 16384 × 16384, 3 GiB as float32."""
+
+_NEW_SUBFILE_TYPE, _SMALLER_OR_MASK = 254, 1 | 4
+"""TIFF's tag of what a page is, and its bits for smaller versions of another page and for masks."""
+
+_pillow = threading.Lock()
+
+
+def open_image(stream: BinaryIO, subject: Subject, *, max_pixels: int) -> ImageFile:
+    """Open an image without decoding it, once its declared size has been checked.
+
+    Raises:
+        InputError: the stream holds no image of an accepted format, or one that is too large.
+    """
+    with subject.attempt("read"):
+        formats = [*FORMATS, *_added_formats(stream)]
+    with subject.attempt("read"), _pixel_limit(max_pixels):
+        try:
+            image = Image.open(stream, formats=formats)
+        except UnidentifiedImageError as error:  # its message names a stream
+            raise subject.refusal("is not in a format that is read here") from error
+        except Image.DecompressionBombError as error:  # its message speaks of attacks
+            raise subject.refusal("declares more pixels than the limit of {most}", most=max_pixels) from error
+    return image
+
+
+def _added_formats(stream: BinaryIO) -> list[str]:
+    """Return the format of phones' pictures, HEIC or AVIF, if a stream holds one, made known to Pillow.
+
+    Raises:
+        MissingPackageError: the package that reads it is missing.
+    """
+    start = stream.read(12)
+    stream.seek(0)
+    if start[4:8] != b"ftyp":
+        return []
+    if start[8:] in (b"avif", b"avis") and features.check("avif"):
+        return ["AVIF"]
+    if start[8:] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
+        optional_import("pillow_heif", extra="formats").register_heif_opener()
+        return ["HEIF"]
+    return []
+
+
+def readable_suffixes() -> set[str]:
+    """Return the suffixes of the images that can be read with the packages that are installed."""
+    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
+    heic = {".heic", ".heif"} if importlib.util.find_spec("pillow_heif") else set()
+    return suffixes | heic | ({".avif"} if features.check("avif") else set())
+
+
+def decode(
+    image: Image.Image, subject: Subject, *, max_pixels: int, in_place: bool = False, upright: bool = True
+) -> Image.Image:
+    """Decode an opened image.
+
+    Args:
+        image: what `open_image` returned, or any PIL image.
+        subject: what refusals speak of.
+        max_pixels: the largest canvas, frame or tile to accept.
+        in_place: whether the image itself may be turned, which saves the memory of a copy.
+        upright: whether to turn it as its EXIF orientation says.
+
+    Raises:
+        InputError: the image is damaged or truncated.
+    """
+    with subject.attempt("read"), _pixel_limit(max_pixels):
+        image.load()
+        if not upright:
+            return image
+        if not in_place:
+            return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        return image
+
+
+def count_frames(image: ImageFile, subject: Subject, *, max_pixels: int) -> int:
+    """Count the pages of a TIFF or the frames of an animation; a TIFF's smaller versions and masks do not count.
+
+    Raises:
+        InputError: the image is damaged or truncated.
+    """
+    if image.format not in ("TIFF", "GIF", "WEBP", "PNG"):
+        return 1
+    with subject.attempt("read"), _pixel_limit(max_pixels):
+        return len(frame_numbers(image))
+
+
+def frame_numbers(image: ImageFile) -> list[int]:
+    """List the pages or frames that are images of their own; the image is left at its first."""
+    count = getattr(image, "n_frames", 1)
+    if count == 1 or not isinstance(image, TiffImageFile):
+        return list(range(count))
+    found = []
+    for number in range(count):
+        image.seek(number)
+        if not image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _SMALLER_OR_MASK:
+            found.append(number)
+    image.seek(0)
+    return found or [0]
+
+
+@contextmanager
+def _pixel_limit(max_pixels: int) -> Iterator[None]:
+    """Make Pillow enforce our limit, since it checks every size before it allocates: a canvas, a frame, a tile.
+
+    Its limit is a global of its module, hence the lock; it raises above twice that number and warns above once.
+    """
+    with _pillow, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        pillows = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]  # only ever compared and doubled
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = pillows
