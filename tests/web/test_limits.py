@@ -490,3 +490,68 @@ def test_names_of_uploads_lead_nowhere(client, tmp_path, tiny):
     assert list(tmp_path.iterdir()) == []
     files["image"] = ("/etc/passwd", b"")
     assert fields(client.post("/api/upsample", files=files)) == {"image"}
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1:8765@evil.com",
+        "127.0.0.1:@evil.com",
+        "localhost:80:90",
+        "localhost:",
+        "localhost/a",
+        "localhost:8a",
+        "[::1]x",
+        "[::1]:1@evil.com",
+        "user@localhost",
+        "localhost:123456",
+    ],
+)
+def test_what_only_begins_with_an_own_name_is_refused(remote, host):
+    assert remote.get("/api/health", headers={"Host": host}).status_code == 403
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "anything"])
+def test_a_request_of_another_site_without_an_origin_is_refused(remote, photo, site):
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"}
+    assert remote.post("/api/run", files={"image": photo}, headers=headers).status_code == 403
+    assert remote.delete(f"/api/runs/{uuid4()}", headers=headers).status_code == 403
+    assert remote.get("/api/health", headers=headers).status_code == 403
+    headers["Sec-Fetch-Mode"] = "navigate"
+    assert remote.post("/api/run", files={"image": photo}, headers=headers).status_code == 403
+    answer = remote.get("/api/health", headers={"Sec-Fetch-Site": site})
+    assert answer.json()["argument"] == "Sec-Fetch-Site"
+
+
+def test_links_from_other_sites_and_the_own_page_are_served(remote, server):
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert remote.get("/", headers=link).status_code == 200
+    for headers in ({"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "same-origin", "Origin": server.url}, {}):
+        assert remote.delete(f"/api/runs/{uuid4()}", headers=headers).status_code == 404
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_is_too_large_gets_its_answer(server, chunked):
+    where, size = urlsplit(server.url), 70 * 2**20  # the server accepts 65 MB
+    connection = http.client.HTTPConnection(where.hostname, where.port, timeout=20)
+    start = b'--a\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+    content = (start if n == 0 else bytes(2**20) for n in range(71)) if chunked else bytes(size)
+    headers = {"Content-Type": "multipart/form-data; boundary=a"} | ({} if chunked else {"Content-Length": str(size)})
+    connection.request("POST", "/api/run", body=content, headers=headers, encode_chunked=chunked)  # sends all of it
+    answer = connection.getresponse()
+    assert answer.status == 413
+    assert json.loads(answer.read())["argument"] == "the request"
+    connection.close()
+
+
+def test_an_offline_server_asks_nobody_for_weights(client, tiny, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", lambda url, **_: asked.append(url))
+    config = json.dumps({"method": "anyup"})
+    files = {"image": tiny, "signal": npy(np.zeros((4, 2, 3), np.float32))}
+    answer = client.post("/api/upsample", files=files, data={"config": config})
+    assert answer.status_code == 422
+    assert "offline" in answer.text
+    assert asked == []
+    assert not (tmp_path / "checkpoints").exists()

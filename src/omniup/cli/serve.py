@@ -23,7 +23,7 @@ def serve(
     mask2former: Annotated[
         str, typer.Option(metavar="REPOSITORY|DIR", help="The segmentation network: of the hub, or a local folder.")
     ] = "facebook/mask2former-swin-tiny-ade-semantic",
-    offline: Annotated[bool, typer.Option("--offline", help="Never look for that network on the network.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Never fetch the weights of a network.")] = False,
     restore_model: Annotated[
         str,
         typer.Option(

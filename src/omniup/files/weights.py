@@ -6,6 +6,7 @@ import hashlib
 import re
 import textwrap
 import urllib.request
+from contextvars import ContextVar
 from http.client import HTTPException
 from pathlib import Path
 
@@ -26,6 +27,9 @@ _ACCEPTED = "a state dict, that is tensors by name, as .safetensors or written b
 _TIMEOUT = 10.0  # seconds without an answer after which a server counts as out of reach
 
 _CHUNK = 2**18
+
+OFFLINE: ContextVar[bool] = ContextVar("offline", default=False)
+"""True where `fetch` must not ask the network: in the requests of a server that is offline."""
 
 
 class WeightsUnavailableError(Exception):
@@ -87,6 +91,8 @@ def fetch(url: str, checksum: str | None = None) -> Path:
         checksum = named[1] if named else ""
     try:
         if not (cached.is_file() and hashlib.sha256(cached.read_bytes()).hexdigest().startswith(checksum)):
+            if OFFLINE.get():
+                raise WeightsUnavailableError(f"{url}: not in the cache, and `offline` forbids to fetch it")
             cached.parent.mkdir(parents=True, exist_ok=True)
             sweep(cached.parent)
             with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, atomic_write(cached) as file:

@@ -16,6 +16,7 @@ import uvicorn
 
 from omniup.errors import InputError
 from omniup.web.app import create_app
+from omniup.web.connections import guarded_config
 from omniup.web.settings import Settings
 
 HOST, PORT = "127.0.0.1", 8000
@@ -41,7 +42,8 @@ def serve(settings: Settings | None = None, *, host: str = HOST, port: int = POR
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("omniup").setLevel(logging.INFO)
     url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=3))
+    config = guarded_config(create_app(settings), settings.queue, log_level="warning", timeout_graceful_shutdown=3)
+    server = uvicorn.Server(config)
     threading.Thread(target=_announce, args=(server, url, open_browser), daemon=True).start()
     _end_on_hangup(server)
     server.run(sockets=[listening])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import gc
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from torch import Tensor
 from omniup import __version__
 from omniup.encoders import encoders
 from omniup.files import SAMPLES, read_image
+from omniup.files.weights import OFFLINE
 from omniup.reconstruction import working_image
 from omniup.upsamplers import DEFAULT_METHOD, SIGNAL_TYPES, UpsampleAnything, methods
 from omniup.upsamplers.layouts import LAYOUTS
@@ -72,7 +74,12 @@ class Service:
 
     def warm_up(self) -> None:
         """Do a small run on the default device, before any user does."""
-        self.jobs.submit(Job(uuid4(), lambda _: self.pace.measure(self.devices[0])), self.devices[0])
+
+        def measure(_: Job) -> None:
+            self.pace.measure(self.devices[0])
+            gc.freeze()  # or each full collection visits all of torch, during which no request is answered: 0.4 s
+
+        self.jobs.submit(Job(uuid4(), measure), self.devices[0])
 
     def close(self) -> None:
         """End everything and remove all files."""
@@ -82,6 +89,7 @@ class Service:
 
     async def quickly(self, work: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
         """Do something short in a thread of its own."""
+        OFFLINE.set(self.settings.offline)
         call = functools.partial(contextvars.copy_context().run, work, *arguments, **named)
         return await asyncio.get_running_loop().run_in_executor(self._quick, call)
 
@@ -220,6 +228,7 @@ class Service:
         )
 
     def _submit(self, work: Callable[[Job], bytes], id: UUID | None, device: str) -> Job:
+        OFFLINE.set(self.settings.offline)  # in the context of the request, which the job takes over
         job = Job(id or uuid4(), work)
         if self.runs.find(job.id) is not None:
             raise KnownError(job.id)

@@ -30,7 +30,7 @@ class Settings:
         kept_bytes: how much all kept runs may take, in memory and on disk together; the oldest go first.
         patience: how long a request for progress waits for its run to appear, in seconds.
         mask2former: the repository of the segmentation network, or a local folder.
-        offline: never look for that network on the network.
+        offline: never fetch the weights of a network.
         restore_model: what restores pictures: `tiny`, a folder in diffusers' layout, or a repository of the Hugging
             Face hub that has been fetched before. A request cannot make the server fetch gigabytes.
     """
