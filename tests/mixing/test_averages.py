@@ -1,3 +1,4 @@
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,3 +27,11 @@ def test_keeps_the_mean_and_the_type():
     torch.testing.assert_close(found.mean(), image.mean())
     assert found.dtype == image.dtype
     assert cell_means(image.double(), (5, 4)).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("size", "grid"), [((1, 1000), (1, 77)), ((1000, 1), (77, 1)), ((500, 3), (125, 2)), ((90, 70), (67, 33))]
+)
+def test_long_axes_are_averaged_in_blocks(size, grid):
+    image = torch.rand(1, 2, *size, dtype=torch.float64)
+    torch.testing.assert_close(cell_means(image, grid), oracle.cell_means(image, grid))

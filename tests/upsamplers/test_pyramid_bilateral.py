@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import omniup
 from omniup import InputError, PyramidBilateral
 from omniup.mixing import cell_means
 from omniup.upsamplers import Bilinear
@@ -284,3 +285,10 @@ def test_gradients_flow_whatever_mode_the_first_render_had(without_gradients, si
     with without_gradients():
         prepared.render(signal, signal_type)
     assert torch.equal(gradients(prepared), gradients(PyramidBilateral().prepare(image, (8, 8))))
+
+
+def test_splines_of_long_axes_are_those_of_short_ones(monkeypatch):
+    image, signal = torch.rand(1, 3, 40, 60), torch.rand(1, 5, 5, 7)
+    by_matrices = omniup.upsample(image, signal, signal_type="features")
+    monkeypatch.setattr("omniup.upsamplers.pyramid_bilateral.features.LARGEST_MATRIX", 0)
+    torch.testing.assert_close(omniup.upsample(image, signal, signal_type="features"), by_matrices)

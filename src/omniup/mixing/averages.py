@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from omniup.mixing.dtypes import exact_products
+
+#: Cells whose coverage is one matrix.
+AT_ONCE = 32
 
 
 def cell_means(image: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -23,14 +28,34 @@ def cell_means(image: Tensor, grid: tuple[int, int]) -> Tensor:
     Returns:
         [B, C, h, w]; the cells' mean is the image's.
     """
-    rows, columns = (_coverage(side, cells).to(image) for side, cells in zip(image.shape[2:], grid, strict=True))
+    return _average(_average(image, 2, grid[0]), 3, grid[1])
+
+
+def _average(image: Tensor, dim: int, cells: int) -> Tensor:
+    """Average along one axis, 2 or 3."""
+    if image.shape[dim] % cells == 0:
+        return image.unflatten(dim, (cells, -1)).mean(dim + 1)
+    if dim == 2 and image.shape[3] < AT_ONCE:  # products of matrices of one column each are slow
+        return _average(image.mT, 3, cells).mT
     with exact_products(image.device):
-        return rows @ image @ columns.T  # [h, H] [B, C, H, W] [W, w]
+        if dim == 2:
+            return torch.cat([part @ image[:, :, near] for near, part in _coverage(image, 2, cells)], dim=2)
+        lines = image.flatten(0, 2)  # [B C H, W]
+        means = torch.cat([lines[:, near] @ part.T for near, part in _coverage(image, 3, cells)], dim=1)
+        return means.unflatten(0, image.shape[:3])
 
 
-def _coverage(side: int, cells: int) -> Tensor:
-    """Return the fraction of each cell that each pixel covers: [cells, side], rows of sum 1."""
-    edges = torch.arange(cells + 1, dtype=torch.float64) * side / cells
-    pixels = torch.arange(side, dtype=torch.float64)
-    covered = torch.minimum(edges[1:, None], pixels + 1) - torch.maximum(edges[:-1, None], pixels)  # [cells, side]
-    return covered.clamp_(min=0) * cells / side
+def _coverage(image: Tensor, dim: int, cells: int) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the pixels along an axis that some cells cover, and the fraction of each cell in each: [cells, pixels].
+
+    The rows of the fractions have the sum 1. Of all cells at once they would be nearly all 0, and a long axis would
+    take the square of its length.
+    """
+    side = image.shape[dim]
+    for start in range(0, cells, AT_ONCE):
+        stop = min(start + AT_ONCE, cells)
+        near = slice(start * side // cells, -(-stop * side // cells))
+        edges = torch.arange(start, stop + 1, dtype=torch.float64) * side / cells
+        pixels = torch.arange(near.start, near.stop, dtype=torch.float64)
+        covered = torch.minimum(edges[1:, None], pixels + 1) - torch.maximum(edges[:-1, None], pixels)
+        yield near, (covered.clamp_(min=0) * (cells / side)).to(image)

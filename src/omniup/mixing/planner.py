@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from omniup.mixing.groups import Groups, gather, groups, groups_at, read_pixels
+from omniup.mixing.interruption import check_interruption
 from omniup.mixing.kernels import Scratch, append_coordinates, pair_products, softmax
 from omniup.mixing.radii import may_be_smaller, occurrence_coordinates, radii_at
 from omniup.mixing.windows import Windows
@@ -125,6 +126,7 @@ class Plan:
         """
         like = query.new_empty(0, dtype=self.dtype)
         for images, group, places in self._groups(query, key, channels, like):
+            check_interruption()
             pixels = read_pixels(query[images], self.windows, group, places).transpose(1, 2).to(like.dtype)
             cells = gather(key[images], group.cells).to(like.dtype)  # [B, G, n, K], and pixels are [B, F, n, P]
             if self.reach is None or not may_be_smaller(self.reach[images], self.windows, group).any():

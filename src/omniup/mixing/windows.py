@@ -169,11 +169,12 @@ class Axis:
     def pieces(self, longest: int) -> dict[int, tuple[Integers, Integers]]:
         """Cut the runs into pieces of at most `longest` pixels: length -> (starts [n], runs [n])."""
         longest = self.piece_length(longest)
-        found: dict[int, list[tuple[int, int]]] = {}
-        for run, (start, length) in enumerate(zip(self.starts.tolist(), self.lengths.tolist(), strict=True)):
-            for offset in range(0, length, longest):
-                found.setdefault(min(longest, length - offset), []).append((start + offset, run))
-        return {length: (np.array(pieces)[:, 0], np.array(pieces)[:, 1]) for length, pieces in found.items()}
+        count = -(-self.lengths // longest)  # [runs], pieces of each
+        run = np.repeat(np.arange(len(count)), count)  # [n]
+        offset = longest * (np.arange(len(run)) - np.repeat(np.cumsum(count) - count, count))  # [n]
+        length, start = np.minimum(longest, self.lengths[run] - offset), self.starts[run] + offset  # [n] each
+        known, first = np.unique(length, return_index=True)
+        return {int(n): (start[length == n], run[length == n]) for n in known[np.argsort(first)]}  # as they come
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.mixing.dtypes import widest
+from omniup.mixing.interruption import check_interruption
 from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
 from omniup.upsamplers.interpolation import interpolate_at
@@ -128,6 +129,7 @@ class PreparedGuidedFilter(PreparedImage):
         left = memory - 8 * cells * g * (5 * g + 3)
         at_once = max(1, left // (dtype.itemsize * (5 * pixels + 6 * (g + 1) * cells)))  # channels
         for start in range(0, flat.shape[1], at_once):
+            check_interruption()
             channels = slice(start, start + at_once)
             slope, offset = self._coefficients(flat[:, channels].to(dtype))
             fitted = F.interpolate(offset, self.size, mode="bilinear")  # [B, C, H, W]

@@ -123,7 +123,9 @@ class Service:
         with self.jobs.workers[device].place():
             files = [await self._content("image", image), await self._content("signal", signal)]
             checked = await self.quickly(order, config, *files, pixels=limits.pixels, values=limits.values)
-            return self._submit(partial(upsample, order=checked, device=device, runs=self.runs), config.run_id, device)
+            most = limits.upsampling_seconds
+            work = partial(upsample, order=checked, device=device, runs=self.runs, seconds=most)
+            return self._submit(work, config.run_id, device)
 
     @functools.cached_property
     def example(self) -> bytes:

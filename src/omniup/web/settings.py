@@ -25,6 +25,7 @@ class Settings:
         upload_bytes: the largest file.
         pixels: the largest image, by its header.
         values: the largest upsampled signal, in numbers: channels × height × width.
+        upsampling_seconds: after which an upsampling ends without a result: what bounds its work on any machine.
         restored_pixels: the largest restored picture.
         kept_seconds: how long a run is kept.
         kept_bytes: how much all kept runs may take, in memory and on disk together; the oldest go first.
@@ -42,6 +43,7 @@ class Settings:
     upload_bytes: int = 32 * 2**20
     pixels: int = 2**25
     values: int = 2**27
+    upsampling_seconds: float = 300
     restored_pixels: int = 2**22
     kept_seconds: float = 1800
     kept_bytes: int = 2**30

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.files import holds_image, read_image, read_labels, read_nodata, read_palette, read_signal
+from omniup.mixing.interruption import interruptible
 from omniup.upsamplers import SignalType, Upsampler, methods, signal_types, upsampler
 from omniup.upsamplers.checks import check_size
 from omniup.upsamplers.holes import cells_without, fill_nearest
@@ -188,21 +189,41 @@ def _check_work(order: Order, values: int) -> None:
         )
 
 
-def upsample(job: Job, order: Order, *, device: str, runs: Runs) -> bytes:
+def upsample(job: Job, order: Order, *, device: str, runs: Runs, seconds: float) -> bytes:
     """Upsample, and keep the result as files.
+
+    The job is checked between tiles, so that it ends soon where it is cancelled, and where it takes too long.
+
+    Args:
+        job: whose work this is.
+        order: what to do.
+        device: where.
+        runs: keeps the files.
+        seconds: that preparing and rendering may take.
 
     Returns:
         An `UpsampleAnswer` as JSON.
+
+    Raises:
+        CancelledError: the job was cancelled.
+        FieldError: it took too long.
     """
     stage, began = Stages(job), time.perf_counter()
+
+    def check() -> None:
+        job.check()
+        if time.perf_counter() - began > seconds:
+            problem, accepted = "takes longer than {seconds:g} s", "a smaller size and fewer channels"
+            raise FieldError("config", "the upsampling", problem, accepted, seconds=seconds)
+
     guidance, signal = order.guidance.to(device), order.signal.to(device)
     makers: dict[str, Maker] = {}
-    with stage("prepare"):
+    with interruptible(check), stage("prepare"):
         prepared = order.method.prepare(guidance, order.grid, progress=stage.fitting)
     if save := getattr(prepared, "save", None):  # only kernels can be saved
         makers["kernels.safetensors"] = save
-    with stage("render image"):
-        result = prepared.render(signal, order.signal_type, valid=order.valid, progress=lambda _: job.check())
+    with interruptible(check), stage("render image"):
+        result = prepared.render(signal, order.signal_type, valid=order.valid, progress=lambda _: check())
     with stage("draw"):
         low_picture, picture, key = _pictures(order, result)
         makers |= {"result.npy": tensor_maker(lambda: result), "result.png": picture_maker(picture)}

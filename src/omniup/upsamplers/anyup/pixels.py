@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from omniup.mixing import TooLittleMemoryError
+from omniup.mixing.interruption import check_interruption
 from omniup.upsamplers.anyup.network import WIDTH, ResidualBlock, RotaryEmbedding
 from omniup.upsamplers.checks import Size
 
@@ -185,6 +186,7 @@ class Pixels:
         """
         mean = variance = torch.zeros_like(norm.weight)  # [D]
         for top in range(0, self.size[0], self.plan.rows):
+            check_interruption()
             bottom = min(top + self.plan.rows, self.size[0])
             strip_mean, strip_variance = (values.to(mean) for values in _moments(self.compute(top, bottom)))
             fraction = (bottom - top) / bottom  # of the strip, in all rows so far

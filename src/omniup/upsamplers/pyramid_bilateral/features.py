@@ -28,6 +28,9 @@ from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Stages
 if TYPE_CHECKING:
     from omniup.upsamplers.pyramid_bilateral.method import PyramidBilateral
 
+#: Numbers of an interpolation matrix, at most.
+LARGEST_MATRIX = 2**21
+
 #: Bytes that are worked on at once: more leave the cache.
 CACHED = 2**24
 
@@ -54,16 +57,25 @@ def render_features(
         return _at_points(stages, wide, denoised, settings.detail, pixels).to(signal.dtype)
     out = pixels.mix_through(stages, denoised.to(signal.dtype), valid)  # [1, C, H, W]
     grid, size = (signal.shape[2], signal.shape[3]), (out.shape[2], out.shape[3])
-    rows, columns = (interpolation_matrix(*sides, "bicubic").to(wide) for sides in zip(grid, size, strict=True))
+    # Along a long axis the matrices would be nearly all 0; else two products are faster than what torch has.
+    dense = max(cells * side for cells, side in zip(grid, size, strict=True)) <= LARGEST_MATRIX
+    rows, columns = (
+        (interpolation_matrix(*sides, "bicubic").to(wide) for sides in zip(grid, size, strict=True))
+        if dense
+        else (None, None)
+    )
     with exact_products(out.device):
         for channels in _chunks(signal.shape[1], 3 * wide.itemsize * math.prod(size), pixels.memory):
             value, mixed = wide[:, channels], out[:, channels].to(wide)
             centres = F.interpolate(mixed, grid, mode="bilinear")  # [1, C, h, w], of the nearest four pixels
             rest = denoised[:, channels] - settings.detail * centres
-            narrow = (rows @ rest).flatten(0, 1)  # [C, H, w]
-            spread = columns.T.expand(len(narrow), -1, -1)
-            added = torch.baddbmm(mixed.flatten(0, 1), narrow, spread, beta=settings.detail)
-            out[:, channels] = added.view_as(mixed).clamp(*_interval(value))
+            if rows is None or columns is None:
+                added = F.interpolate(rest, size, mode="bicubic") + settings.detail * mixed
+            else:
+                narrow = (rows @ rest).flatten(0, 1)  # [C, H, w]
+                spread = columns.T.expand(len(narrow), -1, -1)
+                added = torch.baddbmm(mixed.flatten(0, 1), narrow, spread, beta=settings.detail).view_as(mixed)
+            out[:, channels] = added.clamp(*_interval(value))
     return out
 
 
