@@ -1,5 +1,6 @@
 """Corrupt the bytes of files: a seed decides how, so that each corrupted file can be made again."""
 
+import io
 import random
 import re
 import struct
@@ -27,17 +28,11 @@ def corrupted(name: str, content: bytes, seed: int) -> bytes:
     """
     rng = random.Random(f"{name} {seed}")
     if name.startswith("npz") and rng.random() < 0.5:
-        with zipfile.ZipFile(_stream(content)) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return npz(_changed(archive.read("signal.npy"), rng))
     if name.startswith("png") and rng.random() < 0.5:
         return _changed_png(content, rng)
     return _changed(content, rng)
-
-
-def _stream(content: bytes):
-    import io
-
-    return io.BytesIO(content)
 
 
 def _changed(content: bytes, rng: random.Random) -> bytes:

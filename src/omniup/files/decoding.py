@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -151,11 +151,11 @@ def count_frames(image: ImageFile, subject: Subject, *, max_pixels: int) -> int:
         return len(frame_numbers(image))
 
 
-def frame_numbers(image: ImageFile) -> list[int]:
+def frame_numbers(image: ImageFile) -> Sequence[int]:
     """List the pages or frames that are images of their own; the image is left at its first."""
     count = getattr(image, "n_frames", 1)
     if count == 1 or not isinstance(image, TiffImageFile):
-        return list(range(count))
+        return range(count)  # not a list: an animation declares how many it has
     found = []
     for number in range(count):
         image.seek(number)

@@ -135,7 +135,7 @@ def _tiff(
             check_installed("imagecodecs", extra="formats")
         numbers: NDArray[np.generic] = page.asarray(maxworkers=1)
         if numbers.size == 0:
-            raise subject.refusal("has {width} × {height} pixels", width=width, height=height)
+            raise subject.refusal("holds no pixels")
         is_colour = (
             page.photometric == tifffile.PHOTOMETRIC.RGB
             and page.dtype.kind == "u"
