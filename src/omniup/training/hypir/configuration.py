@@ -86,6 +86,7 @@ class GeneratorSettings(Section):
 
     Attributes:
         model: a repository of the Hugging Face hub, a folder in diffusers' layout, or `tiny`, at random weights.
+        base: sources of the published model's networks, tried in order; see docs/restoration.md.
         train: `lora`, an adapter of the U-Net, or `all` of the U-Net's weights.
         vae: whether the VAE is `frozen` or `trained` as a whole.
         weights: a LoRA file to begin with.
@@ -99,6 +100,7 @@ class GeneratorSettings(Section):
     """
 
     model: str = PUBLISHED
+    base: tuple[str, ...] | None = None
     train: Literal["lora", "all"] = "lora"
     vae: Literal["frozen", "trained"] = "frozen"
     weights: InputPath | None = None
