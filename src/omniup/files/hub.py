@@ -127,10 +127,12 @@ def record_path(folder: Path) -> Path:
 class _Repository:
     """A repository of the Hugging Face hub, in the hub's cache."""
 
-    def __init__(self, name: str, hub: ModuleType) -> None:
+    def __init__(self, name: str) -> None:
+        hub = optional_import("huggingface_hub", extra="features")
+        constants = optional_import("huggingface_hub.constants", extra="features")
         self._name, self._hub = name, hub
-        self.cache, self.host = hub.constants.HF_HUB_CACHE, hub.constants.ENDPOINT
-        self.is_offline: bool = hub.constants.HF_HUB_OFFLINE
+        self.cache, self.host = constants.HF_HUB_CACHE, constants.ENDPOINT
+        self.is_offline: bool = constants.HF_HUB_OFFLINE
 
     def cached(self, name: str) -> Path | None:
         return _cached(self._hub, self._name, name)
@@ -152,11 +154,11 @@ class _Repository:
 class _WebFolder:
     """Files below a URL, in torch.hub's cache."""
 
-    def __init__(self, url: str, hub: ModuleType) -> None:
+    def __init__(self, url: str) -> None:
         self.host = url.rstrip("/")
         slug = re.sub(r"[^\w.-]+", "-", self.host.partition("://")[2])
         self.cache = Path(torch.hub.get_dir(), "omniup", slug)
-        self.is_offline: bool = hub.constants.HF_HUB_OFFLINE
+        self.is_offline: bool = optional_import("huggingface_hub.constants", extra="features").HF_HUB_OFFLINE
 
     def cached(self, name: str) -> Path | None:
         path = self.cache / name
@@ -182,9 +184,8 @@ class _WebFolder:
 
 
 def _source(repository: str) -> _Repository | _WebFolder:
-    hub = optional_import("huggingface_hub", extra="features")
     is_url = re.match(r"https?://", repository) is not None
-    return _WebFolder(repository, hub) if is_url else _Repository(repository, hub)
+    return _WebFolder(repository) if is_url else _Repository(repository)
 
 
 def _cached(hub: ModuleType, repository: str, name: str) -> Path | None:

@@ -24,7 +24,8 @@ from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.restoration.colour import COLOURS
-from omniup.restoration.model_files import PUBLISHED, locate
+from omniup.restoration.base_model import PUBLISHED
+from omniup.restoration.model_files import locate
 from omniup.restoration.networks import Networks, load_networks
 from omniup.restoration.one_step import encode_prompts, one_step
 from omniup.restoration.plan import Plan, free_memory, plan_tiles
