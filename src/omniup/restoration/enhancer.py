@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.errors import InputError
-from omniup.restoration.colour import COLOURS
 from omniup.restoration.base_model import PUBLISHED
+from omniup.restoration.colour import COLOURS
 from omniup.restoration.model_files import locate
 from omniup.restoration.networks import Networks, load_networks
 from omniup.restoration.one_step import encode_prompts, one_step

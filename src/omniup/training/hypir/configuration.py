@@ -10,8 +10,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from omniup.errors import InputError
 from omniup.files.settings import Section, SettingsError, read_settings
-from omniup.restoration.degradation import Degradation
 from omniup.restoration.base_model import PUBLISHED
+from omniup.restoration.degradation import Degradation
 from omniup.restoration.model_files import TINY
 from omniup.training import settings
 from omniup.training.settings import (
