@@ -21,7 +21,7 @@ PUBLISHED = "stabilityai/stable-diffusion-2-1-base"
 MIRROR = "Manojb/stable-diffusion-2-1-base"
 
 SOURCES = (PUBLISHED, MIRROR, "https://modelscope.cn/models/stabilityai/stable-diffusion-2-1-base/resolve/master")
-"""Where the base model is looked for, in this order, unless the caller says otherwise."""
+"""Sources of the base model, in the order in which they are tried, unless the caller names others."""
 
 _ACCEPTED = (
     "another source of it as `base`, since the original was removed from its hub in November 2025: {mirror}, which "

@@ -84,7 +84,7 @@ class ModelFiles:
 
     @property
     def has_published_lora(self) -> bool:
-        """Whether the adapter is the authors', by its name."""
+        """True if the adapter is the authors', by its name."""
         return self.lora is not None and self.lora.name in _LORA_FILES
 
     def check_unchanged(self) -> None:

@@ -87,7 +87,6 @@ class GeneratorSettings(Section):
 
     Attributes:
         model: a repository of the Hugging Face hub, a folder in diffusers' layout, or `tiny`, at random weights.
-        base: sources of the published model's networks, tried in order; see docs/restoration.md.
         train: `lora`, an adapter of the U-Net, or `all` of the U-Net's weights.
         vae: whether the VAE is `frozen` or `trained` as a whole.
         weights: a LoRA file to begin with.
@@ -98,10 +97,10 @@ class GeneratorSettings(Section):
         vae_settings: likewise of the VAE.
         gradient_checkpointing: compute inner results twice rather than keep them: less memory, more time.
         ema: the decay of the moving average of the trained weights, which becomes the result; it begins lower.
+        base: sources of the published model's networks, tried in order; see docs/restoration.md.
     """
 
     model: str = PUBLISHED
-    base: tuple[str, ...] | None = None
     train: Literal["lora", "all"] = "lora"
     vae: Literal["frozen", "trained"] = "frozen"
     weights: InputPath | None = None
@@ -112,6 +111,7 @@ class GeneratorSettings(Section):
     vae_settings: Mapping[str, Any] = Field(default_factory=dict)
     gradient_checkpointing: bool = True
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    base: tuple[str, ...] | None = None
 
     @field_validator("model")
     @classmethod
