@@ -230,7 +230,7 @@ def test_tokens_and_channels_last(omniup, photo, features):
         assert outcome.status == 0
         torch.testing.assert_close(torch.from_numpy(np.load("out.npy")), expected)
     refused = omniup("upsample", photo, "tokens.npy", "-o", "out.npy", "--overwrite", "--grid", "9x99")
-    assert refused.status == 2 and "which fits neither a grid of the image nor tokens" in refused.stderr
+    assert refused.status == 2 and "which does not fit a grid of 9 × 99" in refused.stderr
     refused = omniup("upsample", photo, "last.npy", "-o", "out.npy", "--overwrite", "--layout", "NHWC")
     assert refused.status == 2 and "layout is 'NHWC'" in refused.stderr
 
