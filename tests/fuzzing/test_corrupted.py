@@ -8,7 +8,6 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +98,9 @@ def _attempts(name: str, content: bytes, client: TestClient, path: Path, *, runs
     """List what to do with a file, by name; with `runs` fits too, which take longer than all else."""
     if name.startswith("yaml"):
         path.write_bytes(content)
-        return {f"{reader.__module__}.{reader.__qualname__}": lambda r=reader: _read(r, path) for reader in YAML_READERS}
+        return {
+            f"{reader.__module__}.{reader.__qualname__}": lambda r=reader: _read(r, path) for reader in YAML_READERS
+        }
     attempts = {reader.__name__: lambda r=reader: _read(r, content) for reader in READERS}
     attempts["/api/upsample signal"] = lambda: _ask(post_upsample, client, IMAGE, content, method="bilinear")
     if not name.startswith(("np", "safetensors", "weights", "kernels", "pth")):

@@ -27,7 +27,7 @@ MAX_PIXELS = 2**28
 """The largest image that is decoded unless the caller says otherwise: 16384 × 16384, 3 GiB as float32."""
 
 _PIXELS_PER_BYTE = 8 * 1032
-"""The most pixels that a byte can hold: 1032 bytes of deflate at one bit a pixel. Other common compressions hold less."""
+"""The most pixels that a byte can hold: 1032 bytes of deflate at one bit a pixel. Other compressions hold less."""
 
 _BLANK = 2**24
 """Pixels that may take next to nothing in formats that predict: a blank page of a fax, an even picture in WebP."""

@@ -29,7 +29,6 @@ class _Loader(yaml.SafeLoader):
         if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
             raise ConstructorError(None, None, "merge keys, <<, are not read here", node.start_mark)
 
-
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         """Refuse whole numbers that are too long to be printed, in a refusal for example."""
         number = super().construct_yaml_int(node)
