@@ -11,7 +11,7 @@ BIN := .venv/bin
 # Tests start Python many times, and without bytecode each of these processes compiles PyTorch's sources.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run demo test tests test-release lint benchmarks bench constraints clean
+.PHONY: setup run demo test tests test-release fuzz lint benchmarks bench constraints clean
 
 setup: .venv/ready
 
@@ -41,6 +41,11 @@ tests: setup
 # The same, but each property with 500 examples, which are others every time.
 test-release:
 	@$(MAKE) --no-print-directory test PYTEST_OPTIONS="--hypothesis-profile thorough"
+
+# Corrupted files, 5,000 or COUNT, to every reader and the server: minutes. make test tries some 200 of them.
+COUNT ?= 5000
+fuzz: setup
+	OMNIUP_FUZZ=$(COUNT) $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal -rfEP tests/fuzzing
 
 lint: setup
 	$(BIN)/ruff check

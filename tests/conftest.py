@@ -4,6 +4,7 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import logging
 import signal
 from pathlib import Path
 
@@ -19,8 +20,9 @@ hypothesis.settings.load_profile("repeatable")
 
 @pytest.fixture(autouse=True)
 def repeatable():
-    """Random tensors are the same ones every time, whichever tests run before."""
+    """Random tensors and what is logged are the same every time, whichever tests run before."""
     torch.manual_seed(0)
+    logging.getLogger("omniup").setLevel(logging.NOTSET)  # which a command with --quiet has set
 
 
 @pytest.fixture

@@ -82,3 +82,11 @@ def test_every_test_that_the_demo_s_checklist_names_is_there():
         found = re.findall(r"^def (test_\w+)", (ROOT / "tests" / file).read_text(), re.MULTILINE)
         assert found
         assert not test or test in found, f"{file}::{test}"
+
+
+def test_the_guides_to_restoration_have_the_same_commands():
+    def code(document):
+        examples = "".join(text for language in ("", "bash", "json") for text in blocks(document, language))
+        return [line.partition("#")[0].split() for line in examples.splitlines()]
+
+    assert code("docs/restoration.md") == code("docs/restoration.zh.md") != []

@@ -8,6 +8,7 @@ import torch
 import omniup as library
 from omniup.cli import about, options
 from omniup.encoders import encoders
+from omniup.files.licences import LICENCES
 from omniup.mixing import DEFAULT_MEMORY
 from omniup.upsamplers import DEFAULT_METHOD, PRESETS, SIGNAL_TYPES, parse_memory
 from omniup.upsamplers.upsample_anything import DEFAULT_PRESET
@@ -33,6 +34,10 @@ def test_info(omniup, monkeypatch):
     assert facts["versions"]["torch"] == torch.__version__
     assert facts["threads"] == torch.get_num_threads()
     assert "cpu" in facts["devices"]
+    assert facts["licences"] == LICENCES
+    said = " ".join(omniup("info").stdout.decode().split())
+    assert "weights of HYPIR for non-commercial use only" in said
+    assert "weights of AnyUp CC-BY-4.0" in said
 
     def missing(package):
         raise importlib.metadata.PackageNotFoundError(package)

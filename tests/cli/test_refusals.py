@@ -54,7 +54,7 @@ def test_signals(refusal, photo, features, folder):
     Path("cut.npy").write_bytes((folder / features).read_bytes()[:-4])
     Image.new("RGBA", (4, 3)).save("alpha.png")
     for name, problem in {
-        "nan.npy": "has 1 numbers that are not finite, the first (nan) at [0, 0, 0, 1]",
+        "nan.npy": "has 1 numbers that are not finite, the first (nan) at [0, 1]",
         "complex.npy": "holds numbers of type complex128",
         "objects.npy": "holds Python objects",
         "fine.npy": "signal is 100 × 100, larger than the image or the size asked for, 48 × 64",
@@ -147,7 +147,7 @@ def test_fit(refusal, photo):
 def test_render(refusal, omniup, photo, features):
     omniup("fit", photo, "--grid", "6x8", "--iters", 0, "-o", "kernels.safetensors")
     arguments = ("-o", "out.npy")
-    assert "signal is 3 × 4, and the image was prepared for 6 × 8; accepted: signals of that grid" in refusal(
+    assert "which does not fit a grid of 6 × 8; accepted: signals of that grid" in refusal(
         "render", "kernels.safetensors", features, *arguments
     )
     assert "accepted: a safetensors file" in refusal("render", photo, features, *arguments)

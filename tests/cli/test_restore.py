@@ -164,9 +164,50 @@ def test_a_full_disk(refusal, photo, monkeypatch):
     assert _tree(".") == {photo}
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_alpha_is_kept(omniup, folder, mode):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 4), dtype=np.uint8)
+    pixels[..., 3] = np.arange(40) // 20 * 255
+    picture = Image.fromarray(pixels)
+    if mode == "P":
+        picture = picture.convert("RGB").quantize(16)
+        picture.info["transparency"] = bytes([0] * 8 + [255] * 8)
+        picture.save("in.png", transparency=picture.info["transparency"])
+    else:
+        picture.convert(mode).save("in.png")
+    outcome = omniup("restore", "in.png", "-o", "out.png", "--model", "tiny", "--scale", "2")
+    assert outcome.status == 0, outcome
+    with Image.open("in.png") as image, Image.open("out.png") as result:
+        assert (result.mode, result.size) == ("RGBA", (80, 60))
+        alpha = np.asarray(result.getchannel("A"))
+        expected = np.asarray(image.convert("RGBA").getchannel("A")) / 255
+    if mode != "P":
+        assert (alpha[:, :32] == 0).all() and (alpha[:, 48:] == 255).all()
+    assert np.corrcoef(alpha[::2, ::2].ravel(), expected.ravel())[0, 1] > 0.7
+    image = Image.fromarray(pixels[..., :3]).convert("RGBA")  # opaque everywhere
+    image.save("in.png")
+    assert omniup("restore", "in.png", "-o", "out.png", *TINY).status == 0
+    with Image.open("out.png") as result:
+        assert result.mode == "RGB"
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".TIFF", ".jpg", ".webp", ".npy"])
+def test_another_format_makes_no_folder(refusal, photo, suffix):
+    said = refusal("restore", photo, "-o", f"out{suffix}", *TINY)
+    assert f"out{suffix} has the suffix '{suffix}'; accepted: a folder, or a file name that ends in .png" in said
+    assert _tree(".") == {photo}
+    assert not Path(f"out{suffix}").exists()
+
+
+def test_a_folder_may_have_a_dot_in_its_name(omniup, photo):
+    assert omniup("restore", photo, "-o", "out.v2", *TINY).status == 0
+    assert _tree("out.v2") == {"photo.png"}
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
+        (("--base", "a/b"), "base is given, and the model is tiny; accepted: sources of the model stabilityai/"),
         (("--scale", "2", "--longest-side", "90"), "--scale is given together with --longest-side"),
         (("--scale", "0"), "Invalid value for '--scale'"),
         (

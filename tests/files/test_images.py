@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from omniup.errors import InputError
-from omniup.files import find_images, image_tensor, read_image, write_image
+from omniup.files import find_images, image_tensor, read_alpha, read_image, write_image
 
 Encode = Callable[..., bytes]
 
@@ -447,3 +447,18 @@ def test_a_folder_s_images_are_those_that_belong_to_no_other(tmp_path: Path) -> 
     assert find_images(str(tmp_path), below=True) == sorted(
         [*map(tmp_path.joinpath, images), tmp_path / "folder.png/h.png"]
     )
+
+
+def test_alpha_is_read_beside_the_picture(tmp_path):
+    path = tmp_path / "image.png"
+    pixels = np.random.default_rng(0).integers(0, 255, (5, 7, 4), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    assert torch.equal(read_alpha(path)[0, 0], torch.from_numpy(pixels[..., 3] / 255).float())
+    pixels[..., 3] = 255
+    Image.fromarray(pixels).save(path)
+    assert read_alpha(path) is None
+    Image.fromarray(pixels[..., :3]).save(path)
+    assert read_alpha(path) is None
+    grey = np.arange(35, dtype=np.uint16).reshape(5, 7) * 1000
+    Image.fromarray(grey).save(path, transparency=3000)
+    assert torch.equal(read_alpha(path)[0, 0], torch.from_numpy(grey != 3000).float())

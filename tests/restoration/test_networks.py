@@ -17,7 +17,7 @@ from omniup import InputError, restoration  # noqa: E402
 from omniup.restoration import Recipe, load_networks, locate  # noqa: E402
 from omniup.restoration.lora import add_lora, lora_tensors  # noqa: E402
 
-BASE = "stabilityai/stable-diffusion-2-1-base"
+BASE, MIRROR = "stabilityai/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base"
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,10 @@ def test_what_is_not_there_is_named_with_repository_file_and_folder(cache):
     assert said.startswith(
         f"model is {BASE}, of which unet/config.json is not in {cache}, and HF_HUB_OFFLINE forbids to fetch it"
     )
-    assert f"hf download {BASE} unet/config.json" in said
+    assert f"hf download {MIRROR} unet/config.json" in said
+    assert f"hf download {BASE}" not in said  # it would find nothing
+    assert "the original was removed from its hub in November 2025" in said
+    assert f"ModelScope's {BASE}" in said
     assert "`offline` forbids" in refusal(offline=True)
     assert "model is 'no such folder', neither a folder nor a repository" in refusal("no such folder")
 
@@ -210,6 +213,7 @@ def test_a_hub_that_cannot_be_reached_is_given_up_within_seconds(cache, monkeypa
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
     monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", address)
     began = time.monotonic()
-    said = refusal()
+    said = refusal(base=[BASE, MIRROR])
     assert time.monotonic() - began < 8
+    assert f"{MIRROR}, of which unet/config.json is not in {cache}" in said
     assert f"{address} does not give it" in said

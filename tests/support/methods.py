@@ -13,14 +13,14 @@ from support.anyup import random_anyup
 
 
 def all_methods():
-    """A method of each name: AnyUp with random weights, fits of a few steps."""
+    """A method of each name: AnyUp with random weights, fits and back-projections of a few steps."""
     return {
         "nearest": Nearest(),
         "bilinear": Bilinear(),
         "bicubic": Bicubic(),
         "guided_filter": GuidedFilter(),
         "joint_bilateral": JointBilateral(),
-        "pyramid_bilateral": PyramidBilateral(),
+        "pyramid_bilateral": PyramidBilateral(back_projections=2, sigma_r_candidates=2),
         "upsample_anything": UpsampleAnything.preset("paper", iterations=2),
         "anyup": random_anyup(),
     }

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from omniup import AnyUp, InputError
 from omniup.files import write_tensors
+from omniup.files.licences import LICENCES, note_licence
 from omniup.upsamplers.anyup import weights as room
 from support.anyup import random_anyup
 
@@ -160,3 +161,17 @@ def test_damaged_files_are_refused(tmp_path, content):
 def test_the_authors_files_have_the_checksums_that_are_asked_for(shared, name):
     content = (shared / "weights" / f"anyup_{name}.pth").read_bytes()
     assert hashlib.sha256(content).hexdigest() == room.PUBLISHED[name].sha256
+
+
+@pytest.mark.usefixtures("cache", "published")
+def test_the_licence_of_published_weights_is_stated_once(state, tmp_path, caplog):
+    note_licence.cache_clear()
+    torch.save(state, tmp_path / "own.pth")
+    AnyUp.from_pretrained(tmp_path / "own.pth")
+    assert caplog.text == ""
+    for _ in range(2):
+        AnyUp.from_pretrained("paper")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"licence of AnyUp's published weights: {LICENCES['AnyUp']}"
+    ]
+    assert LICENCES["AnyUp"].startswith("CC-BY-4.0")

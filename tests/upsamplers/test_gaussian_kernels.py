@@ -176,7 +176,8 @@ def test_confidence_is_1_where_one_cell_has_all_the_weight():
 @pytest.mark.parametrize(
     ("signal", "message"),
     [
-        (torch.zeros(4, 5, 4), r"^signal has the shape \[4, 5, 4\]; accepted: \[B, C, h, w\]$"),
+        (torch.zeros(4, 6, 5), r"^signal has the shape \[4, 6, 5\], which does not fit a grid of 5 × 4; accepted: "),
+        (torch.zeros(4), r"^signal has the shape \[4\]; accepted: \[B, C, h, w\]"),
         (torch.zeros(2, 3, 4, 5), r"^signal is 4 × 5, and the image was prepared for 5 × 4; accepted: "),
         (torch.zeros(3, 3, 5, 4), r"^signal is a batch of 3, and 2 images were prepared; accepted: "),
         (torch.zeros(1, 3, 5, 4), r"^signal is a batch of 1, and 2 images were prepared; accepted: "),

@@ -198,7 +198,7 @@ REFUSED = [
     ("image", IMAGE.clone().fill_(math.inf), r"^image has values from .* to inf"),
     ("image", IMAGE.expand(2, -1, -1, -1), r"^signal is a batch of 1 and image of 2; accepted: equal batches"),
     ("image", IMAGE[:, :, :2], r"^signal is 3 × 4, larger than the image .*, 2 × 32"),
-    ("signal", SIGNAL[0], r"^signal has the shape \[4, 3, 4\]; accepted: \[B, C, h, w\]"),
+    ("signal", SIGNAL[0, 0, 0], r"^signal has the shape \[4\]; accepted: \[B, C, h, w\]"),
     ("signal", SIGNAL[:, :0], r"^signal has the shape \[1, 0, 3, 4\], which is empty"),
     (
         "signal",

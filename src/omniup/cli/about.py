@@ -47,8 +47,10 @@ def encoders(as_json: options.AsJson = False) -> None:
 
 
 def info(as_json: options.AsJson = False) -> None:
-    """Print versions, devices, threads and optional packages."""
+    """Print versions, devices, threads, optional packages, and the licences of published weights."""
     import torch
+
+    from omniup.files.licences import LICENCES
 
     devices = {f"cuda:{index}": torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
     if torch.backends.mps.is_available():
@@ -64,8 +66,10 @@ def info(as_json: options.AsJson = False) -> None:
         table.add_row(f"device {name}", device)
     for package, found in packages.items():
         table.add_row(package, found or f'not installed: pip install "omniup[{OPTIONAL[package]}]"')
+    for model, licence in LICENCES.items():
+        table.add_row(f"weights of {model}", licence)
     facts: dict[str, Any] = {"versions": versions(), "devices": devices, "threads": torch.get_num_threads()}
-    Report(as_json).result(facts | {"packages": packages}, table)
+    Report(as_json).result(facts | {"packages": packages, "licences": LICENCES}, table)
 
 
 def versions() -> dict[str, str]:

@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from omniup.cli.inputs import SAMPLE, read_picture
+from omniup.cli.inputs import SAMPLE, read_picture, read_picture_alpha
 from omniup.cli.report import Report
 from omniup.errors import InputError, is_out_of_memory
+from omniup.restoration.alpha import with_alpha
 from omniup.restoration.results import digest, is_done, write_result
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ class Batch:
                 with self._noting(source):
                     image = read_picture(source)
                     text = self._prompts.text(self._pictures[source], image)
+                    alpha = read_picture_alpha(source)
                     made = enhance(image, prompt=text, progress=partial(advance, count, source))
+                    made = made if alpha is None else with_alpha(made, alpha)
                 if made is not None:
                     write_result(self._targets[source], made, wanted)
                     self.restored.append(str(self._targets[source]))

@@ -16,7 +16,7 @@ from torch import Tensor
 from omniup import files
 from omniup.cli.report import Report
 from omniup.errors import InputError
-from omniup.files import Source, find_images, image_tensor, read_image, sample_image
+from omniup.files import Source, find_images, image_tensor, read_alpha, read_image, sample_image
 from omniup.files.images import ACCEPTED
 from omniup.files.orientation import turn_back
 from omniup.files.refusals import printable
@@ -39,6 +39,15 @@ def read_picture(argument: str) -> Tensor:
     if argument.startswith(SAMPLE):
         return image_tensor(sample_image(argument.removeprefix(SAMPLE)))
     return read_image(source(argument))
+
+
+def read_picture_alpha(argument: str) -> Tensor | None:
+    """Read the alpha of the picture that an argument names, [1, 1, H, W] in 0..1; None if it is opaque.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return None if argument.startswith(SAMPLE) else read_alpha(argument)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,12 @@ from omniup.errors import InputError
 if TYPE_CHECKING:
     from omniup.restoration.prompts import Prompts
 
+_OTHER_FORMATS = {
+    *(".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".pfm", ".avif", ".heic"),
+    *(".heif", ".jxl", ".exr", ".hdr", ".apng", ".npy", ".npz", ".pt", ".safetensors"),
+}
+"""Suffixes of files that results are not written to, and of which no folder is made by mistake."""
+
 _PROMPT = "Prompts"
 _MODEL = "Model"
 _TILES = "Computation"
@@ -77,11 +83,22 @@ def restore(
             rich_help_panel=_MODEL,
         ),
     ] = "stabilityai/stable-diffusion-2-1-base",
+    base: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Source of the published networks, whose original repository was removed in November 2025: a "
+            "repository of the hub, the URL that the files lie below, or a folder. Several are tried in order; by "
+            "default the original, Manojb/stable-diffusion-2-1-base and ModelScope.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
-            help="The U-Net's LoRA; by default HYPIR_sd2.safetensors or .pth in the folder, or of lxq007/HYPIR.",
+            help="The U-Net's LoRA; by default HYPIR_sd2.safetensors or .pth in the folder, or of lxq007/HYPIR, which "
+            "is for non-commercial use only.",
             rich_help_panel=_MODEL,
         ),
     ] = None,
@@ -136,7 +153,7 @@ def restore(
     said = _prompts(prompt, prompts, caption, caption_model)
     pictures = find_pictures(inputs, results=output)
     targets = _targets(pictures, output)
-    files = locate(model, weights=weights, offline=offline)
+    files = locate(model, base=base or None, weights=weights, offline=offline)
     size: dict[str, Any] = {"scale": scale or 4} if longest_side is None else {"longest_side": longest_side}
     settings = size | {"seed": seed, "colour": colour, "tile": tile, "memory": memory}
     kept = settings | {"precision": precision, "model": model, "files": files.fingerprint()}
@@ -183,9 +200,13 @@ def _targets(pictures: Mapping[str, PurePath], output: str) -> dict[str, Path]:
     """Determine the files for the results.
 
     Raises:
-        InputError: several pictures would go into one file.
+        InputError: several pictures would go into one file, or it has the suffix of another format.
     """
     path = Path(output)
+    if path.suffix.lower() in _OTHER_FORMATS and not path.is_dir():
+        raise InputError(
+            output, "has the suffix {suffix!r}", "a folder, or a file name that ends in .png", suffix=path.suffix
+        )
     if not _is_file(output):
         return {source: path / place for source, place in pictures.items()}
     if len(pictures) == 1:

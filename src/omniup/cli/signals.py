@@ -94,8 +94,9 @@ def read(
         InputError: it cannot be read, is not of the type, or the two arguments on its type contradict each other.
     """
     _check_agreement(signal_type, are_labels)
-    check_shape = partial(check_declared, size=size, grid=grid, layout=layout)
     file = source(argument)
+    layout = "channels_first" if layout == "auto" and holds_image(file) else layout
+    check_shape = partial(check_declared, size=size, grid=grid, layout=layout)
     palette = read_palette(file)
     is_undeclared = signal_type == "auto" and are_labels is None
     if are_labels or signal_type == "labels" or (is_undeclared and palette is not None):

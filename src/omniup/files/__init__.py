@@ -8,7 +8,7 @@ file. Everything written to a path is written atomically.
 from omniup.files.atomic import atomic_write, sweep
 from omniup.files.decoding import MAX_PIXELS
 from omniup.files.guidance import read_guidance
-from omniup.files.images import find_images, image_tensor, read_image, write_image
+from omniup.files.images import find_images, image_tensor, read_alpha, read_image, write_image
 from omniup.files.orientation import read_orientation
 from omniup.files.outputs import Inputs, OutputFolder, check_output, locked, output_folder
 from omniup.files.samples import SAMPLES, SampleProbabilities, sample_image, sample_probabilities
@@ -40,6 +40,7 @@ __all__ = [
     "image_tensor",
     "locked",
     "output_folder",
+    "read_alpha",
     "read_guidance",
     "read_image",
     "read_labels",

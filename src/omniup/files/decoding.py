@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -15,6 +15,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from omniup.errors import optional_import
 from omniup.files.refusals import Subject
+from omniup.files.sources import stream_size
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 """The formats that are read and written: those in daily use, and no others. PPM stands for its family."""
@@ -24,6 +25,17 @@ GREY_16_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 MAX_PIXELS = 2**28
 """The largest image that is decoded unless the caller says otherwise: 16384 × 16384, 3 GiB as float32."""
+
+_PIXELS_PER_BYTE = 8 * 1032
+"""The most pixels that a byte can hold: 1032 bytes of deflate at one bit a pixel. Other compressions hold less."""
+
+_BLANK = 2**24
+"""Pixels that may take next to nothing in formats that predict: a blank page of a fax, an even picture in WebP."""
+
+_PREDICTING = ("WEBP", "AVIF", "HEIF")
+_COMPRESSION = 259
+TIFF_BOUNDED = (1, 5, 7, 8, 32773, 32946)
+"""TIFF's compressions that pack no better than deflate: none, LZW, JPEG, deflate by its two numbers, PackBits."""
 
 _NEW_SUBFILE_TYPE, _SMALLER_OR_MASK = 254, 1 | 4
 """TIFF's tag of what a page is, and its bits for smaller versions of another page and for masks."""
@@ -35,8 +47,10 @@ def open_image(stream: BinaryIO, subject: Subject, *, max_pixels: int) -> ImageF
     """Open an image without decoding it, once its declared size has been checked.
 
     Raises:
-        InputError: the stream holds no image of an accepted format, or one that is too large.
+        InputError: the stream holds no image of an accepted format, or one that is too large, or one that declares
+            more pixels than its bytes can hold.
     """
+    size = stream_size(stream)
     with subject.attempt("read"):
         formats = [*FORMATS, *_added_formats(stream)]
     with subject.attempt("read"), _pixel_limit(max_pixels):
@@ -46,7 +60,33 @@ def open_image(stream: BinaryIO, subject: Subject, *, max_pixels: int) -> ImageF
             raise subject.refusal("is not in a format that is read here") from error
         except Image.DecompressionBombError as error:  # its message speaks of attacks
             raise subject.refusal("declares more pixels than the limit of {most}", most=max_pixels) from error
+    with subject.attempt("read"):
+        compression = image.tag_v2.get(_COMPRESSION, 1) if isinstance(image, TiffImageFile) else 1
+    predicts = image.format in _PREDICTING or compression not in TIFF_BOUNDED
+    check_held(image.width, image.height, size, subject, predicts=predicts)
     return image
+
+
+def check_held(width: int, height: int, size: int, subject: Subject, *, predicts: bool) -> None:
+    """Refuse a small file that declares a large image, for which memory would be taken before the first byte is missed.
+
+    Args:
+        width: of the image, by its header.
+        height: likewise.
+        size: of the file, in bytes.
+        subject: what refusals speak of.
+        predicts: whether the format takes next to nothing for even areas.
+
+    Raises:
+        InputError: so many pixels do not fit into so few bytes.
+    """
+    if width * height > max(size * _PIXELS_PER_BYTE, _BLANK if predicts else 0):
+        raise subject.refusal(
+            "is truncated: it declares {width} × {height} pixels and holds {size} bytes",
+            width=width,
+            height=height,
+            size=size,
+        )
 
 
 def _added_formats(stream: BinaryIO) -> list[str]:
@@ -111,11 +151,11 @@ def count_frames(image: ImageFile, subject: Subject, *, max_pixels: int) -> int:
         return len(frame_numbers(image))
 
 
-def frame_numbers(image: ImageFile) -> list[int]:
+def frame_numbers(image: ImageFile) -> Sequence[int]:
     """List the pages or frames that are images of their own; the image is left at its first."""
     count = getattr(image, "n_frames", 1)
     if count == 1 or not isinstance(image, TiffImageFile):
-        return list(range(count))
+        return range(count)  # not a list: an animation declares how many it has
     found = []
     for number in range(count):
         image.seek(number)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from omniup.errors import InputError, check_installed
 from omniup.files.arrays import CheckShape
-from omniup.files.decoding import decode, open_image
+from omniup.files.decoding import TIFF_BOUNDED, check_held, decode, open_image
 from omniup.files.high_range import read_high_range
 from omniup.files.orientation import turn_upright
 from omniup.files.refusals import Subject
@@ -79,9 +79,11 @@ def read_deep(
             return _tiff(stream, subject, max_pixels, max_bytes, check_shape)
         return None
     if isinstance(image, TiffImageFile):
-        samples = image.tag_v2.get(_SAMPLES_PER_PIXEL, 1)
-        is_deep = samples > 1 and max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8
-        has_bands = samples > 3 and not set(image.tag_v2.get(_EXTRA_SAMPLES, (0,))) & {*_ALPHA} and image.mode != "CMYK"
+        with subject.attempt("read"):  # a tag is read when it is asked for
+            samples = image.tag_v2.get(_SAMPLES_PER_PIXEL, 1)
+            is_deep = samples > 1 and max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8
+            has_alpha = set(image.tag_v2.get(_EXTRA_SAMPLES, (0,))) & {*_ALPHA}
+            has_bands = samples > 3 and not has_alpha and image.mode != "CMYK"
         stream.seek(0)
         if is_deep or has_bands:
             return _tiff(stream, subject, max_pixels, max_bytes, check_shape)
@@ -115,29 +117,32 @@ def _tiff(
 ) -> Deep:
     import tifffile
 
+    size = stream_size(stream)
     with subject.attempt("read"), tifffile.TiffFile(stream) as file:
         page = file.pages.first
         height, width = page.imagelength, page.imagewidth
         if height * width > max_pixels:
             raise subject.refusal("declares more pixels than the limit of {most}", most=max_pixels)
+        check_held(width, height, size, subject, predicts=page.compression not in TIFF_BOUNDED)
         if page.dtype is None or page.dtype.kind not in "biuf" or page.axes not in ("YX", "YXS", "SYX"):
             raise subject.refusal("holds numbers of type {dtype}", dtype=page.dtype)
         if check_shape is not None:
             check_shape((1, page.samplesperpixel, height, width))
-        size = max(math.prod(page.shape), math.prod(page.chunks)) * max(4, page.dtype.itemsize)
-        if size > max_bytes:
-            raise subject.refusal("declares {size} bytes, more than the limit of {most}", size=size, most=max_bytes)
+        taken = max(math.prod(page.shape), math.prod(page.chunks)) * max(4, page.dtype.itemsize)
+        if taken > max_bytes:
+            raise subject.refusal("declares {size} bytes, more than the limit of {most}", size=taken, most=max_bytes)
         if page.compression not in _PLAIN or page.predictor == _FLOAT_PREDICTOR:
             check_installed("imagecodecs", extra="formats")
         numbers: NDArray[np.generic] = page.asarray(maxworkers=1)
+        if numbers.size == 0:
+            raise subject.refusal("holds no pixels")
         is_colour = (
             page.photometric == tifffile.PHOTOMETRIC.RGB
             and page.dtype.kind == "u"
             and (page.samplesperpixel == 3 or (page.samplesperpixel == 4 and page.extrasamples[0] in _ALPHA))
         )
-        orientation = page.tags.valueof(_ORIENTATION, 1)
-        axes = page.axes
-    numbers = numbers.transpose(2, 0, 1) if axes == "YXS" else numbers.reshape(-1, height, width)  # [C, H, W]
-    numbers = turn_upright(numbers, orientation)
-    native = numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
-    return Deep(torch.from_numpy(np.ascontiguousarray(native)), is_colour)
+        # [C, H, W]; the shape of a damaged file need not be the one that its axes stand for
+        numbers = numbers.transpose(2, 0, 1) if page.axes == "YXS" else numbers.reshape(-1, height, width)
+        numbers = turn_upright(numbers, page.tags.valueof(_ORIENTATION, 1))
+        native = numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
+        return Deep(torch.from_numpy(np.ascontiguousarray(native)), is_colour)

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 ACCEPTED = "an image (PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM)"
 
+_ALPHA = 3
+"""The channel of alpha."""
+
 _STRIP = 2**18
 """Pixels that are converted at a time: beyond the decoded image and the result, little memory is taken."""
 
@@ -65,6 +68,30 @@ def read_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> Tensor:
     with open_source(source, noun="image", accepted=ACCEPTED) as (stream, subject):
         deep = read_deep(stream, subject, max_pixels=max_pixels, max_bytes=32 * max_pixels)
         return read_picture(stream, subject, deep, max_pixels=max_pixels)
+
+
+def read_alpha(source: Source, *, max_pixels: int = MAX_PIXELS) -> Tensor | None:
+    """Read the alpha of an image.
+
+    Args:
+        source: as for `read_image`.
+        max_pixels: likewise.
+
+    Returns:
+        [1, 1, H, W] float32 in 0..1, upright; None for an image that is opaque everywhere.
+
+    Raises:
+        InputError: as for `read_image`.
+    """
+    with open_source(source, noun="image", accepted=ACCEPTED) as (stream, subject):
+        deep = read_deep(stream, subject, max_pixels=max_pixels, max_bytes=32 * max_pixels)
+        if deep is not None and deep.is_colour:
+            has_alpha = len(deep.numbers) > _ALPHA
+            alpha = deep.numbers[_ALPHA].double() / torch.iinfo(deep.numbers.dtype).max if has_alpha else None
+        else:
+            image = decode(open_image(stream, subject, max_pixels=max_pixels), subject, max_pixels=max_pixels)
+            alpha = _alpha(image, subject)
+    return None if alpha is None or bool((alpha == 1).all()) else alpha.float()[None, None]
 
 
 def read_picture(
@@ -188,6 +215,17 @@ def _guidance(image: Image.Image, subject: Subject, *, any_unit: bool = False) -
             strip = strip.convert("RGBA" if image.has_transparency_data else "RGB")
         _over_white(strip, result[:, :, top : top + strip.height])
     return result
+
+
+def _alpha(image: Image.Image, subject: Subject) -> Tensor | None:
+    """Return the alpha of a decoded image, [H, W] in 0..1; None if it has none."""
+    if not image.has_transparency_data:
+        return None
+    if image.mode in GREY_16_BIT or image.mode == "F":  # a PNG may name one grey that stands for nothing
+        return torch.from_numpy(np.asarray(image) != image.info["transparency"]).double()
+    with subject.attempt("read"):
+        channel = image.convert("RGBA").getchannel(_ALPHA)
+    return torch.from_numpy(np.array(channel)).double() / 255
 
 
 def _over_white(image: Image.Image, result: Tensor) -> None:

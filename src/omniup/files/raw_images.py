@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -61,7 +62,7 @@ def read_raw_image(
     return tensor[0] if len(tensor) == 1 else tensor
 
 
-def _frames(image: ImageFile, numbers: list[int], subject: Subject, *, max_pixels: int) -> Tensor:
+def _frames(image: ImageFile, numbers: Sequence[int], subject: Subject, *, max_pixels: int) -> Tensor:
     """Read pages or frames as channels: [n, h, w], or [3 n, h, w] for those in colour."""
     frames = []
     for number in numbers:
@@ -78,7 +79,7 @@ def _frames(image: ImageFile, numbers: list[int], subject: Subject, *, max_pixel
     return torch.cat(frames)
 
 
-def _is_animation(image: ImageFile, numbers: list[int]) -> bool:
+def _is_animation(image: ImageFile, numbers: Sequence[int]) -> bool:
     return len(numbers) > 1 and image.format in ("GIF", "WEBP", "PNG")
 
 

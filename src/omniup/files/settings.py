@@ -9,15 +9,35 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from yaml.constructor import ConstructorError
 
 from omniup.errors import InputError
 from omniup.files.sources import Source, open_source, stream_size
 
-MAX_FILE_BYTES = 2**20
-"""The largest file that is read."""
+MAX_FILE_BYTES = 2**16
+"""The largest file that is read: whatever it says, that takes less than a second."""
 
 MAX_PROBLEMS = 8
 """Fields that a refusal names, at most."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Load YAML without merge keys: one that merges another several times multiplies the work with every line."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Refuse merge keys, which this would replace by what they stand for."""
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            raise ConstructorError(None, None, "merge keys, <<, are not read here", node.start_mark)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Refuse whole numbers that are too long to be printed, in a refusal for example."""
+        number = super().construct_yaml_int(node)
+        if number.bit_length() > 64:
+            raise ConstructorError(None, None, "whole numbers of more than 64 bits are not read here", node.start_mark)
+        return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 class SettingsError(InputError):
@@ -78,7 +98,7 @@ def read_settings(model: type[Settings], source: Source, changes: Mapping[str, A
         if stream_size(stream) > MAX_FILE_BYTES:
             raise subject.refusal("is larger than {most} bytes", most=MAX_FILE_BYTES)
         with subject.attempt("read"):
-            given = yaml.safe_load(stream)
+            given = yaml.load(stream, _Loader)
     given = {} if given is None else given
     if not isinstance(given, dict):
         raise subject.refusal("holds no fields")

@@ -166,7 +166,8 @@ def read_nodata(source: Source) -> float | None:
         if array_format(stream):
             return None
         image = open_image(stream, subject, max_pixels=MAX_PIXELS)
-        text = image.tag_v2.get(_GDAL_NODATA) if isinstance(image, TiffImageFile) else None
+        with subject.attempt("read"):
+            text = image.tag_v2.get(_GDAL_NODATA) if isinstance(image, TiffImageFile) else None
         stream.seek(0)
     if text is None:
         return None

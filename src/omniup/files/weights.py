@@ -93,20 +93,39 @@ def fetch(url: str, checksum: str | None = None) -> Path:
         if not (cached.is_file() and hashlib.sha256(cached.read_bytes()).hexdigest().startswith(checksum)):
             if OFFLINE.get():
                 raise WeightsUnavailableError(f"{url}: not in the cache, and `offline` forbids to fetch it")
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            sweep(cached.parent)
-            with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, atomic_write(cached) as file:
-                digest, size = hashlib.sha256(), int(response.headers.get("Content-Length") or 0)
-                with tqdm(total=size or None, desc=cached.name, unit="B", unit_scale=True, disable=None) as progress:
-                    while chunk := response.read(_CHUNK):
-                        digest.update(chunk)
-                        file.write(chunk)
-                        progress.update(len(chunk))
-                if not digest.hexdigest().startswith(checksum):
-                    raise WeightsUnavailableError(f"what {url} gives does not have the checksum {checksum}")
+            download(url, cached, checksum)
     except (OSError, HTTPException, InputError, ValueError) as error:  # the last two from atomic_write and for no URL
         raise WeightsUnavailableError(f"{url}: {summary(error)}") from error
     return cached
+
+
+def download(url: str, path: Path, checksum: str = "") -> None:
+    """Download a file in a single attempt, with progress, whole or not at all; folders are made as needed.
+
+    Args:
+        url: of the file.
+        path: where it goes.
+        checksum: its SHA-256, or the beginning of it.
+
+    Raises:
+        WeightsUnavailableError: it is cut short, or has another checksum.
+        OSError: the server gives no such file, or cannot be reached.
+        HTTPException: the server breaks off.
+        InputError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent)
+    with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, atomic_write(path) as file:
+        digest, size = hashlib.sha256(), int(response.headers.get("Content-Length") or 0)
+        with tqdm(total=size or None, desc=path.name, unit="B", unit_scale=True, disable=None) as progress:
+            while chunk := response.read(_CHUNK):
+                digest.update(chunk)
+                file.write(chunk)
+                progress.update(len(chunk))
+        if size and file.tell() != size:  # of a connection that ends early, `read` gives no sign
+            raise WeightsUnavailableError(f"{url} gives {file.tell()} bytes of {size}")
+        if not digest.hexdigest().startswith(checksum):
+            raise WeightsUnavailableError(f"what {url} gives does not have the checksum {checksum}")
 
 
 def published_state_dict(url: str) -> dict[str, Tensor]:

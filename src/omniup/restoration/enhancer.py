@@ -14,7 +14,7 @@ results do not depend on how many are computed at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,8 +23,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.errors import InputError
+from omniup.restoration.base_model import PUBLISHED
 from omniup.restoration.colour import COLOURS
-from omniup.restoration.model_files import PUBLISHED, locate
+from omniup.restoration.model_files import locate
 from omniup.restoration.networks import Networks, load_networks
 from omniup.restoration.one_step import encode_prompts, one_step
 from omniup.restoration.plan import Plan, free_memory, plan_tiles
@@ -93,6 +94,7 @@ class Enhancer:
         cls,
         model: str | Path = PUBLISHED,
         *,
+        base: Sequence[str] | None = None,
         weights: str | Path | None = None,
         offline: bool = False,
         device: torch.device | str = "cpu",
@@ -102,6 +104,8 @@ class Enhancer:
 
         Args:
             model: `tiny`; a folder in diffusers' layout; or a repository of the Hugging Face hub.
+            base: sources of the published model's networks, tried in order: repositories of the hub, URLs that the
+                files lie below, or folders. By default the original and two mirrors.
             weights: a LoRA file for the U-Net. By default the one in the folder, else the published one; none for
                 `tiny`.
             offline: take files that are on this machine only, as the environment variable HF_HUB_OFFLINE does.
@@ -112,7 +116,8 @@ class Enhancer:
             InputError: files are missing, damaged or do not fit; says which, and how they are to be had.
             MissingPackageError: diffusers, transformers or peft is not installed.
         """
-        return cls(load_networks(locate(model, weights=weights, offline=offline)), device=device, precision=precision)
+        files = locate(model, base=base, weights=weights, offline=offline)
+        return cls(load_networks(files), device=device, precision=precision)
 
     @torch.no_grad()
     def __call__(

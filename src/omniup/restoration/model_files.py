@@ -8,16 +8,16 @@ folder without it is taken for the published one. `tiny` is such a folder that c
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from omniup.errors import InputError
-from omniup.files.hub import find
-
-PUBLISHED = "stabilityai/stable-diffusion-2-1-base"
-"""The repository of the published model's networks."""
+from omniup.files.checksums import check_unchanged
+from omniup.files.hub import find, find_cached, record_path
+from omniup.restoration.base_model import PUBLISHED, SOURCES, fetch_base
 
 TINY = "tiny"
 """The name of the model that comes with the package: as good as nothing, until it has been trained."""
@@ -41,7 +41,7 @@ _FILES = (
     "tokenizer/tokenizer_config.json",
     "scheduler/scheduler_config.json",
 )
-_EXTRA = ("tokenizer/*.json", RECIPE, *_LORA_FILES)
+_EXTRA = ("tokenizer/special_tokens_map.json", "tokenizer/tokenizer.json", RECIPE, *_LORA_FILES)
 
 
 class Recipe(BaseModel):
@@ -72,6 +72,7 @@ class ModelFiles:
         recipe: how its networks are to be used.
         lora: the file with the U-Net's adapter; None if there is none.
         have_weights: False for networks that are still to be trained, which begin at random.
+        record: the file with the checksums of downloaded networks; None for a folder of the user's.
     """
 
     name: str
@@ -79,24 +80,42 @@ class ModelFiles:
     recipe: Recipe
     lora: Path | None
     have_weights: bool
+    record: Path | None = None
+
+    @property
+    def has_published_lora(self) -> bool:
+        """True if the adapter is the authors', by its name."""
+        return self.lora is not None and self.lora.name in _LORA_FILES
+
+    def check_unchanged(self) -> None:
+        """Refuse downloaded networks that have changed since they were first loaded, by their SHA-256.
+
+        Raises:
+            InputError: they have.
+        """
+        if self.record is not None:
+            check_unchanged(self.folder, self._paths(), self.record)
 
     def fingerprint(self) -> str:
         """Return a text that changes with the files: small ones by their content, large ones by size and time."""
-        found = [self.folder / RECIPE, *(path for part in _PARTS for path in sorted((self.folder / part).glob("*")))]
-        if self.lora is not None:
-            found.append(self.lora)
         digest = hashlib.sha256()
-        for path in filter(Path.is_file, found):
+        for path in [*self._paths(), *([] if self.lora is None else [self.lora])]:
             status = path.stat()
             is_small = status.st_size < 2**20
             known = path.read_bytes() if is_small else f"{status.st_size} {status.st_mtime_ns}".encode()
             digest.update(f"{path.parent.name}/{path.name}".encode() + known)
         return digest.hexdigest()
 
+    def _paths(self) -> list[Path]:
+        """List the files of the networks."""
+        found = [self.folder / RECIPE, *(path for part in _PARTS for path in sorted((self.folder / part).glob("*")))]
+        return [path for path in found if path.is_file()]
+
 
 def locate(
     model: str | Path = PUBLISHED,
     *,
+    base: Sequence[str] | None = None,
     weights: str | Path | None = None,
     adapted: bool = True,
     offline: bool = False,
@@ -105,6 +124,8 @@ def locate(
 
     Args:
         model: `tiny`; a folder in diffusers' layout; or a repository of the Hugging Face hub.
+        base: sources of the published model's networks, tried in order; by default `SOURCES`. Each is a repository of
+            the hub, the URL that the files lie below, or a folder. What is on this machine comes first.
         weights: a LoRA file for the U-Net. By default the one in the folder, else the published one; none for `tiny`.
         adapted: False for networks that a new adapter is to be trained for: without `weights`, none is looked for.
         offline: take files that are on this machine only, as the environment variable HF_HUB_OFFLINE does.
@@ -114,7 +135,17 @@ def locate(
         MissingPackageError: huggingface_hub is not installed.
     """
     is_tiny = model == TINY
-    folder = Path(__file__).with_name(TINY) if is_tiny else _folder(model, offline=offline)
+    if base is not None and str(model) != PUBLISHED:
+        raise InputError(
+            "base",
+            "is given, and the model is {model}",
+            "sources of the model {published}",
+            model=model,
+            published=PUBLISHED,
+        )
+    folder, is_own = (
+        (Path(__file__).with_name(TINY), True) if is_tiny else _folder(model, base or SOURCES, offline=offline)
+    )
     recipe = _recipe(folder)
     if weights is not None and recipe.lora_rank is None:
         raise InputError("weights", "is {path}, and the U-Net of {model} takes no LoRA", path=weights, model=model)
@@ -125,22 +156,39 @@ def locate(
     lora = None if weights is None else Path(weights)
     if lora is None and adapted and recipe.lora_rank is not None and not is_tiny:
         lora = _published_lora(folder, offline=offline)
-    return ModelFiles(str(model), folder, recipe, lora, have_weights=not is_tiny)
+    record = None if is_own else record_path(folder)
+    return ModelFiles(str(model), folder, recipe, lora, have_weights=not is_tiny, record=record)
 
 
-def _folder(model: str | Path, *, offline: bool) -> Path:
-    """Find the folder with a model's files: the caller's own, or the hub's."""
-    folder = Path(model)
-    if not folder.is_dir():
-        return find(
-            str(model),
-            _FILES,
-            argument="model",
-            accepted="a repository, once `{fetch}` has fetched it where there is a network, tiny, or a folder in "
-            "diffusers' layout",
-            more=_EXTRA,
-            offline=offline,
-        )
+def _folder(model: str | Path, base: Sequence[str], *, offline: bool) -> tuple[Path, bool]:
+    """Find the folder with a model's files, and whether it is the user's own and not a cache's."""
+    if Path(model).is_dir():
+        return _whole(Path(model)), True
+    if str(model) == PUBLISHED:
+        for source in base:
+            if Path(source).is_dir():
+                return _whole(Path(source)), True
+            if (found := find_cached(source, _FILES)) is not None:
+                return found, False
+        return fetch_base(base, _FILES, _EXTRA, offline=offline), False
+    found = find(
+        str(model),
+        _FILES,
+        argument="model",
+        accepted="a repository, once `{fetch}` has fetched it where there is a network, tiny, or a folder in "
+        "diffusers' layout",
+        more=_EXTRA,
+        offline=offline,
+    )
+    return found, False
+
+
+def _whole(folder: Path) -> Path:
+    """Check that a folder has all files of a model.
+
+    Raises:
+        InputError: it has not.
+    """
     needed: list[tuple[str, ...]] = [(name,) for name in _FILES if name.endswith("config.json")]
     needed += [tuple(f"{part}/{name}" for name in names) for part, names in _WEIGHTS.items()]
     needed += [("tokenizer/vocab.json", "tokenizer/tokenizer.json")]

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from omniup.errors import InputError, optional_import
+from omniup.files.licences import note_licence
 from omniup.restoration.lora import add_lora, load_lora, merge_lora
 from omniup.restoration.model_files import RECIPE, ModelFiles, Recipe
 
@@ -82,6 +83,8 @@ def load_networks(files: ModelFiles) -> Networks:
     networks = read_networks(files)
     if files.lora is not None:
         assert files.recipe.lora_rank is not None  # or `locate` would have found none
+        if files.has_published_lora:
+            note_licence("HYPIR")
         add_lora(networks.unet, files.recipe.lora_rank)
         load_lora(networks.unet, files.lora)
         merge_lora(networks.unet)
@@ -101,12 +104,13 @@ def read_networks(
         vae: likewise of the VAE.
 
     Raises:
-        InputError: files are damaged or do not fit, or settings are unknown or impossible; says which.
+        InputError: files are damaged, have changed or do not fit, or settings are unknown or impossible; says which.
         MissingPackageError: diffusers, transformers or peft is not installed.
     """
     diffusers = optional_import("diffusers", extra="restore")
     transformers = optional_import("transformers", extra="restore")
     folder = files.folder
+    files.check_unchanged()
     if files.have_weights and (unet or vae):
         raise InputError(
             "unet and vae",

@@ -41,13 +41,13 @@ def write_result(path: Path, image: Tensor, settings: Mapping[str, Any]) -> None
 
     Args:
         path: ends in .png.
-        image: [1, 3, H, W] in 0..1.
+        image: [1, 3 or 4, H, W] in 0..1; the fourth channel is alpha.
         settings: what made it, in what JSON can say.
 
     Raises:
         InputError: it cannot be written.
     """
-    levels = (image[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()  # [H, W, 3]
+    levels = (image[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()  # [H, W, 3 or 4]
     text = PngInfo()
     text.add_itxt(_KEY, _as_text(settings))
     subject = Subject(printable(path), "a file name in a folder that can be made and written to")

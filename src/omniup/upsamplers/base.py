@@ -41,7 +41,6 @@ from omniup.upsamplers.checks import (
 )
 from omniup.upsamplers.holes import HOLES, check_valid, fill_nearest, mix_valid, reach_of
 from omniup.upsamplers.layouts import arrange
-from omniup.upsamplers.registry import upsampler
 from omniup.upsamplers.signal_types import SignalType, one_hot, render_labels, render_type, signal_types, unit_of
 
 #: The method of `omniup.upsample` by default.
@@ -440,70 +439,6 @@ class PreparedImage(abc.ABC):
                 shape=shape,
                 wanted=signal.device,
             )
-
-
-@uncompiled
-def upsample(
-    image: ImageLike,
-    signal: Tensor | NDArray[Any],
-    *,
-    method: str = DEFAULT_METHOD,
-    signal_type: str = "auto",
-    size: Size | None = None,
-    grid: Size | None = None,
-    layout: str = "auto",
-    valid: Tensor | NDArray[Any] | None = None,
-    holes: str = "fill",
-    consistency: float | None = None,
-    memory: int | str = DEFAULT_MEMORY,
-    **settings: Any,
-) -> Tensor:
-    """Upsample anything computed from an image to the image's resolution, sharp along the image's edges.
-
-    The same as `upsampler(method, **settings).prepare(image, grid, size).render(signal, signal_type)`.
-
-    Args:
-        image: the image that the signal was computed from: PIL; array [H, W] or [H, W, G]; tensor [B, G, H, W]. One
-            image may serve many signals.
-        signal: [B, C, h, w]: features, class probabilities, depth, masks. Other shapes as in `layouts.py`: channels
-            last, tokens [B, N, C], a single map [h, w].
-        method: one of `methods()`.
-        signal_type: what the signal is: `"features"`, `"probabilities"`, `"labels"`, `"measurement"` (area-averages:
-            depth, images), `"values"`, `"logits"`, `"directions"`, or `"auto"`; see `signal_types.py`.
-        size: (H', W') of the result, in pixels; the image's own by default.
-        grid: (h, w) of the signal, in cells, where its shape does not show it: of tokens.
-        layout: `"channels_first"` or `"channels_last"`; `"auto"` goes by what fits the image.
-        valid: which cells count, boolean [B, 1, h, w]; see `PreparedImage.render`.
-        holes: `"fill"` or `"keep"`: what becomes of pixels far from all valid cells; likewise.
-        consistency: not yet available.
-        memory: working memory beyond inputs and outputs: bytes, or a text such as `"512MB"` or `"1GB"`.
-        **settings: of the method: see `methods()[method].settings`.
-
-    Returns:
-        [B, C, H', W'], in the signal's dtype and on its device.
-
-    Raises:
-        InputError: an argument cannot be accepted; it is named.
-
-    Example:
-        >>> import omniup, torch
-        >>> image, depth = torch.rand(1, 3, 64, 96), torch.rand(1, 1, 4, 6)
-        >>> omniup.upsample(image, depth, method="joint_bilateral").shape
-        torch.Size([1, 1, 64, 96])
-    """
-    check_unavailable(consistency=consistency)
-    signal = as_tensor(signal)
-    guidance = as_guidance(image, device=signal.device)
-    height, width = guidance.shape[2:]
-    signal = as_signal(arrange(signal, (height, width), images=len(guidance), grid=grid, layout=layout))
-    if grid is not None and tuple(signal.shape[2:]) != tuple(grid):
-        problem, (h, w) = "is {grid}, and the signal has {h} × {w} cells", signal.shape[2:]
-        raise InputError("grid", problem, "the signal's own grid", grid=tuple(grid), h=h, w=w)
-    if len(guidance) not in (1, len(signal)):
-        problem = "is a batch of {signals} and image of {images}"
-        raise InputError("signal", problem, "equal batches, or one image", signals=len(signal), images=len(guidance))
-    prepared = upsampler(method, **settings).prepare(guidance, (signal.shape[2], signal.shape[3]), size, memory=memory)
-    return prepared.render(signal, signal_type, valid=valid, holes=holes, memory=memory)
 
 
 def check_image(image: ImageLike, grid: Size, size: Size | None) -> tuple[Tensor, Size]:

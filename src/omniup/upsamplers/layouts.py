@@ -95,13 +95,16 @@ def arrange(
     if layout not in LAYOUTS:
         raise InputError("layout", "is {value!r}", "{choices}", value=layout, choices=", ".join(LAYOUTS))
     shape = list(signal.shape)
-    if not 2 <= len(shape) <= 4 or 0 in shape:
-        accepted = "[B, C, h, w], [B, h, w, C], [C, h, w], [h, w, C], [h, w] and tokens [B, N, C]"
+    accepted = "[B, C, h, w], [B, h, w, C], [C, h, w], [h, w, C], [h, w] and tokens [B, N, C]"
+    if 0 in shape:
+        raise InputError("signal", "has the shape {shape}, which is empty", accepted, shape=shape)
+    if not 2 <= len(shape) <= 4:
         raise InputError("signal", "has the shape {shape}", accepted, shape=shape)
     readings = _readings(shape, size, images, grid, layout)
     if not readings:
-        problem = "has the shape {shape}, which fits neither a grid of the image nor tokens"
-        raise InputError("signal", problem, "`grid`, and a signal with these cells", shape=shape)
+        assert grid is not None  # without one there is always a reading
+        problem = "has the shape {shape}, which does not fit a grid of {h} × {w}"
+        raise InputError("signal", problem, "signals of that grid", shape=shape, h=grid[0], w=grid[1])
     if len(readings) > 1:
         problem, accepted = "has the shape {shape}, which is {readings}", "`layout` or `grid`, which say how to read it"
         raise InputError("signal", problem, accepted, shape=shape, readings=" or ".join(map(str, readings)))

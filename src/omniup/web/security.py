@@ -28,7 +28,7 @@ HEADERS = {
 
 
 LINGER_SECONDS = 5.0
-"""How long a refused request may go on sending its body, until it reads the answer."""
+"""Seconds that a refused request may go on sending its body, until it reads the answer."""
 
 
 class _TooLargeError(Exception):

@@ -136,7 +136,8 @@ def _read_signal(
     config: UpsampleConfig, file: bytes, size: tuple[int, int], max_bytes: int
 ) -> tuple[Tensor, SignalType, Tensor | None, list[int] | None]:
     """Read the signal, its type, its holes and the palette of labels, as `Order` has them."""
-    check_shape = functools.partial(check_declared, size=size, grid=config.grid, layout=config.layout)
+    layout = "channels_first" if config.layout == "auto" and holds_image(file) else config.layout
+    check_shape = functools.partial(check_declared, size=size, grid=config.grid, layout=layout)
     palette, invalid = read_palette(file), list(config.invalid)
     undecided = config.labels is None and config.signal_type == "auto"
     if config.labels or config.signal_type == "labels" or (undecided and palette is not None):
@@ -155,7 +156,7 @@ def _read_signal(
         as_stored=True,
         check_shape=check_shape,
     )
-    signal = arrange(stored, size, grid=config.grid, layout=config.layout)
+    signal = arrange(stored, size, grid=config.grid, layout=layout)
     if (valid := cells_without(signal, invalid)) is not None:
         signal = fill_nearest(signal, valid)
     if undecided and signal.is_floating_point() and holds_image(file):

@@ -10,8 +10,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from omniup.errors import InputError
 from omniup.files.settings import Section, SettingsError, read_settings
+from omniup.restoration.base_model import PUBLISHED
 from omniup.restoration.degradation import Degradation
-from omniup.restoration.model_files import PUBLISHED, TINY
+from omniup.restoration.model_files import TINY
 from omniup.training import settings
 from omniup.training.settings import (
     Count,
@@ -96,6 +97,7 @@ class GeneratorSettings(Section):
         vae_settings: likewise of the VAE.
         gradient_checkpointing: compute inner results twice rather than keep them: less memory, more time.
         ema: the decay of the moving average of the trained weights, which becomes the result; it begins lower.
+        base: sources of the published model's networks, tried in order; see docs/restoration.md.
     """
 
     model: str = PUBLISHED
@@ -109,6 +111,7 @@ class GeneratorSettings(Section):
     vae_settings: Mapping[str, Any] = Field(default_factory=dict)
     gradient_checkpointing: bool = True
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    base: tuple[str, ...] | None = None
 
     @field_validator("model")
     @classmethod

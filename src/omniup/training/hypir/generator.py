@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from omniup.errors import InputError
 from omniup.files import write_tensors
 from omniup.files.atomic import hidden_path, replace_folder
+from omniup.files.licences import note_licence
 from omniup.files.refusals import Subject, printable
 from omniup.restoration.lora import add_lora, load_lora, merge_lora
 from omniup.restoration.model_files import locate
@@ -45,7 +46,7 @@ class Generator(nn.Module):
 
     def __init__(self, settings: GeneratorSettings, image_size: int, seed: int) -> None:
         super().__init__()
-        files = locate(settings.model, weights=settings.weights, adapted=False)
+        files = locate(settings.model, base=settings.base, weights=settings.weights, adapted=False)
         chosen = {name: getattr(settings, name) for name in ("lora_rank", "model_t", "coeff_t")}
         changes: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
         recipe = files.recipe.model_copy(update=changes)
@@ -72,6 +73,8 @@ class Generator(nn.Module):
             with seeded(seed, "adapter"):
                 add_lora(networks.unet, recipe.lora_rank)
             if settings.weights is not None:
+                if files.has_published_lora:
+                    note_licence("HYPIR")
                 load_lora(networks.unet, settings.weights)
         if settings.vae == "trained":
             networks.vae.requires_grad_(True)

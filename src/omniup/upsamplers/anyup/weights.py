@@ -12,6 +12,7 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.files import read_tensors
+from omniup.files.licences import note_licence
 from omniup.files.weights import WeightsUnavailableError, cached_path, fetch, read_state_dict
 
 
@@ -60,6 +61,8 @@ def read(weights: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         InputError: they cannot be had or read.
     """
     path = _path(weights)
+    if str(weights) in PUBLISHED:
+        note_licence("AnyUp")
     stored = read_tensors(path)[1] if path.suffix == ".safetensors" else {}
     return read_state_dict(path), {name: _value(stored[key]) for key, name in SETTINGS.items() if key in stored}
 

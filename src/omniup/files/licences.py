@@ -1,0 +1,24 @@
+"""State the licences of published weights, which are not that of the code."""
+
+from __future__ import annotations
+
+import functools
+import logging
+
+logger = logging.getLogger(__name__)
+
+LICENCES = {
+    "AnyUp": "CC-BY-4.0: credit the authors (arXiv 2510.12764)",
+    "HYPIR": "for non-commercial use only; the authors (arXiv 2507.20590) give permission for other uses",
+}
+"""Licences of the authors' weights, by the names of their models."""
+
+
+@functools.cache
+def note_licence(model: str) -> None:
+    """Log the licence of published weights that are being loaded, once a process.
+
+    Args:
+        model: a name in `LICENCES`.
+    """
+    logger.warning("licence of %s's published weights: %s", model, LICENCES[model])

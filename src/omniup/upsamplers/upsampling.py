@@ -1,0 +1,151 @@
+"""Upsample in one call: `omniup.upsample`, for one image or many, whole or in part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast, overload
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from omniup.errors import InputError
+from omniup.upsamplers.base import DEFAULT_METHOD, check_unavailable, uncompiled
+from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, as_guidance, as_signal, as_tensor
+from omniup.upsamplers.holes import check_valid
+from omniup.upsamplers.layouts import arrange
+from omniup.upsamplers.regions import Region, check_region, covered_cells, cut, inside
+from omniup.upsamplers.registry import upsampler
+
+
+@overload
+def upsample(image: ImageLike, signal: Tensor | NDArray[Any], **options: Any) -> Tensor: ...
+
+
+@overload
+def upsample(image: Sequence[ImageLike], signal: Sequence[Tensor | NDArray[Any]], **options: Any) -> list[Tensor]: ...
+
+
+@uncompiled
+def upsample(
+    image: ImageLike | Sequence[ImageLike],
+    signal: Tensor | NDArray[Any] | Sequence[Tensor | NDArray[Any]],
+    *,
+    method: str = DEFAULT_METHOD,
+    signal_type: str = "auto",
+    size: Size | None = None,
+    grid: Size | None = None,
+    layout: str = "auto",
+    region: Region | None = None,
+    valid: Tensor | NDArray[Any] | None = None,
+    holes: str = "fill",
+    consistency: float | None = None,
+    memory: int | str = DEFAULT_MEMORY,
+    **settings: Any,
+) -> Tensor | list[Tensor]:
+    """Upsample anything computed from an image to the image's resolution, sharp along the image's edges.
+
+    The same as `upsampler(method, **settings).prepare(image, grid, size).render(signal, signal_type)`.
+
+    Args:
+        image: the image that the signal was computed from: PIL; array [H, W] or [H, W, G]; tensor [B, G, H, W]. One
+            image may serve many signals. A list has images of any sizes, and `signal` then one signal for each.
+        signal: [B, C, h, w]: features, class probabilities, depth, masks. Other shapes as in `layouts.py`: channels
+            last, tokens [B, N, C], a single map [h, w]; and [B, T, C, h, w], T signals of each image.
+        method: one of `methods()`.
+        signal_type: what the signal is: `"features"`, `"probabilities"`, `"labels"`, `"measurement"` (area-averages:
+            depth, images), `"values"`, `"logits"`, `"directions"`, or `"auto"`; see `signal_types.py`.
+        size: (H', W') of the result, in pixels; the image's own by default.
+        grid: (h, w) of the signal, in cells, where its shape does not show it: of tokens.
+        layout: `"channels_first"` or `"channels_last"`; `"auto"` goes by what fits the image.
+        region: (top, left, height, width) of the part of the image that the signal covers, in pixels: a crop, or, with
+            parts beyond the image, a picture that was padded. The result has the region's pixels that lie in the image.
+        valid: which cells count, boolean [B, 1, h, w]; see `PreparedImage.render`.
+        holes: `"fill"` or `"keep"`: what becomes of pixels far from all valid cells; likewise.
+        consistency: not yet available.
+        memory: working memory beyond inputs and outputs: bytes, or a text such as `"512MB"` or `"1GB"`.
+        **settings: of the method: see `methods()[method].settings`.
+
+    Returns:
+        [B, C, H', W'], in the signal's dtype and on its device; of lists a list.
+
+    Raises:
+        InputError: an argument cannot be accepted; it is named.
+
+    Example:
+        >>> import omniup, torch
+        >>> image, depth = torch.rand(1, 3, 64, 96), torch.rand(1, 1, 4, 6)
+        >>> omniup.upsample(image, depth, method="joint_bilateral").shape
+        torch.Size([1, 1, 64, 96])
+        >>> omniup.upsample(image, depth, region=(0, 0, 64, 48)).shape  # of the left half alone
+        torch.Size([1, 1, 64, 48])
+    """
+    check_unavailable(consistency=consistency)
+    options: dict[str, Any] = {"method": method, "signal_type": signal_type, "size": size, "grid": grid}
+    options |= {"layout": layout, "region": region, "holes": holes, "memory": memory} | settings
+    if isinstance(image, (list, tuple)):
+        return _each(image, signal, valid, options)
+    if isinstance(signal, (list, tuple)):
+        raise InputError("signal", "is a list, and the image is none", "a list of as many images, or one array")
+    tensor = as_tensor(cast("Tensor | NDArray[Any]", signal))
+    guidance = as_guidance(cast("ImageLike", image), device=tensor.device)
+    if tensor.ndim == 5:
+        return _frames(guidance, tensor, valid, options)
+    height, width = guidance.shape[2:]
+    if region is not None:
+        region = check_region(region, (height, width))
+        guidance = cut(guidance, region)
+        if size is not None:
+            raise InputError("size", "is given together with `region`", "one of the two")
+    pixels = guidance.shape[2], guidance.shape[3]
+    tensor = as_signal(arrange(tensor, pixels, images=len(guidance), grid=grid, layout=layout))
+    cells = tensor.shape[2], tensor.shape[3]
+    if grid is not None and cells != tuple(grid):
+        problem = "is {grid}, and the signal has {h} × {w} cells"
+        raise InputError("grid", problem, "the signal's own grid", grid=tuple(grid), h=cells[0], w=cells[1])
+    if len(guidance) not in (1, len(tensor)):
+        problem = "is a batch of {signals} and image of {images}"
+        raise InputError("signal", problem, "equal batches, or one image", signals=len(tensor), images=len(guidance))
+    if region is not None and not bool((known := covered_cells(region, (height, width), cells)).all()):
+        known = known.to(tensor.device).expand(len(tensor), -1, -1, -1)
+        valid = known if valid is None else known & check_valid(valid, tensor)
+    prepared = upsampler(method, **settings).prepare(guidance, cells, size, memory=memory)
+    result = prepared.render(tensor, signal_type, valid=valid, holes=holes, memory=memory)
+    if region is None:
+        return result
+    rows, columns = inside(region, (height, width))
+    return result[:, :, rows, columns]
+
+
+def _each(images: Sequence[ImageLike], signals: Any, valid: Any, options: dict[str, Any]) -> list[Tensor]:
+    """Upsample one signal for each image of a list."""
+    if not isinstance(signals, (list, tuple)) or len(signals) != len(images):
+        count = len(signals) if isinstance(signals, (list, tuple)) else 1
+        problem = "is a list of {count}, and image one of {images}"
+        raise InputError("signal", problem, "a signal for each image", count=count, images=len(images))
+    if valid is not None and (not isinstance(valid, (list, tuple)) or len(valid) != len(images)):
+        raise InputError("valid", "is no list of a mask for each image", "a list of masks, or none")
+    masks = [None] * len(images) if valid is None else valid
+    return [
+        upsample(image, signal, valid=mask, **options)
+        for image, signal, mask in zip(images, signals, masks, strict=True)
+    ]
+
+
+def _frames(guidance: Tensor, signal: Tensor, valid: Any, options: dict[str, Any]) -> Tensor:
+    """Upsample T signals of each image: [B, T, C, h, w] to [B, T, C, H, W]."""
+    if len(guidance) not in (1, len(signal)):
+        problem = "is a batch of {signals} and image of {images}"
+        raise InputError("signal", problem, "equal batches, or one image", signals=len(signal), images=len(guidance))
+    mask = torch.as_tensor(valid) if valid is not None else None
+    if mask is not None and mask.ndim == 5:
+        mask = mask.expand(*signal.shape[:2], -1, -1, -1)
+    options["layout"] = "channels_first" if options["layout"] == "auto" else options["layout"]
+    if len(guidance) == 1:  # which is prepared once
+        flat = mask.flatten(0, 1) if mask is not None and mask.ndim == 5 else mask
+        return upsample(guidance, signal.flatten(0, 1), valid=flat, **options).unflatten(0, signal.shape[:2])
+    parts = []
+    for n, frames in enumerate(signal):
+        own = mask[n] if mask is not None and mask.ndim == 5 else mask
+        parts.append(upsample(guidance[n : n + 1], frames, valid=own, **options))
+    return torch.stack(parts)

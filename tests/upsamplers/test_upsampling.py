@@ -1,0 +1,98 @@
+"""`omniup.upsample` of lists, of several signals of an image, and of parts of an image."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import omniup
+from omniup import InputError
+from omniup.mixing import cell_means
+
+torch.manual_seed(0)
+IMAGES = torch.rand(2, 3, 48, 64)
+
+
+def test_lists_of_images_of_any_sizes():
+    images = [torch.rand(1, 3, 48, 64), np.random.default_rng(0).random((40, 40, 3)), torch.rand(1, 1, 30, 50)]
+    signals = [torch.rand(1, 5, 6, 8), torch.rand(1, 2, 5, 5), torch.rand(1, 1, 3, 5)]
+    results = omniup.upsample(images, signals)
+    assert [tuple(each.shape) for each in results] == [(1, 5, 48, 64), (1, 2, 40, 40), (1, 1, 30, 50)]
+    for image, signal, result in zip(images, signals, results, strict=True):
+        assert torch.equal(result, omniup.upsample(image, signal))
+    masks = [None, torch.rand(5, 5) > 0.3, None]
+    masked = omniup.upsample(images, signals, valid=masks, method="bilinear")
+    assert torch.equal(masked[1], omniup.upsample(images[1], signals[1], valid=masks[1], method="bilinear"))
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_several_signals_of_each_image(images):
+    signals, valid = torch.rand(2, 3, 4, 6, 8), torch.rand(2, 3, 1, 6, 8) > 0.2
+    result = omniup.upsample(IMAGES[:images], signals, valid=valid)
+    assert result.shape == (2, 3, 4, 48, 64)
+    for b in range(2):
+        for t in range(3):
+            image = IMAGES[min(b, images - 1)][None]
+            one = omniup.upsample(image, signals[b, t][None], valid=valid[b, t][None])
+            torch.testing.assert_close(result[b, t], one[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["pyramid_bilateral", "joint_bilateral", "bilinear", "guided_filter"])
+def test_a_crop_is_upsampled_by_its_part_of_the_image(method):
+    signal, region = torch.rand(1, 5, 4, 5), (8, 16, 32, 40)
+    made = omniup.upsample(IMAGES[:1], signal, region=region, method=method)
+    assert torch.equal(made, omniup.upsample(IMAGES[:1, :, 8:40, 16:56], signal, method=method))
+
+
+@pytest.mark.parametrize("method", ["pyramid_bilateral", "joint_bilateral", "bilinear", "guided_filter"])
+def test_padding_is_left_out(method):
+    signal = torch.rand(1, 3, 8, 8)
+    region = (0, 0, 64, 64)  # a picture of 48 × 64, padded below to a square
+    made = omniup.upsample(IMAGES[:1], signal, region=region, method=method)
+    assert made.shape == (1, 3, 48, 64)
+    poisoned = signal.clone()
+    poisoned[:, :, 6:] = torch.nan
+    assert torch.equal(omniup.upsample(IMAGES[:1], poisoned, region=region, method=method), made)
+    whole = omniup.upsample(IMAGES[:1], signal[:, :, :6], method=method)
+    torch.testing.assert_close(made[:, :, :16], whole[:, :, :16], atol=0.05, rtol=0)
+
+
+def test_a_letterboxed_depth_keeps_its_edges():
+    truth = torch.zeros(1, 1, 48, 64)
+    truth[..., 29:] = 1
+    image = truth.expand(1, 3, 48, 64) * 0.8
+    padded = F.pad(truth, (0, 0, 8, 8), value=9.0)  # above and below
+    made = omniup.upsample(image, cell_means(padded, (8, 8)), region=(-8, 0, 64, 64), signal_type="measurement")
+    bilinear = F.interpolate(cell_means(truth, (6, 8)), (48, 64), mode="bilinear")
+    assert (made - truth).abs().mean() < 0.2 * (bilinear - truth).abs().mean()
+
+
+@pytest.mark.parametrize(
+    ("image", "signal", "options", "message"),
+    [
+        ([IMAGES], torch.rand(1, 5, 6, 8), {}, r"signal is a list of 1, and image one of 1"),
+        ([IMAGES], [], {}, r"signal is a list of 0, and image one of 1; accepted: a signal for each image"),
+        (IMAGES, [torch.rand(1, 5, 6, 8)], {}, r"signal is a list, and the image is none"),
+        ([IMAGES[:1]], [torch.rand(1, 5, 6, 8)], {"valid": torch.ones(6, 8)}, r"valid is no list of a mask for each"),
+        (IMAGES, torch.rand(3, 2, 5, 6, 8), {}, r"signal is a batch of 3 and image of 2"),
+        (
+            IMAGES,
+            torch.rand(2, 5, 6, 8),
+            {"region": (0, 0, 48)},
+            r"region is \(0, 0, 48\); accepted: four whole",
+        ),
+        (IMAGES, torch.rand(2, 5, 6, 8), {"region": (0, 0, 0, 9)}, r"region is \(0, 0, 0, 9\); accepted: four"),
+        (IMAGES, torch.rand(2, 5, 6, 8), {"region": (0, 0, 1000, 9)}, r"region is .* at most four times the image"),
+        (IMAGES, torch.rand(2, 5, 6, 8), {"region": (0.0, 0, 9, 9)}, r"region is \(0.0, 0, 9, 9\)"),
+        (IMAGES, torch.rand(2, 5, 6, 8), {"region": (48, 0, 9, 9)}, r"region is \(48, 0, 9, 9\), outside the image"),
+        (
+            IMAGES,
+            torch.rand(2, 5, 6, 8),
+            {"region": (0, 0, 48, 64), "size": (96, 128)},
+            r"size is given together with `region`",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(image, signal, options, message):
+    with pytest.raises(InputError, match=f"^{message}"):
+        omniup.upsample(image, signal, **options)
