@@ -140,8 +140,8 @@ class _Body:
         return message
 
     async def discard(self) -> None:
-        """Read the rest, at most as much again as is accepted, and forget it."""
-        left = self._max_bytes
+        """Read the rest and forget it, up to twice as many bytes as are accepted, in all."""
+        left = self._left + self._max_bytes
         while not self._ended and left > 0:
             left -= len((await self._next()).get("body", b""))
 
