@@ -1,3 +1,6 @@
+import shutil
+from pathlib import Path
+
 import pytest
 
 from omniup.files import image_tensor, sample_image
@@ -10,6 +13,19 @@ def enhancer():
     from omniup.restoration import Enhancer
 
     return Enhancer.from_pretrained("tiny")
+
+
+@pytest.fixture(scope="session")
+def saved(enhancer, tmp_path_factory):
+    """The tiny model as a training would leave it: a folder in diffusers' layout, to be read only."""
+    from omniup import restoration
+
+    folder = tmp_path_factory.mktemp("models") / "saved"
+    shutil.copytree(Path(restoration.__file__).with_name("tiny"), folder)
+    for part in ("unet", "vae", "text_encoder"):
+        getattr(enhancer.networks, part).save_pretrained(folder / part)
+    (folder / "hypir.json").write_text('{"patch": 128, "lora_rank": null}')
+    return folder
 
 
 @pytest.fixture(scope="session")

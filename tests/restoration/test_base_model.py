@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from safetensors.torch import load_file, save_file
 huggingface_hub = pytest.importorskip("huggingface_hub")
 pytest.importorskip("diffusers")
 
-from omniup import InputError, restoration  # noqa: E402
+from omniup import InputError  # noqa: E402
 from omniup.files.checksums import check_unchanged  # noqa: E402
 from omniup.files.hub import record_path  # noqa: E402
 from omniup.files.licences import LICENCES, note_licence  # noqa: E402
@@ -27,17 +26,6 @@ from omniup.restoration.lora import add_lora, lora_tensors  # noqa: E402
 from support.hub import serving  # noqa: E402
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def saved(enhancer, tmp_path_factory):
-    """The tiny model as a repository."""
-    folder = tmp_path_factory.mktemp("models") / "saved"
-    shutil.copytree(Path(restoration.__file__).with_name("tiny"), folder)
-    for part in ("unet", "vae", "text_encoder"):
-        getattr(enhancer.networks, part).save_pretrained(folder / part)
-    (folder / "hypir.json").write_text('{"patch": 128, "lora_rank": null}')
-    return folder
 
 
 @pytest.fixture

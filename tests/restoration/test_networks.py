@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,22 +12,11 @@ from safetensors.torch import load_file, save_file
 huggingface_hub = pytest.importorskip("huggingface_hub")
 pytest.importorskip("diffusers")
 
-from omniup import InputError, restoration  # noqa: E402
+from omniup import InputError  # noqa: E402
 from omniup.restoration import Recipe, load_networks, locate  # noqa: E402
 from omniup.restoration.lora import add_lora, lora_tensors  # noqa: E402
 
 BASE, MIRROR = "stabilityai/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base"
-
-
-@pytest.fixture(scope="module")
-def saved(enhancer, tmp_path_factory):
-    """The tiny model as a training would leave it: a folder in diffusers' layout."""
-    folder = tmp_path_factory.mktemp("models") / "saved"
-    shutil.copytree(Path(restoration.__file__).with_name("tiny"), folder)
-    for part in ("unet", "vae", "text_encoder"):
-        getattr(enhancer.networks, part).save_pretrained(folder / part)
-    (folder / "hypir.json").write_text('{"patch": 128, "lora_rank": null}')
-    return folder
 
 
 @pytest.fixture

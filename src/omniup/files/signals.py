@@ -7,13 +7,15 @@ they store, not as brightness: a depth map in a 16-bit PNG keeps its millimetres
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
 from PIL import Image
+from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from safetensors.torch import save
 from torch import Tensor
@@ -162,13 +164,8 @@ def read_nodata(source: Source) -> float | None:
     Raises:
         InputError: as for `holds_labels`.
     """
-    with open_source(source, noun="signal", accepted=_SIGNAL, formats=_FORMATS) as (stream, subject):
-        if array_format(stream):
-            return None
-        image = open_image(stream, subject, max_pixels=MAX_PIXELS)
-        with subject.attempt("read"):
-            text = image.tag_v2.get(_GDAL_NODATA) if isinstance(image, TiffImageFile) else None
-        stream.seek(0)
+    with _opened_image(source) as (image, subject), subject.attempt("read"):
+        text = image.tag_v2.get(_GDAL_NODATA) if isinstance(image, TiffImageFile) else None
     if text is None:
         return None
     try:
@@ -186,15 +183,12 @@ def read_palette(source: Source) -> list[int] | None:
     Raises:
         InputError: as for `holds_labels`.
     """
-    with open_source(source, noun="signal", accepted=_SIGNAL, formats=_FORMATS) as (stream, subject):
-        if array_format(stream):
+    with _opened_image(source) as (image, subject):
+        if image is None:
             return None
-        image = open_image(stream, subject, max_pixels=MAX_PIXELS)
         with subject.attempt("read"):
             holds_indices = image.mode == "P" and len(frame_numbers(image)) == 1
-        palette = decode(image, subject, max_pixels=MAX_PIXELS).getpalette() if holds_indices else None
-        stream.seek(0)
-        return palette
+        return decode(image, subject, max_pixels=MAX_PIXELS).getpalette() if holds_indices else None
 
 
 def write_signal(path: str | Path | BinaryIO, signal: Tensor, *, bits: int = 8, format: str | None = None) -> None:
@@ -228,6 +222,14 @@ def write_signal(path: str | Path | BinaryIO, signal: Tensor, *, bits: int = 8, 
         raise subject.refusal("cannot hold a signal of shape {shape}", shape=list(signal.shape))
     with output as file:
         _encode(file, signal.detach().cpu().contiguous(), chosen, subject, bits=bits)
+
+
+@contextmanager
+def _opened_image(source: Source) -> Iterator[tuple[ImageFile | None, Subject]]:
+    """Open the image that a source is, None for an array, and rewind the source afterwards."""
+    with open_source(source, noun="signal", accepted=_SIGNAL, formats=_FORMATS) as (stream, subject):
+        yield None if array_format(stream) else open_image(stream, subject, max_pixels=MAX_PIXELS), subject
+        stream.seek(0)
 
 
 def _encode(file: BinaryIO, signal: Tensor, format: str, subject: Subject, *, bits: int) -> None:

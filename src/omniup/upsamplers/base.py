@@ -455,13 +455,11 @@ def check_image(image: ImageLike, grid: Size, size: Size | None) -> tuple[Tensor
     return guidance, check_size((guidance.shape[2], guidance.shape[3]) if size is None else size, grid)
 
 
-def check_unavailable(**options: Any) -> None:
-    """Refuse options of the interface that have no meaning yet.
+def check_unavailable(*, consistency: float | None) -> None:
+    """Refuse the option of the interface that has no meaning yet.
 
     Raises:
-        InputError: one is not at its default.
+        InputError: it is given.
     """
-    defaults = {"consistency": None}
-    for name, value in options.items():
-        if value is not defaults[name] and not (isinstance(value, str) and value == defaults[name]):
-            raise InputError(name, "is not available yet", "{default!r}", default=defaults[name])
+    if consistency is not None:
+        raise InputError("consistency", "is not available yet", "{default!r}", default=None)

@@ -103,9 +103,7 @@ def upsample(
     if grid is not None and cells != tuple(grid):
         problem = "is {grid}, and the signal has {h} × {w} cells"
         raise InputError("grid", problem, "the signal's own grid", grid=tuple(grid), h=cells[0], w=cells[1])
-    if len(guidance) not in (1, len(tensor)):
-        problem = "is a batch of {signals} and image of {images}"
-        raise InputError("signal", problem, "equal batches, or one image", signals=len(tensor), images=len(guidance))
+    _check_batches(tensor, guidance)
     if region is not None and not bool((known := covered_cells(region, (height, width), cells)).all()):
         known = known.to(tensor.device).expand(len(tensor), -1, -1, -1)
         valid = known if valid is None else known & check_valid(valid, tensor)
@@ -115,6 +113,12 @@ def upsample(
         return result
     rows, columns = inside(region, (height, width))
     return result[:, :, rows, columns]
+
+
+def _check_batches(signal: Tensor, guidance: Tensor) -> None:
+    if len(guidance) not in (1, len(signal)):
+        problem = "is a batch of {signals} and image of {images}"
+        raise InputError("signal", problem, "equal batches, or one image", signals=len(signal), images=len(guidance))
 
 
 def _each(images: Sequence[ImageLike], signals: Any, valid: Any, options: dict[str, Any]) -> list[Tensor]:
@@ -134,9 +138,7 @@ def _each(images: Sequence[ImageLike], signals: Any, valid: Any, options: dict[s
 
 def _frames(guidance: Tensor, signal: Tensor, valid: Any, options: dict[str, Any]) -> Tensor:
     """Upsample T signals of each image: [B, T, C, h, w] to [B, T, C, H, W]."""
-    if len(guidance) not in (1, len(signal)):
-        problem = "is a batch of {signals} and image of {images}"
-        raise InputError("signal", problem, "equal batches, or one image", signals=len(signal), images=len(guidance))
+    _check_batches(signal, guidance)
     mask = torch.as_tensor(valid) if valid is not None else None
     if mask is not None and mask.ndim == 5:
         mask = mask.expand(*signal.shape[:2], -1, -1, -1)
