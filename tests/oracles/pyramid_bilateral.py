@@ -173,3 +173,18 @@ def back_projected_probabilities(image, probabilities, steps, settings):
         added = (1 - step) * added + step * lacking
         roots = roots + added
     return powers(mix(image, roots, settings))
+
+
+def detail_weights(details, residual, counts, ridge, prior, prior_cells):
+    """Fit a residual [h, w] by two details with weights that are not negative, by the method of Lawson and Hanson."""
+    from scipy.optimize import nnls
+
+    known = counts > 0
+    columns = torch.stack([detail[known] for detail in details], dim=1)
+    energy = columns.square().sum(0).mean()
+    pull = energy * prior_cells / known.sum()
+    strength = energy * ridge + pull
+    matrix = torch.cat([columns, strength.sqrt() * torch.eye(2).double()])
+    target = torch.cat([residual[known], (prior * pull / strength.sqrt()).expand(2)])
+    weights, _ = nnls(matrix.numpy(), target.numpy())
+    return weights / max(1, weights.sum())

@@ -7,6 +7,7 @@ probabilities. The range sigma is chosen by the signal: the one that restores it
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
@@ -14,9 +15,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from omniup.mixing import cell_means
+from omniup.upsamplers.checks import Size
 from omniup.upsamplers.guided_filter import GuidedFilter
+from omniup.upsamplers.pyramid_bilateral.detail import TREND_CELLS, detail_weights, fade, trend
 from omniup.upsamplers.pyramid_bilateral.probabilities import from_roots, to_roots
 from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Pyramid, halved
 from omniup.upsamplers.signal_types import are_probabilities
@@ -27,15 +31,19 @@ if TYPE_CHECKING:
 Mix: TypeAlias = Callable[[Tensor], Tensor]
 """Upsamples [1, C, h, w] to [1, C, H, W], linearly and each channel independently."""
 
+#: Cells along each side, below which guidance has no say.
+SMALLEST_GRID = 4
+
 
 def render_measurement(
     pyramid: Pyramid, signal: Tensor, settings: PyramidBilateral, memory: int, valid: Tensor | None = None
 ) -> Tensor:
-    """Upsample means over cells, with the range sigma that restores the signal best from a coarser one.
+    """Upsample means over cells: interpolation plus the detail of the guidance, as far as the signal confirms it.
 
     Guidance and signal are averaged over twice as large cells, and upsampled with each range sigma: the one that
-    restores the signal best is taken. A linear model of the signal in the colours (`GuidedFilter`) takes part to the
-    degree to which, channel by channel, it improves the restored signal.
+    restores the signal best is taken. How much the mix with it, and a linear model of the signal in the colours
+    (`GuidedFilter`), add to bicubic interpolation is found in the same way, for each channel (`detail.py`); grids of
+    less than four cells along a side are interpolated.
 
     Args:
         pyramid: of the image.
@@ -48,46 +56,138 @@ def render_measurement(
         [1, C, H, W], in the signal's dtype.
     """
     wide = signal.to(torch.promote_types(signal.dtype, pyramid.guidance.dtype))  # [1, C, h, w]
-    grid, pixels, steps = (signal.shape[2], signal.shape[3]), Pixels(memory), settings.back_projections
-    coarse, coarse_valid = halved(wide, valid)  # [1, C, ⌈h/2⌉, ⌈w/2⌉]
-    counts = torch.ones_like(wide[:, :1]) if valid is None else valid.to(wide)  # [1, 1, h, w]
-    coarse_grid = coarse.shape[2], coarse.shape[3]
-    probabilities = are_probabilities(signal)[0]
-    unit = wide.detach().abs().amax().clamp_min(torch.finfo(wide.dtype).tiny)  # or squares of errors would overflow
-
-    def project(kernels_mix: Mix, target: Tensor, mask: Tensor | None, start: Tensor | None = None) -> Tensor:
-        if probabilities:
-            return back_project_probabilities(kernels_mix, target, settings, mask)
-        return back_project(kernels_mix, target, kernels_mix(target) if start is None else start, steps, mask)
-
-    trials = []
-    for candidate in range(settings.sigma_r_candidates):
-        sigma_r = settings.sigma_r * 2**candidate
-        kernels = pyramid.kernels(grid, coarse_grid, settings.sigma, sigma_r)
-        restored = project(partial(pixels.mix, kernels, valid=coarse_valid), coarse, coarse_valid)
-        errors = ((restored - wide) * counts / unit).detach().square()
-        trials.append((float(errors.mean()), sigma_r, restored, kernels))
-    _, sigma_r, plain, coarse_kernels = min(trials, key=lambda trial: trial[0])
-    upsample = partial(pixels.mix, pyramid.kernels(pyramid.size, grid, settings.sigma, sigma_r), valid=valid)
-    if probabilities:
-        return project(upsample, wide, valid).to(signal.dtype)
-
-    linear = GuidedFilter(settings.filter_radius, settings.filter_eps)
-    modelled = linear.prepare(pyramid.average(grid), coarse_grid).fit(coarse, coarse_valid, memory)
-    other = project(partial(pixels.mix, coarse_kernels, valid=coarse_valid), coarse, coarse_valid, modelled)
-    weights = _best_weight(*(each * counts / unit for each in (plain, other, wide)))  # [1, C, 1, 1]
-
-    filtered = linear.prepare(pyramid.guidance, grid)
+    grid = signal.shape[2], signal.shape[3]
+    if are_probabilities(signal)[0]:
+        return _render_fractions(pyramid, wide, settings, memory, valid).to(signal.dtype)
+    if min(grid) < SMALLEST_GRID:
+        return interpolate(wide, pyramid.size, settings.back_projections, valid).to(signal.dtype)
+    sigma_r, first, second, ratio = _weigh(pyramid, wide, settings, memory, valid)
+    scale = _Scale(pyramid, pyramid.size, valid, settings, sigma_r, memory // 2)
     out = signal.new_empty(1, signal.shape[1], *pyramid.size)
-    at_once = max(1, memory // (6 * wide.itemsize * math.prod(pyramid.size)))  # channels, half of the memory
+    at_once = max(1, memory // (8 * wide.itemsize * math.prod(pyramid.size)))  # channels, half of the memory
     for start in range(0, signal.shape[1], at_once):
         channels = slice(start, start + at_once)
-        value, weight = wide[:, channels], weights[:, channels]
-        begin = (1 - weight) * upsample(value)
-        if bool((weight > 0).any()):
-            begin = begin + weight * filtered.fit(value, valid, memory // 2)
-        out[:, channels] = project(upsample, value, valid, begin)
+        value = wide[:, channels]
+        if valid is not None:  # the image knows more of holes than the nearest cell
+            value = torch.where(valid, value, cell_means(scale.mix(value), grid))
+        base = interpolate(value, pyramid.size, settings.back_projections, valid)
+        detail = scale.blended(value, base, first[:, channels], second[:, channels])
+        out[:, channels] = base + fade(detail, ratio[:, channels], grid)
     return out
+
+
+def _render_fractions(
+    pyramid: Pyramid, signal: Tensor, settings: PyramidBilateral, memory: int, valid: Tensor | None
+) -> Tensor:
+    """Upsample means over cells of classes' 0/1 maps, which are probabilities, with the best range sigma."""
+    grid, pixels = (signal.shape[2], signal.shape[3]), Pixels(memory)
+    coarse, coarse_valid = halved(signal, valid)  # [1, C, ⌈h/2⌉, ⌈w/2⌉]
+    counts = _counts(signal, valid)
+
+    def error(sigma_r: float) -> float:
+        kernels = pyramid.kernels(grid, (coarse.shape[2], coarse.shape[3]), settings.sigma, sigma_r)
+        mix = partial(pixels.mix, kernels, valid=coarse_valid)
+        restored = back_project_probabilities(mix, coarse, settings, coarse_valid)
+        return float(((restored - signal) * counts).detach().square().mean())
+
+    kernels = pyramid.kernels(pyramid.size, grid, settings.sigma, min(_range_sigmas(settings), key=error))
+    return back_project_probabilities(partial(pixels.mix, kernels, valid=valid), signal, settings, valid)
+
+
+def _weigh(
+    pyramid: Pyramid, signal: Tensor, settings: PyramidBilateral, memory: int, valid: Tensor | None
+) -> tuple[float, Tensor, Tensor, Tensor]:
+    """Find the range sigma, the weights of mix and model, and by how much their octaves fade: [1, C, 1, 1] each."""
+    signal = signal / signal.detach().abs().amax().clamp_min(torch.finfo(signal.dtype).tiny)  # squares would overflow
+    grid, counts = (signal.shape[2], signal.shape[3]), _counts(signal, valid)
+    coarse, coarse_valid = halved(signal, valid)  # [1, C, ⌈h/2⌉, ⌈w/2⌉]
+    base = interpolate(coarse, grid, settings.back_projections, coarse_valid)
+
+    def error(sigma_r: float) -> float:
+        restored = _Scale(pyramid, grid, coarse_valid, settings, sigma_r, memory).mixed(coarse)
+        return float(((restored - signal) * counts).detach().square().mean())
+
+    sigma_r = min(_range_sigmas(settings), key=error)
+    scale = _Scale(pyramid, grid, coarse_valid, settings, sigma_r, memory)
+    details = scale.mixed(coarse) - base, scale.modelled(coarse) - base
+    first, second = detail_weights(*details, signal - base, counts)
+    if coarse.shape[2] * coarse.shape[3] < TREND_CELLS:
+        return sigma_r, first, second, torch.ones_like(first)
+    coarsest, coarsest_valid = halved(coarse, coarse_valid)
+    coarse_grid, coarse_counts = (coarse.shape[2], coarse.shape[3]), _counts(coarse, coarse_valid)
+    coarse_base = interpolate(coarsest, coarse_grid, settings.back_projections, coarsest_valid)
+    coarse_scale = _Scale(pyramid, coarse_grid, coarsest_valid, settings, sigma_r, memory)
+    detail = coarse_scale.blended(coarsest, coarse_base, first, second)
+    return sigma_r, first, second, trend(detail, coarse - coarse_base, signal - base, coarse_counts, counts)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Scale:
+    """The ways in which guidance upsamples a measurement to one size.
+
+    Attributes:
+        pyramid: of the image.
+        size: (H, W).
+        valid: boolean [1, 1, h, w], the cells that count; None for all.
+        settings: the method's numbers.
+        sigma_r: width of the range term.
+        memory: bytes of working memory.
+    """
+
+    pyramid: Pyramid
+    size: Size
+    valid: Tensor | None
+    settings: PyramidBilateral
+    sigma_r: float
+    memory: int
+
+    def mixed(self, signal: Tensor) -> Tensor:
+        """Mix cells [1, C, h, w], back-projected: [1, C, H, W]."""
+        return self._project(signal, self.mix(signal))
+
+    def modelled(self, signal: Tensor) -> Tensor:
+        """Fit a linear model in the colours, and mix what it leaves: [1, C, h, w] to [1, C, H, W]."""
+        return self._project(signal, self._model(signal))
+
+    def blended(self, signal: Tensor, base: Tensor, mix: Tensor, model: Tensor) -> Tensor:
+        """Compute the detail of both in one back-projection, as it is linear.
+
+        Args:
+            signal: [1, C, h, w].
+            base: [1, C, H, W], the interpolation that it adds to.
+            mix: [1, C, 1, 1], the weight of `mixed`.
+            model: likewise, of `modelled`.
+
+        Returns:
+            [1, C, H, W].
+        """
+        begin = mix * self.mix(signal)
+        if bool((model > 0).any()):
+            begin = begin + model * self._model(signal)
+        return self._project((mix + model) * signal, begin) - (mix + model) * base
+
+    def mix(self, signal: Tensor) -> Tensor:
+        """Mix cells [1, C, h, w] by joint bilateral kernels: [1, C, H, W]."""
+        grid = signal.shape[2], signal.shape[3]
+        kernels = self.pyramid.kernels(self.size, grid, self.settings.sigma, self.sigma_r)
+        return Pixels(self.memory).mix(kernels, signal, self.valid)
+
+    def _model(self, signal: Tensor) -> Tensor:
+        linear = GuidedFilter(self.settings.filter_radius, self.settings.filter_eps)
+        guidance = self.pyramid.average(self.size)
+        return linear.prepare(guidance, (signal.shape[2], signal.shape[3])).fit(signal, self.valid, self.memory)
+
+    def _project(self, signal: Tensor, start: Tensor) -> Tensor:
+        return back_project(self.mix, signal, start, self.settings.back_projections, self.valid)
+
+
+def interpolate(signal: Tensor, size: Size, steps: int, valid: Tensor | None = None) -> Tensor:
+    """Interpolate a measurement [1, C, h, w] by cubic polynomials, back-projected `steps` times: [1, C, H, W].
+
+    Invalid cells, where `valid` [1, 1, h, w] is given, hold the nearest valid one's value.
+    """
+    cubic = partial(F.interpolate, size=size, mode="bicubic")
+    return back_project(cubic, signal, cubic(signal), steps, valid)
 
 
 def back_project(upsample: Mix, signal: Tensor, start: Tensor, steps: int, valid: Tensor | None = None) -> Tensor:
@@ -123,8 +223,10 @@ def back_project_probabilities(
     return out
 
 
-def _best_weight(plain: Tensor, other: Tensor, truth: Tensor) -> Tensor:
-    """Return the best weight in 0..1 of `other` in a blend with `plain`, by least squares, for each channel."""
-    better = other - plain
-    gain = ((truth - plain) * better).sum((2, 3), keepdim=True)
-    return (gain / better.square().sum((2, 3), keepdim=True).clamp_min(1e-30)).clamp(0, 1)  # [1, C, 1, 1]
+def _range_sigmas(settings: PyramidBilateral) -> list[float]:
+    return [settings.sigma_r * 2**n for n in range(settings.sigma_r_candidates)]
+
+
+def _counts(signal: Tensor, valid: Tensor | None) -> Tensor:
+    """Return 1 in valid cells, else 0: [1, 1, h, w] of a signal [1, C, h, w]."""
+    return torch.ones_like(signal[:, :1]) if valid is None else valid.to(signal)

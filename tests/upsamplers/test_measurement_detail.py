@@ -1,0 +1,108 @@
+"""How much of the guidance's detail a measurement is given."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import omniup
+from omniup.mixing import cell_means
+from omniup.upsamplers.pyramid_bilateral.detail import (
+    LEAST_TREND,
+    PRIOR_CELLS,
+    PRIOR_WEIGHT,
+    RIDGE,
+    detail_weights,
+    fade,
+    trend,
+)
+from omniup.upsamplers.pyramid_bilateral.measurements import interpolate
+from oracles import pyramid_bilateral as oracle
+from support.kernels import random_signal, smooth_image
+
+
+def rmse(found, wanted):
+    return float((found - wanted).square().mean().sqrt())
+
+
+def noise(size, *, channels=3, seed=0):
+    return torch.rand(1, channels, *size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@given(
+    seed=st.integers(0, 1000),
+    mixing=st.lists(st.floats(-2, 2), min_size=2, max_size=2),
+    alike=st.floats(-1, 1),
+    holes=st.booleans(),
+)
+def test_weights_agree_with_the_oracle(seed, mixing, alike, holes):
+    first, second, other = random_signal((4, 6), channels=3, seed=seed)[0]
+    second = alike * first + second  # which may be much the same, or the opposite
+    residual = mixing[0] * first + mixing[1] * second + other
+    counts = torch.ones(4, 6).double()
+    if holes:
+        counts[1:3, 2:5] = 0
+    found = detail_weights(*(each[None, None] for each in (first, second, residual, counts)))
+    wanted = oracle.detail_weights((first, second), residual, counts, RIDGE, PRIOR_WEIGHT, PRIOR_CELLS)
+    torch.testing.assert_close(torch.stack(found).flatten(), torch.tensor(wanted), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("needed", "kept"), [(0.5, 1.0), (1.0, 1.0), (2.0, 0.25), (100.0, LEAST_TREND**2)])
+def test_detail_that_mattered_more_at_coarser_scales_fades(needed, kept):
+    """Where residuals are spread: half as much of it from scale to scale, squared."""
+    detail = random_signal((16, 16), channels=1)
+    ones = torch.ones(1, 1, 16, 16).double()
+    assert float(trend(detail, needed * detail, detail, ones, ones)) == pytest.approx(kept)
+
+
+def test_detail_at_edges_does_not_fade():
+    edges = torch.zeros(1, 1, 16, 16).double()
+    edges[..., 8] = 1
+    ones = torch.ones(1, 1, 16, 16).double()
+    assert float(trend(edges, 3 * edges, edges, ones, ones)) == 1
+
+
+def test_octaves_fade_one_after_the_other():
+    rows = torch.arange(64).double()
+    coarse = (2 * torch.pi * rows / 32).cos().expand(1, 1, 64, 64)  # resolved by 16 cells of 4 pixels
+    fine = (torch.pi * rows).cos().expand(1, 1, 64, 64)  # from pixel to pixel: by no cells
+    half = torch.full((1, 1, 1, 1), 0.5).double()
+    assert rmse(fade(coarse, half, (16, 16)), 0 * coarse) < 0.05
+    torch.testing.assert_close(fade(fine, half, (16, 16)), 0.25 * fine)
+    torch.testing.assert_close(fade(fine, half, (4, 4)), 0.5**4 * fine)
+    torch.testing.assert_close(fade(fine, torch.ones_like(half), (4, 4)), fine)
+
+
+@pytest.mark.parametrize("grid", [(16, 16), (8, 12), (32, 32)])
+def test_guidance_that_says_nothing_does_no_harm(grid):
+    """Noise for an image, and something smooth for a signal: what is added to interpolation is next to nothing."""
+    size = 4 * grid[0], 4 * grid[1]
+    truth = smooth_image(size, channels=1, seed=1)
+    signal = cell_means(truth, grid)
+    plain = rmse(interpolate(signal, size, 5), truth)
+    assert rmse(omniup.upsample(noise(size), signal), truth) < 1.02 * plain
+
+
+@pytest.mark.parametrize("useless", [0, 1, 3])
+def test_of_several_bands_those_that_say_something_are_used(useless):
+    size, grid = (96, 96), (24, 24)
+    truth = (smooth_image(size, channels=1, seed=2) > 0.5).double()
+    bands = torch.cat([0.2 + 0.6 * truth, noise(size, channels=useless)], dim=1) if useless else 0.2 + 0.6 * truth
+    signal = cell_means(truth, grid)
+    assert rmse(omniup.upsample(bands, signal), truth) < 0.6 * rmse(interpolate(signal, size, 5), truth)
+
+
+@pytest.mark.parametrize("grid", [(3, 9), (2, 2), (1, 1)])
+def test_of_few_cells_measurements_are_interpolated(grid):
+    signal = random_signal(grid)
+    found = omniup.upsample(noise((27, 36)), signal, signal_type="measurement")
+    torch.testing.assert_close(found, interpolate(signal, (27, 36), 5))
+
+
+def test_channels_do_not_influence_each_other_s_weights():
+    image, signal = smooth_image((48, 48)), random_signal((12, 12), channels=3)
+    signal[:, 1] = cell_means(image, (12, 12))[:, 1]
+    together = omniup.upsample(image, signal, signal_type="measurement", sigma_r_candidates=1)
+    for n in range(3):
+        alone = omniup.upsample(image, signal[:, n : n + 1], signal_type="measurement", sigma_r_candidates=1)
+        torch.testing.assert_close(together[:, n : n + 1], alone)
