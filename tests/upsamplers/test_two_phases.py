@@ -235,7 +235,7 @@ def test_results_may_go_to_a_tensor_with_any_strides(method, signal_type):
 @pytest.mark.parametrize(
     ("option", "value", "default"),
     [
-        ("consistency", 0.5, "None"),
+        ("consistency", -1, "None, a number of steps"),
     ],
 )
 def test_options_that_are_not_available_yet_are_refused_by_name(name, method, option, value, default):

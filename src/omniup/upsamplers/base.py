@@ -39,6 +39,7 @@ from omniup.upsamplers.checks import (
     enough_memory,
     parse_memory,
 )
+from omniup.upsamplers.consistency import add_lacking, centred_logarithms, check_consistency
 from omniup.upsamplers.holes import HOLES, check_valid, fill_nearest, mix_valid, reach_of
 from omniup.upsamplers.layouts import arrange
 from omniup.upsamplers.signal_types import SignalType, one_hot, render_labels, render_type, signal_types, unit_of
@@ -86,7 +87,7 @@ class Prepared(Protocol):
         layout: str = "auto",
         valid: Tensor | NDArray[Any] | None = None,
         holes: str = "fill",
-        consistency: float | None = None,
+        consistency: float | str | None = None,
         memory: int | str = DEFAULT_MEMORY,
         out: Tensor | None = None,
         progress: ProgressCallback | None = None,
@@ -213,6 +214,37 @@ class PreparedImage(abc.ABC):
         mix = partial(self._render, types=types, memory=memory)
         return mix_valid(mix, signal, valid) if self._is_linear_mix else mix(signal)
 
+    def _render_logarithms(self, signal: Tensor, valid: Tensor | None, memory: int) -> Tensor:
+        """Upsample probabilities [N, C, h, w], of which logarithms are wanted: up to a constant, [N, C, H, W].
+
+        Where probabilities are mixed as any other values, their logarithms are mixed, in which a step of consistency is
+        linear.
+        """
+        logs, types = centred_logarithms(signal), cast("tuple[SignalType, ...]", ("values",) * len(signal))
+        return self._render(logs, types, memory) if valid is None else self._render_valid(logs, valid, types, memory)
+
+    def _render_consistently(
+        self, signal: Tensor, types: tuple[SignalType, ...], valid: Tensor | None, memory: int, steps: float
+    ) -> Tensor:
+        """Upsample floating-point values with steps of consistency: [N, C, h, w] to [N, C, H, W]."""
+        if len(set(types)) > 1:
+            each = [
+                self.only(n if self.batch > 1 else 0)._render_consistently(
+                    signal[n : n + 1], types[n : n + 1], None if valid is None else valid[n : n + 1], memory, steps
+                )
+                for n in range(len(signal))
+            ]
+            return torch.cat(each)
+        if types[0] == "probabilities":
+            logs = centred_logarithms(signal)
+            result = self._render_logarithms(signal, valid, memory)
+            return add_lacking(result, logs, steps, memory, valid).softmax(1).to(signal.dtype)
+        if valid is None:
+            result = self._render(signal, types, memory)
+        else:
+            result = self._render_valid(signal, valid, types, memory)
+        return add_lacking(result, signal, steps, memory, valid)
+
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
         """Upsample at points [N, P, 2]: [N, C, h, w] to [N, C, P]; here by way of the whole map, channel by channel."""
         width = self.size[1]
@@ -264,7 +296,7 @@ class PreparedImage(abc.ABC):
         layout: str = "auto",
         valid: Tensor | NDArray[Any] | None = None,
         holes: str = "fill",
-        consistency: float | None = None,
+        consistency: float | str | None = None,
         memory: int | str = DEFAULT_MEMORY,
         out: Tensor | None = None,
         progress: ProgressCallback | None = None,
@@ -281,7 +313,9 @@ class PreparedImage(abc.ABC):
                 counts. What stands in the others, NaN too, changes nothing. All are valid by default.
             holes: pixels whose window holds no valid cell: `"fill"` gives them the nearest one's value, `"keep"` NaN,
                 in floating-point signals.
-            consistency: not yet available.
+            consistency: steps of consistency (`consistency.py`): how often what the result's means over the cells lack
+                of the signal is added, 0.5 for half of it, `"full"` until nothing is lacking; or None. Class
+                probabilities stay such and labels labels; others may leave the interval of the signal's values.
             memory: bytes of working memory beyond inputs and outputs, or a text such as `"512MB"`.
             out: [B, C, H, W], where the result goes, of any floating-point type and on the signal's device. Only
                 where no gradient is wanted.
@@ -293,7 +327,7 @@ class PreparedImage(abc.ABC):
         Raises:
             InputError: an argument cannot be accepted.
         """
-        check_unavailable(consistency=consistency)
+        steps = check_consistency(consistency)
         check_choice("holes", holes, HOLES)
         signal, mask = self._accept(signal, valid, layout)
         types, scratch = signal_types(signal, signal_type), parse_memory(memory)
@@ -303,7 +337,10 @@ class PreparedImage(abc.ABC):
             self._check_out(out, signal)
         with enough_memory(), exact_products(signal.device):
             if types[0] == "labels":
-                result = self._labels(signal, None, mask, scratch, progress)
+                result = self._labels(signal, None, mask, scratch, progress, steps)
+            elif steps > 0:
+                consistently = partial(self._render_consistently, valid=mask, memory=scratch, steps=steps)
+                result = render_type(signal, types, consistently)
             elif mask is not None:
 
                 def render(values: Tensor, types: tuple[SignalType, ...]) -> Tensor:
@@ -380,6 +417,7 @@ class PreparedImage(abc.ABC):
         valid: Tensor | None,
         memory: int,
         progress: ProgressCallback | None,
+        steps: float = 0.0,
     ) -> Tensor:
         """Upsample each channel of labels [N, C, h, w] by itself: [N, C, H, W], or [N, C, P] at points [N, P, 2]."""
         pixels = math.prod(self.size) if points is None else max(1, points.shape[1])
@@ -399,6 +437,8 @@ class PreparedImage(abc.ABC):
                 there = None if points is None else points[n : n + 1]
                 mask = None if valid is None else valid[n : n + 1]
                 render = partial(self._render_one_hot, image, points=there, valid=mask, memory=memory // 2)
+                if steps > 0:
+                    render = partial(_make_consistent, render, steps=steps, valid=mask, memory=memory // 2)
                 maps.append(render_labels(labels[None, None], render, chunk, check))
         return torch.cat(maps).view(*signal.shape[:2], *maps[0].shape[2:])
 
@@ -455,11 +495,15 @@ def check_image(image: ImageLike, grid: Size, size: Size | None) -> tuple[Tensor
     return guidance, check_size((guidance.shape[2], guidance.shape[3]) if size is None else size, grid)
 
 
-def check_unavailable(*, consistency: float | None) -> None:
-    """Refuse the option of the interface that has no meaning yet.
-
-    Raises:
-        InputError: it is given.
-    """
-    if consistency is not None:
-        raise InputError("consistency", "is not available yet", "{default!r}", default=None)
+def _make_consistent(
+    render: Callable[[Tensor, Tensor, int], Tensor],
+    places: Tensor,
+    part: Tensor,
+    count: int,
+    *,
+    steps: float,
+    valid: Tensor | None,
+    memory: int,
+) -> Tensor:
+    """Upsample the 0/1 maps of some labels with steps of consistency: see `render_labels`."""
+    return add_lacking(render(places, part, count), one_hot(places, part), steps, memory, valid)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from omniup.errors import InputError
-from omniup.upsamplers.base import DEFAULT_METHOD, check_unavailable, uncompiled
+from omniup.upsamplers.base import DEFAULT_METHOD, uncompiled
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, as_guidance, as_signal, as_tensor
 from omniup.upsamplers.holes import check_valid
 from omniup.upsamplers.layouts import arrange
@@ -39,7 +39,7 @@ def upsample(
     region: Region | None = None,
     valid: Tensor | NDArray[Any] | None = None,
     holes: str = "fill",
-    consistency: float | None = None,
+    consistency: float | str | None = None,
     memory: int | str = DEFAULT_MEMORY,
     **settings: Any,
 ) -> Tensor | list[Tensor]:
@@ -62,7 +62,8 @@ def upsample(
             parts beyond the image, a picture that was padded. The result has the region's pixels that lie in the image.
         valid: which cells count, boolean [B, 1, h, w]; see `PreparedImage.render`.
         holes: `"fill"` or `"keep"`: what becomes of pixels far from all valid cells; likewise.
-        consistency: not yet available.
+        consistency: None, a number of steps, or `"full"`: what is added so that means over the cells are the signal;
+            see `PreparedImage.render`.
         memory: working memory beyond inputs and outputs: bytes, or a text such as `"512MB"` or `"1GB"`.
         **settings: of the method: see `methods()[method].settings`.
 
@@ -80,9 +81,9 @@ def upsample(
         >>> omniup.upsample(image, depth, region=(0, 0, 64, 48)).shape  # of the left half alone
         torch.Size([1, 1, 64, 48])
     """
-    check_unavailable(consistency=consistency)
     options: dict[str, Any] = {"method": method, "signal_type": signal_type, "size": size, "grid": grid}
     options |= {"layout": layout, "region": region, "holes": holes, "memory": memory} | settings
+    options["consistency"] = consistency
     if isinstance(image, (list, tuple)):
         return _each(image, signal, valid, options)
     if isinstance(signal, (list, tuple)):
@@ -108,7 +109,7 @@ def upsample(
         known = known.to(tensor.device).expand(len(tensor), -1, -1, -1)
         valid = known if valid is None else known & check_valid(valid, tensor)
     prepared = upsampler(method, **settings).prepare(guidance, cells, size, memory=memory)
-    result = prepared.render(tensor, signal_type, valid=valid, holes=holes, memory=memory)
+    result = prepared.render(tensor, signal_type, valid=valid, holes=holes, consistency=consistency, memory=memory)
     if region is None:
         return result
     rows, columns = inside(region, (height, width))

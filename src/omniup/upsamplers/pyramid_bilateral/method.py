@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from torch import Tensor
 from omniup.errors import InputError
 from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
+from omniup.upsamplers.consistency import centred_logarithms
 from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE
 from omniup.upsamplers.pyramid_bilateral.features import render_features
 from omniup.upsamplers.pyramid_bilateral.measurements import render_measurement
@@ -183,6 +185,13 @@ class PreparedPyramid(PreparedImage):
     def _render_valid(self, signal: Tensor, valid: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
         pairs = enumerate(zip(signal.split(1), valid.split(1), strict=True))
         return torch.cat([self._one(n, value, types[n], Pixels(memory), mask) for n, (value, mask) in pairs])
+
+    def _render_logarithms(self, signal: Tensor, valid: Tensor | None, memory: int) -> Tensor:
+        types = cast("tuple[SignalType, ...]", ("probabilities",) * len(signal))
+        mixed = (
+            self._render(signal, types, memory) if valid is None else self._render_valid(signal, valid, types, memory)
+        )
+        return centred_logarithms(mixed)
 
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
         if "measurement" in types:  # whose back-projection needs all pixels
