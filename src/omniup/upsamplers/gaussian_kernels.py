@@ -73,6 +73,11 @@ class Window:
         limit = self.radius**2 if self.shape == "disc" else 2 * self.radius**2
         return sum(x * x + y * y <= limit for x in steps for y in steps)
 
+    def pairs(self, size: Size, grid: Size) -> int:
+        """Estimate how many pairs of pixel and cell a mix visits: a cell that clamping repeats is one."""
+        height, width = (min(2 * self.radius + 1, cells) for cells in grid)
+        return math.prod(size) * min(self.cells, height * width)
+
     def windows(self, size: Size, grid: Size) -> Windows:
         """Build the windows for an output (H, W) and a grid (h, w)."""
         return _windows(self.shape, size, grid, self.radius)

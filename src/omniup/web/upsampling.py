@@ -93,7 +93,9 @@ class Order:
         return "colours" if channels == 3 and low >= 0 and high <= 255 else "features"
 
 
-def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, values: int) -> Order:
+def order(
+    config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, values: int, pairs: float = math.inf
+) -> Order:
     """Read and check the request.
 
     Args:
@@ -102,6 +104,7 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
         signal: the file of the signal.
         pixels: the largest image.
         values: the largest result, in numbers.
+        pairs: of pixel and cell, that may be visited.
 
     Raises:
         FieldError: something cannot be accepted.
@@ -118,7 +121,7 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
         height, width = guidance.shape[2:]
         checked = Order(config, method, guidance, *_read_signal(config, signal, (height, width), 8 * values))
         check_size(checked.size, checked.grid)
-        _check_work(checked, values)
+        _check_work(checked, values, pairs)
     return checked
 
 
@@ -175,7 +178,7 @@ def _read_signal(
     return signal.long() if found == "labels" else signal, found, valid, None
 
 
-def _check_work(order: Order, values: int) -> None:
+def _check_work(order: Order, values: int, pairs: float) -> None:
     """Refuse what would take too long, or too much memory."""
     channels, pixels = order.signal.shape[1], order.guidance[0, 0].numel()
     if channels * pixels > values:
@@ -188,6 +191,10 @@ def _check_work(order: Order, values: int) -> None:
         raise FieldError(
             "config", "pixels x window x iterations", "is {work:.1e}", "up to {most:.1e}", work=work, most=MAX_WORK
         )
+    work += order.method.render_cost(order.size, order.grid, order.signal_type)
+    if work > pairs:
+        problem = "visits {work:.1e} pairs of pixel and cell, which takes too long here"
+        raise FieldError("config", "the upsampling", problem, "up to {most:.1e}", work=work, most=pairs)
 
 
 def upsample(job: Job, order: Order, *, device: str, runs: Runs, seconds: float) -> bytes:

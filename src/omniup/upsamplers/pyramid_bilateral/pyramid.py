@@ -121,8 +121,7 @@ class Pyramid:
 
     def finer(self, grid: Size) -> Size | None:
         """Return the grid of cells half as large; None where they would have less than two pixels."""
-        finer = 2 * grid[0], 2 * grid[1]
-        return None if 2 * finer[0] > self.size[0] or 2 * finer[1] > self.size[1] else finer
+        return finer_grid(self.size, grid)
 
     @torch.inference_mode(False)  # what is kept serves later calls too, which may want gradients
     def kernels(self, size: Size, grid: Size, sigma: float, sigma_r: float) -> GaussianKernels:
@@ -156,6 +155,12 @@ class Pyramid:
             image = self.guidance if size == self.size else self.average(size)
             self._colours[size] = oklab(image, self._chroma) if image.shape[1] == 3 else image
         return self._colours[size]
+
+
+def finer_grid(size: Size, grid: Size) -> Size | None:
+    """Return the grid of cells half as large; None where they would have less than two pixels of `size`."""
+    finer = 2 * grid[0], 2 * grid[1]
+    return None if 2 * finer[0] > size[0] or 2 * finer[1] > size[1] else finer
 
 
 def halved(signal: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
