@@ -18,7 +18,7 @@ _READ = """
 import sys
 import torch
 from omniup.errors import InputError
-from omniup.files import read_guidance, read_image, read_labels, read_palette, read_signal
+from omniup.files import read_alpha, read_guidance, read_image, read_labels, read_palette, read_signal, sources
 
 def fits(shape):
     if max(shape[-2:]) > 512:
@@ -28,6 +28,7 @@ def peak():  # not getrusage's, which begins at what the parent of this process 
     (line,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
+sources.MEMORY = {memory}
 read_image({warm!r})  # imports what decoding needs
 before = peak()
 try:
@@ -44,8 +45,8 @@ def megabytes(tmp_path):
     warm = tmp_path / "warm.png"
     Image.new("RGBA", (64, 64)).save(warm)
 
-    def run(call: str) -> tuple[float, str]:
-        code = _READ.format(warm=str(warm), call=call)
+    def run(call: str, memory: int = 2**31) -> tuple[float, str]:
+        code = _READ.format(warm=str(warm), call=call, memory=memory)
         made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         return float(made.stdout), made.stderr
 
@@ -70,12 +71,34 @@ def test_a_picture_as_a_signal_is_refused_by_its_shape(megabytes, tmp_path: Path
     assert taken < 30
 
 
-@pytest.mark.parametrize(("mode", "read"), [("RGB", "read_image"), ("RGBA", "read_guidance")])
-def test_a_picture_takes_little_more_than_its_result(megabytes, tmp_path: Path, mode: str, read: str):
+@pytest.mark.parametrize(
+    ("mode", "read", "most"),
+    [
+        ("RGB", "read_image", 330),  # 192 MB as float32, and 48 as bytes or 64 as Pillow decodes it
+        ("I;16", "read_image", 260),
+        ("RGB", "read_guidance", 130),
+        ("RGBA", "read_guidance", 130),
+        ("LA", "read_alpha", 180),
+    ],
+)
+def test_a_picture_takes_little_more_than_its_result(megabytes, tmp_path: Path, mode: str, read: str, most: int):
     path = tmp_path / "big.png"
-    Image.new(mode, (4096, 4096)).save(path)  # 192 MB as float32, and 64 as Pillow decodes it
+    Image.new(mode, (4096, 4096)).save(path)
     taken, _ = megabytes(f"{read}({str(path)!r})")
-    assert 190 < taken < 330
+    assert most / 3 < taken < most
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "I;16"])
+def test_a_small_picture_at_the_limit_takes_2_gb_or_is_refused(megabytes, tmp_path: Path, mode: str):
+    """Of 2²⁸ pixels; here of a 16th, with a 16th of the limit."""
+    path = tmp_path / "big.png"
+    Image.new(mode, (4096, 4096)).save(path)
+    for read, is_read in (("read_guidance", mode != "I;16"), ("read_image", False), ("read_alpha", True)):
+        taken, said = megabytes(f"{read}({str(path)!r})", memory=2**27)
+        assert taken < 128 + 20
+        assert is_read == (not said)
+        if said:
+            assert "and reading it would take" in said and said.count("\n") == 1
 
 
 def test_a_declared_size_without_bytes(megabytes, tmp_path: Path):

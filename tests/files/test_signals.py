@@ -413,7 +413,7 @@ def test_image_modes_without_raw_numbers(encode: Encode, mode: str) -> None:
         _png(2, 0, b"\x40"),
         b"P5 1 1 1000\n\x01\x00",
         b"P2 1 1 7\n3",
-        b"P6 1 1 65535\n" + bytes(6),
+        b"P6 1 1 1000\n" + bytes(6),
     ],
 )
 def test_depths_that_pillow_would_rescale(data: bytes) -> None:

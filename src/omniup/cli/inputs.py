@@ -56,7 +56,7 @@ class Guidance:
 
     Attributes:
         argument: as the user gave it.
-        values: [1, G, H, W] in 0..1, upright.
+        values: [1, G, H, W], upright; in 0..1, or uint8, which methods convert.
         orientation: the EXIF orientation that it was turned by.
     """
 
@@ -113,7 +113,7 @@ def read_guidance(argument: str, report: Report, *, name: str | None = None) -> 
     file = source(argument)
     numbers, orientation = files.read_guidance(file, name=name), files.read_orientation(file)
     if numbers.dtype == torch.uint8:
-        return Guidance(argument, as_guidance(numbers), orientation)
+        return Guidance(argument, numbers, orientation)
     low, high = (bound.item() for bound in numbers.aminmax())
     if low >= -OVERSHOOT and high <= 1 + OVERSHOOT:
         return Guidance(argument, as_guidance(numbers), orientation)

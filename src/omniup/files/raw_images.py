@@ -18,6 +18,7 @@ from omniup.files.deep import read_deep
 from omniup.files.refusals import Subject
 
 _OTHER_MODE = "is an image of the mode {mode}, not grey, RGB or palette"
+_RESCALED = "is an image of a bit depth that Pillow rescales, so its raw numbers would be lost"
 _MODES = ("1", "L", "P", *GREY_16_BIT, "F", "RGB")
 
 
@@ -44,8 +45,10 @@ def read_raw_image(
     max_pixels = min(MAX_PIXELS, max_bytes // 12)  # in three channels of float32
     deep = read_deep(stream, subject, max_pixels=max_pixels, max_bytes=max_bytes, check_shape=check_shape)
     if deep is not None:
-        if deep.is_colour and len(deep.numbers) == 4:
-            raise subject.refusal(_OTHER_MODE, mode="RGBA")
+        if deep.has_alpha:
+            raise subject.refusal(_OTHER_MODE, mode=deep.mode)
+        if deep.is_rescaled:
+            raise subject.refusal(_RESCALED)
         return deep.numbers[0] if len(deep.numbers) == 1 else deep.numbers
     image = open_image(stream, subject, max_pixels=max_pixels)
     with subject.attempt("read"):
@@ -87,7 +90,7 @@ def _check_mode(image: ImageFile, subject: Subject) -> None:
     if image.mode not in _MODES:
         raise subject.refusal(_OTHER_MODE, mode=image.mode)
     if _is_rescaled(image):
-        raise subject.refusal("is an image of a bit depth that Pillow rescales, so its raw numbers would be lost")
+        raise subject.refusal(_RESCALED)
 
 
 def _tensor(image: Image.Image) -> Tensor:

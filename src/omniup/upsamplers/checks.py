@@ -70,7 +70,7 @@ def as_guidance(image: ImageLike, *, device: torch.device | None = None, name: s
     _check_shape(image, name, "[B, G, H, W]")
     image = image.detach().to(device)
     if image.dtype == torch.uint8:
-        return image.float() / 255
+        return image.float().div_(255)
     if not image.is_floating_point():
         raise InputError(
             name,
