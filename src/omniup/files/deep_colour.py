@@ -1,6 +1,6 @@
 """Read 16-bit colour and 16-bit grey with alpha from PNG and PPM, of which Pillow keeps 8 bits.
 
-Pillow's decoders hand out all bytes if they are told of other modes than the file's: the low bytes of numbers first,
+Pillow's decoders return all bytes if the image is given another mode than the file's: the low bytes of numbers first,
 four channels of 8 bits for two of 16, one grey channel of triple width for three.
 """
 
@@ -22,13 +22,13 @@ from omniup.files.refusals import Subject
 from omniup.files.sources import check_memory, stream_size
 
 _GREY_WITH_ALPHA = "LA;16B"
-"""What Pillow calls two channels of 16 bits, which it makes RGBA."""
+"""Pillow's name for two channels of 16 bits, which it makes RGBA."""
 
 _ROWS = 64
 """Rows that are converted at a time."""
 
 _BYTES = 20
-"""What a pixel takes, at most: of RGBA eight bytes as 16-bit numbers and twelve as guidance."""
+"""Bytes of a pixel, at most: of RGBA eight as 16-bit numbers, and twelve as guidance."""
 
 
 @dataclass(frozen=True, eq=False)

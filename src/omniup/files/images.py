@@ -17,7 +17,15 @@ from PIL import Image
 from torch import Tensor
 
 from omniup.files.atomic import atomic_write
-from omniup.files.decoding import GREY_16_BIT, MAX_PIXELS, count_frames, decode, open_image, readable_suffixes
+from omniup.files.decoding import (
+    GREY_16_BIT,
+    MAX_PIXELS,
+    count_frames,
+    decode,
+    decoded_bytes,
+    open_image,
+    readable_suffixes,
+)
 from omniup.files.deep import read_deep
 from omniup.files.deep_colour import Deep
 from omniup.files.refusals import Subject, printable
@@ -31,7 +39,7 @@ _ALPHA = 3
 """The channel of alpha."""
 
 _BYTES, _FLOATS = 3, 12
-"""What a pixel takes as three numbers: uint8 and float32."""
+"""Bytes of three numbers: uint8 and float32."""
 
 _STRIP = 2**18
 """Pixels that are converted at a time: beyond the decoded image and the result, little memory is taken."""
@@ -94,7 +102,7 @@ def read_alpha(source: Source, *, max_pixels: int = MAX_PIXELS) -> Tensor | None
             alpha = (deep.numbers[-1].double() / deep.white).float() if deep.has_alpha else None
         else:
             size, image = stream_size(stream), open_image(stream, subject, max_pixels=max_pixels)
-            check_memory(image.width * image.height * (_decoded_bytes(image) + 4), size, subject)
+            check_memory(image.width * image.height * (decoded_bytes(image) + 4), size, subject)
             alpha = _alpha(decode(image, subject, max_pixels=max_pixels, in_place=True), subject)
     return None if alpha is None or bool((alpha == 1).all()) else alpha[None, None]
 
@@ -129,7 +137,8 @@ def read_picture(
     size = stream_size(stream)
     image = open_image(stream, subject, max_pixels=max_pixels)
     has_floats = image.mode in GREY_16_BIT or image.mode == "F"
-    most = _decoded_bytes(image) + (_FLOATS if has_floats else _BYTES)  # of a pixel
+    # Of a pixel; NumPy has numbers beyond 8 bits from Pillow by way of bytes, twice.
+    most = 3 * decoded_bytes(image) + _FLOATS if has_floats else decoded_bytes(image) + _BYTES
     most = most if keep_bytes else max(most, _BYTES + _FLOATS)
     check_memory(image.width * image.height * most, size, subject)
     if (frames := count_frames(image, subject, max_pixels=max_pixels)) > 1:
@@ -229,16 +238,11 @@ def _guidance(image: Image.Image, subject: Subject, size: int, *, any_unit: bool
         return _grey(image, subject, white=1, any_unit=any_unit)
     blends = image.has_transparency_data and any(_blends(strip) for _, strip in _strips(image, subject))
     if blends:
-        check_memory(image.width * image.height * (_decoded_bytes(image) + _FLOATS), size, subject)
+        check_memory(image.width * image.height * (decoded_bytes(image) + _FLOATS), size, subject)
     result = torch.empty(1, 3, image.height, image.width, dtype=torch.float32 if blends else torch.uint8)
     for top, strip in _strips(image, subject):
         _over_white(strip, result[:, :, top : top + strip.height])
     return result
-
-
-def _decoded_bytes(image: Image.Image) -> int:
-    """Return how many bytes Pillow takes for a pixel."""
-    return 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
 
 
 def _strips(image: Image.Image, subject: Subject) -> Iterator[tuple[int, Image.Image]]:

@@ -71,7 +71,7 @@ def read_signal(
         [B, C, h, w]; an array of shape [h, w] becomes [1, 1, h, w] and one of [C, h, w] becomes [1, C, h, w]. float16,
         bfloat16, float32 and float64 are kept, integers and booleans become float32. Images give float32 in the units
         they store (8 bits 0..255, 16 bits 0..65535, 1 bit 0..1): grey one channel, RGB three, and palette images one
-        channel of palette indices.
+        channel of palette indices. Three equal channels are grey, and become one with a note.
 
     Raises:
         InputError: the source is missing, not readable, empty, damaged, truncated, too large or in no known format; the
@@ -89,7 +89,8 @@ def read_signal(
     if not 2 <= numbers.ndim <= 4 or numbers.numel() == 0:
         raise subject.refusal("has the shape {shape}", shape=list(numbers.shape))
     signal = (numbers if as_stored else numbers.reshape((1,) * (4 - numbers.ndim) + numbers.shape)).contiguous()
-    if finite and signal.is_floating_point() and not (is_finite := signal.isfinite()).all():
+    if finite and signal.is_floating_point() and not all(bound.isfinite() for bound in signal.aminmax()):
+        is_finite = signal.isfinite()
         first = int(is_finite.flatten().byte().argmin())
         place = [int(index) for index in np.unravel_index(first, signal.shape)]
         raise subject.refusal(
@@ -111,7 +112,8 @@ def read_labels(
     """Read a label map from an image or an array of integers.
 
     Args:
-        source: as for `read_signal`. Of images: palette, 1-bit, 8-bit grey or 16-bit grey.
+        source: as for `read_signal`. Of images: palette, 1-bit, 8-bit grey or 16-bit grey, also in three equal
+            channels.
         name: as for `read_signal`.
         max_bytes: as for `read_signal`.
         check_shape: as for `read_signal`.
@@ -279,8 +281,9 @@ def _is_mask(numbers: Tensor) -> bool:
     """Return whether a picture [h, w] has two values and is not all of one."""
     if numbers.ndim != 2 or numbers.numel() == 0:
         return False
-    low, high = numbers.long().aminmax()
-    return bool(((numbers == low) | (numbers == high)).all() and low < high)
+    values = numbers.numpy()  # torch has no bounds of uint16
+    low, high = values.min(), values.max()
+    return bool(low < high and ((values == low) | (values == high)).all())
 
 
 def _are_integers(numbers: Tensor) -> bool:

@@ -26,7 +26,7 @@ file could have been made to fill the memory.
 _CHUNK = 2**20
 
 _NOISY = (b"II", b"MM", b"v/1\x01")
-"""What TIFF and OpenEXR files begin with, whose libraries print about damage."""
+"""First bytes of TIFF and OpenEXR, whose libraries print about damaged files."""
 
 
 @contextmanager
