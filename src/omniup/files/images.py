@@ -29,7 +29,7 @@ from omniup.files.decoding import (
 from omniup.files.deep import read_deep
 from omniup.files.deep_colour import Deep
 from omniup.files.refusals import Subject, printable
-from omniup.files.sources import PACKED, Source, check_memory, open_source, stream_size
+from omniup.files.sources import Source, check_memory, open_source, stream_size
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ def image_tensor(image: Image.Image) -> Tensor:
     """
     subject = Subject("image", "a PIL image in a mode that converts to RGB")
     decoded = decode(image, subject, max_pixels=MAX_PIXELS)
-    return _in_floats(_guidance(decoded, subject, image.width * image.height * PACKED))
+    return _in_floats(_guidance(decoded, subject, size=None))
 
 
 def write_image(path: str | Path, image: Image.Image) -> None:
@@ -228,8 +228,12 @@ def _deep_colour(deep: Deep) -> Tensor:
     return result
 
 
-def _guidance(image: Image.Image, subject: Subject, size: int, *, any_unit: bool = False) -> Tensor:
-    """Convert a decoded image: [1, 3, H, W], uint8 where that holds it exactly, else float32; or in the stored unit."""
+def _guidance(image: Image.Image, subject: Subject, size: int | None, *, any_unit: bool = False) -> Tensor:
+    """Convert a decoded image, of a file of so many bytes or of none.
+
+    Returns:
+        [1, 3, H, W], uint8 where that holds it exactly, else float32 in 0..1; or [1, 1, H, W] in the stored unit.
+    """
     if 0 in image.size:
         raise subject.refusal("has {width} × {height} pixels", width=image.width, height=image.height)
     if image.mode in GREY_16_BIT:
@@ -237,7 +241,7 @@ def _guidance(image: Image.Image, subject: Subject, size: int, *, any_unit: bool
     if image.mode == "F":
         return _grey(image, subject, white=1, any_unit=any_unit)
     blends = image.has_transparency_data and any(_blends(strip) for _, strip in _strips(image, subject))
-    if blends:
+    if blends and size is not None:
         check_memory(image.width * image.height * (decoded_bytes(image) + _FLOATS), size, subject)
     result = torch.empty(1, 3, image.height, image.width, dtype=torch.float32 if blends else torch.uint8)
     for top, strip in _strips(image, subject):
