@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omniup.files import read_palette
+from omniup.files import read_stored
 
 
 def _open(name):
@@ -24,7 +24,7 @@ def test_no_label_is_invented(omniup, photo, mask, method):
     assert omniup("upsample", photo, mask, "-o", "out.png", "--method", method).status == 0
     assert _classes("out.png") == {3, 7, 200}
     assert _open("out.png").size == (64, 48)
-    assert read_palette("out.png")[: 3 * 201] == read_palette(mask)[: 3 * 201]
+    assert read_stored("out.png").palette[: 3 * 201] == read_stored(mask).palette[: 3 * 201]
 
 
 def test_a_fit_for_labels(omniup, photo, mask):

@@ -32,6 +32,24 @@ class Sides(NamedTuple):
         return cls(int(match[1]), int(match[2]))
 
 
+class Part(NamedTuple):
+    """A region of an image, in pixels, in the order of `omniup.upsample`."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """Read `LEFT,TOP,WIDTH,HEIGHT`, e.g. `0,-80,640,640`."""
+        match = re.fullmatch(r"(-?\d{1,9}),(-?\d{1,9}),(\d{1,9}),(\d{1,9})", re.sub(r"\s", "", text))
+        if match is None:
+            raise typer.BadParameter(f"{text!r} is not left,top,width,height, such as 0,-80,640,640")
+        left, top, width, height = map(int, match.groups())
+        return cls(top, left, height, width)
+
+
 class Setting(NamedTuple):
     """A setting of a method, by its name."""
 
@@ -200,6 +218,18 @@ Cells: TypeAlias = Annotated[
         parser=Sides.parse,
         metavar="HxW",
         help="Grid of the signal, in cells, where its shape does not show it: of tokens.",
+        rich_help_panel=_SIGNAL,
+    ),
+]
+
+
+Region: TypeAlias = Annotated[
+    Part | None,
+    typer.Option(
+        parser=Part.parse,
+        metavar="LEFT,TOP,WIDTH,HEIGHT",
+        help="Part of the picture that the signal covers, in pixels: a crop; or more than the picture, as of one that "
+        "was padded to a square. The result is what lies in the picture.",
         rich_help_panel=_SIGNAL,
     ),
 ]
