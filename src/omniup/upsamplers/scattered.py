@@ -26,7 +26,7 @@ _AVERAGED = ("features", "probabilities", "measurement", "values")
 logger = logging.getLogger(__name__)
 
 
-def gather(signal: Tensor, valid: Tensor, signal_type: str) -> tuple[Tensor, Tensor | None]:
+def gather(signal: Tensor, valid: Tensor, signal_type: str) -> tuple[Tensor, Tensor]:
     """Average a signal down to about one measurement a cell, if its valid cells are scattered.
 
     Args:
@@ -35,8 +35,9 @@ def gather(signal: Tensor, valid: Tensor, signal_type: str) -> tuple[Tensor, Ten
         signal_type: as in `PreparedImage.render`.
 
     Returns:
-        The signal in its dtype and the mask of valid cells, None where all are: on a smaller grid, which the log says;
-        or as they were given, where measurements lie close together, and of labels, logits and directions.
+        The signal in its dtype and the mask of valid cells: on a smaller grid, which the log says, with the nearest
+        value in empty cells; or as they were given, where measurements lie close together, and of labels, logits and
+        directions.
 
     Example:
         >>> valid = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
@@ -62,7 +63,8 @@ def gather(signal: Tensor, valid: Tensor, signal_type: str) -> tuple[Tensor, Ten
         columns,
         *grid,
     )
-    return (means if signal.is_floating_point() else means.round()).to(signal.dtype), covered
+    means = fill_nearest(means if signal.is_floating_point() else means.round(), covered)
+    return means.to(signal.dtype), covered
 
 
 def _side(valid: Tensor) -> int:
