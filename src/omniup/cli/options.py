@@ -73,6 +73,12 @@ def pick_settings(others: list[Setting] | None, **named: Any) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value is not None} | dict(others or [])
 
 
+def show_help(context: typer.Context) -> None:
+    """Print the help of a group of commands that was called without a command."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
 def check_streams(*inputs: str, output: str = "", as_json: bool = False) -> None:
     """Refuse to read standard input twice, or to write two things to standard output.
 
@@ -279,6 +285,18 @@ Bits: TypeAlias = Annotated[
         metavar="8|16",
         help="Depth of a .png result; by default 8 if its values fit.",
         rich_help_panel=_SIGNAL,
+    ),
+]
+
+Base: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--base",
+        metavar="SOURCE",
+        help="Source of the published networks that restore, whose original repository was removed in November 2025: a "
+        "repository of the hub, the URL that the files lie below, or a folder. Several are tried in order; by default "
+        "the original, Manojb/stable-diffusion-2-1-base and ModelScope.",
+        rich_help_panel="Model",
     ),
 ]
 
