@@ -39,7 +39,9 @@ def read(
     if found.valid is not None:
         report.note(f"{argument}: {found.holes} of {found.valid.numel()} cells are holes, which do not count")
     if found.may_be_labels:
-        report.note(f"{argument}: a few whole numbers, taken for a measurement; if they are labels, say --labels")
+        report.note(
+            f"{argument}: a few values over and over, taken for a measurement; if they are labels, say --labels"
+        )
     return found
 
 

@@ -6,6 +6,7 @@ they store, not as brightness: a depth map in a 16-bit PNG keeps its millimetres
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omniup.files.arrays import array_format, read_array
-from omniup.files.decoding import FORMATS
+from omniup.errors import InputError
+from omniup.files.arrays import CheckShape, array_format, read_array
+from omniup.files.decoding import FORMATS, MAX_PIXELS, open_image
 from omniup.files.deep import TIFF
+from omniup.files.images import read_alpha
 from omniup.files.raw_images import read_raw_image
 from omniup.files.refusals import Subject
 from omniup.files.run_lengths import holds_run_lengths, read_run_lengths
@@ -32,6 +35,12 @@ CheckStored: TypeAlias = Callable[[tuple[int, ...], Form], None]
 
 _GDAL_NODATA = 42113
 """TIFF's tag of the number that stands for no data, as text."""
+
+MAX_COLOURS = 256
+"""Colours of a palette."""
+
+_WITH_ALPHA = ("RGBA", "LA")
+"""Pillow's modes with a channel of alpha."""
 
 _FORMATS = ", ".join(FORMATS)
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -108,6 +117,26 @@ class Stored:
             raise subject.refusal("has the shape {shape}", shape=list(shape))
         return self.numbers.long().reshape(1, *shape[-2:])
 
+    def by_colour(self) -> Stored:
+        """Number the colours of a picture of 8 bits, ascending, as classes are often drawn; anything else stays.
+
+        Returns:
+            The same with numbers [h, w] and the colours as the palette.
+
+        Raises:
+            InputError: there are more colours than a palette has.
+        """
+        is_colour = self.form == "image" and self.numbers.ndim == 3 and len(self.numbers) == 3
+        if not is_colour or self.numbers.dtype != torch.uint8:
+            return self
+        red, green, blue = self.numbers.long()
+        colours, numbers = torch.unique(red << 16 | green << 8 | blue, return_inverse=True)
+        if len(colours) > MAX_COLOURS:
+            subject = Subject(self.subject.name, "colours of classes, at most {most}", most=MAX_COLOURS)
+            raise subject.refusal("has {count} colours", count=len(colours))
+        palette = torch.stack([colours >> 16, colours >> 8 & 255, colours & 255], 1).flatten().tolist()
+        return dataclasses.replace(self, numbers=numbers, palette=palette)
+
     def _check_shape(self) -> None:
         if not 2 <= self.numbers.ndim <= 4 or self.numbers.numel() == 0:
             raise self.subject.refusal("has the shape {shape}", shape=list(self.numbers.shape))
@@ -121,6 +150,7 @@ def read_stored(
     name: str | None = None,
     max_bytes: int = MAX_BYTES,
     check_shape: CheckStored | None = None,
+    alpha_as_mask: bool = False,
 ) -> Stored:
     """Read the numbers of a signal's file.
 
@@ -133,6 +163,8 @@ def read_stored(
         max_bytes: the largest array to accept, as it is stored, by the size its header declares.
         check_shape: called with the shape that the header declares, of images [1, C, h, w], and with the form of the
             file, before anything is allocated, to refuse it.
+        alpha_as_mask: whether of a picture with alpha, which is refused otherwise, that is read: 1 where it is at least
+            a half, and 0.
 
     Raises:
         InputError: the source is missing, not readable, empty, damaged, truncated, too large or in no known format; the
@@ -151,6 +183,8 @@ def read_stored(
         if form == "run lengths":
             numbers = read_run_lengths(stream, subject, max_bytes=max_bytes, check_shape=check)
             return Stored(numbers, form, None, None, subject)
+        if alpha_as_mask and (mask := _read_mask(stream, subject, max_bytes, check)) is not None:
+            return Stored(mask, form, None, None, subject)
         nodata = _read_nodata(stream, subject)
         image = read_raw_image(stream, subject, max_bytes=max_bytes, check_shape=check)
         return Stored(image.numbers, form, image.palette, nodata, subject)
@@ -158,6 +192,24 @@ def read_stored(
 
 def _check(check_shape: CheckStored, form: Form, shape: tuple[int, ...]) -> None:
     check_shape(shape, form)
+
+
+def _read_mask(stream: BinaryIO, subject: Subject, max_bytes: int, check_shape: CheckShape | None) -> Tensor | None:
+    """Read the alpha of a picture as a mask [h, w] of 0 and 1; None if it has none, or is opaque everywhere."""
+    max_pixels = min(MAX_PIXELS, max_bytes // 12)
+    try:
+        image = open_image(stream, subject, max_pixels=max_pixels)
+    except InputError:  # of the kinds of TIFF that Pillow does not know
+        return None
+    finally:
+        stream.seek(0)
+    if image.mode not in _WITH_ALPHA:
+        return None
+    if check_shape is not None:
+        check_shape((1, 1, image.height, image.width))
+    alpha = read_alpha(stream, max_pixels=max_pixels)
+    stream.seek(0)
+    return None if alpha is None else (alpha[0, 0] >= 0.5).byte()
 
 
 def _read_nodata(stream: BinaryIO, subject: Subject) -> float | None:

@@ -27,7 +27,8 @@ class SignalFile:
         types: of each image.
         valid: boolean [B, 1, h, w], the cells that are no holes; None where all are valid.
         palette: the colours of labels, red, green and blue for each in turn; None if there are none.
-        may_be_labels: True for a few whole numbers over and over that were taken for a measurement undeclared.
+        may_be_labels: True for a few whole numbers or colours over and over that were taken for a measurement
+            undeclared.
     """
 
     values: Tensor
@@ -87,7 +88,8 @@ def read_signal_file(
         region: the part of the image that the signal covers; cells with no pixel of the image are holes.
         name: which array of an archive; None where there is just one.
         signal_type: what it is, or `"auto"`: labels for palette pictures, a measurement for other pictures, and else
-            what `signal_types` finds.
+            what `signal_types` finds. As labels, pictures in colour have a class for each colour, and pictures with
+            alpha are the mask that this is.
         are_labels: True for labels, False for anything but labels (whole numbers are measurements then), None to go by
             `signal_type`.
         invalid: numbers that stand for holes, as in `cells_without`; a GeoTIFF's own number is one too.
@@ -105,9 +107,13 @@ def read_signal_file(
     def check_shape(shape: tuple[int, ...], form: Form) -> None:
         check_declared(shape, covered, grid=grid, layout=layout_of(form))
 
-    stored = read_stored(source, name=name, max_bytes=max_bytes, check_shape=check_shape)
     is_undeclared = signal_type == "auto" and are_labels is None
-    if are_labels or signal_type == "labels" or (is_undeclared and stored.palette is not None):
+    asks_labels = are_labels or signal_type == "labels"
+    stored = read_stored(
+        source, name=name, max_bytes=max_bytes, check_shape=check_shape, alpha_as_mask=bool(asks_labels)
+    )
+    if asks_labels or (is_undeclared and stored.palette is not None):
+        stored = stored.by_colour()
         labels = stored.labels().unsqueeze(1)  # [1, 1, h, w]
         valid = valid_inside(cells_without(labels, invalid), region, size, labels)
         return SignalFile(_filled(labels, valid), ("labels",), valid, stored.palette)
@@ -122,18 +128,21 @@ def read_signal_file(
     if are_labels is False and signal_type == "auto" and not values.is_floating_point():
         values, signal_type = values.float(), "measurement"
     types = signal_types(values, signal_type)
-    return SignalFile(values, types, valid, may_be_labels=is_undeclared and _look_like_labels(values))
+    return SignalFile(values, types, valid, may_be_labels=is_undeclared and _look_like_labels(values, stored.form))
 
 
 def _filled(signal: Tensor, valid: Tensor | None) -> Tensor:
     return signal if valid is None else fill_nearest(signal, valid)
 
 
-def _look_like_labels(values: Tensor) -> bool:
-    """Return whether the values are a few whole numbers over and over."""
-    if values.shape[:2] != (1, 1) or not are_whole(values):
+def _look_like_labels(values: Tensor, form: Form) -> bool:
+    """Return whether the values are a few whole numbers over and over, or a picture of a few colours."""
+    batch, channels, *grid = values.shape
+    if batch != 1 or channels not in ((1, 3) if form == "image" else (1,)) or not are_whole(values):
         return False
-    return 2 < len(torch.unique(values)) <= min(64, values.numel() // 8)
+    place = torch.tensor([2.0**16, 2**8, 1][-channels:], dtype=torch.float64)[:, None, None]
+    codes = (values[0].double() * place).sum(0)  # [h, w], one number for each colour of 8 bits
+    return 2 < len(codes.unique()) <= min(64, math.prod(grid) // 8)
 
 
 def are_whole(values: Tensor) -> bool:
