@@ -80,6 +80,15 @@ def test_arrays_in_0_to_1_are_not_scaled(client, channels):
     assert (shown[..., 0] == shown[..., 2]).all() == (channels < 3)
 
 
+def test_bytes_are_0_to_255(client, image):
+    guide = np.asarray(IMAGE)
+    answer = upsample(client, npy(guide), npy(numbers(1)), **FAST)
+    assert answer["bands"] is None
+    assert np.array_equal(picture(answer["images"]["image"]), guide)
+    as_picture = array(client, upsample(client, image, npy(numbers(1)), **FAST), "result.npy")
+    torch.testing.assert_close(array(client, answer, "result.npy"), as_picture)
+
+
 def test_one_array_of_several_guides(client):
     file = io.BytesIO()
     np.savez(file, guide=BANDS, height=numbers())

@@ -25,7 +25,7 @@ class GuidanceFile:
     """Guidance as its file holds it.
 
     Attributes:
-        values: [1, G, H, W] in 0..1, upright.
+        values: [1, G, H, W], upright; in 0..1, or uint8, which methods convert.
         orientation: the EXIF orientation that it was turned by.
         scaled_from: the smallest and the largest value before bands were scaled; None where they were not.
     """
@@ -83,7 +83,7 @@ def read_guidance_file(
     numbers = read_guidance(source, name=name, max_pixels=max_pixels, max_values=max_values)
     orientation = read_orientation(source)
     if numbers.dtype == torch.uint8:
-        return GuidanceFile(as_guidance(numbers), orientation)
+        return GuidanceFile(numbers, orientation)
     low, high = (bound.item() for bound in numbers.aminmax())
     if low >= -OVERSHOOT and high <= 1 + OVERSHOOT:
         return GuidanceFile(as_guidance(numbers), orientation)

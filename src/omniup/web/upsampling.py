@@ -17,7 +17,7 @@ from torch import Tensor
 from omniup.errors import InputError
 from omniup.mixing.interruption import interruptible
 from omniup.upsamplers import SignalType, Upsampler, methods, upsampler
-from omniup.upsamplers.checks import Size, check_size
+from omniup.upsamplers.checks import Size, as_guidance, check_size
 from omniup.upsamplers.guidance_files import GuidanceFile, read_guidance_file
 from omniup.upsamplers.regions import Region, check_region, cut, inside
 from omniup.upsamplers.signal_files import SignalFile, read_signal_file
@@ -285,7 +285,7 @@ def _cells(order: Order) -> tuple[float, float, float, float]:
 
 def _guidance_picture(guidance: Tensor) -> Image.Image:
     """Draw guidance of any number of channels: its first three bands, or the first."""
-    return to_picture(guidance[:, :3] if guidance.shape[1] >= 3 else guidance[:, :1])
+    return to_picture(as_guidance(guidance[:, :3] if guidance.shape[1] >= 3 else guidance[:, :1]))
 
 
 def _pictures(order: Order, result: Tensor) -> tuple[Image.Image, Image.Image, Scale | None]:
