@@ -18,9 +18,9 @@ _READ = """
 import sys
 import torch
 from omniup.errors import InputError
-from omniup.files import read_guidance, read_image, read_labels, read_palette, read_signal
+from omniup.files import read_guidance, read_image, read_signal, read_stored
 
-def fits(shape):
+def fits(shape, form):
     if max(shape[-2:]) > 512:
         raise InputError("signal", "is larger than the image")
 
@@ -56,7 +56,7 @@ def test_an_npz_is_refused_by_its_shape(megabytes, tmp_path: Path):
     path = tmp_path / "big.npz"
     np.savez_compressed(path, signal=np.zeros((1, 16_000, 16_000), np.uint8))
     assert path.stat().st_size < 2**20
-    taken, said = megabytes(f"read_signal({str(path)!r}, check_shape=fits)")
+    taken, said = megabytes(f"read_stored({str(path)!r}, check_shape=fits)")
     assert "is larger than the image" in said
     assert taken < 30
 
@@ -65,7 +65,7 @@ def test_a_picture_as_a_signal_is_refused_by_its_shape(megabytes, tmp_path: Path
     path = tmp_path / "big.png"
     Image.new("RGB", (4096, 4096)).save(path)
     assert path.stat().st_size < 2**20
-    taken, said = megabytes(f"read_signal({str(path)!r}, check_shape=fits)")
+    taken, said = megabytes(f"read_stored({str(path)!r}, check_shape=fits)")
     assert "is larger than the image" in said
     assert taken < 30
 

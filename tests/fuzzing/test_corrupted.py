@@ -20,10 +20,9 @@ from omniup.files import (
     read_guidance,
     read_image,
     read_labels,
-    read_nodata,
     read_orientation,
-    read_palette,
     read_signal,
+    read_stored,
     read_tensors,
 )
 from omniup.files.settings import SettingsError
@@ -42,7 +41,7 @@ COUNT = int(os.environ.get("OMNIUP_FUZZ", 200))
 SECONDS, MEGABYTES = 2, 512
 
 IMAGE, SIGNAL = encoded(noise(16, 24)), npy(np.random.default_rng(0).random((5, 4, 6), np.float32))
-READERS = (read_image, read_guidance, read_signal, read_labels, read_palette, read_nodata, read_orientation)
+READERS = (read_image, read_guidance, read_signal, read_labels, read_stored, read_orientation)
 PATH_READERS = (read_tensors, GaussianKernels.load, read_state_dict)
 YAML_READERS = (Degradation.read, read_anyup, read_hypir)
 
@@ -103,8 +102,8 @@ def _attempts(name: str, content: bytes, client: TestClient, path: Path, *, runs
         }
     attempts = {reader.__name__: lambda r=reader: _read(r, content) for reader in READERS}
     attempts["/api/upsample signal"] = lambda: _ask(post_upsample, client, IMAGE, content, method="bilinear")
-    if not name.startswith(("np", "safetensors", "weights", "kernels", "pth")):
-        attempts["/api/upsample image"] = lambda: _ask(post_upsample, client, content, SIGNAL, method="bilinear")
+    attempts["/api/upsample image"] = lambda: _ask(post_upsample, client, content, SIGNAL, method="bilinear")
+    if not name.startswith(("json", "np", "safetensors", "weights", "kernels", "pth")):
         if runs:
             attempts["/api/run"] = lambda: _ask(post_run, client, content, **SMALL)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +21,21 @@ _OTHER_MODE = "is an image of the mode {mode}, not grey, RGB or palette"
 _MODES = ("1", "L", "P", *GREY_16_BIT, "F", "RGB")
 
 
+class RawImage(NamedTuple):
+    """Numbers that an image stores.
+
+    Attributes:
+        numbers: [h, w] or [C, h, w].
+        palette: the colours of a palette image, red, green and blue for each label in turn; None for anything else.
+    """
+
+    numbers: Tensor
+    palette: list[int] | None = None
+
+
 def read_raw_image(
     stream: BinaryIO, subject: Subject, *, max_bytes: int, check_shape: CheckShape | None = None
-) -> Tensor:
+) -> RawImage:
     """Read the numbers that an image stores, upright by its EXIF orientation.
 
     Args:
@@ -46,7 +58,7 @@ def read_raw_image(
     if deep is not None:
         if deep.is_colour and len(deep.numbers) == 4:
             raise subject.refusal(_OTHER_MODE, mode="RGBA")
-        return deep.numbers[0] if len(deep.numbers) == 1 else deep.numbers
+        return RawImage(deep.numbers[0] if len(deep.numbers) == 1 else deep.numbers)
     image = open_image(stream, subject, max_pixels=max_pixels)
     with subject.attempt("read"):
         numbers = frame_numbers(image)
@@ -56,10 +68,11 @@ def read_raw_image(
     if (size := 4 * channels * image.height * image.width) > max_bytes:
         raise subject.refusal("declares {size} bytes, more than the limit of {most}", size=size, most=max_bytes)
     if len(numbers) > 1:
-        return _frames(image, numbers, subject, max_pixels=max_pixels)
+        return RawImage(_frames(image, numbers, subject, max_pixels=max_pixels))
     _check_mode(image, subject)
-    tensor = _tensor(decode(image, subject, max_pixels=max_pixels, in_place=True))
-    return tensor[0] if len(tensor) == 1 else tensor
+    decoded = decode(image, subject, max_pixels=max_pixels, in_place=True)
+    tensor = _tensor(decoded)
+    return RawImage(tensor[0] if len(tensor) == 1 else tensor, decoded.getpalette() if decoded.mode == "P" else None)
 
 
 def _frames(image: ImageFile, numbers: Sequence[int], subject: Subject, *, max_pixels: int) -> Tensor:
