@@ -22,8 +22,8 @@ from omniup.files import (
     read_guidance,
     read_image,
     read_orientation,
-    read_palette,
     read_signal,
+    read_stored,
 )
 from omniup.files.orientation import turn_back, turn_upright
 from omniup.upsamplers import as_guidance
@@ -233,8 +233,8 @@ def test_an_animated_gif_is_no_label_map(encode: Encode) -> None:
     frames = [frame.convert("P") for frame in _frames()]
     encoded = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert read_signal(encoded).shape == (1, 9, 5, 7)
-    assert read_palette(encoded) is None
-    assert read_palette(encode(frames[0], "GIF")) is not None
+    assert read_stored(encoded).palette is None
+    assert read_stored(encode(frames[0], "GIF")).palette is not None
 
 
 def test_pages_of_a_stack_and_smaller_versions(caplog: pytest.LogCaptureFixture) -> None:
@@ -283,10 +283,10 @@ def test_orientation_of_what_has_none() -> None:
 def test_masks_keep_their_integers(encode: Encode, mode: str, file_format: str) -> None:
     mask = Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8))
     encoded = encode(mask.convert(mode), file_format)
-    assert not read_signal(encoded, keep_integers=True).is_floating_point()
+    assert not read_stored(encoded).signal(keep_integers=True).is_floating_point()
     assert read_signal(encoded).dtype == torch.float32
     grey = Image.fromarray(np.array([[0, 128, 255]], np.uint8))
-    assert read_signal(encode(grey, file_format), keep_integers=True).dtype == torch.float32
+    assert read_stored(encode(grey, file_format)).signal(keep_integers=True).dtype == torch.float32
 
 
 def test_hidden_files_and_folders_are_no_pictures(tmp_path: Path) -> None:

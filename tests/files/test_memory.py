@@ -21,9 +21,9 @@ _READ = """
 import json, sys
 import torch
 from omniup.errors import InputError
-from omniup.files import read_alpha, read_guidance, read_image, read_labels, read_palette, read_signal, sources
+from omniup.files import read_alpha, read_guidance, read_image, read_labels, read_signal, read_stored, sources
 
-def fits(shape):
+def fits(shape, form):
     if max(shape[-2:]) > 512:
         raise InputError("signal", "is larger than the image")
 
@@ -64,7 +64,7 @@ def test_an_npz_is_refused_by_its_shape(megabytes, tmp_path: Path):
     path = tmp_path / "big.npz"
     np.savez_compressed(path, signal=np.zeros((1, 16_000, 16_000), np.uint8))
     assert path.stat().st_size < 2**20
-    ((taken, said),) = megabytes(f"read_signal({str(path)!r}, check_shape=fits)")
+    ((taken, said),) = megabytes(f"read_stored({str(path)!r}, check_shape=fits)")
     assert "is larger than the image" in said
     assert taken < 30
 
@@ -72,7 +72,7 @@ def test_an_npz_is_refused_by_its_shape(megabytes, tmp_path: Path):
 def test_a_safetensors_file_is_refused_by_its_shape(megabytes, tmp_path: Path):
     path = tmp_path / "big.safetensors"
     save_file({"signal": torch.zeros(1, 8000, 8000)}, path)
-    ((taken, said),) = megabytes(f"read_signal({str(path)!r}, check_shape=fits)")
+    ((taken, said),) = megabytes(f"read_stored({str(path)!r}, check_shape=fits)")
     assert "is larger than the image" in said
     assert taken < 30
 
@@ -91,7 +91,7 @@ def test_a_picture_as_a_signal_is_refused_by_its_shape(megabytes, tmp_path: Path
     path = tmp_path / "big.png"
     Image.new("RGB", (4096, 4096)).save(path)
     assert path.stat().st_size < 2**20
-    ((taken, said),) = megabytes(f"read_signal({str(path)!r}, check_shape=fits)")
+    ((taken, said),) = megabytes(f"read_stored({str(path)!r}, check_shape=fits)")
     assert "is larger than the image" in said
     assert taken < 30
 
@@ -128,6 +128,15 @@ def test_a_small_picture_at_the_limit_takes_2_gb_or_is_refused(megabytes, tmp_pa
         assert taken < 128 + 20, (mode, read)
         is_float = read == "read_image" or (mode, read) == ("I;16", "read_guidance")
         assert ("and reading it would take" in said) == is_float
+
+
+def test_masks_as_run_lengths_take_2_gb_or_are_refused(megabytes, tmp_path: Path):
+    for side, is_refused in ((7_500, False), (8_500, True)):  # a byte for each value, twice
+        path = tmp_path / f"{side}.json"
+        path.write_text(json.dumps({"size": [side, side], "counts": [side * side]}))
+        ((taken, said),) = megabytes(f"read_stored({str(path)!r})", memory=2**27)
+        assert taken < 128 + 20
+        assert ("and reading it would take" in said) == is_refused
 
 
 def test_a_declared_size_without_bytes(megabytes, tmp_path: Path):

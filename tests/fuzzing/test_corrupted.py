@@ -97,8 +97,8 @@ def _attempts(name: str, content: bytes, client: TestClient, path: Path, *, runs
         }
     attempts = {reader.__name__: lambda r=reader: _read(r, content) for reader in READERS}
     attempts["/api/upsample signal"] = lambda: _ask(post_upsample, client, IMAGE, content, method="bilinear")
-    if not name.startswith(("np", "safetensors", "weights", "kernels", "pth")):
-        attempts["/api/upsample image"] = lambda: _ask(post_upsample, client, content, SIGNAL, method="bilinear")
+    attempts["/api/upsample image"] = lambda: _ask(post_upsample, client, content, SIGNAL, method="bilinear")
+    if not name.startswith(("json", "np", "safetensors", "weights", "kernels", "pth")):
         if runs:
             attempts["/api/run"] = lambda: _ask(post_run, client, content, **SMALL)
     else:

@@ -9,19 +9,11 @@ import os
 import sys
 from pathlib import Path
 
-from omniup.files import (
-    read_guidance,
-    read_image,
-    read_labels,
-    read_nodata,
-    read_orientation,
-    read_palette,
-    read_signal,
-)
+from omniup.files import read_guidance, read_image, read_labels, read_orientation, read_signal, read_stored
 from support.corruption import corrupted
 from support.small_files import small_files
 
-READERS = (read_image, read_guidance, read_signal, read_labels, read_palette, read_nodata, read_orientation)
+READERS = (read_image, read_guidance, read_signal, read_labels, read_stored, read_orientation)
 
 
 def resident(*, reset: bool = False) -> float:

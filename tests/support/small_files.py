@@ -1,6 +1,7 @@
 """Small valid files of every format that is read, for tests that corrupt them."""
 
 import io
+import json
 import struct
 import tempfile
 import zipfile
@@ -18,6 +19,7 @@ from PIL import Image
 from safetensors.torch import save
 
 from omniup.files import write_tensors
+from oracles.run_lengths import compressed, runs_of
 from support.kernels import PAPER, random_kernels
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -133,7 +135,10 @@ def _arrays() -> dict[str, bytes]:
     np.save(features, _FEATURES)
     np.save(labels, _DEPTH.astype(np.int64) % 5)
     np.lib.format.write_array(second, _FEATURES, version=(2, 0))
+    mask = _DEPTH % 2 == 0
+    masks = [{"size": [*GRID], "counts": compressed(runs_of(mask))}, {"size": [*GRID], "counts": runs_of(~mask)}]
     return {
+        "json": json.dumps(masks).encode(),
         "npy": features.getvalue(),
         "npy-labels": labels.getvalue(),
         "npy-2": second.getvalue(),

@@ -19,7 +19,9 @@ from omniup.files.orientation import turn_upright
 from omniup.files.refusals import Subject
 from omniup.files.sources import check_memory, stream_size
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""The first bytes of a TIFF, and of a BigTIFF."""
+
 _SAMPLES_PER_PIXEL, _BITS_PER_SAMPLE, _EXTRA_SAMPLES, _ORIENTATION = 277, 258, 338, 274
 _ALPHA = (1, 2)  # of the tag ExtraSamples: premultiplied or not
 
@@ -55,7 +57,7 @@ def read_deep(
     light = read_high_range(stream, subject, max_pixels=max_pixels, max_bytes=max_bytes, check_shape=check_shape)
     if light is not None:
         return Deep(light, is_colour=False)
-    is_tiff = stream.read(4) in _TIFF
+    is_tiff = stream.read(4) in TIFF
     stream.seek(0)
     try:
         image = open_image(stream, subject, max_pixels=max_pixels)

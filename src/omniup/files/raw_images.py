@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -30,9 +30,21 @@ _KEPT = 9
 """Bytes of a number, at most: as it is stored, and as float32 or int64."""
 
 
+class RawImage(NamedTuple):
+    """Numbers that an image stores.
+
+    Attributes:
+        numbers: [h, w] or [C, h, w].
+        palette: the colours of a palette image, red, green and blue for each label in turn; None for anything else.
+    """
+
+    numbers: Tensor
+    palette: list[int] | None = None
+
+
 def read_raw_image(
     stream: BinaryIO, subject: Subject, *, max_bytes: int, check_shape: CheckShape | None = None
-) -> Tensor:
+) -> RawImage:
     """Read the numbers that an image stores, upright by its EXIF orientation.
 
     Args:
@@ -58,7 +70,7 @@ def read_raw_image(
             raise subject.refusal(_OTHER_MODE, mode=deep.mode)
         if deep.is_rescaled:
             raise subject.refusal(_RESCALED)
-        return _without_equal_channels(deep.numbers, subject)
+        return RawImage(_without_equal_channels(deep.numbers, subject))
     bytes_held, image = stream_size(stream), open_image(stream, subject, max_pixels=max_pixels)
     with subject.attempt("read"):
         numbers = frame_numbers(image)
@@ -69,9 +81,11 @@ def read_raw_image(
         raise subject.refusal("declares {size} bytes, more than the limit of {most}", size=size, most=max_bytes)
     check_memory((decoded_bytes(image) + _KEPT * channels) * image.height * image.width, bytes_held, subject)
     if len(numbers) > 1:
-        return _frames(image, numbers, subject, max_pixels=max_pixels)
+        return RawImage(_frames(image, numbers, subject, max_pixels=max_pixels))
     _check_mode(image, subject)
-    return _without_equal_channels(_tensor(decode(image, subject, max_pixels=max_pixels, in_place=True)), subject)
+    decoded = decode(image, subject, max_pixels=max_pixels, in_place=True)
+    palette = decoded.getpalette() if decoded.mode == "P" else None
+    return RawImage(_without_equal_channels(_tensor(decoded), subject), palette)
 
 
 def _without_equal_channels(numbers: Tensor, subject: Subject) -> Tensor:
