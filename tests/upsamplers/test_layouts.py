@@ -8,7 +8,7 @@ import torch
 
 import omniup
 from omniup import InputError
-from omniup.upsamplers.layouts import arrange
+from omniup.upsamplers.layouts import arrange, check_declared
 
 
 def numbered(*shape):
@@ -144,6 +144,14 @@ def test_render_reads_by_its_grid():
     assert torch.equal(prepared.render(signal.permute(0, 2, 3, 1)), expected)
     torch.testing.assert_close(prepared.render(signal.flatten(2).mT), expected)
     assert torch.equal(prepared.render(np.asarray(signal.permute(0, 2, 3, 1)), layout="channels_last"), expected)
+
+
+def test_a_square_array_is_no_list_of_tokens():
+    """Of which each would have as many channels as there are tokens; found by its declared shape, before it is read."""
+    for shape in ([1, 16_384, 16_384], [16_384, 16_384]):
+        with pytest.raises(InputError, match="larger than the image"):
+            check_declared(shape, (512, 512))
+    check_declared([1, 1024, 8192], (512, 512))
 
 
 # ---- images

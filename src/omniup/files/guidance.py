@@ -47,8 +47,9 @@ def read_guidance(
         max_values: the largest array, and the most bands times pixels; by default 64 for each of the most pixels.
 
     Returns:
-        [1, G, H, W]. Pictures are float32 in 0..1 with three channels, as `read_image` reads them. Bands and arrays
-        keep their numbers: uint8, float32 or float64, in whatever unit; `omniup.scale_bands` brings them to 0..1.
+        [1, G, H, W]. Pictures have three channels, as `read_image` reads them, but uint8 where that holds them exactly.
+        Bands and arrays keep their numbers: uint8, float32 or float64, in whatever unit; `omniup.scale_bands` brings
+        them to 0..1.
 
     Raises:
         InputError: as for `read_image` and `read_signal`; or two axes could be that of the channels.
@@ -64,7 +65,7 @@ def read_guidance(
         deep = read_deep(stream, subject, max_pixels=max_pixels, max_bytes=4 * max_values)
         if deep is not None and not deep.is_colour:
             return _numbers(deep.numbers, subject)
-        return read_picture(stream, subject, deep, max_pixels=max_pixels, any_unit=True)
+        return read_picture(stream, subject, deep, max_pixels=max_pixels, any_unit=True, keep_bytes=True)
 
 
 def _check_shape(subject: Subject, max_pixels: int, max_values: int, shape: tuple[int, ...]) -> None:

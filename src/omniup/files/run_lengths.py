@@ -22,7 +22,7 @@ from torch import Tensor
 
 from omniup.files.arrays import CheckShape
 from omniup.files.refusals import Subject
-from omniup.files.sources import stream_size
+from omniup.files.sources import check_memory, stream_size
 
 MAX_JSON = 2**24
 """Bytes of JSON that are parsed: parsed, they take many times as much."""
@@ -69,6 +69,7 @@ def read_run_lengths(
         check_shape((len(masks), height, width))
     if (size := len(masks) * height * width) > max_bytes:
         raise subject.refusal("declares {size} bytes, more than the limit of {most}", size=size, most=max_bytes)
+    check_memory(size + height * width, stream_size(stream), subject)  # a mask is made by columns, and then copied
     result = torch.empty(len(masks), height, width, dtype=torch.bool)
     for mask, (_, counts) in zip(result, masks, strict=True):
         runs = _counts(counts, subject)

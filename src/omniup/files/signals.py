@@ -48,7 +48,8 @@ def read_labels(source: Source, *, name: str | None = None, max_bytes: int = MAX
     """Read a label map from an image or an array of integers.
 
     Args:
-        source: as for `read_stored`. Of images: palette, 1-bit, 8-bit grey or 16-bit grey.
+        source: as for `read_stored`. Of images: palette, 1-bit, 8-bit grey or 16-bit grey, also in three equal
+            channels.
         name: as for `read_stored`.
         max_bytes: likewise.
 

@@ -80,7 +80,8 @@ class Stored:
         Returns:
             Two to four sides. float16, bfloat16, float32 and float64 are kept, integers and booleans become float32.
             Images give float32 in the units they store (8 bits 0..255, 16 bits 0..65535, 1 bit 0..1): grey one channel,
-            RGB three, and palette images one channel of palette indices.
+            RGB three, and palette images one channel of palette indices. Three equal channels are grey, and become one
+            with a note.
 
         Raises:
             InputError: the numbers are complex, not finite, or of another shape.
@@ -92,7 +93,8 @@ class Stored:
         elif numbers.dtype not in _FLOATS:
             raise self.subject.refusal("holds numbers of type {dtype}", dtype=numbers.dtype)
         self._check_shape()
-        if finite and numbers.is_floating_point() and not (is_finite := numbers.isfinite()).all():
+        if finite and numbers.is_floating_point() and not all(bound.isfinite() for bound in numbers.aminmax()):
+            is_finite = numbers.isfinite()
             first = int(is_finite.flatten().byte().argmin())
             place = [int(index) for index in np.unravel_index(first, numbers.shape)]
             raise self.subject.refusal(
@@ -235,8 +237,9 @@ def _is_mask(numbers: Tensor) -> bool:
     """Return whether a picture [h, w] has two values and is not all of one."""
     if numbers.ndim != 2 or numbers.numel() == 0:
         return False
-    low, high = numbers.long().aminmax()
-    return bool(((numbers == low) | (numbers == high)).all() and low < high)
+    values = numbers.numpy()  # torch has no bounds of uint16
+    low, high = values.min(), values.max()
+    return bool(low < high and ((values == low) | (values == high)).all())
 
 
 def _are_integers(numbers: Tensor) -> bool:

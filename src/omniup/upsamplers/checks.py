@@ -77,7 +77,7 @@ def as_guidance(image: ImageLike, *, device: torch.device | None = None, name: s
         image = image.permute(0, 3, 1, 2)
     image = image.detach().to(device)
     if image.dtype == torch.uint8:
-        return image.float() / 255
+        return image.float().div_(255)
     if not image.is_floating_point():
         raise InputError(
             name,

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import functools
 import gc
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -124,8 +125,9 @@ class Service:
         device, limits = self._device(config.device), self.settings
         with self.jobs.workers[device].place():
             files = [await self._content("image", image), await self._content("signal", signal)]
-            checked = await self.quickly(order, config, *files, pixels=limits.pixels, values=limits.values)
             most = limits.upsampling_seconds
+            pairs = self.pace.most_pairs(most) if device == self.devices[0] else math.inf  # that one is measured
+            checked = await self.quickly(order, config, *files, pixels=limits.pixels, values=limits.values, pairs=pairs)
             work = partial(upsample, order=checked, device=device, runs=self.runs, seconds=most)
             return self._submit(work, config.run_id, device)
 

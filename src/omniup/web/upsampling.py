@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import time
 from dataclasses import dataclass
 from typing import Literal
@@ -97,7 +98,9 @@ class Order:
         return "colours" if values.shape[1] == 3 and low >= 0 and high <= 255 else "features"
 
 
-def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, values: int) -> Order:
+def order(
+    config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, values: int, pairs: float = math.inf
+) -> Order:
     """Read and check the request.
 
     Args:
@@ -106,6 +109,7 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
         signal: the file of the signal.
         pixels: the largest image.
         values: the largest result, in numbers.
+        pairs: of pixel and cell, that may be visited.
 
     Raises:
         FieldError: something cannot be accepted.
@@ -132,7 +136,7 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
         gathered = None if read.grid == stored.grid else stored.grid
         checked = Order(config, method, photo, guidance, part, is_stored, read, gathered)
         check_size(checked.size, read.grid)
-        _check_work(checked, values)
+        _check_work(checked, values, pairs)
     return checked
 
 
@@ -183,7 +187,7 @@ def _read_signal(config: UpsampleConfig, file: bytes, size: Size, region: Region
     return dataclasses.replace(read, values=values.long())
 
 
-def _check_work(order: Order, values: int) -> None:
+def _check_work(order: Order, values: int, pairs: float) -> None:
     """Refuse what would take too long, or too much memory."""
     channels, pixels = order.signal.values.shape[1], order.guidance[0, 0].numel()
     if channels * pixels > values:
@@ -196,6 +200,10 @@ def _check_work(order: Order, values: int) -> None:
         raise FieldError(
             "config", "pixels x window x iterations", "is {work:.1e}", "up to {most:.1e}", work=work, most=MAX_WORK
         )
+    work += order.method.render_cost(order.size, order.signal.grid, order.signal_type)
+    if work > pairs:
+        problem = "visits {work:.1e} pairs of pixel and cell, which takes too long here"
+        raise FieldError("config", "the upsampling", problem, "up to {most:.1e}", work=work, most=pairs)
 
 
 def upsample(job: Job, order: Order, *, device: str, runs: Runs, seconds: float) -> bytes:

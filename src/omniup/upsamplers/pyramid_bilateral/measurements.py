@@ -8,9 +8,7 @@ probabilities. The range sigma is chosen by the signal: the one that restores it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,14 +16,11 @@ from torch import Tensor
 from omniup.mixing import cell_means
 from omniup.upsamplers.guided_filter import GuidedFilter
 from omniup.upsamplers.pyramid_bilateral.probabilities import from_roots, to_roots
-from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Pyramid, halved
+from omniup.upsamplers.pyramid_bilateral.pyramid import Mix, Pixels, Pyramid, halved
 from omniup.upsamplers.signal_types import are_probabilities
 
 if TYPE_CHECKING:
     from omniup.upsamplers.pyramid_bilateral.method import PyramidBilateral
-
-Mix: TypeAlias = Callable[[Tensor], Tensor]
-"""Upsamples [1, C, h, w] to [1, C, H, W], linearly and each channel independently."""
 
 
 def render_measurement(
@@ -48,46 +43,66 @@ def render_measurement(
         [1, C, H, W], in the signal's dtype.
     """
     wide = signal.to(torch.promote_types(signal.dtype, pyramid.guidance.dtype))  # [1, C, h, w]
-    grid, pixels, steps = (signal.shape[2], signal.shape[3]), Pixels(memory), settings.back_projections
-    coarse, coarse_valid = halved(wide, valid)  # [1, C, ⌈h/2⌉, ⌈w/2⌉]
-    counts = torch.ones_like(wide[:, :1]) if valid is None else valid.to(wide)  # [1, 1, h, w]
-    coarse_grid = coarse.shape[2], coarse.shape[3]
+    grid, pixels = (signal.shape[2], signal.shape[3]), Pixels(memory)
     probabilities = are_probabilities(signal)[0]
-    unit = wide.detach().abs().amax().clamp_min(torch.finfo(wide.dtype).tiny)  # or squares of errors would overflow
-
-    def project(kernels_mix: Mix, target: Tensor, mask: Tensor | None, start: Tensor | None = None) -> Tensor:
-        if probabilities:
-            return back_project_probabilities(kernels_mix, target, settings, mask)
-        return back_project(kernels_mix, target, kernels_mix(target) if start is None else start, steps, mask)
-
-    trials = []
-    for candidate in range(settings.sigma_r_candidates):
-        sigma_r = settings.sigma_r * 2**candidate
-        kernels = pyramid.kernels(grid, coarse_grid, settings.sigma, sigma_r)
-        restored = project(partial(pixels.mix, kernels, valid=coarse_valid), coarse, coarse_valid)
-        errors = ((restored - wide) * counts / unit).detach().square()
-        trials.append((float(errors.mean()), sigma_r, restored, kernels))
-    _, sigma_r, plain, coarse_kernels = min(trials, key=lambda trial: trial[0])
-    upsample = partial(pixels.mix, pyramid.kernels(pyramid.size, grid, settings.sigma, sigma_r), valid=valid)
+    sigma_r, weights = _restore(pyramid, wide, settings, memory, valid, probabilities=probabilities)
+    kernels = pyramid.kernels(pyramid.size, grid, settings.sigma, sigma_r)
     if probabilities:
-        return project(upsample, wide, valid).to(signal.dtype)
+        upsample = pixels.mix_repeatedly(kernels, wide, valid)
+        return back_project_probabilities(upsample, wide, settings, valid).to(signal.dtype)
 
-    linear = GuidedFilter(settings.filter_radius, settings.filter_eps)
-    modelled = linear.prepare(pyramid.average(grid), coarse_grid).fit(coarse, coarse_valid, memory)
-    other = project(partial(pixels.mix, coarse_kernels, valid=coarse_valid), coarse, coarse_valid, modelled)
-    weights = _best_weight(*(each * counts / unit for each in (plain, other, wide)))  # [1, C, 1, 1]
-
-    filtered = linear.prepare(pyramid.guidance, grid)
+    filtered = GuidedFilter(settings.filter_radius, settings.filter_eps).prepare(pyramid.guidance, grid)
     out = signal.new_empty(1, signal.shape[1], *pyramid.size)
     at_once = max(1, memory // (6 * wide.itemsize * math.prod(pyramid.size)))  # channels, half of the memory
+    upsample = pixels.mix_repeatedly(kernels, wide[:, :at_once], valid)
     for start in range(0, signal.shape[1], at_once):
         channels = slice(start, start + at_once)
         value, weight = wide[:, channels], weights[:, channels]
         begin = (1 - weight) * upsample(value)
         if bool((weight > 0).any()):
             begin = begin + weight * filtered.fit(value, valid, memory // 2)
-        out[:, channels] = project(upsample, value, valid, begin)
+        out[:, channels] = back_project(upsample, value, begin, settings.back_projections, valid)
     return out
+
+
+def _restore(
+    pyramid: Pyramid,
+    signal: Tensor,
+    settings: PyramidBilateral,
+    memory: int,
+    valid: Tensor | None,
+    *,
+    probabilities: bool,
+) -> tuple[float, Tensor]:
+    """Restore a signal [1, C, h, w] from a coarser one, to choose how it is upsampled.
+
+    Returns:
+        The range sigma that restores it best; and how much of each channel the guided filter's model should be,
+        [1, C, 1, 1] in 0..1, 0 for probabilities.
+    """
+    coarse, coarse_valid = halved(signal, valid)  # [1, C, ⌈h/2⌉, ⌈w/2⌉]
+    grid, coarse_grid = (signal.shape[2], signal.shape[3]), (coarse.shape[2], coarse.shape[3])
+    counts = torch.ones_like(signal[:, :1]) if valid is None else valid.to(signal)  # [1, 1, h, w]
+    unit = signal.detach().abs().amax().clamp_min(torch.finfo(signal.dtype).tiny)  # or squares would overflow
+    pixels, steps = Pixels(memory), settings.back_projections
+    trials: list[tuple[float, float, Tensor, Mix]] = []
+    for candidate in range(settings.sigma_r_candidates):
+        sigma_r = settings.sigma_r * 2**candidate
+        kernels = pyramid.kernels(grid, coarse_grid, settings.sigma, sigma_r)
+        mix = pixels.mix_repeatedly(kernels, coarse, coarse_valid)
+        if probabilities:
+            restored = back_project_probabilities(mix, coarse, settings, coarse_valid)
+        else:
+            restored = back_project(mix, coarse, mix(coarse), steps, coarse_valid)
+        error = float(((restored - signal) * counts / unit).detach().square().mean())
+        trials = [min([*trials, (error, sigma_r, restored, mix)], key=lambda trial: trial[0])]  # the best is enough
+    _, sigma_r, plain, mix = trials[0]
+    if probabilities:
+        return sigma_r, torch.zeros_like(signal[:, :, :1, :1])
+    linear = GuidedFilter(settings.filter_radius, settings.filter_eps).prepare(pyramid.average(grid), coarse_grid)
+    modelled = linear.fit(coarse, coarse_valid, memory)
+    other = back_project(mix, coarse, modelled, steps, coarse_valid)
+    return sigma_r, _best_weight(*(each * counts / unit for each in (plain, other, signal)))
 
 
 def back_project(upsample: Mix, signal: Tensor, start: Tensor, steps: int, valid: Tensor | None = None) -> Tensor:
