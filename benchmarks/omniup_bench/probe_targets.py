@@ -35,13 +35,13 @@ class Labels:
     Args:
         split: to evaluate on.
         ratio: of the results' sides to the image's. Results are compared with the nearest labels, at their own size.
-        fitted: number of images that a probe is fitted to.
+        fitted: number of images that a probe is fitted to; all of the train split if None.
     """
 
     factors: tuple[int, ...] = (8, 16, 32)
     metrics: Mapping[str, bool] = METRICS
 
-    def __init__(self, split: Split = "val", ratio: float = 1, fitted: int = FITTED) -> None:
+    def __init__(self, split: Split = "val", ratio: float = 1, fitted: int | None = FITTED) -> None:
         self.name = "labels" if ratio == 1 else f"labels@{ratio:g}"
         self.images = "CamVid" if ratio == 1 else f"CamVid, results {ratio:g} times the image's size"
         self.split, self.ratio, self.fitted = split, ratio, fitted
