@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from omniup.errors import InputError
+from omniup_bench.canopy import Canopy
 from omniup_bench.consistency import Consistency
 from omniup_bench.data import Split
 from omniup_bench.dense import FINER, DenseFeatures
@@ -22,7 +23,7 @@ def tasks(split: Split = "val") -> dict[str, Task]:
     Args:
         split: images to report on, or those that settings may be tuned on.
     """
-    plain: tuple[Task, ...] = (Probabilities(split), Depth(), Masks(split), Images(split))
+    plain: tuple[Task, ...] = (Probabilities(split), Depth(), Masks(split), Images(split), Canopy())
     consistency = (Consistency(task) for task in plain[:3])
     imagenet = _labels_by_features(split, IMAGENET)
     found: tuple[Task, ...] = (*plain, *consistency, *_feature_tasks(split, STREET_SCENES), imagenet)

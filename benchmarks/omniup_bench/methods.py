@@ -117,10 +117,20 @@ def upsample(
     return prepared.render(signal, signal_type, memory=memory)
 
 
-def warm_up(method: Upsampler, signal_type: str, device: torch.device) -> None:
-    """Upsample something small, so that what is loaded at first use is loaded, and not timed."""
+def warm_up(method: Upsampler, signal_type: str, device: torch.device, channels: int = 3) -> None:
+    """Upsample something small, so that what is loaded at first use is loaded, and not timed.
+
+    Args:
+        method: to run.
+        signal_type: of the signal.
+        device: to run on.
+        channels: of the guidance.
+
+    Raises:
+        InputError: the method does not take guidance of so many channels.
+    """
     signal = torch.rand(1, 2, 4, 4).softmax(1)  # of any type
-    upsample(method, torch.rand(1, 3, 64, 64).to(device), signal.to(device), signal_type)
+    upsample(method, torch.rand(1, channels, 64, 64).to(device), signal.to(device), signal_type)
 
 
 def default_methods() -> tuple[str, ...]:
