@@ -17,7 +17,7 @@ from omniup.evaluation.metrics.depth import depth_scores, depth_sums
 from omniup.evaluation.metrics.normals import THRESHOLDS, normal_scores, normal_sums, surface_normals
 from omniup.evaluation.probes import LinearProbe, ridge_regression, softmax_regression
 from omniup_bench.data import CLASSES, Folders, Split, depth_pairs, street_scenes
-from omniup_bench.depth import Depth
+from omniup_bench.depth import DEPTH_METRICS
 from omniup_bench.probabilities import METRICS, label_counts, label_scores
 from omniup_bench.probing import Example, Regression
 from omniup_bench.task import Statistics
@@ -102,7 +102,7 @@ class DepthMaps(_Pairs):
     """Depth itself."""
 
     name = "depth"
-    metrics: Mapping[str, bool] = Depth.metrics
+    metrics: Mapping[str, bool] = DEPTH_METRICS
 
     def scores(self, totals: Statistics) -> dict[str, float]:
         """Compute scores; see `ProbeTarget`."""
