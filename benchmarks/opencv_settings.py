@@ -23,6 +23,7 @@ IMAGES = 4
 
 GRIDS: Mapping[Callable[..., Upsampler], Mapping[str, tuple[float, ...]]] = {
     GuidedFilter: {"radius": (0.25, 0.35, 0.5, 0.75, 1), "eps": (0.003, 0.006, 0.01, 0.02)},
+    # wider kernels take minutes an image: at a sigma of 1.5 depth differs by 1 %, and streets lose a point
     JointBilateralFilter: {"sigma": (0.25, 0.35, 0.5, 0.75, 1), "sigma_color": (0.05, 0.1, 0.25)},
     FastGlobalSmoother: {"smoothness": (0.03, 0.1, 0.3, 1, 3, 10), "sigma_color": (0.006, 0.01, 0.02, 0.05)},
 }
