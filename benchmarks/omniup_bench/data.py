@@ -14,6 +14,7 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.files import read_image, read_labels, read_signal
+from omniup.upsamplers.bands import scale_bands
 
 Split: TypeAlias = Literal["val", "tune"]
 """Images to report on, or those that settings may be tuned on."""
@@ -137,28 +138,62 @@ def depth_pairs(folders: Folders, count: int | None = None) -> Iterator[tuple[st
         InputError: there are none, or a file holds something else.
     """
     accepted = "the arrays guide, [3, H, W] in 0..255, and depth, [H, W] above 0"
-    paths = sorted((folders.data / "depth").glob("*.npz"))
-    if not paths:
-        raise InputError(
-            "data",
-            "is {data}, which has no depth/NAME.npz",
-            "a folder that has such files, each with {contents}",
-            data=str(folders.data),
-            contents=accepted,
-        )
-    for path in paths[:count]:
-        guide, depth = (read_signal(path, name=name).float() for name in ("guide", "depth"))
-        if guide.shape[1] != 3 or depth.shape[1] != 1 or guide.shape[2:] != depth.shape[2:]:
-            raise InputError(
-                str(path),
-                "holds guide {guide} and depth {depth}",
-                accepted,
-                guide=list(guide.shape[1:]),
-                depth=list(depth.shape[1:]),
-            )
+    for path, guide, depth in _guided_maps(folders, "depth", "depth", accepted, count):
+        if guide.shape[1] != 3:
+            raise InputError(str(path), "holds a guide of {count} channels", accepted, count=guide.shape[1])
         if not (guide.min() >= 0 and guide.max() <= 255 and depth.min() > 0):
             raise InputError(str(path), "has values outside the ranges", accepted)
         yield f"depth/{path.stem}", guide / 255, depth
+
+
+def canopy_scenes(folders: Folders, count: int | None = None) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Read satellite images with heights of vegetation, `canopy/NAME.npz`.
+
+    Each has the arrays `guide`, bands [G, H, W] in units of the sensor, and `height`, [H, W], metres.
+
+    Args:
+        folders: with the data sets.
+        count: of scenes; all if None.
+
+    Yields:
+        Names, bands [1, G, H, W] in 0..1 (see `scale_bands`) and heights [1, 1, H, W].
+
+    Raises:
+        InputError: there are none, or a file holds something else.
+    """
+    accepted = "the arrays guide, [G, H, W] in any unit, and height, [H, W], 0 or more"
+    for path, guide, height in _guided_maps(folders, "canopy", "height", accepted, count):
+        if height.min() < 0:
+            raise InputError(str(path), "has values outside the ranges", accepted)
+        yield f"canopy/{path.stem}", scale_bands(guide), height
+
+
+def _guided_maps(
+    folders: Folders, folder: str, name: str, accepted: str, count: int | None
+) -> Iterator[tuple[Path, Tensor, Tensor]]:
+    """Read the arrays `guide` [1, G, H, W] and NAME [1, 1, H, W] of the files `FOLDER/*.npz`."""
+    paths = sorted((folders.data / folder).glob("*.npz"))
+    if not paths:
+        raise InputError(
+            "data",
+            "is {data}, which has no {folder}/NAME.npz",
+            "a folder that has such files, each with {contents}",
+            data=str(folders.data),
+            folder=folder,
+            contents=accepted,
+        )
+    for path in paths[:count]:
+        guide, values = (read_signal(path, name=each).float() for each in ("guide", name))
+        if values.shape[1] != 1 or guide.shape[2:] != values.shape[2:]:
+            raise InputError(
+                str(path),
+                "holds guide {guide} and {name} {values}",
+                accepted,
+                guide=list(guide.shape[1:]),
+                name=name,
+                values=list(values.shape[1:]),
+            )
+        yield path, guide, values
 
 
 def model_file(models: Path, name: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,19 +22,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DocumentTable:
-    """A table of a document: a row for each method.
+    """A table of a document: a row for each method, or for each task and factor (see `margins`).
 
     Attributes:
-        methods: the rows, beside bilinear interpolation.
-        metrics: by task, those that have a column each.
-        factors: the columns are repeated for each.
-        places: decimals of scores.
+        methods: those that are compared, beside bilinear interpolation.
+        metrics: by task, those that have a column each; with rows of tasks, the headline score.
+        factors: the columns are repeated for each; with rows of tasks, those that a task has.
+        places: decimals of scores, with rows of methods.
+        rows: one of the two.
     """
 
     methods: Sequence[str]
     metrics: Mapping[str, Sequence[str]]
     factors: Sequence[int] = (16,)
     places: int = 1
+    rows: Literal["methods", "tasks"] = "methods"
 
 
 def _settings(method: str, *variants: str) -> tuple[str, ...]:
@@ -48,6 +50,17 @@ _METHODS = (
     *("bicubic", "guided_filter", "joint_bilateral", "upsample_anything:paper", "pyramid_bilateral"),
     *("anyup:paper", "anyup:multi_backbone"),
 )
+_PEERS = ("opencv_guided_filter", "opencv_joint_bilateral", "opencv_fgs")
+_PROBES = (
+    *("probe-labels-lr", "probe-labels-lr@0.25", "probe-labels-lr@0.5", "probe-labels"),
+    "probe-labels-lr+timm:tf_efficientnet_lite0",
+)
+_HEADLINES = {
+    **dict.fromkeys(("depth", "canopy"), ("rmse",)),
+    **dict.fromkeys(("probabilities", *_PROBES), ("miou",)),
+    **{"masks": ("near_accuracy",), "images": ("psnr",)},
+    **dict.fromkeys(("dense-moved", "dense-enlarged"), ("cosine",)),
+}
 _NARROW = "sigma_x=11,sigma_y=11"
 
 TABLES: Mapping[str, DocumentTable] = {
@@ -84,6 +97,19 @@ TABLES: Mapping[str, DocumentTable] = {
             **dict.fromkeys(("probe-normals", "probe-normals-lr"), ("mean", "median", "within_11.25")),
         },
     ),
+    "interpolation": DocumentTable(
+        ("bicubic", options.DEFAULT_METHOD), _HEADLINES, factors=(4, 8, 14, 16, 32), rows="tasks"
+    ),
+    "peers": DocumentTable(
+        (
+            "bicubic",
+            *(f"{peer}:{preset}" for peer, preset in product(_PEERS, ("depth", "masks", "street_scenes"))),
+            options.DEFAULT_METHOD,
+        ),
+        {"depth": ("rmse", "flying"), "masks": ("near_accuracy",), "probabilities": _LABELS},
+        factors=(8, 16),
+        places=2,
+    ),
 }
 
 
@@ -111,7 +137,8 @@ def table(
 ) -> None:
     """Print tables that the documents quote, in Markdown; measure what the file of results does not have yet.
 
-    In brackets are 95 % intervals; in bold is what differs significantly from bilinear interpolation.
+    In brackets are 95 % intervals; in bold is what differs significantly from bilinear interpolation, and in the table
+    `interpolation` what is more than 1 % worse than the better of bilinear and bicubic.
 
     For example: omniup bench table features --images 8 --data DIR --method ours=anyup:FILE
     """
@@ -120,6 +147,7 @@ def table(
     from omniup.upsamplers import parse_memory
     from omniup_bench.catalogue import find_task
     from omniup_bench.data import Folders
+    from omniup_bench.margins import margins_table
     from omniup_bench.methods import Entry
     from omniup_bench.quality import measure
     from omniup_bench.rankings import BASELINE, rankings
@@ -157,7 +185,8 @@ def table(
                 ]
             )
             facts[name] = [ranking.facts() for ranking in found]
-            texts.append(f"{name}\n\n{_lay_out(asked, found)}\n")
+            laid_out = margins_table(found) if asked.rows == "tasks" else _lay_out(asked, found)
+            texts.append(f"{name}\n\n{laid_out}\n")
     report.result({"results": output, "tables": facts})
     if not (as_json or quiet):
         with standard_output():

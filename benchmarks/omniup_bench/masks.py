@@ -15,6 +15,7 @@ from omniup.evaluation.metrics.labels import boundary_distance, boundary_f, boun
 from omniup.mixing import cell_means
 from omniup.upsamplers import SignalType
 from omniup_bench.data import Folders, Split, bsds_folder, grid_of, labelled_images
+from omniup_bench.edges import bleeding, bleeding_scores
 from omniup_bench.task import Sample, Statistics
 
 NEAR = 6
@@ -35,7 +36,13 @@ class Masks:
     summary: str = "human segmentations, area-averaged (BSDS500)"
     signal_type: SignalType = "measurement"
     factors: tuple[int, ...] = (4, 8, 14, 16, 32)
-    metrics: Mapping[str, bool] = {"near_accuracy": True, "boundary_f": True, "region_accuracy": True}
+    metrics: Mapping[str, bool] = {
+        "near_accuracy": True,
+        "bleeding": False,
+        "spurious": False,
+        "boundary_f": True,
+        "region_accuracy": True,
+    }
 
     def __init__(self, split: Split = "val") -> None:
         self.split = split
@@ -52,6 +59,7 @@ class Masks:
         """Score all images' pixels together, in percent; see `Task`."""
         return {
             "near_accuracy": 100 * float(totals["near_right"] / max(totals["near"], 1)),
+            **bleeding_scores(np.asarray(totals["edges"])),
             "boundary_f": boundary_f(np.asarray(totals["boundaries"])),
             "region_accuracy": 100 * float(totals["right"] / totals["pixels"]),
         }
@@ -66,5 +74,6 @@ def _evaluate(truth: NDArray[np.int64], result: Tensor) -> Statistics:
         "right": float(right.sum()),
         "near": float(near.sum()),
         "near_right": float(right[near].sum()),
+        "edges": bleeding(predicted, truth, NEAR),
         "boundaries": boundary_matches(predicted, truth, TOLERANCE),
     }

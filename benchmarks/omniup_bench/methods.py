@@ -3,7 +3,8 @@
 A name is complete: `bilinear`, `upsample_anything:paper`, `anyup:multi_backbone`,
 `joint_bilateral,sigma_x=10,sigma_y=10,sigma_r=0.25`. After the colon stands a variant of the method (a preset, or
 weights by name or file), after commas stand settings. A short label may stand before it:
-`ours=anyup:out/anyup.safetensors`.
+`ours=anyup:out/anyup.safetensors`. Beside the library's methods there are those of `peers`, which are measured when
+they are named.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.mixing import DEFAULT_MEMORY
-from omniup.upsamplers import Upsampler, methods, upsampler
+from omniup.upsamplers import Upsampler, methods
+from omniup.upsamplers.registry import Method
+from omniup_bench.peers import PEERS
 
 SUFFIXES = (".safetensors", ".pth")
 """File name suffixes of weights."""
@@ -32,7 +35,7 @@ class Entry:
 
     Attributes:
         name: as above.
-        method: its name in the registry.
+        method: its name in the registry, or among the `peers`.
         given: the settings that the name gives.
     """
 
@@ -52,10 +55,10 @@ class Entry:
         label, described = labelled.groups() if labelled else (name, name)
         head, *parts = re.split(r",(?=[^,\[\]]*=)", described.strip())
         method, colon, variant = head.partition(":")
-        known = methods()
+        known = _known()
         if method not in known:
-            accepted = "{names}, and others by settings"
-            raise InputError("method", "is {name!r}", accepted, name=name, names=", ".join(default_methods()))
+            names = ", ".join((*default_methods(), *PEERS))
+            raise InputError("method", "is {name!r}", "{names}, and others by settings", name=name, names=names)
         if colon and not (known[method].variants and variant):
             raise InputError("method", "is {name!r}", "after a colon, {variants}", name=name, variants=_variants())
         given = dict.fromkeys(known[method].variants, variant) if colon else {}
@@ -86,20 +89,20 @@ class Entry:
         Raises:
             InputError: a setting's value is not accepted, or weights cannot be loaded.
         """
-        method, settings = methods()[self.method], dict(self.given)
+        method, settings = _known()[self.method], dict(self.given)
         for setting, published in method.paths.items():
             name = settings.get(setting, method.settings[setting])
             if weights is not None and name in published:
                 files = (weights / f"{self.method}_{name}{suffix}" for suffix in SUFFIXES)
                 settings[setting] = next((str(file) for file in files if file.is_file()), name)
-        return upsampler(self.method, **settings)
+        return method.build(**settings)
 
     def settings(self) -> dict[str, Any]:
         """Return all numbers of the method, those that are not given too, as JSON has them."""
-        method = methods()[self.method]
+        method = _known()[self.method]
         found = {**method.settings, **self.given}
         if not method.paths:  # else building it would load files
-            built = upsampler(self.method, **self.given)
+            built = method.build(**self.given)
             found = dataclasses.asdict(built) if dataclasses.is_dataclass(built) else found
         return json.loads(json.dumps(found))
 
@@ -117,14 +120,24 @@ def upsample(
     return prepared.render(signal, signal_type, memory=memory)
 
 
-def warm_up(method: Upsampler, signal_type: str, device: torch.device) -> None:
-    """Upsample something small, so that what is loaded at first use is loaded, and not timed."""
+def warm_up(method: Upsampler, signal_type: str, device: torch.device, channels: int = 3) -> None:
+    """Upsample something small, so that what is loaded at first use is loaded, and not timed.
+
+    Args:
+        method: to run.
+        signal_type: of the signal.
+        device: to run on.
+        channels: of the guidance.
+
+    Raises:
+        InputError: the method does not take guidance of so many channels.
+    """
     signal = torch.rand(1, 2, 4, 4).softmax(1)  # of any type
-    upsample(method, torch.rand(1, 3, 64, 64).to(device), signal.to(device), signal_type)
+    upsample(method, torch.rand(1, channels, 64, 64).to(device), signal.to(device), signal_type)
 
 
 def default_methods() -> tuple[str, ...]:
-    """Return the names of all methods with all their variants."""
+    """Return the names of the library's methods, with all their variants."""
     names: list[str] = []
     for method in methods().values():
         variants = [name for each in method.variants.values() for name in each]
@@ -132,10 +145,14 @@ def default_methods() -> tuple[str, ...]:
     return tuple(names)
 
 
+def _known() -> dict[str, Method]:
+    return {**methods(), **PEERS}
+
+
 def _variants() -> str:
     described = {
         method.name: ", ".join(name for each in method.variants.values() for name in each)
-        for method in methods().values()
+        for method in _known().values()
         if method.variants
     }
     return "; ".join(f"{method}: {names}" for method, names in described.items())

@@ -34,7 +34,7 @@ Data: TypeAlias = Annotated[
         "--data",
         metavar="DIR",
         show_default=False,
-        help="The folder of data sets, camvid, bsds500 and depth, laid out as docs/benchmarking.md says.",
+        help="The folder of data sets, camvid, bsds500, depth and canopy, laid out as docs/benchmarking.md says.",
     ),
 ]
 Models: TypeAlias = Annotated[

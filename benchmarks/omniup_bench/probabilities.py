@@ -21,11 +21,15 @@ from omniup.evaluation.metrics.labels import (
 )
 from omniup.upsamplers import SignalType
 from omniup_bench.data import CLASSES, Folders, Split, street_scenes
+from omniup_bench.edges import bleeding, bleeding_scores
 from omniup_bench.networks import probabilities
 from omniup_bench.task import Sample, Statistics
 
 WIDTHS = tuple(range(1, 11))
 """Half-widths of the trimaps: distances from a true boundary, in pixels."""
+
+NEAR = 6
+"""Distance from a true boundary, in pixels, below which bleeding is counted."""
 
 BOUNDARY = 0.02
 """Width of the bands of boundary IoU, as a fraction of the image's diagonal (arXiv 2103.16562)."""
@@ -34,6 +38,8 @@ METRICS: Mapping[str, bool] = {
     "miou": True,
     "trimap_miou@6": True,
     "boundary_iou": True,
+    "bleeding": False,
+    "spurious": False,
     "pixel_accuracy": True,
     **{f"trimap_miou@{width}": True for width in WIDTHS},
 }
@@ -73,6 +79,7 @@ def label_scores(totals: Statistics) -> dict[str, float]:
     trimaps = [mean_iou(band) for band in np.asarray(totals["trimaps"])]
     return {
         "miou": mean_iou(confusion_overlaps(matrix)),
+        **bleeding_scores(np.asarray(totals["edges"])),
         "boundary_iou": mean_iou(np.asarray(totals["boundaries"])),
         "pixel_accuracy": accuracy(matrix),
         **{f"trimap_miou@{width}": score for width, score in zip(WIDTHS, trimaps, strict=True)},
@@ -87,12 +94,13 @@ def label_counts(truth: NDArray[np.int64], result: Tensor) -> Statistics:
         result: [1, classes, H, W], probabilities or scores.
 
     Returns:
-        `confusion` [classes, classes], `boundaries` [2, classes] and `trimaps` [10, 2, classes].
+        `confusion` [classes, classes], `boundaries` [2, classes], `edges` [3] and `trimaps` [10, 2, classes].
     """
     predicted: Labels = result.argmax(1)[0].numpy()
     distance = boundary_distance(truth)
     return {
         "confusion": confusion(predicted, truth, CLASSES),
         "boundaries": boundary_overlaps(predicted, truth, CLASSES, BOUNDARY * float(np.hypot(*truth.shape))),
+        "edges": bleeding(predicted, truth, NEAR),
         "trimaps": np.stack([overlaps(predicted, truth, CLASSES, distance < width) for width in WIDTHS]),
     }

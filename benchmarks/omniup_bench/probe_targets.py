@@ -17,7 +17,7 @@ from omniup.evaluation.metrics.depth import depth_scores, depth_sums
 from omniup.evaluation.metrics.normals import THRESHOLDS, normal_scores, normal_sums, surface_normals
 from omniup.evaluation.probes import LinearProbe, ridge_regression, softmax_regression
 from omniup_bench.data import CLASSES, Folders, Split, depth_pairs, street_scenes
-from omniup_bench.depth import Depth
+from omniup_bench.depth import DEPTH_METRICS
 from omniup_bench.probabilities import METRICS, label_counts, label_scores
 from omniup_bench.probing import Example, Regression
 from omniup_bench.task import Statistics
@@ -35,13 +35,13 @@ class Labels:
     Args:
         split: to evaluate on.
         ratio: of the results' sides to the image's. Results are compared with the nearest labels, at their own size.
-        fitted: number of images that a probe is fitted to.
+        fitted: number of images that a probe is fitted to; all of the train split if None.
     """
 
     factors: tuple[int, ...] = (8, 16, 32)
     metrics: Mapping[str, bool] = METRICS
 
-    def __init__(self, split: Split = "val", ratio: float = 1, fitted: int = FITTED) -> None:
+    def __init__(self, split: Split = "val", ratio: float = 1, fitted: int | None = FITTED) -> None:
         self.name = "labels" if ratio == 1 else f"labels@{ratio:g}"
         self.images = "CamVid" if ratio == 1 else f"CamVid, results {ratio:g} times the image's size"
         self.split, self.ratio, self.fitted = split, ratio, fitted
@@ -102,7 +102,7 @@ class DepthMaps(_Pairs):
     """Depth itself."""
 
     name = "depth"
-    metrics: Mapping[str, bool] = Depth.metrics
+    metrics: Mapping[str, bool] = DEPTH_METRICS
 
     def scores(self, totals: Statistics) -> dict[str, float]:
         """Compute scores; see `ProbeTarget`."""

@@ -18,14 +18,13 @@ from omniup.evaluation.probes import LinearProbe
 from omniup.mixing import cell_means
 from omniup.upsamplers import SignalType
 from omniup_bench.data import Folders
-from omniup_bench.networks import STREET_SCENES, feature_network, scaled, suffix
+from omniup_bench.networks import STREET_SCENES, described, features, suffix
 from omniup_bench.task import Read, Sample, Statistics, Upsample
 
 Regression: TypeAlias = Callable[[Tensor, Tensor, Tensor], LinearProbe]
 """Function that fits a probe to vectors [n, C], targets [n, K] times their counts, and counts [n]."""
 
 FittedTo: TypeAlias = Literal["results", "features"]
-FITTED_TO: tuple[FittedTo, ...] = ("results", "features")
 
 EVERY = 7
 """Step between the rows and columns of results that a probe is fitted to; coprime to the factors, so that all parts of
@@ -96,16 +95,15 @@ class Probe:
         name, at, ratio = target.name.partition("@")
         self.name = f"probe-{name}{'' if fitted_to == 'results' else '-lr'}{at}{ratio}{suffix(encoder)}"
         source = "the upsampled" if fitted_to == "results" else "the low-resolution"
-        self.summary = f"{name} by a linear probe fitted to {source} features ({target.images})"
+        self.summary = f"{name} by a linear probe fitted to {source} features of {described(encoder)} ({target.images})"
         self.factors, self.metrics = target.factors, target.metrics
         self._fitted: dict[tuple[Folders, int], Read] = {}  # to features: the same for all methods
 
     def samples(self, folders: Folders, factor: int, count: int | None = None) -> Iterator[Sample]:
         """Read the images, which evaluate what a probe has read; see `Task`."""
-        network = feature_network(self.encoder, folders.models)
         for example in self.target.evaluation(folders, count):
-            features = scaled(network, example.image, factor)
-            yield Sample(example.name, example.image, features, example.evaluate, example.size)
+            low = features(self.encoder, example.image, factor, folders.models)
+            yield Sample(example.name, example.image, low, example.evaluate, example.size)
 
     def fit(self, upsample: Upsample, folders: Folders, factor: int) -> Read:
         """Fit the probe; see `FittedTask`."""
@@ -121,15 +119,14 @@ class Probe:
 
     def _fit(self, upsample: Upsample | None, folders: Folders, factor: int) -> Read:
         """Gather vectors of upsampled features, or of the features themselves without an upsampling."""
-        network = feature_network(self.encoder, folders.models)
         seen: dict[str, tuple[Tensor, ...]] = {}  # by image: vectors [n, C], targets [n, K] times counts, counts [n]
         for example in self.target.fitting(folders):
-            features = scaled(network, example.image, factor)
+            low = features(self.encoder, example.image, factor, folders.models)
             if upsample is None:
-                size = features.shape[2], features.shape[3]
-                maps = features, *(cell_means(each, size) for each in (example.target * example.counts, example.counts))
+                size = low.shape[2], low.shape[3]
+                maps = low, *(cell_means(each, size) for each in (example.target * example.counts, example.counts))
             else:
-                result = upsample(example.image, features, None)
+                result = upsample(example.image, low, None)
                 whole = result, example.target * example.counts, example.counts
                 first = EVERY // 2
                 maps = tuple(each[:, :, first::EVERY, first::EVERY] for each in whole)

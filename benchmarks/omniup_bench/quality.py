@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,8 @@ from omniup_bench.data import Folders
 from omniup_bench.methods import Entry, upsample, warm_up
 from omniup_bench.records import Quality, Results
 from omniup_bench.task import FittedTask, Read, Sample, Statistics, Task, Upsample
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def measure(
         runs = [_Run(entry, task, factor, folders, device, memory) for entry in methods]
         for count, sample in enumerate(task.samples(folders, factor, images), start=1):
             known[task.name] = max(known.get(task.name, 0), count)
-            for run in runs:
+            for run in (run for run in runs if run.takes(sample.image.shape[1])):
                 facts = run.facts(sample)
                 if Quality.key(facts) not in results:
                     results.add(Quality(**facts, **run.measure(sample)))
@@ -119,6 +122,7 @@ class _Run:
         self.device, self.memory = device, memory
         self.settings = entry.settings()
         self.where = {"device": device.type, "processor": processor(device), "versions": versions()}
+        self._takes = {3: True}  # by the number of the guidance's channels
 
     @cached_property
     def method(self) -> Upsampler:
@@ -126,6 +130,18 @@ class _Run:
         method = self.entry.build(self.folders.weights)
         warm_up(method, self.task.signal_type, self.device)
         return method
+
+    def takes(self, channels: int) -> bool:
+        """Try whether the method takes guidance of so many channels; all take three. What is left out is logged."""
+        if channels not in self._takes:
+            try:
+                warm_up(self.method, self.task.signal_type, self.device, channels)
+            except InputError as error:
+                logger.warning("%s is not measured on %s: %s", self.entry.name, self.task.name, error)
+                self._takes[channels] = False
+            else:
+                self._takes[channels] = True
+        return self._takes[channels]
 
     @cached_property
     def read(self) -> Read:

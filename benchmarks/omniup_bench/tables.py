@@ -9,7 +9,7 @@ from omniup_bench.intervals import CONFIDENCE, RESAMPLES, Estimate
 from omniup_bench.rankings import BASELINE, Ranking, Row
 from omniup_bench.records import Speed
 
-COLUMNS = 4
+COLUMNS = 5
 """Number of metrics in the first table of a task; the others have tables of their own, or none."""
 
 

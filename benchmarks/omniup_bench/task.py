@@ -27,7 +27,7 @@ class Sample:
 
     Attributes:
         name: of the image, unique in the task: its folder and file, e.g. `camvid/val/0016E5_07959`.
-        image: the guidance, [B, 3, H, W] in 0..1; B is 1, or several views of one image.
+        image: the guidance, [B, G, H, W] in 0..1; B is 1, or several views of one image. G is 3, or what a task says.
         signal: [B, C, h, w].
         evaluate: function that compares a result [B, C, H', W'], on the CPU, with the ground truth.
         size: (H', W') of the result; the image's own if None.
@@ -74,7 +74,7 @@ class Task(Protocol):
 
 
 Upsample: TypeAlias = Callable[[Tensor, Tensor, "tuple[int, int] | None"], Tensor]
-"""Function from images [B, 3, H, W], a signal [B, C, h, w] and a size, the image's own if None, to a result
+"""Function from images [B, G, H, W], a signal [B, C, h, w] and a size, the image's own if None, to a result
 [B, C, H', W'] on the CPU."""
 
 Read: TypeAlias = Callable[[str, Tensor], Tensor]

@@ -51,7 +51,7 @@ def test_methods_of_others_come_last_with_their_variants(monkeypatch):
     assert default_methods()[-2:] == ("theirs:mild", "theirs:hot")
     assert Entry.parse("theirs:hot").build() == Theirs("hot")
     assert Entry.parse("theirs:hot").settings() == {"flavour": "hot"}
-    with pytest.raises(InputError, match=r"accepted: after a colon, .*; theirs: mild, hot$"):
+    with pytest.raises(InputError, match=r"accepted: after a colon, .*; theirs: mild, hot;"):
         Entry.parse("bilinear:hot")
 
 

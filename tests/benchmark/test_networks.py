@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from omniup import InputError
 from omniup.encoders.timm_backbone import load_timm
@@ -10,7 +11,7 @@ from omniup.upsamplers import upsampler
 from omniup_bench.catalogue import find_task
 from omniup_bench.data import Folders
 from omniup_bench.dense import DenseFeatures
-from omniup_bench.networks import feature_network, probabilities
+from omniup_bench.networks import IMAGENET, feature_network, features, probabilities
 from omniup_bench.quality import evaluate, total
 from omniup_bench.street_network import FILE, load_street_network
 from support.benchmark import small_data
@@ -80,6 +81,43 @@ def test_features_of_an_encoder_of_timm(tmp_path):
     assert sample.size == (16, 24)
     (found,) = evaluate(task, upsampler("bilinear"), folders, 16)
     assert 0 < task.scores(total([found[1]]))["cosine"] < 100
+
+
+@pytest.mark.parametrize("factor", [4, 8, 16, 32])
+def test_features_are_those_of_the_layer_whose_stride_is_the_factor(factor, tmp_path):
+    pytest.importorskip("timm")
+    model, _ = load_timm("test_resnet", False)
+    write_tensors(tmp_path / "test_resnet.safetensors", model.state_dict(), {})
+    image = torch.rand(1, 3, 64, 96)
+    found = features("timm:test_resnet", image, factor, tmp_path)
+    mean, std = (torch.tensor(model.pretrained_cfg[name]).view(3, 1, 1) for name in ("mean", "std"))
+    x = (image - mean) / std
+    for layer in (torch.nn.Sequential(model.conv1, model.bn1, model.act1, model.maxpool), model.layer1):
+        x = layer(x)
+    stages = {4: x, 8: model.layer2(x)}
+    stages[16] = model.layer3(stages[8])
+    stages[32] = model.layer4(stages[16])
+    torch.testing.assert_close(found, stages[factor])
+
+
+def test_an_encoder_without_a_layer_of_this_stride_sees_the_image_resized(tmp_path):
+    pytest.importorskip("timm")
+    model, _ = load_timm("test_vit", False)
+    write_tensors(tmp_path / "test_vit.safetensors", model.state_dict(), {})
+    image = torch.rand(1, 3, 64, 96)
+    doubled = F.interpolate(image, (128, 192), mode="bilinear", antialias=True).clamp(0, 1)
+    expected = feature_network("timm:test_vit", tmp_path)(doubled)
+    torch.testing.assert_close(features("timm:test_vit", image, 8, tmp_path), expected)
+    with pytest.raises(InputError, match=r"^encoder is 'timm:test_vit', which has no layer of stride 8; accepted: enc"):
+        feature_network("timm:test_vit", tmp_path, stride=8)
+
+
+def test_the_imagenet_encoder_has_layers_of_all_strides_of_the_probe(shared):
+    pytest.importorskip("timm")
+    task = find_task(f"probe-labels-lr+{IMAGENET}")
+    for factor, channels in zip(task.factors, (40, 112, 320), strict=True):
+        (sample,) = task.samples(Folders.of(shared / "data"), factor, 1)
+        assert sample.signal.shape == (1, channels, 352 // factor, 480 // factor)
 
 
 def test_weights_of_another_encoder_are_refused(tmp_path):

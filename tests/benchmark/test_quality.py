@@ -8,11 +8,13 @@ import time
 import pytest
 
 from omniup import InputError
+from omniup.files import write_tensors
 from omniup_bench.catalogue import find_task
 from omniup_bench.methods import Entry
 from omniup_bench.quality import measure
 from omniup_bench.rankings import rankings
 from omniup_bench.records import Results
+from support.anyup import random_anyup
 
 
 def run(path, folders, *, methods=("nearest", "bilinear"), tasks=("masks",), progress=None, **options):
@@ -48,6 +50,16 @@ def test_what_is_there_is_not_measured_again(folders, tmp_path):
     assert len(after.splitlines()) == len(before.splitlines()) + 2
     run(path, folders, factors=[16], images=3, methods=("guided_filter,radius=1",))
     assert len(path.read_text().splitlines()) == 9
+
+
+def test_a_method_that_does_not_take_the_bands_is_left_out_and_the_log_says_so(folders, tmp_path, caplog):
+    network = random_anyup()
+    write_tensors(tmp_path / "weights.safetensors", network.state_dict(), network.metadata())
+    methods = (f"anyup=anyup:{tmp_path / 'weights.safetensors'}", "bilinear")
+    found = run(tmp_path / "r.jsonl", folders, tasks=("canopy", "depth"), methods=methods, factors=[8])
+    lines = [(record.task, record.method) for record in found.quality]
+    assert lines == [("canopy", "bilinear"), ("depth", "anyup"), ("depth", "bilinear")]
+    assert "anyup is not measured on canopy: image has 4 channels" in caplog.text
 
 
 def test_settings_are_part_of_what_is_there(folders, tmp_path, monkeypatch):

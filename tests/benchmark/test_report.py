@@ -100,7 +100,10 @@ def test_intervals_and_differences_are_told(written):
     assert header[1] == "near_accuracy ↑"
     assert re.fullmatch(r"[\d.]+ \([\d.]+ to [\d.]+\)", masks["nearest"][1])
     assert masks["bilinear"][header.index("near_accuracy against bilinear")] == ""
-    assert re.fullmatch(r"(\*\*)?[+-][\d.]+(\*\*)? \([+-][\d.]+ to [+-][\d.]+\)", masks["nearest"][4])
+    assert re.fullmatch(
+        r"(\*\*)?[+-][\d.]+(\*\*)? \([+-][\d.]+ to [+-][\d.]+\)",
+        masks["nearest"][header.index("near_accuracy against bilinear")],
+    )
     depth = cells(text[text.index("### depth:") :], "16×")
     assert re.fullmatch(r"[\d.]+", depth["nearest"][1])  # of one image there is no interval
 

@@ -14,7 +14,7 @@ from omniup_bench.street_network import load_street_network
 from support.benchmark import small_data
 
 NAMES = [name for name in tasks() if not name.startswith(("probe-", "dense-"))]  # of those, see ../features
-OWN = [name for name in NAMES if name in ("probabilities", "depth", "masks", "images")]
+OWN = [name for name in NAMES if name in ("probabilities", "depth", "masks", "images", "canopy")]
 
 
 def truth_of(task, sample):
@@ -22,6 +22,8 @@ def truth_of(task, sample):
     if task.name == "images":
         return sample.image
     (truth,) = sample.evaluate.args
+    if task.name == "canopy":
+        return truth
     if task.name == "depth":
         return torch.from_numpy(truth)[None, None]
     labels = torch.from_numpy(np.where(truth >= 0, truth, 0))
@@ -75,6 +77,38 @@ def test_images_for_tuning_are_others(shared):
             for split in ("val", "tune")
         )
         assert not ours & theirs
+
+
+def test_bicubic_on_real_heights_is_what_is_known_of_it(shared):
+    task, expected = find_task("canopy"), {4: (3.42, 3.88), 8: (4.47, 5.78), 16: (5.41, 7.74)}
+    for factor, scenes in expected.items():
+        found = [
+            task.scores(statistics)["rmse"]
+            for _, statistics in evaluate(task, upsampler("bicubic"), Folders.of(shared / "data"), factor)
+        ]
+        assert found == pytest.approx(scenes, abs=0.01)
+
+
+def test_bands_of_the_canopy_are_guidance(folders):
+    (sample,) = find_task("canopy").samples(folders, 8)
+    assert sample.image.shape == (1, 4, 64, 64)
+    assert sample.signal.shape == (1, 1, 8, 8)
+    assert 0 <= sample.image.min() < 0.1 < 0.9 < sample.image.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"height": np.zeros((64, 63))}, r"holds guide \[4, 64, 64\] and height \[1, 64, 63\]"),
+        ({"height": np.full((64, 64), -1.0)}, "has values outside the ranges"),
+    ],
+)
+def test_heights_that_are_none_are_refused(tmp_path, change, said):
+    (tmp_path / "canopy").mkdir()
+    arrays = {"guide": np.zeros((4, 64, 64)), "height": np.zeros((64, 64))} | change
+    np.savez(tmp_path / "canopy" / "scene.npz", **arrays)
+    with pytest.raises(InputError, match=rf"scene\.npz {said}; accepted: the arrays guide, \[G, H, W\]"):
+        next(find_task("canopy").samples(Folders.of(tmp_path), 8))
 
 
 def test_finer_cells_are_what_the_network_says_of_the_pixels_around_them(folders):

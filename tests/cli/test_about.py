@@ -3,6 +3,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 import torch
 
 import omniup as library
@@ -22,6 +23,13 @@ def test_methods(omniup):
     for name, method in library.methods().items():
         assert name in table
         assert all(f"{setting}=" in table for setting in method.settings)
+
+
+@pytest.mark.parametrize("group", [(), ("bench",), ("train",)])
+def test_without_a_command_help_is_shown(omniup, group):
+    shown, asked = omniup(*group), omniup(*group, "--help")
+    assert (shown.status, shown.stderr) == (0, "")
+    assert b"Usage: omniup" in asked.stdout and shown.stdout.rstrip() == asked.stdout.rstrip()
 
 
 def test_encoders(omniup):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omniup.files import read_palette
+from omniup.files import read_stored
 
 
 def _open(name):
@@ -24,7 +24,7 @@ def test_no_label_is_invented(omniup, photo, mask, method):
     assert omniup("upsample", photo, mask, "-o", "out.png", "--method", method).status == 0
     assert _classes("out.png") == {3, 7, 200}
     assert _open("out.png").size == (64, 48)
-    assert read_palette("out.png")[: 3 * 201] == read_palette(mask)[: 3 * 201]
+    assert read_stored("out.png").palette[: 3 * 201] == read_stored(mask).palette[: 3 * 201]
 
 
 def test_a_fit_for_labels(omniup, photo, mask):
@@ -122,3 +122,47 @@ def test_integers_of_arrays_must_be_declared(omniup, photo):
     np.save("mask.npy", np.array([[True, False], [False, True]]))
     assert omniup("upsample", photo, "mask.npy", "-o", "out.npy", "--overwrite").status == 0
     assert np.load("out.npy").dtype == bool
+
+
+def _classes_in_colour(name, **options):
+    """A picture of three classes, drawn in colours as data sets draw them."""
+    colours = np.array([[128, 64, 128], [0, 0, 142], [70, 70, 70]], np.uint8)
+    classes = np.repeat(np.repeat([[0, 0, 1, 1], [0, 2, 2, 1], [2, 2, 1, 1]], 3, 0), 3, 1)
+    Image.fromarray(colours[classes]).save(name, **options)
+    return colours, classes
+
+
+def test_classes_in_colour(omniup, refusal, photo):
+    colours, _ = _classes_in_colour("classes.png")
+    arguments = ("upsample", photo, "classes.png", "--method", "joint_bilateral", "-o")
+    assert "say --labels" in omniup(*arguments, "plain.npy").stderr
+    assert np.load("plain.npy").shape == (1, 3, 48, 64)
+    outcome = omniup(*arguments, "out.png", "--labels", "--json")
+    assert json.loads(outcome.stdout)["signal_type"] == "labels"
+    result = _open("out.png")
+    assert result.mode == "P"  # with the colours that it came with
+    found = np.unique(np.array(result.convert("RGB")).reshape(-1, 3), axis=0)
+    assert np.array_equal(found, np.unique(colours, axis=0))
+    assert omniup(*arguments, "out.npy", "--labels").status == 0
+    assert set(np.unique(np.load("out.npy"))) == {0, 1, 2}  # by their colours, ascending
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)).save("noise.png")
+    said = refusal("upsample", photo, "noise.png", "--labels", "-o", "noise.npy")
+    assert "noise.png has 768 colours; accepted: colours of classes, at most 256" in said
+    assert "say --labels" not in omniup("upsample", photo, "noise.png", "-o", "noise.npy").stderr
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_a_mask_where_one_is_asked_for(omniup, refusal, photo, mode):
+    alpha = np.zeros((12, 16), np.uint8)
+    alpha[3:9, 4:12] = 200
+    alpha[5, 5] = 100
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    picture = picture.convert(mode.removesuffix("A") if mode == "LA" else "RGB")
+    picture.putalpha(Image.fromarray(alpha))
+    picture.save("cut.png")
+    np.save("mask.npy", (alpha >= 128).astype(int))
+    for name in ("cut.png", "mask.npy"):
+        assert omniup("upsample", photo, name, "-o", f"{name}.out.npy", "--labels").status == 0
+    assert np.array_equal(np.load("cut.png.out.npy"), np.load("mask.npy.out.npy"))
+    said = refusal("upsample", photo, "cut.png", "-o", "out.npy")
+    assert f"is an image of the mode {mode}, not grey, RGB or palette" in said

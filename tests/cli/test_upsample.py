@@ -3,9 +3,11 @@ import re
 import sys
 import time
 from io import BytesIO, StringIO
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -13,6 +15,7 @@ from safetensors.torch import load_file
 import omniup as library
 from omniup.cli.report import Report
 from omniup.files import read_image, read_signal, sample_image
+from oracles.run_lengths import compressed, runs_of
 from support.anyup import random_anyup
 
 
@@ -366,7 +369,7 @@ def test_a_signal_of_the_stored_picture(omniup, photo, features):
     outcome = omniup("upsample", "turned.png", "tall.npy", "-o", "out.npy", "--overwrite", *options)
     assert "EXIF" not in outcome.stderr and np.load("out.npy").shape[2:] == (64, 48)
     refused = omniup("upsample", photo, features, "-o", "out.npy", "--overwrite", "--orientation", "left")
-    assert refused.status == 2 and "--orientation is 'left'; accepted: auto, upright, stored" in refused.stderr
+    assert refused.status == 2 and "orientation is 'left'; accepted: auto, upright, stored" in refused.stderr
 
 
 def test_notes_of_the_library_are_quiet_too(omniup, photo, features):
@@ -375,3 +378,113 @@ def test_notes_of_the_library_are_quiet_too(omniup, photo, features):
     arguments = ("upsample", "animated.png", features, "-o", "out.npy", "--method", "bilinear")
     assert "animated.png: 2 pages or frames, of which the first is read" in omniup(*arguments).stderr
     assert omniup(*arguments, "--quiet", "--overwrite").stderr == ""
+
+
+# ---- parts of a picture, masks of COCO, scattered measurements
+
+
+def _square(photo):
+    """A signal on 8 × 8 cells of the 48 × 64 picture that was padded below to a square; what is padded is garbage."""
+    signal = np.random.default_rng(2).standard_normal((5, 8, 8)).astype(np.float32)
+    signal[:, 6:] = np.nan
+    np.save("square.npy", signal)
+    return torch.from_numpy(signal)[None]
+
+
+def test_a_padded_picture(omniup, photo):
+    signal = _square(photo)
+    outcome = omniup("upsample", photo, "square.npy", "-o", "out.npy", "--region", "0,0,64,64", "--json")
+    assert outcome.status == 0, outcome
+    facts = json.loads(outcome.stdout)
+    assert (facts["shape"], facts["grid"], facts["holes"]) == ([1, 5, 48, 64], [8, 8], 16)
+    expected = library.upsample(read_image(photo), signal, region=(0, 0, 64, 64))
+    assert torch.equal(torch.from_numpy(np.load("out.npy")), expected)
+    refused = omniup("upsample", photo, "square.npy", "-o", "out.npy", "--overwrite", "--region", "0,0,64,48")
+    assert refused.status == 2 and "numbers that are not finite" in refused.stderr  # and all lie in the picture
+
+
+def test_a_crop(omniup, photo, features):
+    """On the command line the left side comes first, as in COCO's boxes; in Python the rows."""
+    outcome = omniup("upsample", photo, features, "-o", "out.npy", "--region", "16, 8, 40, 30")
+    assert outcome.status == 0, outcome
+    expected = library.upsample(read_image(photo), read_signal(features), region=(8, 16, 30, 40))
+    assert torch.equal(torch.from_numpy(np.load("out.npy")), expected)
+    assert omniup("upsample", photo, features, "-o", "beyond.npy", "--region", "-8,0,72,48").status == 0
+    assert np.load("beyond.npy").shape == (1, 5, 48, 64)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--region", "0,0,64"), "'0,0,64' is not left,top,width,height, such as 0,-80,640,640"),
+        (("--region", "0,0,64x48"), "'0,0,64x48' is not left,top,width,height"),
+        (("--region", "64,0,8,8"), "region of 8 × 8 pixels at top 0, left 64 lies outside the image"),
+        (("--region", "0,0,0,8"), "region is (0, 0, 8, 0); accepted: four whole numbers, (top, left, height, width)"),
+        (("--region", "0,0,64,48", "--size", "96x128"), "--size is given together with --region"),
+    ],
+)
+def test_regions_that_cannot_be_accepted(refusal, photo, features, given, said):
+    assert said in refusal("upsample", photo, features, "-o", "out.npy", *given)
+
+
+def test_a_region_of_a_turned_picture_is_of_the_upright_one(omniup, photo, features):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(photo).save("turned.png", exif=exif)
+    outcome = omniup("upsample", "turned.png", features, "-o", "out.npy", "--region", "0,0,48,36")
+    assert outcome.status == 0 and "EXIF" not in outcome.stderr
+    expected = library.upsample(read_image("turned.png"), read_signal(features), region=(0, 0, 36, 48))
+    assert torch.equal(torch.from_numpy(np.load("out.npy")), expected)
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_masks_as_coco_s_run_lengths(omniup, photo, text):
+    mask = np.random.default_rng(0).random((12, 16)) > 0.5
+    runs = runs_of(mask)
+    Path("mask.json").write_text(json.dumps({"size": [12, 16], "counts": compressed(runs) if text else runs}))
+    np.save("mask.npy", mask)
+    for name in ("mask.json", "mask.npy"):
+        outcome = omniup("upsample", photo, name, "-o", f"{name}.out.npy", "--json")
+        assert json.loads(outcome.stdout)["signal_type"] == "labels"
+    result = np.load("mask.json.out.npy")
+    assert result.dtype == bool and result.shape == (1, 1, 48, 64)
+    assert np.array_equal(result, np.load("mask.npy.out.npy"))
+
+
+def test_depth_of_a_lidar(omniup, photo):
+    """As large as the picture, and nearly all of it without a reading."""
+    depth = np.zeros((48, 64), np.uint16)
+    depth[16::5, ::2] = 1000 + np.arange(64, dtype=np.uint16)[::2]
+    Image.fromarray(depth).save("lidar.png")
+    outcome = omniup("upsample", photo, "lidar.png", "-o", "out.npy", "--invalid", 0, "--json")
+    assert outcome.status == 0, outcome
+    assert "signal: 224 of 48 × 64 cells hold a measurement, so they are averaged down to" in outcome.stderr
+    valid = torch.from_numpy(depth > 0)
+    numbers = torch.from_numpy(depth.astype(np.float32))[None, None]
+    expected = library.upsample(read_image(photo), numbers, valid=valid)
+    assert torch.equal(torch.from_numpy(np.load("out.npy")), expected)
+    assert 995 < np.load("out.npy").min() < np.load("out.npy").max() < 1070
+    assert json.loads(outcome.stdout)["grid"] < [48, 64]
+
+
+# ---- files that once were read in one room and refused in another
+
+
+def test_a_tiff_that_pillow_does_not_know(omniup, photo):
+    """Of 64-bit floats, as programs for maps write them, with a number for no data."""
+    depth = np.full((12, 16), 1000.0)
+    depth[3:5, 6:9] = -9999
+    tifffile.imwrite("depth.tif", depth, extratags=[(42113, "s", 0, "-9999", True)])
+    outcome = omniup("upsample", photo, "depth.tif", "-o", "out.npy", "--json")
+    assert outcome.status == 0, outcome
+    facts = json.loads(outcome.stdout)
+    assert (facts["signal_type"], facts["holes"], facts["dtype"]) == ("measurement", 6, "float64")
+    np.testing.assert_allclose(np.load("out.npy"), 1000, atol=1e-6)
+
+
+def test_a_signal_is_opened_once(omniup, photo, mask, monkeypatch):
+    opened = []
+    plain = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, *how, **more: opened.append(path.name) or plain(path, *how, **more))
+    assert omniup("upsample", photo, mask, "-o", "out.png", "--method", "nearest").status == 0
+    assert opened.count(mask) == 1

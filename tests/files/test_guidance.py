@@ -16,8 +16,17 @@ import torch
 from PIL import Image, features
 
 from omniup.errors import InputError
-from omniup.files import find_images, read_guidance, read_image, read_orientation, read_palette, read_signal
+from omniup.files import (
+    find_images,
+    read_alpha,
+    read_guidance,
+    read_image,
+    read_orientation,
+    read_signal,
+    read_stored,
+)
 from omniup.files.orientation import turn_back, turn_upright
+from omniup.upsamplers import as_guidance
 
 Encode = Callable[..., bytes]
 RANDOM = np.random.default_rng(0)
@@ -30,12 +39,18 @@ def _png16(pixels: np.ndarray, **chunks: bytes) -> bytes:
     """A PNG of 16-bit colour, which Pillow does not write."""
     height, width, channels = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     named = {"IHDR": header, **chunks, "IDAT": zlib.compress(rows), "IEND": b""}
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name.encode() + data + struct.pack(">I", zlib.crc32(name.encode() + data))
         for name, data in named.items()
     )
+
+
+def _ppm(pixels: np.ndarray, largest: int = 65535, *, plain: bool = False) -> bytes:
+    """A PPM of colour beyond 8 bits."""
+    numbers = " ".join(map(str, pixels.flat)).encode() if plain else pixels.astype(">u2").tobytes()
+    return b"P%d\n# a comment\n%d %d %d\n" % (3 if plain else 6, *pixels.shape[1::-1], largest) + numbers
 
 
 def _tiff(pixels: np.ndarray, **options: Any) -> bytes:
@@ -64,7 +79,11 @@ def _expected(pixels: np.ndarray) -> torch.Tensor:
 # ---- 16-bit colour
 
 
-@pytest.mark.parametrize("encoded", [_png16(COLOUR), _tiff(COLOUR, photometric="rgb")], ids=["png", "tiff"])
+@pytest.mark.parametrize(
+    "encoded",
+    [_png16(COLOUR), _tiff(COLOUR, photometric="rgb"), _ppm(COLOUR), _ppm(COLOUR, plain=True)],
+    ids=["png", "tiff", "ppm", "plain ppm"],
+)
 def test_16_bit_colour_keeps_every_step(encoded: bytes) -> None:
     for read in (read_image, read_guidance):
         assert torch.equal((read(encoded).double() * 65535).round(), _expected(COLOUR))
@@ -81,6 +100,27 @@ def test_16_bit_alpha_is_composited_over_white(encoded: bytes) -> None:
     assert "is an image of the mode RGBA" in _refusal(encoded, read_signal)
 
 
+def test_16_bit_grey_with_alpha() -> None:
+    encoded = _png16(ALPHA[..., :2])
+    grey, alpha = _expected(ALPHA[..., :2]).split(1, dim=1)
+    grey, alpha = grey / 65535, alpha / 65535
+    for read in (read_image, read_guidance):
+        wanted = (grey * alpha + 1 - alpha).expand(-1, 3, -1, -1)
+        torch.testing.assert_close(read(encoded).double(), wanted, atol=1e-6, rtol=0)
+    found = read_alpha(encoded)
+    assert found is not None
+    torch.testing.assert_close(found.double(), alpha, atol=1e-6, rtol=0)
+    assert "is an image of the mode LA" in _refusal(encoded, read_signal)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_colour_between_8_and_16_bits(plain: bool) -> None:
+    encoded = _ppm(COLOUR % 1024, 1023, plain=plain)
+    for read in (read_image, read_guidance):
+        assert torch.equal((read(encoded).double() * 1023).round(), _expected(COLOUR % 1024))
+    assert "that Pillow rescales, so its raw numbers would be lost" in _refusal(encoded, read_signal)
+
+
 def test_16_bit_transparency_is_white() -> None:
     encoded = _png16(COLOUR, tRNS=COLOUR[2, 3].astype(">u2").tobytes())
     found = (read_image(encoded).double() * 65535).round()
@@ -89,7 +129,15 @@ def test_16_bit_transparency_is_white() -> None:
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
-@pytest.mark.parametrize("encoded", [_png16(COLOUR), _tiff(BANDS, photometric="minisblack", planarconfig="separate")])
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        _png16(COLOUR),
+        _png16(ALPHA[..., :2]),
+        _ppm(COLOUR),
+        _tiff(BANDS, photometric="minisblack", planarconfig="separate"),
+    ],
+)
 def test_truncated(encoded: bytes, kept: float) -> None:
     for read in (read_guidance, read_signal):
         _refusal(encoded[: int(len(encoded) * kept)], read)
@@ -173,7 +221,7 @@ def test_pages_and_frames(
     assert torch.equal(read_signal(encoded)[0].double(), expected)
     assert not caplog.records
     for read in (read_image, read_guidance):
-        assert torch.equal((read(encoded)[0].double() * 255).round(), expected[:3])
+        assert torch.equal((as_guidance(read(encoded))[0].double() * 255).round(), expected[:3])
     assert {record.getMessage() for record in caplog.records} == {
         "image: 3 pages or frames, of which the first is read"
     }
@@ -185,8 +233,8 @@ def test_an_animated_gif_is_no_label_map(encode: Encode) -> None:
     frames = [frame.convert("P") for frame in _frames()]
     encoded = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert read_signal(encoded).shape == (1, 9, 5, 7)
-    assert read_palette(encoded) is None
-    assert read_palette(encode(frames[0], "GIF")) is not None
+    assert read_stored(encoded).palette is None
+    assert read_stored(encode(frames[0], "GIF")).palette is not None
 
 
 def test_pages_of_a_stack_and_smaller_versions(caplog: pytest.LogCaptureFixture) -> None:
@@ -235,10 +283,10 @@ def test_orientation_of_what_has_none() -> None:
 def test_masks_keep_their_integers(encode: Encode, mode: str, file_format: str) -> None:
     mask = Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8))
     encoded = encode(mask.convert(mode), file_format)
-    assert not read_signal(encoded, keep_integers=True).is_floating_point()
+    assert not read_stored(encoded).signal(keep_integers=True).is_floating_point()
     assert read_signal(encoded).dtype == torch.float32
     grey = Image.fromarray(np.array([[0, 128, 255]], np.uint8))
-    assert read_signal(encode(grey, file_format), keep_integers=True).dtype == torch.float32
+    assert read_stored(encode(grey, file_format)).signal(keep_integers=True).dtype == torch.float32
 
 
 def test_hidden_files_and_folders_are_no_pictures(tmp_path: Path) -> None:

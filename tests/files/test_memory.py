@@ -3,6 +3,7 @@
 Each is read in a process of its own, whose peak of resident memory the system reports.
 """
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -10,17 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 
 _READ = """
-import sys
+import json, sys
 import torch
 from omniup.errors import InputError
-from omniup.files import read_guidance, read_image, read_labels, read_palette, read_signal
+from omniup.files import read_alpha, read_guidance, read_image, read_labels, read_signal, read_stored, sources
 
-def fits(shape):
+def fits(shape, form):
     if max(shape[-2:]) > 512:
         raise InputError("signal", "is larger than the image")
 
@@ -29,25 +32,30 @@ def peak():  # not getrusage's, which begins at what the parent of this process 
     return int(line.split()[1]) / 1024
 
 read_image({warm!r})  # imports what decoding needs
-before = peak()
-try:
-    {call}
-except InputError as error:
-    print(error, file=sys.stderr)
-print(peak() - before)
+sources.MEMORY = {memory}
+taken = []
+for call in {calls!r}:
+    open("/proc/self/clear_refs", "w").write("5")  # peaks count anew
+    before, said = peak(), ""
+    try:
+        eval(call)
+    except InputError as error:
+        said = str(error)
+    taken.append((peak() - before, said))
+json.dump(taken, sys.stdout)
 """
 
 
 @pytest.fixture
 def megabytes(tmp_path):
-    """How far reading a file raises the peak of a process's memory: `megabytes("read_image(path)", path)`."""
+    """How far each of some calls raises the peak of a process's memory, and what it says: `(taken, said), ...`."""
     warm = tmp_path / "warm.png"
     Image.new("RGBA", (64, 64)).save(warm)
 
-    def run(call: str) -> tuple[float, str]:
-        code = _READ.format(warm=str(warm), call=call)
+    def run(*calls: str, memory: int = 2**31) -> list[tuple[float, str]]:
+        code = _READ.format(warm=str(warm), calls=calls, memory=memory)
         made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        return float(made.stdout), made.stderr
+        return [(taken, said) for taken, said in json.loads(made.stdout)]
 
     return run
 
@@ -56,26 +64,79 @@ def test_an_npz_is_refused_by_its_shape(megabytes, tmp_path: Path):
     path = tmp_path / "big.npz"
     np.savez_compressed(path, signal=np.zeros((1, 16_000, 16_000), np.uint8))
     assert path.stat().st_size < 2**20
-    taken, said = megabytes(f"read_signal({str(path)!r}, check_shape=fits)")
+    ((taken, said),) = megabytes(f"read_stored({str(path)!r}, check_shape=fits)")
     assert "is larger than the image" in said
     assert taken < 30
+
+
+def test_a_safetensors_file_is_refused_by_its_shape(megabytes, tmp_path: Path):
+    path = tmp_path / "big.safetensors"
+    save_file({"signal": torch.zeros(1, 8000, 8000)}, path)
+    ((taken, said),) = megabytes(f"read_stored({str(path)!r}, check_shape=fits)")
+    assert "is larger than the image" in said
+    assert taken < 30
+
+
+def test_a_small_picture_as_a_signal_takes_2_gb_or_is_refused(megabytes, tmp_path: Path):
+    for mode, side, is_refused in (("L", 3600, False), ("RGB", 2048, False), ("RGB", 4096, True)):
+        path = tmp_path / f"{mode}{side}.png"
+        Image.new(mode, (side, side)).save(path)
+        calls = [f"{read}({str(path)!r})" for read in ("read_signal", "read_labels")]
+        for taken, said in megabytes(*calls, memory=2**27):
+            assert taken < 128 + 20
+            assert ("and reading it would take" in said) == is_refused
 
 
 def test_a_picture_as_a_signal_is_refused_by_its_shape(megabytes, tmp_path: Path):
     path = tmp_path / "big.png"
     Image.new("RGB", (4096, 4096)).save(path)
     assert path.stat().st_size < 2**20
-    taken, said = megabytes(f"read_signal({str(path)!r}, check_shape=fits)")
+    ((taken, said),) = megabytes(f"read_stored({str(path)!r}, check_shape=fits)")
     assert "is larger than the image" in said
     assert taken < 30
 
 
-@pytest.mark.parametrize(("mode", "read"), [("RGB", "read_image"), ("RGBA", "read_guidance")])
-def test_a_picture_takes_little_more_than_its_result(megabytes, tmp_path: Path, mode: str, read: str):
-    path = tmp_path / "big.png"
-    Image.new(mode, (4096, 4096)).save(path)  # 192 MB as float32, and 64 as Pillow decodes it
-    taken, _ = megabytes(f"{read}({str(path)!r})")
-    assert 190 < taken < 330
+CASES = [  # megabytes at most, for 4096 × 4096 pixels
+    ("RGB", "read_image", 330),  # 192 as float32, and 48 as bytes or 64 as Pillow decodes it
+    ("I;16", "read_image", 300),  # NumPy has it from Pillow by way of bytes, twice
+    ("RGB", "read_guidance", 130),
+    ("RGBA", "read_guidance", 130),
+    ("LA", "read_alpha", 180),
+]
+
+
+def test_a_picture_takes_little_more_than_its_result(megabytes, tmp_path: Path):
+    calls = []
+    for mode, read, _ in CASES:
+        path = tmp_path / f"{mode}.png"
+        Image.new(mode, (4096, 4096)).save(path)
+        calls.append(f"{read}({str(path)!r})")
+    for case, (taken, said) in zip(CASES, megabytes(*calls), strict=True):
+        assert said == ""
+        assert case[2] / 3 < taken < case[2], case
+
+
+def test_a_small_picture_at_the_limit_takes_2_gb_or_is_refused(megabytes, tmp_path: Path):
+    """Of 2²⁸ pixels; here of a 16th, with a 16th of the limit."""
+    cases = []
+    for mode in ("RGB", "RGBA", "L", "P", "1", "I;16"):
+        path = tmp_path / f"{mode}.png"
+        Image.new(mode, (4096, 4096)).save(path)
+        cases += [(mode, read, str(path)) for read in ("read_guidance", "read_image", "read_alpha")]
+    calls = [f"{read}({path!r})" for _, read, path in cases]
+    for (mode, read, _), (taken, said) in zip(cases, megabytes(*calls, memory=2**27), strict=True):
+        assert taken < 128 + 20, (mode, read)
+        is_float = read == "read_image" or (mode, read) == ("I;16", "read_guidance")
+        assert ("and reading it would take" in said) == is_float
+
+
+def test_masks_as_run_lengths_take_2_gb_or_are_refused(megabytes, tmp_path: Path):
+    for side, is_refused in ((7_500, False), (8_500, True)):  # a byte for each value, twice
+        path = tmp_path / f"{side}.json"
+        path.write_text(json.dumps({"size": [side, side], "counts": [side * side]}))
+        ((taken, said),) = megabytes(f"read_stored({str(path)!r})", memory=2**27)
+        assert taken < 128 + 20
+        assert ("and reading it would take" in said) == is_refused
 
 
 def test_a_declared_size_without_bytes(megabytes, tmp_path: Path):
@@ -83,6 +144,6 @@ def test_a_declared_size_without_bytes(megabytes, tmp_path: Path):
     with zipfile.ZipFile(path, "w") as archive, archive.open("signal.npy", "w") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": (3, 10_000, 10_000)}
         np.lib.format.write_array_header_1_0(file, header)
-    taken, said = megabytes(f"read_signal({str(path)!r})")
+    ((taken, said),) = megabytes(f"read_signal({str(path)!r})")
     assert "is truncated" in said
     assert taken < 30

@@ -5,7 +5,10 @@ made again by `corrupted(name, small_files()[name], seed)`.
 """
 
 import dataclasses
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,16 +19,7 @@ from starlette.testclient import TestClient
 from torch import Tensor
 
 from omniup.errors import InputError
-from omniup.files import (
-    read_guidance,
-    read_image,
-    read_labels,
-    read_nodata,
-    read_orientation,
-    read_palette,
-    read_signal,
-    read_tensors,
-)
+from omniup.files import read_image, read_labels, read_signal, read_tensors
 from omniup.files.settings import SettingsError
 from omniup.files.weights import read_state_dict
 from omniup.restoration.degradation import Degradation
@@ -35,6 +29,7 @@ from omniup.upsamplers import GaussianKernels
 from omniup.web import Settings, create_app
 from support.corruption import corrupted
 from support.demo import SMALL, encoded, noise, npy, post_run, post_upsample
+from support.peaks import READERS, resident
 from support.small_files import small_files
 
 FILES = small_files()
@@ -42,7 +37,6 @@ COUNT = int(os.environ.get("OMNIUP_FUZZ", 200))
 SECONDS, MEGABYTES = 2, 512
 
 IMAGE, SIGNAL = encoded(noise(16, 24)), npy(np.random.default_rng(0).random((5, 4, 6), np.float32))
-READERS = (read_image, read_guidance, read_signal, read_labels, read_palette, read_nodata, read_orientation)
 PATH_READERS = (read_tensors, GaussianKernels.load, read_state_dict)
 YAML_READERS = (Degradation.read, read_anyup, read_hypir)
 
@@ -103,8 +97,8 @@ def _attempts(name: str, content: bytes, client: TestClient, path: Path, *, runs
         }
     attempts = {reader.__name__: lambda r=reader: _read(r, content) for reader in READERS}
     attempts["/api/upsample signal"] = lambda: _ask(post_upsample, client, IMAGE, content, method="bilinear")
-    if not name.startswith(("np", "safetensors", "weights", "kernels", "pth")):
-        attempts["/api/upsample image"] = lambda: _ask(post_upsample, client, content, SIGNAL, method="bilinear")
+    attempts["/api/upsample image"] = lambda: _ask(post_upsample, client, content, SIGNAL, method="bilinear")
+    if not name.startswith(("json", "np", "safetensors", "weights", "kernels", "pth")):
         if runs:
             attempts["/api/run"] = lambda: _ask(post_run, client, content, **SMALL)
     else:
@@ -115,25 +109,14 @@ def _attempts(name: str, content: bytes, client: TestClient, path: Path, *, runs
 
 
 def _measured(what: str, attempt: Callable[[], str]) -> Trial:
-    before, began = _resident(reset=True), time.process_time()  # which others' processes do not slow
+    before, began = resident(reset=True), time.process_time()  # which others' processes do not slow
     problem = attempt()
-    seconds, megabytes = time.process_time() - began, _resident() - before
+    seconds, megabytes = time.process_time() - began, resident() - before
     if seconds > SECONDS:
         problem = problem or f"{seconds:.1f} s"
     if megabytes > MEGABYTES:
         problem = problem or f"{megabytes:.0f} MB"
     return Trial(what, seconds, megabytes, problem)
-
-
-def _resident(*, reset: bool = False) -> float:
-    """Read the peak of this process's memory in MB, or with `reset` what it is now, from where peaks count anew."""
-    status = Path("/proc/self/status")
-    if not status.exists():  # memory is measured on Linux only
-        return 0
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -166,3 +149,49 @@ def test_corrupted_files_are_read_or_refused(client, tmp_path, name):
     print(f"{slowest.seconds:.2f} s at most ({slowest.what}), {largest.megabytes:.0f} MB at most ({largest.what})")
     failed = [f"{trial.what}: {trial.problem}" for trial in trials if trial.problem]
     assert not failed, "\n".join(failed)
+
+
+def test_each_kind_takes_little_memory_in_a_process_of_its_own():
+    """Where nothing is left of earlier files that could be used again."""
+    tests = Path(__file__).parents[1]
+    path = os.pathsep.join([str(tests), *filter(None, [os.environ.get("PYTHONPATH")])])
+    made = subprocess.run(
+        [sys.executable, "-m", "support.peaks", str(-(-COUNT // 100))],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    peaks = json.loads(made.stdout)  # which nothing else has been printed to
+    print(f"{max(peaks.values()):.0f} MB at most ({max(peaks, key=peaks.get)})")
+    assert {name for name in FILES if not name.startswith("yaml")} == peaks.keys()
+    assert {name: peak for name, peak in peaks.items() if peak > MEGABYTES} == {}
+
+
+REFUSED = [  # the first seeds whose file is no image, or no signal
+    ("exr", 4),
+    ("tiff-lzw", 2),
+    ("tiff-fax", 0),
+    ("tiff-nodata", 0),
+    ("png-rgb-16", 0),
+    ("safetensors", 1),
+]
+"""Among them files about which OpenEXR, libtiff, tifffile and Pillow print or warn."""
+
+
+@pytest.mark.parametrize(("name", "seed"), REFUSED, ids=[name for name, _ in REFUSED])
+def test_the_command_refuses_corrupted_files_in_one_line(tmp_path, name, seed):
+    image, signal = tmp_path / "image.png", tmp_path / "signal.npy"
+    image.write_bytes(IMAGE)
+    signal.write_bytes(SIGNAL)
+    damaged = signal if name == "safetensors" else image
+    for number in (seed, *range(1000, 1000 + (COUNT - 200) // 1000)):  # others by `make fuzz` alone
+        damaged.write_bytes(corrupted(name, FILES[name], number))
+        command = (sys.executable, "-m", "omniup", "upsample", image, signal, "-o", "-", "--method", "bilinear")
+        outcome = subprocess.run(command, capture_output=True)
+        said = outcome.stderr.decode()
+        assert "Traceback" not in said
+        assert outcome.returncode == 2 or (number != seed and outcome.returncode == 0), said
+        if outcome.returncode == 2:
+            assert outcome.stdout == b""
+            assert said.startswith("omniup: ") and said.count("\n") == 1, said

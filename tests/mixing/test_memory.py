@@ -75,6 +75,28 @@ def test_windows_of_many_radii_keep_to_the_memory(budget, shape):
 
 
 @pytest.mark.parametrize(("layout", "budget"), CASES)
+def test_kept_weights_keep_to_the_memory(layout, budget):
+    p = make(layout)
+    attention = Attention(p.key, layout.windows, memory=budget)
+    most, kept = smallest_kept(attention, p), []
+    assert attention.keep(p.query, p.value, most - 1) is None
+    assert peak_bytes(lambda: kept.append(attention.keep(p.query, p.value, most)), p.query, p.key) <= budget + most
+    tensors = [tensor for tile in kept[0].tiles for tensor in (tile.cells, tile.weights, tile.where)]
+    known = [tensor for tensor in tensors if isinstance(tensor, torch.Tensor)]
+    assert sum(tensor.nbytes for tensor in known) <= most
+    assert peak_bytes(lambda: kept[0].mix(p.value), p.value, *known) <= budget
+
+
+def smallest_kept(attention, p):
+    """The fewest bytes that suffice to keep the weights."""
+    low, high = 0, 2**30
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if attention.keep(p.query, p.value, middle) is None else (low, middle)
+    return high
+
+
+@pytest.mark.parametrize(("layout", "budget"), CASES)
 def test_entropy_keeps_to_the_memory(layout, budget):
     p = make(layout)
     windows = layout.windows

@@ -57,6 +57,15 @@ def test_mix_at_equals_mix_there(p, data):
     torch.testing.assert_close(out, full, rtol=0, atol=1e-12)
 
 
+@given(problems() | problems(reach=True))
+def test_kept_weights_mix_as_others_do(p):
+    """Values that come later, too."""
+    kept = Attention(p.key, p.layout.windows, reach=p.reach).keep(p.query, p.value, most=2**30)
+    for value in (p.value, 2 - p.value):
+        expected = mix(p.query, p.key, value, p.layout.windows, reach=p.reach)
+        torch.testing.assert_close(kept.mix(value), expected, rtol=0, atol=1e-12)
+
+
 def of_several_heads(p, heads, seed=0):
     """The problem with as many shares of query and key as there are heads."""
     shares = [problem(p.layout, batch=len(p.query), depth=p.query.shape[1], seed=seed + n) for n in range(heads)]

@@ -158,6 +158,31 @@ def test_weights_that_change_after_the_first_download_are_refused(hub, repositor
     assert json.loads(files.record.read_text())[WEIGHTS]["sha256"] != before
 
 
+def test_the_published_adapter_is_in_a_record_too(hub, repository, tmp_path):
+    """A folder of the user's has none; of the networks nothing is downloaded here, of the adapter its file."""
+    (repository / "hypir.json").write_text('{"patch": 128, "lora_rank": 4}')
+    networks = load_networks(locate("tiny"))
+    add_lora(networks.unet, 4)
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    tensors = lora_tensors(networks.unet)
+    torch.save(tensors, adapter / "HYPIR_sd2.pth")
+    hub.repositories["lxq007/HYPIR"] = adapter
+    files = locate(base=[str(repository)])
+    load_networks(files)
+    assert files.record is None
+    assert files.lora_record == tmp_path / "cache/models--lxq007--HYPIR/omniup-sha256.json"
+    before = json.loads(files.lora_record.read_text())["HYPIR_sd2.pth"]["sha256"]
+    shutil.rmtree(files.lora.parent)
+    (files.lora_record.parent / "refs" / "main").unlink()
+    torch.save({name: tensor + 1 for name, tensor in tensors.items()}, adapter / "HYPIR_sd2.pth")
+    said = refusal(base=[str(repository)])
+    assert "HYPIR_sd2.pth has the SHA-256 " in said and f"and had {before} when it was first fetched" in said
+    own = shutil.copy(adapter / "HYPIR_sd2.pth", repository / "HYPIR_sd2.pth")
+    assert locate(base=[str(repository)]).lora_record is None
+    assert locate(base=[str(repository)], weights=own).lora_record is None
+
+
 def test_a_record_follows_times_and_refuses_contents(tmp_path, caplog):
     path, record = tmp_path / "weights", tmp_path / "record.json"
     path.write_bytes(b"first")

@@ -26,5 +26,8 @@ def small_data(shared, images=6, size=(70, 96)):
     square = Image.fromarray(photo).resize((64, 64))
     depth = 50 + np.asarray(square.convert("L")).astype(np.float32)
     np.savez(data / "depth" / "pair.npz", guide=np.asarray(square).transpose(2, 0, 1), depth=depth)
+    (data / "canopy").mkdir()
+    bands = np.stack([*np.asarray(square).transpose(2, 0, 1), 255 - depth]).astype(np.float32)
+    np.savez(data / "canopy" / "scene.npz", guide=40 * bands, height=depth - 50)
     write_street_network(shared / "models")
     return data

@@ -1,6 +1,7 @@
 """Small valid files of every format that is read, for tests that corrupt them."""
 
 import io
+import json
 import struct
 import tempfile
 import zipfile
@@ -18,6 +19,7 @@ from PIL import Image
 from safetensors.torch import save
 
 from omniup.files import write_tensors
+from oracles.run_lengths import compressed, runs_of
 from support.kernels import PAPER, random_kernels
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -70,8 +72,7 @@ def _pictures() -> dict[str, bytes]:
     turned = Image.Exif()
     turned[0x0112] = 6
     pillow_heif.register_heif_opener()
-    deep_rows = b"".join(b"\0" + row.tobytes() for row in _COLOUR[..., :3].astype(">u2") * 257)
-    deep = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 2, 0, 0, 0)
+    deep = _COLOUR.astype(">u2") * 257
     return {
         "png-rgb": _encoded(colour, "PNG", exif=turned),
         "png-rgba": _encoded(alpha, "PNG"),
@@ -80,7 +81,8 @@ def _pictures() -> dict[str, bytes]:
         "png-1-bit": _encoded(bits, "PNG"),
         "png-palette": _encoded(palette, "PNG", transparency=2),
         "png-grey-16": _encoded(Image.fromarray(_DEPTH), "PNG"),
-        "png-rgb-16": png([(b"IHDR", deep), (b"IDAT", zlib.compress(deep_rows)), (b"IEND", b"")]),
+        "png-rgb-16": _png_16(deep[..., :3], 2),
+        "png-grey-alpha-16": _png_16(deep[..., :2], 4),
         "png-animated": _encoded(colour, "PNG", **frames),
         "jpeg": _encoded(colour, "JPEG", exif=turned),
         "jpeg-grey": _encoded(grey, "JPEG"),
@@ -94,6 +96,8 @@ def _pictures() -> dict[str, bytes]:
         "webp-lossless": _encoded(alpha, "WEBP", lossless=True),
         "webp-animated": _encoded(colour, "WEBP", **frames),
         "ppm": _encoded(colour, "PPM"),
+        "ppm-16": b"P6 %d %d 65535\n" % (WIDTH, HEIGHT) + deep[..., :3].tobytes(),
+        "ppm-10-text": b"P3 %d %d 1023\n" % (WIDTH, HEIGHT) + b" ".join(b"%d" % number for number in _COLOUR.flat),
         "pgm-16": _encoded(Image.fromarray(_DEPTH.astype(np.int32)), "PPM"),
         "pbm": _encoded(bits, "PPM"),
         "pgm-text": b"P2\n6 4\n255\n" + b" ".join(b"%d" % (number % 256) for number in _DEPTH.flat),
@@ -131,7 +135,10 @@ def _arrays() -> dict[str, bytes]:
     np.save(features, _FEATURES)
     np.save(labels, _DEPTH.astype(np.int64) % 5)
     np.lib.format.write_array(second, _FEATURES, version=(2, 0))
+    mask = _DEPTH % 2 == 0
+    masks = [{"size": [*GRID], "counts": compressed(runs_of(mask))}, {"size": [*GRID], "counts": runs_of(~mask)}]
     return {
+        "json": json.dumps(masks).encode(),
         "npy": features.getvalue(),
         "npy-labels": labels.getvalue(),
         "npy-2": second.getvalue(),
@@ -164,6 +171,12 @@ def _encoded(image: Image.Image, format: str, **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, format, **options)
     return file.getvalue()
+
+
+def _png_16(numbers: np.ndarray, colour_type: int) -> bytes:
+    header = struct.pack(">IIBBBBB", *numbers.shape[1::-1], 16, colour_type, 0, 0, 0)
+    rows = b"".join(b"\0" + row.tobytes() for row in numbers)
+    return png([(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")])
 
 
 def _tiff(numbers: np.ndarray, **options: object) -> bytes:

@@ -3,9 +3,11 @@ import torch
 from torch.nn import functional as F
 
 from omniup.upsamplers import Bicubic, Bilinear, Nearest
+from omniup.upsamplers.interpolation import interpolate_at
 from oracles.windows import bilinear, own_cell
 from support.kernels import random_signal
 from support.methods import upsample
+from support.scratch import peak_bytes
 
 SIZES = [((24, 32), (3, 4)), ((23, 31), (5, 4)), ((7, 9), (7, 9)), ((13, 6), (1, 5)), ((10, 11), (1, 1))]
 
@@ -51,3 +53,23 @@ def test_the_image_does_not_matter_but_for_its_size(method):
 def test_constants_stay_constant(method):
     signal = torch.full((1, 2, 3, 4), 0.7)
     torch.testing.assert_close(upsample(method, torch.rand(1, 3, 25, 31), signal), torch.full((1, 2, 25, 31), 0.7))
+
+
+@pytest.mark.parametrize("mode", ["nearest-exact", "bilinear", "bicubic"])
+def test_interpolation_at_points_is_that_of_all_pixels(case, mode):
+    size, _, signal = case
+    points = torch.cartesian_prod(*(torch.arange(side) for side in size)).expand(2, -1, 2)
+    whole = F.interpolate(signal, size, mode=mode).flatten(2)
+    torch.testing.assert_close(interpolate_at(signal, points, size, mode), whole, rtol=0, atol=1e-12)
+    single = interpolate_at(signal.float(), points, size, mode)
+    torch.testing.assert_close(single, F.interpolate(signal.float(), size, mode=mode).flatten(2), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["nearest-exact", "bilinear", "bicubic"])
+def test_a_point_of_a_strip_takes_little_memory(mode):
+    """A matrix of pixels by cells would take 20 GB."""
+    signal, points = random_signal((1, 12_500)), torch.tensor([[[0, 7], [0, 123_456]]])
+    found = []
+    assert peak_bytes(lambda: found.append(interpolate_at(signal, points, (1, 200_000), mode)), signal, points) < 10_000
+    whole = F.interpolate(signal, (1, 200_000), mode=mode)[0, :, 0, points[0, :, 1]]
+    torch.testing.assert_close(found[0][0], whole, rtol=0, atol=1e-9)

@@ -8,7 +8,7 @@ import torch
 
 import omniup
 from omniup import InputError
-from omniup.upsamplers.layouts import arrange
+from omniup.upsamplers.layouts import arrange, check_declared
 
 
 def numbered(*shape):
@@ -144,3 +144,37 @@ def test_render_reads_by_its_grid():
     assert torch.equal(prepared.render(signal.permute(0, 2, 3, 1)), expected)
     torch.testing.assert_close(prepared.render(signal.flatten(2).mT), expected)
     assert torch.equal(prepared.render(np.asarray(signal.permute(0, 2, 3, 1)), layout="channels_last"), expected)
+
+
+def test_a_square_array_is_no_list_of_tokens():
+    """Of which each would have as many channels as there are tokens; found by its declared shape, before it is read."""
+    for shape in ([1, 16_384, 16_384], [16_384, 16_384]):
+        with pytest.raises(InputError, match="larger than the image"):
+            check_declared(shape, (512, 512))
+    check_declared([1, 1024, 8192], (512, 512))
+
+
+# ---- images
+
+
+def test_images_whose_channels_come_first_or_last(caplog):
+    """Arrays [G, H, W] and tensors [B, H, W, G], which are taken with a note."""
+    image, signal = torch.rand(1, 3, 48, 64), torch.rand(1, 2, 6, 8)
+    expected = omniup.upsample(image, signal)
+    assert torch.equal(omniup.upsample(image[0].permute(1, 2, 0).numpy(), signal), expected)
+    assert not caplog.records
+    assert torch.equal(omniup.upsample(image[0].numpy(), signal), expected)
+    assert caplog.messages == ["image: the shape [3, 48, 64] is taken for [G, H, W]"]
+    caplog.clear()
+    assert torch.equal(omniup.upsample(image.permute(0, 2, 3, 1), signal), expected)
+    assert caplog.messages == ["image: the shape [1, 48, 64, 3] is taken for [B, H, W, G]"]
+    bands = np.random.default_rng(0).random((12, 48, 64)).astype(np.float32)
+    assert torch.equal(omniup.scale_bands(bands), omniup.scale_bands(bands.transpose(1, 2, 0)))
+
+
+@pytest.mark.parametrize("shape", [(1, 200, 3), (3, 100, 4), (2, 50, 1), (48, 64, 12), (5, 5, 5), (6, 6, 8)])
+def test_other_images_have_their_channels_last(shape, caplog):
+    image = np.random.default_rng(0).random(shape).astype(np.float32)
+    signal = torch.rand(1, 1, 1, min(2, shape[1]))
+    assert omniup.upsample(image, signal, method="joint_bilateral").shape == (1, 1, *shape[:2])
+    assert not caplog.records

@@ -1,6 +1,7 @@
 """Our own method: features, probabilities, measurements and values."""
 
 import dataclasses
+import time
 from functools import partial
 
 import pytest
@@ -213,9 +214,37 @@ def test_results_have_the_signal_s_type_and_the_size_asked_for(run, dtype):
 
 
 @both
-def test_results_do_not_depend_on_the_memory(run):
+@pytest.mark.parametrize("memory", [4_000_000, 1_000_000])  # of which the second is too little to keep weights
+def test_results_do_not_depend_on_the_memory(run, memory):
     image, signal = smooth_image((64, 64)), random_signal((8, 8), channels=9)
-    close(run(image, signal, memory=4_000_000), run(image, signal))
+    close(run(image, signal, memory=memory), run(image, signal))
+
+
+@pytest.mark.parametrize("make", [random_signal, random_probabilities])
+def test_measurements_are_the_same_with_a_gradient(make):
+    """For which no weights are kept."""
+    image, signal = smooth_image((24, 32)), make((3, 4))
+    valid = torch.rand(1, 1, 3, 4, generator=torch.Generator().manual_seed(1)) < 0.7
+    prepared = METHOD.prepare(image, (3, 4))
+    for mask in (None, valid):
+        plain = prepared.render(signal, "measurement", valid=mask)
+        close(prepared.render(signal.clone().requires_grad_(), "measurement", valid=mask).detach(), plain)
+
+
+def test_a_strip_costs_what_a_square_costs():
+    """A measurement, at 16 × 16 pixels a cell; benchmarks/strips.py has the numbers of all types."""
+
+    def seconds(size):
+        image, grid = torch.rand(1, 3, *size), tuple(max(1, side // 16) for side in size)
+        signal, times = random_signal(grid, channels=8).float(), []
+        for _ in range(4):
+            began = time.process_time()
+            measure(image, signal)
+            times.append(time.process_time() - began)
+        return min(times)
+
+    square = seconds((208, 208))
+    assert max(seconds((1, 43_264)), seconds((43_264, 1))) < 3 * square
 
 
 def test_labels_do_not_depend_on_the_memory():

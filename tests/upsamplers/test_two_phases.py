@@ -5,6 +5,7 @@ import torch
 
 import omniup
 from omniup import InputError
+from omniup.mixing.planner import Plan
 from omniup.upsamplers import SIGNAL_TYPES, base, registry, signal_types
 from omniup.upsamplers.signal_types import render_labels
 from support.anyup import random_anyup
@@ -284,6 +285,25 @@ def test_a_second_signal_on_an_encoded_image_gives_the_same_as_a_fresh_call(memo
 
 def test_the_cost_is_0_where_nothing_is_fitted(name, method):
     assert (method.cost(SIZE, GRID) > 0) == (name == "upsample_anything")
+
+
+@pytest.mark.parametrize("signal_type", ["features", "probabilities", "measurement", "values"])
+def test_the_cost_of_rendering_is_about_the_pairs_that_are_visited(method, signal_type, monkeypatch):
+    visited, tiles = [], Plan.tiles
+
+    def counted(*args, **kwargs):
+        for tile in tiles(*args, **kwargs):
+            visited.append(int(tile.group.count.sum()) * tile.group.pixels.shape[1])
+            yield tile
+
+    monkeypatch.setattr(Plan, "tiles", counted)
+    for size, grid in (((64, 96), (8, 12)), ((1, 640), (1, 40))):
+        signal = random_signal(grid, channels=3).softmax(1).float().requires_grad_()  # for which no weights are kept
+        prepared = method.prepare(torch.rand(1, 3, *size), grid)
+        visited.clear()
+        prepared.render(signal, signal_type)
+        cost = method.render_cost(size, grid, signal_type)
+        assert sum(visited) / 1.5 <= cost <= 1.5 * sum(visited), size
 
 
 def test_a_name_that_is_taken_or_is_none_is_refused(name):

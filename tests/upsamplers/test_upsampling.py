@@ -84,7 +84,12 @@ def test_a_letterboxed_depth_keeps_its_edges():
         (IMAGES, torch.rand(2, 5, 6, 8), {"region": (0, 0, 0, 9)}, r"region is \(0, 0, 0, 9\); accepted: four"),
         (IMAGES, torch.rand(2, 5, 6, 8), {"region": (0, 0, 1000, 9)}, r"region is .* at most four times the image"),
         (IMAGES, torch.rand(2, 5, 6, 8), {"region": (0.0, 0, 9, 9)}, r"region is \(0.0, 0, 9, 9\)"),
-        (IMAGES, torch.rand(2, 5, 6, 8), {"region": (48, 0, 9, 9)}, r"region is \(48, 0, 9, 9\), outside the image"),
+        (
+            IMAGES,
+            torch.rand(2, 5, 6, 8),
+            {"region": (48, 0, 9, 9)},
+            r"region of 9 × 9 pixels at top 48, left 0 lies outside the image",
+        ),
         (
             IMAGES,
             torch.rand(2, 5, 6, 8),

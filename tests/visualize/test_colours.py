@@ -17,8 +17,9 @@ def test_to_picture_rounds_and_clamps() -> None:
     assert_array_equal(np.asarray(picture)[..., 0], [[0, 128, 255], [0, 255, 1]])
 
 
-def test_to_picture_gives_back_the_pixels_of_a_picture() -> None:
-    pixels = torch.randint(0, 256, (5, 7, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("channels", [3, 4])
+def test_to_picture_gives_back_the_pixels_of_a_picture(channels: int) -> None:
+    pixels = torch.randint(0, 256, (5, 7, channels), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     tensor = pixels.permute(2, 0, 1)[None].float() / 255
     for dtype in (torch.float16, torch.float32, torch.float64):
         assert_array_equal(np.asarray(to_picture(tensor.to(dtype))), pixels)
@@ -71,5 +72,5 @@ def test_unknown_colours_are_refused() -> None:
 def test_other_shapes_are_refused() -> None:
     with pytest.raises(InputError, match=r"map has the shape \[1, 3, 2, 2\]; accepted: a non-empty \[1, 1, h, w\]"):
         heat_map(torch.rand(1, 3, 2, 2))
-    with pytest.raises(InputError, match=r"tensor has the shape \[1, 2, 2, 2\]; .* \[1, 1 or 3, h, w\]"):
+    with pytest.raises(InputError, match=r"tensor has the shape \[1, 2, 2, 2\]; .* \[1, 1 or 3 or 4, h, w\]"):
         to_picture(torch.rand(1, 2, 2, 2))

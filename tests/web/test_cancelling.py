@@ -53,12 +53,22 @@ def test_an_upsampling_can_be_cancelled(server, files):
 def test_an_upsampling_that_takes_too_long_is_refused(files):
     with TestClient(create_app(Settings(hosts=(), offline=True, upsampling_seconds=0.2))) as client:
         began = time.monotonic()
-        answer = post_upsample(client, files["image"], files["signal"], **LONG)
+        shorter = {**LONG, "settings": {"radius": 4}}
+        answer = post_upsample(client, files["image"], files["signal"], **shorter)
         assert time.monotonic() - began < 30
         assert fields(answer) == {"config"}
-        assert "longer than 0.2 s" in answer.text
+        assert "longer than 0.2 s" in answer.text, "and not at the door"
         small = post_upsample(client, encoded(noise(20, 30)), npy([[1.0]]), method="nearest")
         assert small.status_code == 200
+
+
+def test_what_certainly_takes_too_long_is_refused_at_the_door(files, monkeypatch):
+    monkeypatch.setattr("omniup.web.service.upsample", None)  # nothing is begun
+    often = {"radius": 16, "back_projections": 100, "sigma_r_candidates": 16}
+    with TestClient(create_app(Settings(hosts=(), offline=True, upsampling_seconds=1))) as client:
+        answer = post_upsample(client, files["image"], npy(np.ones((128, 128))), settings=often)
+        assert fields(answer) == {"config"}
+        assert "pairs of pixel and cell, which takes too long here" in answer.text
 
 
 def test_a_check_is_called_between_tiles_and_only_within():

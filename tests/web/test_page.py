@@ -621,6 +621,63 @@ def test_own_label_map(visit):
     assert len(widths(page, "#signal-result img")) == 5
 
 
+def test_own_bands_guide_and_what_was_decided_is_said(visit, artefacts):
+    """Bands of a sensor on the left, depth of a lidar that covers a part of them, on the right."""
+    page, random = visit("#tab=signal"), np.random.default_rng(0)
+    bands = (random.random((4, 64, 96)) * 9000 + 500).astype(np.float32)
+    depth = np.zeros((64, 48), np.float32)
+    depth[8::5, ::3] = 10
+    upload(page, "scene.npz", archive(guide=bands, height=depth))
+    expect(page.locator("#chosen-name")).to_have_text("scene.npz")
+    expect(page.locator("#preview")).to_be_hidden()
+    expect(page.locator("#signal-guidance")).to_have_text("guided by scene.npz")
+    upload(page, "depth.npz", archive(height=depth), selector="#signal")
+    page.fill("#signal-invalid", "0")
+    page.fill("#signal-region", "0, 0, 48, 64")
+    page.select_option("#signal-method", "joint_bilateral")
+    page.click("#signal-run")
+    expect(page.locator("#file-error")).to_contain_text("holds 2 arrays", timeout=RUN)
+    page.fill("#signal-image-array-name", "guide")
+    page.click("#signal-run")
+    result = page.locator("#signal-result")
+    expect(result).to_contain_text(re.compile(r"1 channel · \d+ × \d+ → 48 × 64"), timeout=RUN)
+    expect(result).to_contain_text(re.compile(r"from 50\d to 9,\d00: each of its bands was scaled to 0..1"))
+    expect(result).to_contain_text("Few of its 48 × 64 cells hold a measurement, so they were averaged down to")
+    expect(result).to_contain_text("Cells that are holes and do not count: ")
+    assert widths(page, "#signal-result img") == [48] * 5
+    expect(page.locator("#file-error")).to_be_hidden()
+    page.screenshot(path=artefacts / "signal_bands.png", full_page=True)
+    page.click("#language")
+    expect(result).to_contain_text("1 个通道 · ")
+    expect(result).to_contain_text("每个波段都已从第 1 到第 99 百分位缩放到 0..1")
+    page.screenshot(path=artefacts / "signal_bands_zh.png", full_page=True)
+    page.click("#language")
+    page.fill("#signal-region", "0, 0, 48")
+    page.click("#signal-run")
+    expect(page.locator("#signal-error")).to_contain_text("Field required", timeout=RUN)
+    page.fill("#signal-region", "96, 0, 48, 64")
+    page.click("#signal-run")
+    expect(page.locator("#signal-error")).to_contain_text("lies outside the image", timeout=RUN)
+
+
+def test_own_mask_as_run_lengths(visit):
+    page = visit("#tab=signal")
+    upload(page)
+    mask = b'{"size": [4, 6], "counts": [10, 4, 10]}'
+    page.evaluate(DELIVER, ["drop", list(mask), "mask.json", "application/json"])
+    expect(page.locator("#signal-name")).to_have_text("mask.json")
+    page.click("#signal-run")
+    expect(page.locator("#signal-result")).to_contain_text(
+        "Taken for labels · 1 channel · 6 × 4 → 96 × 64", timeout=RUN
+    )
+
+
+def archive(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
 def palette_png():
     file = io.BytesIO()
     picture = Image.new("P", (6, 4))

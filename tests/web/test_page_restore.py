@@ -85,6 +85,19 @@ def test_a_sample_is_restored_tile_by_tile(visit, artefacts):
     page.screenshot(path=artefacts / "restore.png", full_page=True)
 
 
+def test_alpha_is_kept_and_seen(visit, artefacts):
+    page = visit()
+    picture = sample_image("coffee").resize((96, 64)).convert("RGBA")
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    upload(page, picture)
+    page.click("#restore-run")
+    assert set(restored(page)) == {192}
+    page.screenshot(path=artefacts / "restore_alpha.png", full_page=True)
+    _, made = downloaded(page, "restored.png")
+    assert made.shape == (128, 192, 4)
+    assert made[0, :, 3].max() < 10 and made[-1, :, 3].min() > 245
+
+
 def test_before_and_after_by_keyboard_and_pointer_and_to_take_along(visit):
     page = visit()
     upload(page, sample_image("rocket").resize((120, 80)))

@@ -16,7 +16,9 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import omniup.restoration
-from omniup.files import image_tensor, sample_image
+from omniup.files import image_tensor, read_alpha, read_image, sample_image
+from omniup.restoration.alpha import with_alpha
+from omniup.restoration.base_model import PUBLISHED
 from omniup.visualize import to_picture
 from omniup.web import Settings, create_app
 from omniup.web.restoration import Restorer
@@ -99,7 +101,19 @@ def test_the_answer_says_what_was_done(client):
 def test_any_picture(client, picture):
     answer = restore(client, encoded(picture), scale=1.5)
     assert (answer["H"], answer["W"]) == (round(1.5 * picture.height), round(1.5 * picture.width))
-    assert drawn(client, answer, "restored").shape == (answer["H"], answer["W"], 3)
+    channels = 4 if picture.mode == "RGBA" else 3
+    assert drawn(client, answer, "restored").shape == (answer["H"], answer["W"], channels)
+
+
+def test_alpha_is_kept(client, enhancer):
+    """As `omniup restore` keeps it."""
+    picture = PICTURE.convert("RGBA")
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    answer = restore(client, encoded(picture))
+    image, alpha = read_image(encoded(picture)), read_alpha(encoded(picture))
+    same(drawn(client, answer, "restored"), to_picture(with_alpha(enhancer(image, scale=2), alpha)))
+    enlarged = torch.nn.functional.interpolate(image, (200, 300), mode="bicubic")
+    same(drawn(client, answer, "enlarged"), to_picture(with_alpha(enlarged, alpha)))
 
 
 def test_the_model_is_loaded_once(client, enhancer):
@@ -250,6 +264,15 @@ def test_a_folder_with_a_model(client, trained):
         answer = restore(own, scale=1)
         assert (answer["model"], answer["trained"]) == (str(trained), True)
         same(drawn(own, answer, "restored"), drawn(client, restore(client, scale=1), "restored"))
+
+
+def test_the_published_model_from_a_folder(trained):
+    """As `--base` names it; the recipe of this stand-in needs no adapter."""
+    settings = Settings(hosts=(), restore_model=PUBLISHED, restore_base=("nobody/nothing", str(trained)))
+    with TestClient(create_app(settings)) as own:
+        status = own.get("/api/options").json()["restoration"]
+        assert (status["state"], status["model"]) == ("ready", PUBLISHED)
+        assert restore(own, scale=1)["model"] == PUBLISHED
 
 
 def refusal(model):

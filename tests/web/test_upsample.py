@@ -323,7 +323,8 @@ def test_whole_numbers_are_labels_where_that_is_said(client, image):
 
 
 def test_what_cannot_be_labels_is_refused(client, image):
-    for signal in (npy(numbers(1)), npy(np.zeros((2, *GRID), dtype=np.int64)), encoded(noise(*GRID))):
+    photograph = encoded(noise(24, 32))  # of more colours than there are classes
+    for signal in (npy(numbers(1)), npy(np.zeros((2, *GRID), dtype=np.int64)), photograph):
         assert fields(post_upsample(client, image, signal, method="nearest", labels=True)) == {"signal"}
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from omniup import __version__
-from omniup.cli import about, bench, kernels, train
+from omniup.cli import about, bench, kernels, options, train
 from omniup.cli.degrade import degrade
 from omniup.cli.errors import guarded
 from omniup.cli.reconstruct import reconstruct
@@ -45,8 +45,8 @@ def omniup(
     """Upsample anything computed from an image to the image's resolution, sharp along its edges."""
     if version:
         print(f"omniup {__version__}")
-    elif context.invoked_subcommand is None:
-        print(context.get_help())
+    else:
+        options.show_help(context)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from omniup.cli import options
 from omniup.errors import MissingPackageError
 
 
@@ -25,12 +26,13 @@ class Benchmark(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(cls=Benchmark, no_args_is_help=True)
+app = typer.Typer(cls=Benchmark)
 
 
-@app.callback()
-def bench() -> None:
+@app.callback(invoke_without_command=True)
+def bench(context: typer.Context) -> None:
     """Measure methods: how good they are on real data, and what they cost; see docs/benchmarking.md."""
+    options.show_help(context)
 
 
 def _commands() -> Any:

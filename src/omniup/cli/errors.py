@@ -32,6 +32,7 @@ def guarded(run: Callable[[], Any], *, bounded: Callable[[], bool]) -> int:
     Returns:
         The exit status.
     """
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged files, which are refused in one line or read
     warnings.showwarning = _warn  # type: ignore[assignment]  # of all that it is given, one thing matters
     try:
         with patient_interrupts():

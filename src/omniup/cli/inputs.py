@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePath
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from omniup import files
 from omniup.cli.report import Report
 from omniup.errors import InputError
 from omniup.files import Source, find_images, image_tensor, read_alpha, read_image, sample_image
 from omniup.files.images import ACCEPTED
-from omniup.files.orientation import turn_back
 from omniup.files.refusals import printable
 from omniup.files.sources import open_source
-from omniup.upsamplers import as_guidance, scale_bands
-from omniup.upsamplers.checks import OVERSHOOT, check_choice
+from omniup.upsamplers.checks import Size
+from omniup.upsamplers.guidance_files import GuidanceFile, read_guidance_file
 
 SAMPLE = "sample:"
-
-QUARTER_TURN = 5
-"""The EXIF orientations from here on turn by 90°."""
 
 
 def read_picture(argument: str) -> Tensor:
@@ -50,55 +41,8 @@ def read_picture_alpha(argument: str) -> Tensor | None:
     return None if argument.startswith(SAMPLE) else read_alpha(argument)
 
 
-@dataclass(frozen=True, eq=False)
-class Guidance:
-    """Guidance as it was read.
-
-    Attributes:
-        argument: as the user gave it.
-        values: [1, G, H, W] in 0..1, upright.
-        orientation: the EXIF orientation that it was turned by.
-    """
-
-    argument: str
-    values: Tensor
-    orientation: int = 1
-
-    def size(self, orientation: str) -> tuple[int, int]:
-        """Return (H, W), in pixels: of the stored picture where the user says that the signal lies like it."""
-        height, width = self.values.shape[2:]
-        is_turned = orientation == "stored" and self.orientation >= QUARTER_TURN
-        return (width, height) if is_turned else (height, width)
-
-    def lying_like(self, grid: tuple[int, int], orientation: str, report: Report) -> Tensor:
-        """Turn the guidance the way that the signal lies.
-
-        Args:
-            grid: (h, w) of the signal.
-            orientation: `"upright"`, `"stored"`, or `"auto"`: as it is stored if the EXIF orientation is a quarter turn
-                and the signal's aspect is nearer to that of the stored picture.
-            report: notes it if `"auto"` decides for the stored one.
-
-        Raises:
-            InputError: there is no such choice.
-        """
-        check_choice("--orientation", orientation, ("auto", "upright", "stored"))
-        stored = torch.from_numpy(np.ascontiguousarray(turn_back(self.values.numpy(), self.orientation)))
-        if orientation == "auto" and self.orientation >= QUARTER_TURN:
-            upright_error, stored_error = (
-                abs(math.log(grid[0] * shape[3] / (grid[1] * shape[2]))) for shape in (self.values.shape, stored.shape)
-            )
-            if stored_error < upright_error:
-                report.note(
-                    f"{self.argument}: turned by 90° by its EXIF orientation, and the signal has the aspect of the "
-                    "stored picture, so that is taken; --orientation upright decides otherwise"
-                )
-                return stored
-        return stored if orientation == "stored" else self.values
-
-
-def read_guidance(argument: str, report: Report, *, name: str | None = None) -> Guidance:
-    """Read the guidance that an argument names: a picture, the bands of a sensor, an array.
+def read_guidance(argument: str, report: Report, *, name: str | None = None) -> GuidanceFile:
+    """Read the guidance that an argument names.
 
     Args:
         argument: as the user gave it.
@@ -109,20 +53,37 @@ def read_guidance(argument: str, report: Report, *, name: str | None = None) -> 
         InputError: it cannot be read, or there is no sample of this name.
     """
     if argument.startswith(SAMPLE):
-        return Guidance(argument, read_picture(argument))
-    file = source(argument)
-    numbers, orientation = files.read_guidance(file, name=name), files.read_orientation(file)
-    if numbers.dtype == torch.uint8:
-        return Guidance(argument, as_guidance(numbers), orientation)
-    low, high = (bound.item() for bound in numbers.aminmax())
-    if low >= -OVERSHOOT and high <= 1 + OVERSHOOT:
-        return Guidance(argument, as_guidance(numbers), orientation)
-    scaled = scale_bands(numbers)
-    report.note(
-        f"{argument}: values from {low:.6g} to {high:.6g}, so each of {numbers.shape[1]} bands is scaled to 0..1, from "
-        "its 1st to its 99th percentile"
-    )
-    return Guidance(argument, scaled, orientation)
+        return GuidanceFile(read_picture(argument))
+    found = read_guidance_file(source(argument), name=name)
+    if found.scaled_from is not None:
+        low, high = found.scaled_from
+        report.note(
+            f"{argument}: values from {low:.6g} to {high:.6g}, so each of {found.values.shape[1]} bands is scaled to "
+            "0..1, from its 1st to its 99th percentile"
+        )
+    return found
+
+
+def lying_like(photo: GuidanceFile, grid: Size, orientation: str, argument: str, report: Report) -> Tensor:
+    """Turn guidance the way that a signal lies, as `GuidanceFile.lying_like` does, and note it if `"auto"` turned it.
+
+    Args:
+        photo: the guidance.
+        grid: (h, w) of the signal.
+        orientation: `"auto"`, `"upright"` or `"stored"`.
+        argument: that named the guidance.
+        report: takes the note.
+
+    Raises:
+        InputError: there is no such choice.
+    """
+    guidance, is_stored = photo.lying_like(grid, orientation)
+    if is_stored:
+        report.note(
+            f"{argument}: turned by 90° by its EXIF orientation, and the signal has the aspect of the stored picture, "
+            "so that is taken; --orientation upright decides otherwise"
+        )
+    return guidance
 
 
 def source(argument: str) -> Source:

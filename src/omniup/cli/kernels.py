@@ -135,16 +135,15 @@ def render(
             low = signals.read(
                 signal,
                 report,
-                size=fitted.size,
+                fitted.size,
                 grid=fitted.grid,
                 layout=layout,
                 name=name,
                 signal_type=signal_type,
                 are_labels=labels,
                 invalid=invalid or (),
-                device=where,
-            )
-        low.check(target, report)
+            ).to(where)
+        signals.check(low, target, report)
         if trust_target:
             trust_target.check(fitted.guidance[:, :1])  # of the same shape, and in 0..1 likewise
 

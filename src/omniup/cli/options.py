@@ -32,6 +32,24 @@ class Sides(NamedTuple):
         return cls(int(match[1]), int(match[2]))
 
 
+class Part(NamedTuple):
+    """A region of an image, in pixels, in the order of `omniup.upsample`."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """Read `LEFT,TOP,WIDTH,HEIGHT`, e.g. `0,-80,640,640`."""
+        match = re.fullmatch(r"(-?\d{1,9}),(-?\d{1,9}),(\d{1,9}),(\d{1,9})", re.sub(r"\s", "", text))
+        if match is None:
+            raise typer.BadParameter(f"{text!r} is not left,top,width,height, such as 0,-80,640,640")
+        left, top, width, height = map(int, match.groups())
+        return cls(top, left, height, width)
+
+
 class Setting(NamedTuple):
     """A setting of a method, by its name."""
 
@@ -53,6 +71,12 @@ class Setting(NamedTuple):
 def pick_settings(others: list[Setting] | None, **named: Any) -> dict[str, Any]:
     """Gather the settings that a command was given: those with an option of their own, where given, and the others."""
     return {name: value for name, value in named.items() if value is not None} | dict(others or [])
+
+
+def show_help(context: typer.Context) -> None:
+    """Print the help of a group of commands that was called without a command."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 def check_streams(*inputs: str, output: str = "", as_json: bool = False) -> None:
@@ -205,6 +229,18 @@ Cells: TypeAlias = Annotated[
 ]
 
 
+Region: TypeAlias = Annotated[
+    Part | None,
+    typer.Option(
+        parser=Part.parse,
+        metavar="LEFT,TOP,WIDTH,HEIGHT",
+        help="Part of the picture that the signal covers, in pixels: a crop; or more than the picture, as of one that "
+        "was padded to a square. The result is what lies in the picture.",
+        rich_help_panel=_SIGNAL,
+    ),
+]
+
+
 def _number(text: str) -> float:
     """Parse a number that stands for holes; nan is one."""
     try:
@@ -249,6 +285,18 @@ Bits: TypeAlias = Annotated[
         metavar="8|16",
         help="Depth of a .png result; by default 8 if its values fit.",
         rich_help_panel=_SIGNAL,
+    ),
+]
+
+Base: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--base",
+        metavar="SOURCE",
+        help="Source of the published networks that restore, whose original repository was removed in November 2025: a "
+        "repository of the hub, the URL that the files lie below, or a folder. Several are tried in order; by default "
+        "the original, Manojb/stable-diffusion-2-1-base and ModelScope.",
+        rich_help_panel="Model",
     ),
 ]
 

@@ -83,16 +83,7 @@ def restore(
             rich_help_panel=_MODEL,
         ),
     ] = "stabilityai/stable-diffusion-2-1-base",
-    base: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SOURCE",
-            help="Source of the published networks, whose original repository was removed in November 2025: a "
-            "repository of the hub, the URL that the files lie below, or a folder. Several are tried in order; by "
-            "default the original, Manojb/stable-diffusion-2-1-base and ModelScope.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
+    base: options.Base = None,
     weights: Annotated[
         str | None,
         typer.Option(

@@ -32,6 +32,7 @@ def serve(
             "model that comes along, which has not learnt anything.",
         ),
     ] = "tiny",
+    base: options.Base = None,
     restore_pixels: Annotated[int, typer.Option(min=1, metavar="N", help="The largest restored picture.")] = 2**22,
     open_browser: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
 ) -> None:
@@ -41,9 +42,12 @@ def serve(
     """
     optional_import("fastapi", extra="web")
 
+    from omniup.restoration.model_files import check_base
     from omniup.web import Settings
     from omniup.web import serve as start
 
+    if base:
+        check_base(restore_model)
     settings = Settings(
         device=options.pick_device(device).type,  # type: ignore[arg-type]  # one of cpu, cuda and mps
         queue=queue,
@@ -51,6 +55,7 @@ def serve(
         mask2former=mask2former,
         offline=offline,
         restore_model=restore_model,
+        restore_base=tuple(base or ()),
         restored_pixels=restore_pixels,
     )
     start(settings, host=host, port=port, open_browser=open_browser)

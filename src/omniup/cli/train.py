@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer()
 
 
-@app.callback()
-def train() -> None:
+@app.callback(invoke_without_command=True)
+def train(context: typer.Context) -> None:
     """Train a network."""
+    options.show_help(context)
 
 
 ConfigurationFile: TypeAlias = Annotated[

@@ -9,6 +9,7 @@ import typer
 from omniup.cli import options
 from omniup.cli.outputs import Target
 from omniup.cli.report import Report
+from omniup.errors import InputError
 
 
 def upsample(
@@ -33,6 +34,7 @@ def upsample(
     signal_type: options.SignalType = "auto",
     layout: options.Layout = "auto",
     grid: options.Cells = None,
+    region: options.Region = None,
     labels: options.AreLabels = None,
     invalid: options.Invalid = None,
     holes: options.Holes = "fill",
@@ -51,6 +53,12 @@ def upsample(
 
     from omniup.cli import inputs, signals
     from omniup.upsamplers import parse_memory, upsampler
+    from omniup.upsamplers.regions import check_region, cut, inside
+
+    if region is not None:
+        if size is not None:
+            raise InputError("--size", "is given together with --region", "one of the two")
+        orientation = "upright" if orientation == "auto" else orientation  # pixels of the picture as it is seen
 
     where, scratch = options.pick_device(device), parse_memory(memory)
     chosen = upsampler(method, **options.pick_settings(settings, preset=preset, iterations=iterations))
@@ -60,19 +68,23 @@ def upsample(
             low = signals.read(
                 signal,
                 report,
-                size=photo.size(orientation),
+                photo.size(orientation),
                 grid=grid,
                 layout=layout,
+                region=region,
                 name=name,
                 signal_type=signal_type,
                 are_labels=labels,
                 invalid=invalid or (),
-                device=where,
             )
-            guidance = photo.lying_like(low.grid, orientation, report).to(where)
-        low.check(target, report)
+            guidance = inputs.lying_like(photo, low.grid, orientation, image, report)
+            whole = guidance.shape[2], guidance.shape[3]
+            place = check_region(region, whole)
+            guidance, low = cut(guidance, place).to(where), low.gathered().to(where)
+        signals.check(low, target, report)
 
         with report.stage("prepare"), report.progress("prepare") as progress:
             prepared = chosen.prepare(guidance, low.grid, size, progress=progress, memory=scratch)
-        facts = signals.render(low, prepared, target, report, memory=scratch, holes=holes)
+        part = None if region is None else inside(place, whole)
+        facts = signals.render(low, prepared, target, report, memory=scratch, holes=holes, part=part)
     report.result({"method": method} | facts)

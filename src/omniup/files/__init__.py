@@ -12,31 +12,24 @@ from omniup.files.images import find_images, image_tensor, read_alpha, read_imag
 from omniup.files.orientation import read_orientation
 from omniup.files.outputs import Inputs, OutputFolder, check_output, locked, output_folder
 from omniup.files.samples import SAMPLES, SampleProbabilities, sample_image, sample_probabilities
-from omniup.files.signals import (
-    holds_image,
-    holds_labels,
-    read_labels,
-    read_nodata,
-    read_palette,
-    read_signal,
-    write_signal,
-)
+from omniup.files.signals import read_labels, read_signal, write_signal
 from omniup.files.sources import MAX_BYTES, Source
+from omniup.files.stored import Form, Stored, read_stored
 from omniup.files.tensors import read_tensors, write_tensors
 
 __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "SAMPLES",
+    "Form",
     "Inputs",
     "OutputFolder",
     "SampleProbabilities",
     "Source",
+    "Stored",
     "atomic_write",
     "check_output",
     "find_images",
-    "holds_image",
-    "holds_labels",
     "image_tensor",
     "locked",
     "output_folder",
@@ -44,10 +37,9 @@ __all__ = [
     "read_guidance",
     "read_image",
     "read_labels",
-    "read_nodata",
     "read_orientation",
-    "read_palette",
     "read_signal",
+    "read_stored",
     "read_tensors",
     "sample_image",
     "sample_probabilities",

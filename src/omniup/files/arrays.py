@@ -6,6 +6,7 @@ limit before anything is allocated, and an array of Python objects, which would 
 
 from __future__ import annotations
 
+import json
 import math
 import zipfile
 from collections.abc import Callable, Collection
@@ -18,7 +19,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from omniup.files.refusals import Subject
-from omniup.files.sources import stream_size
+from omniup.files.sources import check_memory, stream_size
 
 ArrayFormat = Literal["npy", "npz", "safetensors", "pickle"]
 
@@ -29,6 +30,9 @@ _PICKLE = (
     "is a pickle, as torch.save writes it, which could run anything and is never opened here; "
     "numpy.save(path, tensor.numpy()) makes an .npy file of a tensor"
 )
+
+_LENGTH = 8  # bytes of the length of a safetensors header
+_LONGEST_HEADER = 2**24  # which names a hundred thousand tensors
 
 _LISTED = 20  # names in a refusal: enough to find one's own, few enough for a line
 
@@ -125,6 +129,7 @@ def _read_npz(
             info.filename.removesuffix(".npy"): info for info in archive.infolist() if info.filename.endswith(".npy")
         }
         member = members[_pick(members, subject, name)]
+        check_memory(member.file_size, stream_size(stream), subject)
         with archive.open(member) as array:  # which gives no more than file_size bytes, whatever is packed inside
             return _read_npy(array, subject, member.file_size, max_bytes, check_shape)
 
@@ -132,13 +137,24 @@ def _read_npz(
 def _read_safetensors(
     stream: BinaryIO, subject: Subject, name: str | None, max_bytes: int, check_shape: CheckShape | None
 ) -> Tensor:
-    _bound(stream_size(stream), subject, max_bytes)
+    size = stream_size(stream)
     with subject.attempt("read"):
-        tensors = load(stream.read())
-    tensor = tensors[_pick(tensors, subject, name)]
+        header_size = int.from_bytes(stream.read(_LENGTH), "little")
+        if header_size > min(size - _LENGTH, _LONGEST_HEADER):
+            raise ValueError(f"a header of {header_size} bytes in a file of {size}")
+        header = json.loads(stream.read(header_size))
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        entry = entries[_pick(entries, subject, name)]
+        shape, (start, end) = tuple(map(int, entry["shape"])), map(int, entry["data_offsets"])
+        if not 0 <= start <= end <= size - _LENGTH - header_size:
+            raise ValueError(f"numbers from byte {start} to {end} in a file of {size} bytes")
     if check_shape is not None:
-        check_shape(tuple(tensor.shape))
-    return tensor
+        check_shape(shape)
+    _bound(end - start, subject, max_bytes)
+    alone = json.dumps({"signal": {**entry, "data_offsets": [0, end - start]}}).encode()
+    with subject.attempt("read"):
+        stream.seek(_LENGTH + header_size + start)
+        return load(len(alone).to_bytes(_LENGTH, "little") + alone + stream.read(end - start))["signal"]
 
 
 def _bound(size: int, subject: Subject, max_bytes: int) -> None:

@@ -139,6 +139,11 @@ def decode(
         return image
 
 
+def decoded_bytes(image: Image.Image) -> int:
+    """Return how many bytes Pillow takes for a pixel."""
+    return 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
+
+
 def count_frames(image: ImageFile, subject: Subject, *, max_pixels: int) -> int:
     """Count the pages of a TIFF or the frames of an animation; a TIFF's smaller versions and masks do not count.
 

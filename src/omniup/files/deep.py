@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL.TiffImagePlugin import TiffImageFile
-from torch import Tensor
 
 from omniup.errors import InputError, check_installed
 from omniup.files.arrays import CheckShape
-from omniup.files.decoding import TIFF_BOUNDED, check_held, decode, open_image
+from omniup.files.decoding import TIFF_BOUNDED, check_held, open_image
+from omniup.files.deep_colour import Deep, channels_of_deep_colour, read_deep_colour
 from omniup.files.high_range import read_high_range
 from omniup.files.orientation import turn_upright
 from omniup.files.refusals import Subject
-from omniup.files.sources import stream_size
+from omniup.files.sources import check_memory, stream_size
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""The first bytes of a TIFF, and of a BigTIFF."""
+
 _SAMPLES_PER_PIXEL, _BITS_PER_SAMPLE, _EXTRA_SAMPLES, _ORIENTATION = 277, 258, 338, 274
 _ALPHA = (1, 2)  # of the tag ExtraSamples: premultiplied or not
 
@@ -28,19 +29,6 @@ _PLAIN = (1, 8, 32773, 32946)
 """TIFF's compressions that tifffile reads by itself: none, deflate by its two numbers, PackBits."""
 
 _FLOAT_PREDICTOR = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Deep:
-    """An image as it is stored.
-
-    Attributes:
-        numbers: [C, H, W], upright.
-        is_colour: whether the channels are red, green and blue, and alpha if there is a fourth.
-    """
-
-    numbers: Tensor
-    is_colour: bool
 
 
 def read_deep(
@@ -69,7 +57,7 @@ def read_deep(
     light = read_high_range(stream, subject, max_pixels=max_pixels, max_bytes=max_bytes, check_shape=check_shape)
     if light is not None:
         return Deep(light, is_colour=False)
-    is_tiff = stream.read(4) in _TIFF
+    is_tiff = stream.read(4) in TIFF
     stream.seek(0)
     try:
         image = open_image(stream, subject, max_pixels=max_pixels)
@@ -88,24 +76,15 @@ def read_deep(
         if is_deep or has_bands:
             return _tiff(stream, subject, max_pixels, max_bytes, check_shape)
         return None
-    halves = []
-    if image.format == "PNG" and image.mode in ("RGB", "RGBA") and ";16B" in str(image.tile):
+    channels = channels_of_deep_colour(image)
+    if channels is not None:
         if check_shape is not None:
-            check_shape((1, len(image.mode), image.height, image.width))
-        # as if the low byte came first, Pillow keeps that one
-        for order in ("16B", "16L"):
-            stream.seek(0)
-            image = open_image(stream, subject, max_pixels=max_pixels)
-            image.tile = [tile._replace(args=str(tile.args).replace("16B", order)) for tile in image.tile]
-            halves.append(np.array(decode(image, subject, max_pixels=max_pixels, in_place=True)))
-    transparent = image.info.get("transparency")
+            check_shape((1, channels, image.height, image.width))
+        deep = read_deep_colour(image, stream, subject, max_pixels=max_pixels)
+        stream.seek(0)
+        return deep
     stream.seek(0)
-    if not halves:
-        return None
-    numbers = halves[0].astype(np.uint16) << 8 | halves[1]  # [H, W, 3 or 4]
-    if isinstance(transparent, tuple):  # one colour that stands for nothing
-        numbers[(numbers == transparent).all(2)] = 65535
-    return Deep(torch.from_numpy(np.ascontiguousarray(numbers.transpose(2, 0, 1))), is_colour=True)
+    return None
 
 
 def _tiff(
@@ -131,6 +110,7 @@ def _tiff(
         taken = max(math.prod(page.shape), math.prod(page.chunks)) * max(4, page.dtype.itemsize)
         if taken > max_bytes:
             raise subject.refusal("declares {size} bytes, more than the limit of {most}", size=taken, most=max_bytes)
+        check_memory(2 * taken, size, subject)  # as it is stored, and in order or as float32
         if page.compression not in _PLAIN or page.predictor == _FLOAT_PREDICTOR:
             check_installed("imagecodecs", extra="formats")
         numbers: NDArray[np.generic] = page.asarray(maxworkers=1)
@@ -145,4 +125,4 @@ def _tiff(
         numbers = numbers.transpose(2, 0, 1) if page.axes == "YXS" else numbers.reshape(-1, height, width)
         numbers = turn_upright(numbers, page.tags.valueof(_ORIENTATION, 1))
         native = numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
-        return Deep(torch.from_numpy(np.ascontiguousarray(native)), is_colour)
+        return Deep(torch.from_numpy(np.ascontiguousarray(native)), is_colour, is_colour and page.samplesperpixel == 4)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -31,7 +33,9 @@ _CHANNELS = 64
 """The most bands of an image at its largest; a smaller one may have more."""
 
 
-def read_guidance(source: Source, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Tensor:
+def read_guidance(
+    source: Source, *, name: str | None = None, max_pixels: int = MAX_PIXELS, max_values: int | None = None
+) -> Tensor:
     """Read the guidance of an upsampling, of any number of channels.
 
     Args:
@@ -40,25 +44,36 @@ def read_guidance(source: Source, *, name: str | None = None, max_pixels: int = 
             three axes the shortest is that of the channels.
         name: which array of an .npz or .safetensors file; may be None where there is just one.
         max_pixels: the largest image to accept, by the size its header declares, in pixels.
+        max_values: the largest array, and the most bands times pixels; by default 64 for each of the most pixels.
 
     Returns:
-        [1, G, H, W]. Pictures are float32 in 0..1 with three channels, as `read_image` reads them. Bands and arrays
-        keep their numbers: uint8, float32 or float64, in whatever unit; `omniup.scale_bands` brings them to 0..1.
+        [1, G, H, W]. Pictures have three channels, as `read_image` reads them, but uint8 where that holds them exactly.
+        Bands and arrays keep their numbers: uint8, float32 or float64, in whatever unit; `omniup.scale_bands` brings
+        them to 0..1.
 
     Raises:
         InputError: as for `read_image` and `read_signal`; or two axes could be that of the channels.
     """
     with open_source(source, noun="image", accepted=_ACCEPTED) as (stream, subject):
-        max_bytes = 4 * _CHANNELS * max_pixels
+        max_values = _CHANNELS * max_pixels if max_values is None else max_values
         if found := array_format(stream):
-            numbers = read_array(stream, found, subject, name=name, max_bytes=max_bytes)
+            check = partial(_check_shape, subject, max_pixels, max_values)
+            numbers = read_array(stream, found, subject, name=name, max_bytes=8 * max_values, check_shape=check)
             return _numbers(_channels_first(numbers, subject), subject)
         if name is not None:
             raise subject.refusal("is no archive of arrays, so it has none called {name!r}", name=name)
-        deep = read_deep(stream, subject, max_pixels=max_pixels, max_bytes=max_bytes)
+        deep = read_deep(stream, subject, max_pixels=max_pixels, max_bytes=4 * max_values)
         if deep is not None and not deep.is_colour:
             return _numbers(deep.numbers, subject)
-        return read_picture(stream, subject, deep, max_pixels=max_pixels, any_unit=True)
+        return read_picture(stream, subject, deep, max_pixels=max_pixels, any_unit=True, keep_bytes=True)
+
+
+def _check_shape(subject: Subject, max_pixels: int, max_values: int, shape: tuple[int, ...]) -> None:
+    """Refuse an array by the shape that its header declares."""
+    if (count := math.prod(shape)) > max_values:
+        raise subject.refusal("declares {count} numbers, more than the limit of {most}", count=count, most=max_values)
+    if count > max_pixels * (min(shape[-3:]) if len(shape) > 2 else 1):  # the shortest side is that of the channels
+        raise subject.refusal("declares more pixels than the limit of {most}", most=max_pixels)
 
 
 def _channels_first(numbers: Tensor, subject: Subject) -> Tensor:

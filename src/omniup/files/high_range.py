@@ -13,6 +13,7 @@ import torch
 from omniup.errors import optional_import
 from omniup.files.arrays import CheckShape
 from omniup.files.refusals import Subject
+from omniup.files.sources import check_memory, stream_size
 
 _EXR = b"v/1\x01"
 _HDR = (b"#?RADIANCE", b"#?RGBE")
@@ -39,21 +40,23 @@ def read_high_range(
     Raises:
         InputError: it is damaged or too large, or the package that reads it is missing.
     """
+    size = stream_size(stream)
     start = stream.read(len(_HDR[0]))
     stream.seek(0)
 
     def check(channels: int, height: int, width: int) -> None:
         if height * width > max_pixels or 4 * channels * height * width > max_bytes:
             raise subject.refusal("declares more pixels than the limit of {most}", most=max_pixels)
+        check_memory(12 * channels * height * width, size, subject)  # as the reader has it, as float32, and together
         if check_shape is not None:
             check_shape((1, channels, height, width))
 
     if start.startswith(_HDR):
-        size = re.search(rb"\n-Y (\d{1,9}) \+X (\d{1,9})\n", stream.read(_HEADER))
+        sides = re.search(rb"\n-Y (\d{1,9}) \+X (\d{1,9})\n", stream.read(_HEADER))
         stream.seek(0)
-        if size is None:
+        if sides is None:
             raise subject.refusal("is not in a format that is read here")
-        check(3, int(size[1]), int(size[2]))
+        check(3, int(sides[1]), int(sides[2]))
         imagecodecs = optional_import("imagecodecs", extra="formats")
         with subject.attempt("read"):
             return torch.from_numpy(np.ascontiguousarray(imagecodecs.rgbe_decode(stream.read()).transpose(2, 0, 1)))

@@ -7,6 +7,7 @@ rounding, and refusals in one line. Colour profiles are not applied: guidance is
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,10 +17,19 @@ from PIL import Image
 from torch import Tensor
 
 from omniup.files.atomic import atomic_write
-from omniup.files.decoding import GREY_16_BIT, MAX_PIXELS, count_frames, decode, open_image, readable_suffixes
-from omniup.files.deep import Deep, read_deep
+from omniup.files.decoding import (
+    GREY_16_BIT,
+    MAX_PIXELS,
+    count_frames,
+    decode,
+    decoded_bytes,
+    open_image,
+    readable_suffixes,
+)
+from omniup.files.deep import read_deep
+from omniup.files.deep_colour import Deep
 from omniup.files.refusals import Subject, printable
-from omniup.files.sources import Source, open_source
+from omniup.files.sources import Source, check_memory, open_source, stream_size
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +37,9 @@ ACCEPTED = "an image (PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM)"
 
 _ALPHA = 3
 """The channel of alpha."""
+
+_BYTES, _FLOATS = 3, 12
+"""Bytes of three numbers: uint8 and float32."""
 
 _STRIP = 2**18
 """Pixels that are converted at a time: beyond the decoded image and the result, little memory is taken."""
@@ -86,12 +99,12 @@ def read_alpha(source: Source, *, max_pixels: int = MAX_PIXELS) -> Tensor | None
     with open_source(source, noun="image", accepted=ACCEPTED) as (stream, subject):
         deep = read_deep(stream, subject, max_pixels=max_pixels, max_bytes=32 * max_pixels)
         if deep is not None and deep.is_colour:
-            has_alpha = len(deep.numbers) > _ALPHA
-            alpha = deep.numbers[_ALPHA].double() / torch.iinfo(deep.numbers.dtype).max if has_alpha else None
+            alpha = (deep.numbers[-1].double() / deep.white).float() if deep.has_alpha else None
         else:
-            image = decode(open_image(stream, subject, max_pixels=max_pixels), subject, max_pixels=max_pixels)
-            alpha = _alpha(image, subject)
-    return None if alpha is None or bool((alpha == 1).all()) else alpha.float()[None, None]
+            size, image = stream_size(stream), open_image(stream, subject, max_pixels=max_pixels)
+            check_memory(image.width * image.height * (decoded_bytes(image) + 4), size, subject)
+            alpha = _alpha(decode(image, subject, max_pixels=max_pixels, in_place=True), subject)
+    return None if alpha is None or bool((alpha == 1).all()) else alpha[None, None]
 
 
 def read_picture(
@@ -101,6 +114,7 @@ def read_picture(
     *,
     max_pixels: int,
     any_unit: bool = False,
+    keep_bytes: bool = False,
 ) -> Tensor:
     """Read a picture from an open stream, as `read_image` does.
 
@@ -110,20 +124,28 @@ def read_picture(
         deep: what `read_deep` found.
         max_pixels: as for `read_image`.
         any_unit: whether grey floats and 32-bit integers may lie outside their range; they are returned as they are.
+        keep_bytes: whether pictures of 8 bits stay uint8, in a quarter of the memory.
 
     Returns:
-        [1, 3, H, W] float32 in 0..1; or [1, 1, H, W] in the stored unit.
+        [1, 3, H, W] float32 in 0..1, or uint8; or [1, 1, H, W] in the stored unit.
 
     Raises:
         InputError: as for `read_image`.
     """
     if deep is not None and deep.is_colour:
-        return _deep_colour(deep.numbers)
+        return _deep_colour(deep)
+    size = stream_size(stream)
     image = open_image(stream, subject, max_pixels=max_pixels)
+    has_floats = image.mode in GREY_16_BIT or image.mode == "F"
+    # Of a pixel; NumPy has numbers beyond 8 bits from Pillow by way of bytes, twice.
+    most = 3 * decoded_bytes(image) + _FLOATS if has_floats else decoded_bytes(image) + _BYTES
+    most = most if keep_bytes else max(most, _BYTES + _FLOATS)
+    check_memory(image.width * image.height * most, size, subject)
     if (frames := count_frames(image, subject, max_pixels=max_pixels)) > 1:
         logger.warning("%s: %d pages or frames, of which the first is read", subject.name, frames)
-    decoded = decode(image, subject, max_pixels=max_pixels, in_place=True)
-    return _guidance(decoded, subject, any_unit=any_unit)
+    picture = _guidance(decode(image, subject, max_pixels=max_pixels, in_place=True), subject, size, any_unit=any_unit)
+    del image  # with the pixels as Pillow holds them
+    return picture if keep_bytes else _in_floats(picture)
 
 
 def find_images(folder: str | Path, *, below: bool = False) -> list[Path]:
@@ -162,7 +184,8 @@ def image_tensor(image: Image.Image) -> Tensor:
         InputError: the image cannot be loaded or converted, or its numbers do not fit 0..1.
     """
     subject = Subject("image", "a PIL image in a mode that converts to RGB")
-    return _guidance(decode(image, subject, max_pixels=MAX_PIXELS), subject)
+    decoded = decode(image, subject, max_pixels=MAX_PIXELS)
+    return _in_floats(_guidance(decoded, subject, size=None))
 
 
 def write_image(path: str | Path, image: Image.Image) -> None:
@@ -187,56 +210,83 @@ def write_image(path: str | Path, image: Image.Image) -> None:
         image.save(file, format=file_format, **options)
 
 
-def _deep_colour(numbers: Tensor) -> Tensor:
-    """Convert 16-bit or 32-bit colour [3 or 4, H, W], the fourth alpha, to guidance over white, a strip at a time."""
-    white = torch.iinfo(numbers.dtype).max
+def _in_floats(picture: Tensor) -> Tensor:
+    """Convert uint8 to float32 in 0..1; leave others as they are."""
+    return picture.float().div_(255) if picture.dtype == torch.uint8 else picture
+
+
+def _deep_colour(deep: Deep) -> Tensor:
+    """Convert 16-bit or 32-bit colour to guidance over white, a strip at a time."""
+    numbers, colours = deep.numbers, len(deep.numbers) - deep.has_alpha
     result = torch.empty(1, 3, *numbers.shape[1:])
     rows = max(1, _STRIP // numbers.shape[2])
     for top in range(0, numbers.shape[1], rows):
-        strip = numbers[:, top : top + rows].double().div_(white)  # [3 or 4, h, W]
-        if len(strip) == 4:
-            strip = strip[:3] * strip[3] + (1 - strip[3])
+        strip = numbers[:, top : top + rows].double().div_(deep.white)  # [C, h, W]
+        if deep.has_alpha:
+            strip = strip[:colours] * strip[colours] + (1 - strip[colours])
         result[0, :, top : top + rows] = strip
     return result
 
 
-def _guidance(image: Image.Image, subject: Subject, *, any_unit: bool = False) -> Tensor:
+def _guidance(image: Image.Image, subject: Subject, size: int | None, *, any_unit: bool = False) -> Tensor:
+    """Convert a decoded image, of a file of so many bytes or of none.
+
+    Returns:
+        [1, 3, H, W], uint8 where that holds it exactly, else float32 in 0..1; or [1, 1, H, W] in the stored unit.
+    """
     if 0 in image.size:
         raise subject.refusal("has {width} × {height} pixels", width=image.width, height=image.height)
     if image.mode in GREY_16_BIT:
         return _grey(image, subject, white=65535, any_unit=any_unit)
     if image.mode == "F":
         return _grey(image, subject, white=1, any_unit=any_unit)
-    result = torch.empty(1, 3, image.height, image.width)
-    rows = max(1, _STRIP // image.width)
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        with subject.attempt("read"):
-            strip = strip.convert("RGBA" if image.has_transparency_data else "RGB")
+    blends = image.has_transparency_data and any(_blends(strip) for _, strip in _strips(image, subject))
+    if blends and size is not None:
+        check_memory(image.width * image.height * (decoded_bytes(image) + _FLOATS), size, subject)
+    result = torch.empty(1, 3, image.height, image.width, dtype=torch.float32 if blends else torch.uint8)
+    for top, strip in _strips(image, subject):
         _over_white(strip, result[:, :, top : top + strip.height])
     return result
 
 
-def _alpha(image: Image.Image, subject: Subject) -> Tensor | None:
-    """Return the alpha of a decoded image, [H, W] in 0..1; None if it has none."""
-    if not image.has_transparency_data:
-        return None
-    if image.mode in GREY_16_BIT or image.mode == "F":  # a PNG may name one grey that stands for nothing
-        return torch.from_numpy(np.asarray(image) != image.info["transparency"]).double()
-    with subject.attempt("read"):
-        channel = image.convert("RGBA").getchannel(_ALPHA)
-    return torch.from_numpy(np.array(channel)).double() / 255
+def _strips(image: Image.Image, subject: Subject) -> Iterator[tuple[int, Image.Image]]:
+    """Yield strips of a decoded image in RGB or RGBA, with their first rows."""
+    rows, mode = max(1, _STRIP // image.width), "RGBA" if image.has_transparency_data else "RGB"
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        with subject.attempt("read"):
+            strip = strip.convert(mode)
+        yield top, strip
+
+
+def _blends(strip: Image.Image) -> bool:
+    """Return whether some pixel is neither opaque nor fully transparent."""
+    return any(strip.getchannel(_ALPHA).histogram()[1:255])
 
 
 def _over_white(image: Image.Image, result: Tensor) -> None:
-    """Write an RGB or RGBA image, composited over white, to a tensor [1, 3, h, W]."""
+    """Write an RGB or RGBA image, composited over white, to a tensor [1, 3, h, W]: 0..255 as uint8, or 0..1."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # [1, 3 or 4, h, W]
     if image.mode == "RGB":
-        result.copy_(pixels).div_(255)
-        return
-    colour, alpha = pixels[:, :3].float(), pixels[:, 3:].float()
-    # in whole numbers up to 255², which float32 holds exactly: an opaque pixel is the same as without alpha
-    result.copy_((colour * alpha + 255 * (255 - alpha)).div_(255**2))
+        result.copy_(pixels)
+    elif result.dtype == torch.uint8:
+        result.copy_(pixels[:, :3].where(pixels[:, 3:] == 255, 255))
+    else:
+        colour, alpha = pixels[:, :3].float(), pixels[:, 3:].float()
+        # in whole numbers up to 255², which float32 holds exactly: an opaque pixel is the same as without alpha
+        result.copy_((colour * alpha + 255 * (255 - alpha)).div_(255**2))
+
+
+def _alpha(image: Image.Image, subject: Subject) -> Tensor | None:
+    """Return the alpha of a decoded image, [H, W] float32 in 0..1; None if it has none."""
+    if not image.has_transparency_data:
+        return None
+    if image.mode in GREY_16_BIT or image.mode == "F":  # a PNG may name one grey that stands for nothing
+        return torch.from_numpy(np.asarray(image) != image.info["transparency"]).float()
+    result = torch.empty(image.height, image.width)
+    for top, strip in _strips(image, subject):
+        result[top : top + strip.height] = torch.from_numpy(np.array(strip.getchannel(_ALPHA)))
+    return result.div_(255)
 
 
 def _grey(image: Image.Image, subject: Subject, *, white: int, any_unit: bool) -> Tensor:
@@ -250,5 +300,7 @@ def _grey(image: Image.Image, subject: Subject, *, white: int, any_unit: bool) -
         raise subject.refusal(
             "has grey values from {low} to {high}, not within 0..{white}", low=low, high=high, white=white
         )
-    grey = torch.from_numpy(numbers.astype(np.float32)).div_(white)
-    return grey.repeat(1, 3, 1, 1)
+    result = torch.empty(1, 3, *numbers.shape)
+    np.divide(numbers, white, out=result[0, 0].numpy(), dtype=np.float32, casting="same_kind")
+    result[:, 1:] = result[:, :1]
+    return result

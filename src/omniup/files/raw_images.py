@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -13,17 +14,37 @@ from PIL.ImageFile import ImageFile
 from torch import Tensor
 
 from omniup.files.arrays import CheckShape
-from omniup.files.decoding import GREY_16_BIT, MAX_PIXELS, decode, frame_numbers, open_image
+from omniup.files.decoding import GREY_16_BIT, MAX_PIXELS, decode, decoded_bytes, frame_numbers, open_image
 from omniup.files.deep import read_deep
 from omniup.files.refusals import Subject
+from omniup.files.sources import check_memory, stream_size
+
+logger = logging.getLogger(__name__)
 
 _OTHER_MODE = "is an image of the mode {mode}, not grey, RGB or palette"
+_RESCALED = "is an image of a bit depth that Pillow rescales, so its raw numbers would be lost"
 _MODES = ("1", "L", "P", *GREY_16_BIT, "F", "RGB")
+_COLOURS = 3
+
+_KEPT = 9
+"""Bytes of a number, at most: as it is stored, and as float32 or int64."""
+
+
+class RawImage(NamedTuple):
+    """Numbers that an image stores.
+
+    Attributes:
+        numbers: [h, w] or [C, h, w].
+        palette: the colours of a palette image, red, green and blue for each label in turn; None for anything else.
+    """
+
+    numbers: Tensor
+    palette: list[int] | None = None
 
 
 def read_raw_image(
     stream: BinaryIO, subject: Subject, *, max_bytes: int, check_shape: CheckShape | None = None
-) -> Tensor:
+) -> RawImage:
     """Read the numbers that an image stores, upright by its EXIF orientation.
 
     Args:
@@ -33,9 +54,10 @@ def read_raw_image(
         check_shape: called with the shape that the header declares, [1, C, h, w], before anything is decoded.
 
     Returns:
-        [h, w] for grey, 1-bit and palette images (of a palette image the indices), [3, h, w] for RGB, [C, h, w] for the
-        bands of a TIFF, in the type that holds the stored depth: bool, uint8, uint16, int32, float32 or another. The
-        pages of a TIFF and the frames of an animation, these in RGB, follow each other as channels.
+        [h, w] for grey, 1-bit and palette images (of a palette image the indices), [3, h, w] for RGB whose channels are
+        not all equal, [C, h, w] for the bands of a TIFF, in the type that holds the stored depth: bool, uint8, uint16,
+        int32, float32 or another. The pages of a TIFF and the frames of an animation, these in RGB, follow each other
+        as channels.
 
     Raises:
         InputError: the stream holds no image, a damaged or too large one, or one of another mode such as RGBA or CMYK;
@@ -44,10 +66,12 @@ def read_raw_image(
     max_pixels = min(MAX_PIXELS, max_bytes // 12)  # in three channels of float32
     deep = read_deep(stream, subject, max_pixels=max_pixels, max_bytes=max_bytes, check_shape=check_shape)
     if deep is not None:
-        if deep.is_colour and len(deep.numbers) == 4:
-            raise subject.refusal(_OTHER_MODE, mode="RGBA")
-        return deep.numbers[0] if len(deep.numbers) == 1 else deep.numbers
-    image = open_image(stream, subject, max_pixels=max_pixels)
+        if deep.has_alpha:
+            raise subject.refusal(_OTHER_MODE, mode=deep.mode)
+        if deep.is_rescaled:
+            raise subject.refusal(_RESCALED)
+        return RawImage(_without_equal_channels(deep.numbers, subject))
+    bytes_held, image = stream_size(stream), open_image(stream, subject, max_pixels=max_pixels)
     with subject.attempt("read"):
         numbers = frame_numbers(image)
     channels = len(numbers) * (3 if image.mode == "RGB" or _is_animation(image, numbers) else 1)
@@ -55,11 +79,21 @@ def read_raw_image(
         check_shape((1, channels, image.height, image.width))
     if (size := 4 * channels * image.height * image.width) > max_bytes:
         raise subject.refusal("declares {size} bytes, more than the limit of {most}", size=size, most=max_bytes)
+    check_memory((decoded_bytes(image) + _KEPT * channels) * image.height * image.width, bytes_held, subject)
     if len(numbers) > 1:
-        return _frames(image, numbers, subject, max_pixels=max_pixels)
+        return RawImage(_frames(image, numbers, subject, max_pixels=max_pixels))
     _check_mode(image, subject)
-    tensor = _tensor(decode(image, subject, max_pixels=max_pixels, in_place=True))
-    return tensor[0] if len(tensor) == 1 else tensor
+    decoded = decode(image, subject, max_pixels=max_pixels, in_place=True)
+    palette = decoded.getpalette() if decoded.mode == "P" else None
+    return RawImage(_without_equal_channels(_tensor(decoded), subject), palette)
+
+
+def _without_equal_channels(numbers: Tensor, subject: Subject) -> Tensor:
+    """Return one channel as [h, w], also of grey that is stored as colour; others as they are, [C, h, w]."""
+    if len(numbers) == _COLOURS and all(torch.equal(numbers[0], channel) for channel in numbers[1:]):
+        logger.warning("%s: three equal channels, which are taken for one", subject.name)
+        return numbers[0]
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def _frames(image: ImageFile, numbers: Sequence[int], subject: Subject, *, max_pixels: int) -> Tensor:
@@ -87,7 +121,7 @@ def _check_mode(image: ImageFile, subject: Subject) -> None:
     if image.mode not in _MODES:
         raise subject.refusal(_OTHER_MODE, mode=image.mode)
     if _is_rescaled(image):
-        raise subject.refusal("is an image of a bit depth that Pillow rescales, so its raw numbers would be lost")
+        raise subject.refusal(_RESCALED)
 
 
 def _tensor(image: Image.Image) -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 from omniup.errors import InputError
+from omniup.files.noise import logged_noise
 
 
 def printable(name: str | Path) -> str:
@@ -34,6 +35,7 @@ class Subject:
 
     def __init__(self, name: str, accepted: str, **values: Any) -> None:
         self.name, self.accepted, self.values = name, accepted, values
+        self.is_noisy = False  # whether libraries print about it
 
     def refusal(self, problem: str, **values: Any) -> InputError:
         """Make the exception to raise, e.g. `refusal("has {count} bytes", count=3)`."""
@@ -48,7 +50,8 @@ class Subject:
         body should be the library's calls and little else.
         """
         try:
-            yield
+            with logged_noise(self.name) if self.is_noisy else nullcontext():
+                yield
         except InputError:
             raise
         except Exception as error:

@@ -16,7 +16,17 @@ Source: TypeAlias = str | Path | bytes | BinaryIO
 MAX_BYTES = 2**32
 """Bytes that are read from a pipe, and of a signal, at most, by default."""
 
+MEMORY, PACKED = 2**31, 64
+"""Bytes that reading a file may take, and how many for each byte of a file that is larger than a 64th of that.
+
+Photographs and measurements stay below the second number in every format. What is beyond is nearly even, and as small a
+file could have been made to fill the memory.
+"""
+
 _CHUNK = 2**20
+
+_NOISY = (b"II", b"MM", b"v/1\x01")
+"""First bytes of TIFF and OpenEXR, whose libraries print about damaged files."""
 
 
 @contextmanager
@@ -47,8 +57,10 @@ def open_source(
                 stream = _seekable(closing.enter_context(Path(source).open("rb")), subject, max_bytes)
             else:
                 stream = _seekable(source, subject, max_bytes)
-            if not stream.read(1):
+            start = stream.read(4)
+            if not start:
                 raise subject.refusal("is empty")
+            subject.is_noisy = start.startswith(_NOISY)
             stream.seek(0)
         yield stream, subject
 
@@ -59,6 +71,22 @@ def stream_size(stream: BinaryIO) -> int:
     size = stream.tell()
     stream.seek(0)
     return size
+
+
+def check_memory(needed: int, size: int, subject: Subject) -> None:
+    """Refuse a small file whose contents would take much memory.
+
+    Args:
+        needed: bytes that reading it takes, by what its header declares.
+        size: of the file, in bytes.
+        subject: what refusals speak of.
+
+    Raises:
+        InputError: it takes more than `MEMORY` and more than `PACKED` times its size.
+    """
+    if needed > (most := max(MEMORY, PACKED * size)):
+        problem = "has {size} bytes, and reading it would take {needed} bytes of memory, more than the limit of {most}"
+        raise subject.refusal(problem, size=size, needed=needed, most=most)
 
 
 def _name(source: Source, noun: str) -> str:

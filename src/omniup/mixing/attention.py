@@ -26,6 +26,7 @@ from torch.autograd.function import once_differentiable
 
 from omniup.mixing.dtypes import compute_dtype, exact_products
 from omniup.mixing.groups import read_pixels, scatter_add, write_pixels
+from omniup.mixing.kept import KeptTile, KeptWeights
 from omniup.mixing.kernels import Scratch, mean_of_heads, pair_products
 from omniup.mixing.planner import DEFAULT_MEMORY, DotProduct, Embedding, Plan
 from omniup.mixing.windows import Windows
@@ -178,8 +179,40 @@ class Attention:
                 log_m = pair_products(tile.keys[:, :, 0, tile.width :], tile.queries[:, :, 0, tile.width :], scratch)
                 surprisal = log_m.clamp_(min=0).sub_(weights.clamp_min(least).log_())  # [B, n, K, P] = -log(w / m)
                 values = surprisal.mul_(weights).sum(2, keepdim=True)  # [B, n, 1, P]
-                write_pixels(out[tile.images], values, self.windows, tile.group, tile.places)
+                write_pixels(out[tile.images], values, self.windows, tile.where)
         return out.unflatten(2, self.windows.size)
+
+    def keep(self, query: Tensor, like: Tensor, most: int) -> KeptWeights | None:
+        """Compute the weights of all pixels, and keep them for several mixes.
+
+        Args:
+            query: [B, D, H, W], as in `mix`.
+            like: [B, C, h, w], of the type of the values that will be mixed, and of as many channels.
+            most: bytes that the weights may take.
+
+        Returns:
+            What mixes as `mix` does, but not differentiably; None where the weights take more.
+
+        Raises:
+            ValueError, TooLittleMemoryError: as `mix`.
+        """
+        self._check_query(query, self.windows.size)
+        self._check_value(like)
+        plan = self._plan(compute_dtype(query, self.key, like))
+        left = most - query[:, 0].numel() * self.windows.most_candidates * plan.dtype.itemsize  # for indices
+        if left < 0:
+            return None
+        query, key = query.detach().flatten(2), self.key.detach().flatten(2)
+        channels, tiles = plan.channel_chunks(like.shape[1])[0].stop, []
+        scratch = Scratch(query.new_empty(0, dtype=plan.dtype))
+        with torch.no_grad(), exact_products(query.device):
+            for tile in plan.tiles(query, key, channels=channels):
+                weights = mean_of_heads(tile.weights(scratch)).clone()  # [B, n, K, P]
+                tiles.append(KeptTile(tile.images, tile.where, tile.group.cells, weights))
+                left -= tiles[-1].index_bytes
+                if left < 0:
+                    return None
+        return KeptWeights(self.windows, tuple(tiles), channels)
 
     def _plan(self, dtype: torch.dtype, points: Tensor | None = None) -> Plan:
         embed = self.embed or DotProduct(self.key.shape[1])
@@ -211,7 +244,7 @@ def _write_mix(query: Tensor, key: Tensor, value: Tensor, plan: Plan, out: Tenso
             for tile in plan.tiles(query, key, channels=channels.stop - channels.start):
                 weights = mean_of_heads(tile.weights(scratch))  # [B, n, K, P]
                 mixed = tile.values(value[:, channels]) @ weights  # [B, n, C, P]
-                write_pixels(out[tile.images, channels], mixed, plan.windows, tile.group, tile.places)
+                write_pixels(out[tile.images, channels], mixed, plan.windows, tile.where)
 
 
 class _Mix(torch.autograd.Function):
@@ -238,7 +271,7 @@ class _Mix(torch.autograd.Function):
                 for tile in plan.tiles(query, key, channels=channels.stop - channels.start):
                     queries, keys = tile.queries[..., : tile.width, :], tile.keys[..., : tile.width, :]
                     weights = tile.weights(scratch)  # [B, n, heads, K, P]
-                    g = read_pixels(dout[tile.images, channels], plan.windows, tile.group, tile.places)  # [B, n, C, P]
+                    g = read_pixels(dout[tile.images, channels], plan.windows, tile.where)  # [B, n, C, P]
                     g = g.to(plan.dtype)
                     if dvalue is not None:
                         dvalues = (g @ mean_of_heads(weights).mT).transpose(1, 2)  # [B, C, n, K]

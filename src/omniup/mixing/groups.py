@@ -115,19 +115,19 @@ def scatter_add(maps: Tensor, index: Tensor, values: Tensor) -> None:
     maps.scatter_add_(2, _everywhere(index, maps), values.flatten(2))
 
 
-def read_pixels(maps: Tensor, windows: Windows, group: Groups, places: Tensor) -> Tensor:
-    """Read the pixels of some groups, which lie at `places` [n, P]: [B, C, pixels] to [B, n, C, P]."""
-    if group.blocks is None:
-        return gather(maps, places).transpose(1, 2)
-    return _view_blocks(maps, windows, group.blocks).flatten(4, 5).flatten(1, 2)
+def read_pixels(maps: Tensor, windows: Windows, where: Blocks | Tensor) -> Tensor:
+    """Read the pixels of some groups, blocks or the places [n, P]: [B, C, pixels] to [B, n, C, P]."""
+    if isinstance(where, Tensor):
+        return gather(maps, where).transpose(1, 2)
+    return _view_blocks(maps, windows, where).flatten(4, 5).flatten(1, 2)
 
 
-def write_pixels(maps: Tensor, values: Tensor, windows: Windows, group: Groups, places: Tensor) -> None:
+def write_pixels(maps: Tensor, values: Tensor, windows: Windows, where: Blocks | Tensor) -> None:
     """Write [B, n, C, P] to the pixels that `read_pixels` takes, in place; rounds to the type of `maps`."""
-    if group.blocks is None:
-        maps.scatter_(2, _everywhere(places, maps), values.transpose(1, 2).flatten(2).to(maps.dtype))
+    if isinstance(where, Tensor):
+        maps.scatter_(2, _everywhere(where, maps), values.transpose(1, 2).flatten(2).to(maps.dtype))
     else:
-        view = _view_blocks(maps, windows, group.blocks)
+        view = _view_blocks(maps, windows, where)
         view.copy_(values.view(view.shape))
 
 

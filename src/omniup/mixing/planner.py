@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from omniup.mixing.groups import Groups, gather, groups, groups_at, read_pixels
+from omniup.mixing.groups import Blocks, Groups, gather, groups, groups_at, read_pixels
 from omniup.mixing.interruption import check_interruption
 from omniup.mixing.kernels import Scratch, append_coordinates, pair_products, softmax
 from omniup.mixing.radii import may_be_smaller, occurrence_coordinates, radii_at
@@ -95,6 +95,11 @@ class Tile:
     keys: Tensor
     width: int
 
+    @property
+    def where(self) -> Blocks | Tensor:
+        """Blocks that the pixels are, or else their places: what `read_pixels` and `write_pixels` take."""
+        return self.group.blocks or self.places
+
     def weights(self, scratch: Scratch) -> Tensor:
         """Compute the weights of each head, [B, n, heads, K, P]."""
         return softmax(pair_products(self.keys, self.queries, scratch), scratch)
@@ -127,7 +132,7 @@ class Plan:
         like = query.new_empty(0, dtype=self.dtype)
         for images, group, places in self._groups(query, key, channels, like):
             check_interruption()
-            pixels = read_pixels(query[images], self.windows, group, places).transpose(1, 2).to(like.dtype)
+            pixels = read_pixels(query[images], self.windows, group.blocks or places).transpose(1, 2).to(like.dtype)
             cells = gather(key[images], group.cells).to(like.dtype)  # [B, G, n, K], and pixels are [B, F, n, P]
             if self.reach is None or not may_be_smaller(self.reach[images], self.windows, group).any():
                 one_hot, log = group.window[None], group.log_occurrences[None]  # [1, E, n, P], [1, E, n, K]

@@ -73,6 +73,7 @@ class ModelFiles:
         lora: the file with the U-Net's adapter; None if there is none.
         have_weights: False for networks that are still to be trained, which begin at random.
         record: the file with the checksums of downloaded networks; None for a folder of the user's.
+        lora_record: likewise of a downloaded adapter.
     """
 
     name: str
@@ -81,6 +82,7 @@ class ModelFiles:
     lora: Path | None
     have_weights: bool
     record: Path | None = None
+    lora_record: Path | None = None
 
     @property
     def has_published_lora(self) -> bool:
@@ -88,13 +90,15 @@ class ModelFiles:
         return self.lora is not None and self.lora.name in _LORA_FILES
 
     def check_unchanged(self) -> None:
-        """Refuse downloaded networks that have changed since they were first loaded, by their SHA-256.
+        """Refuse downloaded networks and adapters that have changed since they were first loaded, by their SHA-256.
 
         Raises:
             InputError: they have.
         """
         if self.record is not None:
             check_unchanged(self.folder, self._paths(), self.record)
+        if self.lora is not None and self.lora_record is not None:
+            check_unchanged(self.lora.parent, [self.lora], self.lora_record)
 
     def fingerprint(self) -> str:
         """Return a text that changes with the files: small ones by their content, large ones by size and time."""
@@ -135,14 +139,8 @@ def locate(
         MissingPackageError: huggingface_hub is not installed.
     """
     is_tiny = model == TINY
-    if base is not None and str(model) != PUBLISHED:
-        raise InputError(
-            "base",
-            "is given, and the model is {model}",
-            "sources of the model {published}",
-            model=model,
-            published=PUBLISHED,
-        )
+    if base is not None:
+        check_base(model)
     folder, is_own = (
         (Path(__file__).with_name(TINY), True) if is_tiny else _folder(model, base or SOURCES, offline=offline)
     )
@@ -153,11 +151,23 @@ def locate(
         raise InputError(
             "weights", "is {path}, which is no file", "LoRA tensors, as .safetensors or .pth", path=weights
         )
-    lora = None if weights is None else Path(weights)
+    lora, lora_record = None if weights is None else Path(weights), None
     if lora is None and adapted and recipe.lora_rank is not None and not is_tiny:
         lora = _published_lora(folder, offline=offline)
+        lora_record = None if is_own and lora.parent == folder else record_path(lora.parent)
     record = None if is_own else record_path(folder)
-    return ModelFiles(str(model), folder, recipe, lora, have_weights=not is_tiny, record=record)
+    return ModelFiles(str(model), folder, recipe, lora, not is_tiny, record, lora_record)
+
+
+def check_base(model: str | Path) -> None:
+    """Check that a model's networks have sources to choose from.
+
+    Raises:
+        InputError: it is another model than the published one.
+    """
+    if str(model) != PUBLISHED:
+        problem, accepted = "is given, and the model is {model}", "sources of the model {published}"
+        raise InputError("base", problem, accepted, model=model, published=PUBLISHED)
 
 
 def _folder(model: str | Path, base: Sequence[str], *, offline: bool) -> tuple[Path, bool]:

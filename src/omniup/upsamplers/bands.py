@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from omniup.errors import InputError
-from omniup.upsamplers.checks import as_signal
+from omniup.upsamplers.checks import as_signal, as_tensor, channels_first
 
 PERCENTILES = (1.0, 99.0)
 """Percentiles of black and white among a band's values: a few clouds or dead pixels do not decide the contrast."""
@@ -20,8 +20,8 @@ def scale_bands(image: Tensor | NDArray[Any], percentiles: tuple[float, float] =
     """Scale each band of each image to 0..1, from a low percentile of its values to a high one.
 
     Args:
-        image: a tensor [B, G, H, W], or an array [H, W] or [H, W, G], as `upsample` takes them; of any numbers, such as
-            the reflectances of a satellite or temperatures.
+        image: a tensor [B, G, H, W], or an array [H, W], [H, W, G] or [G, H, W], as `upsample` takes them; of any
+            numbers, such as the reflectances of a satellite or temperatures.
         percentiles: of a band's values, those that become 0 and 1; what lies beyond is clamped.
 
     Returns:
@@ -38,9 +38,10 @@ def scale_bands(image: Tensor | NDArray[Any], percentiles: tuple[float, float] =
     low, high = percentiles
     if not 0 <= low < high <= 100:
         raise InputError("percentiles", "is {value}", "two ascending numbers from 0 to 100", value=percentiles)
+    numbers = as_tensor(image, "image")
     if isinstance(image, np.ndarray) and image.ndim in (2, 3):
-        image = image.reshape(*image.shape[:2], -1).transpose(2, 0, 1)[None]
-    bands = as_signal(image, "image").detach()  # [B, G, H, W]
+        numbers = channels_first(numbers)[None]
+    bands = as_signal(numbers, "image").detach()  # [B, G, H, W]
     result = torch.empty(bands.shape, device=bands.device)
     for image_bands, scaled in zip(bands, result, strict=True):
         for band, out in zip(image_bands, scaled, strict=True):  # [H, W], one at a time for the memory

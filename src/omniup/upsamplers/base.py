@@ -134,7 +134,18 @@ class Upsampler(Protocol):
         return prepared.render(signal, memory=memory)
 
     def cost(self, size: Size, grid: Size) -> int:
-        """Estimate the work of `prepare`: pairs of pixel and cell that it visits in all steps; 0 where it has none."""
+        """Estimate the work of `prepare`: pairs of pixel and cell that it visits in all steps.
+
+        Only fits visit them. Of other methods it is 0, as averages and networks do not compare pixels with cells.
+        """
+        return 0
+
+    def render_cost(self, size: Size, grid: Size, signal_type: str) -> int:
+        """Estimate the work of rendering one signal: pairs of pixel and cell that it visits, in all mixes.
+
+        A pair takes about as long as one of a fit, and longer the more channels there are, so this bounds the time from
+        below. It is 0 of methods that do not compare pixels with cells.
+        """
         return 0
 
 

@@ -44,12 +44,16 @@ _DTYPES = (
 _IMAGES = "a PIL image, an array [H, W] or [H, W, G], or a tensor [B, G, H, W]"
 _NUMBERS = "floating point and integers"
 
+_COLOURS = 4
+"""Channels of a picture, at most: so few that come last are no columns of an image whose channels come first."""
+
 
 def as_guidance(image: ImageLike, *, device: torch.device | None = None, name: str = "image") -> Tensor:
     """Check an image and convert it to guidance.
 
     Args:
-        image: PIL; array [H, W] or [H, W, G]; tensor [B, G, H, W]. Floating point in 0..1, or 8-bit integers.
+        image: PIL; array [H, W] or [H, W, G]; tensor [B, G, H, W]. Floating point in 0..1, or 8-bit integers. An array
+            [G, H, W] and a tensor [B, H, W, G] are known by their shapes, and taken with a note in the log.
         device: where the guidance should be; by default where the image is.
         name: what to call it in errors.
 
@@ -64,13 +68,16 @@ def as_guidance(image: ImageLike, *, device: torch.device | None = None, name: s
     if isinstance(image, np.ndarray):
         if image.ndim not in (2, 3):
             raise InputError(name, "has the shape {shape}", "arrays [H, W] and [H, W, G]", shape=list(image.shape))
-        image = _from_numpy(image, name).reshape(*image.shape[:2], -1).permute(2, 0, 1)[None]
+        image = channels_first(_from_numpy(image, name), name)[None]
     if not isinstance(image, Tensor):
         raise InputError(name, "is a {type}", _IMAGES, type=type(image).__name__)
     _check_shape(image, name, "[B, G, H, W]")
+    if image.shape[3] <= _COLOURS < image.shape[1]:
+        logger.warning("%s: the shape %s is taken for [B, H, W, G]", name, list(image.shape))
+        image = image.permute(0, 3, 1, 2)
     image = image.detach().to(device)
     if image.dtype == torch.uint8:
-        return image.float() / 255
+        return image.float().div_(255)
     if not image.is_floating_point():
         raise InputError(
             name,
@@ -86,6 +93,20 @@ def as_guidance(image: ImageLike, *, device: torch.device | None = None, name: s
         logger.warning("%s: values from %.3g to %.3g, clamped to 0..1", name, low, high)
         return image.clamp(0, 1)
     raise _other_units(name, low, high)
+
+
+def channels_first(image: Tensor, name: str = "image") -> Tensor:
+    """Arrange an image [H, W], [H, W, G] or [G, H, W] as [G, H, W]; the log says if the channels come first.
+
+    They do where theirs is the shortest side, unless as few as a picture's channels come last.
+    """
+    if image.ndim == 2:
+        return image[None]
+    first, middle, last = image.shape
+    if last > _COLOURS and first < min(middle, last):
+        logger.warning("%s: the shape %s is taken for [G, H, W]", name, list(image.shape))
+        return image
+    return image.permute(2, 0, 1)
 
 
 def _other_units(name: str, low: float, high: float) -> InputError:

@@ -27,6 +27,7 @@ from omniup.errors import InputError
 from omniup.files import read_tensors, write_tensors
 from omniup.mixing import DEFAULT_MEMORY, Attention, Groups, Windows
 from omniup.mixing.groups import gather
+from omniup.mixing.kept import KeptWeights
 from omniup.mixing.windows import MAX_RADIUS
 from omniup.upsamplers.base import PreparedImage
 from omniup.upsamplers.checks import Size, check_choice, check_number, enough_memory, parse_memory
@@ -71,6 +72,11 @@ class Window:
         steps = range(-self.radius, self.radius + 1)
         limit = self.radius**2 if self.shape == "disc" else 2 * self.radius**2
         return sum(x * x + y * y <= limit for x in steps for y in steps)
+
+    def pairs(self, size: Size, grid: Size) -> int:
+        """Estimate how many pairs of pixel and cell a mix visits: a cell that clamping repeats is one."""
+        height, width = (min(2 * self.radius + 1, cells) for cells in grid)
+        return math.prod(size) * min(self.cells, height * width)
 
     def windows(self, size: Size, grid: Size) -> Windows:
         """Build the windows for an output (H, W) and a grid (h, w)."""
@@ -160,6 +166,10 @@ class GaussianKernels(PreparedImage):
     def mix(self, signal: Tensor, memory: int, out: Tensor | None = None) -> Tensor:
         """Mix a signal [B, C, h, w], unchecked: [B, C, H, W], a convex mix in each pixel, differentiable."""
         return self._attention(memory).mix(self.guidance, signal, out=out)
+
+    def keep(self, signal: Tensor, memory: int, most: int) -> KeptWeights | None:
+        """Keep the weights for mixes of signals like [B, C, h, w], if they take `most` bytes: see `Attention.keep`."""
+        return self._attention(memory).keep(self.guidance, signal, most)
 
     def mix_at(self, signal: Tensor, points: Tensor, memory: int) -> Tensor:
         """Mix at points [B, P, 2] only: [B, C, h, w] to [B, C, P]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import ClassVar
 
 import torch
@@ -98,12 +99,54 @@ class Bicubic(_Interpolation):
 
 
 def interpolate_at(maps: Tensor, points: Tensor, size: Size, mode: str) -> Tensor:
-    """Interpolate at some pixels of a result: [N, C, h, w] at points [N, P, 2] to [N, C, P]."""
+    """Interpolate at some pixels of a result: [N, C, h, w] at points [N, P, 2] to [N, C, P].
+
+    Takes as much memory as a few results, however long the axes are.
+    """
     wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
-    y, x = points.unbind(-1)  # [N, P]
-    rows, columns = (interpolation_matrix(*sides, mode).to(wide) for sides in zip(maps.shape[2:], size, strict=True))
-    across = torch.einsum("nchw,npw->nchp", wide, columns[x])  # [N, C, h, P]
-    return torch.einsum("nchp,nph->ncp", across, rows[y]).to(maps.dtype)
+    flat, width = wide.flatten(2), maps.shape[3]  # [N, C, h w]
+    rows, down = axis_taps(points[..., 0].to(wide), maps.shape[2], size[0], mode)  # [N, P, taps] each
+    columns, across = axis_taps(points[..., 1].to(wide), width, size[1], mode)
+    out = wide.new_zeros(*maps.shape[:2], points.shape[1])
+    for i, j in itertools.product(range(rows.shape[-1]), range(columns.shape[-1])):
+        index = (rows[..., i] * width + columns[..., j]).unsqueeze(1)  # [N, 1, P]
+        weight = (down[..., i] * across[..., j]).unsqueeze(1)
+        out = out + weight * flat.gather(2, index.expand(-1, maps.shape[1], -1))
+    return out.to(maps.dtype)
+
+
+def axis_taps(places: Tensor, cells: int, side: int, mode: str) -> tuple[Tensor, Tensor]:
+    """Return the cells that some pixels of an axis are interpolated from, and their weights.
+
+    Computed as torch does, in the type of `places`, so that rounding is its own.
+
+    Args:
+        places: [...], the pixels, as floating-point numbers.
+        cells: how many there are along the axis.
+        side: how many pixels.
+        mode: of `torch.nn.functional.interpolate`.
+
+    Returns:
+        [..., 1, 2 or 4] each.
+    """
+    scale = places.new_tensor(cells / side)
+    if mode == "nearest-exact":
+        own = ((places + 0.5) * scale).floor().clamp_(max=cells - 1).long().unsqueeze(-1)
+        return own, torch.ones_like(own, dtype=places.dtype)
+    place = scale * (places + 0.5) - 0.5
+    if mode == "bilinear":
+        place = place.clamp_(min=0)
+    first = place.floor()
+    part = place - first
+    if mode == "bilinear":
+        weights = [1 - part, part]
+    else:
+        a = -0.75  # of the cubic kernel (Keys 1981)
+        outer = [((a * t - 5 * a) * t + 8 * a) * t - 4 * a for t in (1 + part, 2 - part)]
+        inner = [((a + 2) * t - (a + 3)) * t * t + 1 for t in (part, 1 - part)]
+        weights = [outer[0], *inner, outer[1]]
+    steps = torch.arange(len(weights), device=places.device) - (len(weights) - 1) // 2
+    return (first.long().unsqueeze(-1) + steps).clamp_(0, cells - 1), torch.stack(weights, -1)
 
 
 def interpolation_matrix(cells: int, side: int, mode: str) -> Tensor:

@@ -42,6 +42,10 @@ class JointBilateral(Upsampler):
         check_number("sigma_r", self.sigma_r, *SIGMA_R_RANGE)
         Window("square", self.radius)  # which checks the radius
 
+    def render_cost(self, size: Size, grid: Size, signal_type: str) -> int:
+        """Estimate the work of a mix: see `Upsampler.render_cost`."""
+        return Window("square", self.radius).pairs(size, grid)
+
     def prepare(
         self,
         image: ImageLike,

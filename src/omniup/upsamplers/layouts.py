@@ -39,6 +39,8 @@ EXTRA_TOKENS = (0, 1, 2, 4, 5, 8)
 MOST_EXTRA_TOKENS = 64
 #: Fewer are no tokens, unless a grid is given.
 FEWEST_TOKENS = 16
+#: The longest token; transformers have up to some 8,000 channels.
+LONGEST_TOKEN = 2**13
 
 
 logger = logging.getLogger(__name__)
@@ -138,14 +140,15 @@ def _readings(
     shape: list[int], size: tuple[int, int], images: int, grid: tuple[int, int] | None, layout: str
 ) -> list[Reading]:
     """List the readings of a shape that are equally good."""
+    are_tokens = shape[-1] <= LONGEST_TOKEN
     if len(shape) == 2:
         single = Reading("map", (shape[0], shape[1]))
-        return [single] if grid in (None, single.grid) else _tokens(shape[0], size, grid)
+        return [single] if grid in (None, single.grid) else _tokens(shape[0], size, grid) if are_tokens else []
     first, last = Reading("channels_first", (shape[-2], shape[-1])), Reading("channels_last", (shape[-3], shape[-2]))
     if layout != "auto":
         chosen = first if layout == "channels_first" else last
         return [chosen] if grid in (None, chosen.grid) else []
-    tokens = _tokens(shape[1], size, grid) if len(shape) == 3 and (grid or shape[0] == images) else []
+    tokens = _tokens(shape[1], size, grid) if len(shape) == 3 and are_tokens and (grid or shape[0] == images) else []
     if grid is not None:
         matching = [reading for reading in (first, last) if reading.grid == grid]
         return (matching or [first])[:1] if len(shape) == 4 else matching or tokens

@@ -172,6 +172,10 @@ class UpsampleAnything(Upsampler):
         """Estimate the work of a fit: pixels × cells of a window × steps."""
         return math.prod(size) * self.cells * self.iterations
 
+    def render_cost(self, size: Size, grid: Size, signal_type: str) -> int:
+        """Estimate the work of a mix: see `Upsampler.render_cost`."""
+        return self._window.pairs(size, grid)
+
     def cell_image(self, guidance: Tensor, grid: Size) -> Tensor:
         """Downsample guidance to the image that a fit mixes: [B, G, H, W] to [B, G, h, w]."""
         return F.interpolate(guidance, grid, mode=self.downsample)

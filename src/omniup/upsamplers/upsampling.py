@@ -14,8 +14,9 @@ from omniup.upsamplers.base import DEFAULT_METHOD, uncompiled
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, as_guidance, as_signal, as_tensor
 from omniup.upsamplers.holes import check_valid
 from omniup.upsamplers.layouts import arrange
-from omniup.upsamplers.regions import Region, check_region, covered_cells, cut, inside
+from omniup.upsamplers.regions import Region, check_region, cut, inside, valid_inside
 from omniup.upsamplers.registry import upsampler
+from omniup.upsamplers.scattered import gather
 
 
 @overload
@@ -60,7 +61,8 @@ def upsample(
         layout: `"channels_first"` or `"channels_last"`; `"auto"` goes by what fits the image.
         region: (top, left, height, width) of the part of the image that the signal covers, in pixels: a crop, or, with
             parts beyond the image, a picture that was padded. The result has the region's pixels that lie in the image.
-        valid: which cells count, boolean [B, 1, h, w]; see `PreparedImage.render`.
+        valid: which cells count, boolean [B, 1, h, w]; see `PreparedImage.render`. Where few do, one here and one
+            there, as of a lidar's depth, they are averaged down to larger cells first; see `scattered.py`.
         holes: `"fill"` or `"keep"`: what becomes of pixels far from all valid cells; likewise.
         consistency: None, a number of steps, or `"full"`: what is added so that means over the cells are the signal;
             see `PreparedImage.render`.
@@ -92,12 +94,11 @@ def upsample(
     guidance = as_guidance(cast("ImageLike", image), device=tensor.device)
     if tensor.ndim == 5:
         return _frames(guidance, tensor, valid, options)
-    height, width = guidance.shape[2:]
-    if region is not None:
-        region = check_region(region, (height, width))
-        guidance = cut(guidance, region)
-        if size is not None:
-            raise InputError("size", "is given together with `region`", "one of the two")
+    whole = guidance.shape[2], guidance.shape[3]
+    if region is not None and size is not None:
+        raise InputError("size", "is given together with `region`", "one of the two")
+    region = check_region(region, whole)
+    guidance = cut(guidance, region)
     pixels = guidance.shape[2], guidance.shape[3]
     tensor = as_signal(arrange(tensor, pixels, images=len(guidance), grid=grid, layout=layout))
     cells = tensor.shape[2], tensor.shape[3]
@@ -105,14 +106,15 @@ def upsample(
         problem = "is {grid}, and the signal has {h} × {w} cells"
         raise InputError("grid", problem, "the signal's own grid", grid=tuple(grid), h=cells[0], w=cells[1])
     _check_batches(tensor, guidance)
-    if region is not None and not bool((known := covered_cells(region, (height, width), cells)).all()):
-        known = known.to(tensor.device).expand(len(tensor), -1, -1, -1)
-        valid = known if valid is None else known & check_valid(valid, tensor)
+    valid = valid_inside(None if valid is None else check_valid(valid, tensor), region, whole, tensor)
+    if valid is not None:
+        tensor, valid = gather(tensor, valid, signal_type)
+    cells = tensor.shape[2], tensor.shape[3]
     prepared = upsampler(method, **settings).prepare(guidance, cells, size, memory=memory)
     result = prepared.render(tensor, signal_type, valid=valid, holes=holes, consistency=consistency, memory=memory)
-    if region is None:
+    if region == (0, 0, *whole):
         return result
-    rows, columns = inside(region, (height, width))
+    rows, columns = inside(region, whole)
     return result[:, :, rows, columns]
 
 

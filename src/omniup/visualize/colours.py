@@ -23,16 +23,16 @@ def to_picture(tensor: Tensor) -> Image.Image:
     """Make a picture of an image tensor.
 
     Args:
-        tensor: [1, 3, h, w], or [1, 1, h, w] for greys, in 0..1; what lies outside is clamped.
+        tensor: [1, 3, h, w], [1, 1, h, w] for greys, or [1, 4, h, w] with alpha, in 0..1; what lies outside is clamped.
 
     Returns:
-        w × h pixels of RGB, rounded to the nearest of 256 levels.
+        w × h pixels of RGB, or RGBA, rounded to the nearest of 256 levels.
 
     Raises:
         InputError: a tensor of another shape.
     """
-    check_map("tensor", tensor, channels=(1, 3))
-    image = tensor.detach()[0].float().expand(3, -1, -1).permute(1, 2, 0)  # [h, w, 3]
+    check_map("tensor", tensor, channels=(1, 3, 4))
+    image = tensor.detach()[0].float().expand(max(3, tensor.shape[1]), -1, -1).permute(1, 2, 0)  # [h, w, 3 or 4]
     return Image.fromarray((image.clamp(0, 1) * 255).round().byte().cpu().numpy())
 
 

@@ -189,8 +189,20 @@ def _add_upsampling(app: FastAPI, service: Service) -> None:
     )
     async def upsample(
         request: Request,
-        image: Annotated[UploadFile, File(description="The image that the signal was computed from.")],
-        signal: Annotated[UploadFile, File(description="[C, h, w] or [h, w]: .npy, .npz, .safetensors or a picture.")],
+        image: Annotated[
+            UploadFile,
+            File(
+                description="The image that the signal was computed from: a picture; the bands of a sensor as TIFF, "
+                ".npy, .npz or .safetensors."
+            ),
+        ],
+        signal: Annotated[
+            UploadFile,
+            File(
+                description="[C, h, w] or [h, w]: .npy, .npz, .safetensors or a picture; masks as COCO's run lengths, "
+                ".json."
+            ),
+        ],
         config: Annotated[
             Json[UpsampleConfig] | None,
             Form(description="An `UpsampleConfig` as JSON.", examples=["{}", '{"method": "bilinear"}']),

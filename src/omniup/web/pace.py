@@ -16,6 +16,9 @@ from omniup.web.pictures import data_url, drawn
 PATIENT = 3.0
 """Seconds that a first run may take; on a machine that needs more for the usual settings, gentler ones are offered."""
 
+FASTER = 10
+"""Factor on the measured speed that no upsampling exceeds: the machine was busy, or a mix is cheaper than a fit."""
+
 STRIDE = 16
 """Pixels per cell of the run that is measured."""
 
@@ -58,6 +61,10 @@ class Pace:
         """Estimate a run of size × size pixels."""
         pairs = method.cost((size, size), (size // STRIDE, size // STRIDE))
         return self.overhead_seconds * size * size / 65536 + pairs / self.pairs_per_second
+
+    def most_pairs(self, seconds: float) -> float:
+        """Estimate how many pairs of pixel and cell may be visited in some time, by a machine much faster than this."""
+        return FASTER * self.pairs_per_second * seconds
 
     def gentle(self) -> dict[str, int]:
         """Return the settings to begin with: none but the usual where those are quick enough here."""

@@ -6,12 +6,15 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from omniup.errors import InputError, check_installed
-from omniup.files import read_image
+from omniup.files import read_alpha, read_image
 from omniup.restoration import Enhancer, ModelFiles, load_networks, locate
+from omniup.restoration.alpha import with_alpha
 from omniup.upsamplers import Bicubic
 from omniup.visualize import to_picture
 from omniup.web.fields import FieldError, field, refused_field
@@ -34,10 +37,11 @@ class Restorer:
 
     Args:
         model: `tiny`, a folder in diffusers' layout, or a repository of the Hugging Face hub.
+        base: as for `locate`; empty for its default.
     """
 
-    def __init__(self, model: str) -> None:
-        self._model = model
+    def __init__(self, model: str, base: Sequence[str] = ()) -> None:
+        self._model, self._base = model, base
         self._enhancers: dict[str, Enhancer] = {}
         self._loading = threading.Lock()
 
@@ -67,10 +71,23 @@ class Restorer:
 
     def _locate(self) -> ModelFiles:
         check_installed("diffusers", "transformers", "peft", "psutil", extra="restore")
-        return locate(self._model, offline=True)
+        return locate(self._model, base=self._base or None, offline=True)
 
 
-def read_picture(config: RestoreConfig, image: bytes, *, pixels: int, restored_pixels: int) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture to restore.
+
+    Attributes:
+        image: [1, 3, H, W] in 0..1, over white.
+        alpha: [1, 1, H, W] in 0..1; None if it is opaque.
+    """
+
+    image: Tensor
+    alpha: Tensor | None
+
+
+def read_picture(config: RestoreConfig, image: bytes, *, pixels: int, restored_pixels: int) -> Picture:
     """Read and check the request.
 
     Args:
@@ -79,15 +96,12 @@ def read_picture(config: RestoreConfig, image: bytes, *, pixels: int, restored_p
         pixels: the largest picture.
         restored_pixels: the largest result.
 
-    Returns:
-        The picture, [1, 3, H, W] in 0..1.
-
     Raises:
         FieldError: something cannot be accepted.
     """
     with field("image"):
-        picture = read_image(image, max_pixels=pixels)
-        height, width = picture.shape[2:]
+        picture = Picture(read_image(image, max_pixels=pixels), read_alpha(image, max_pixels=pixels))
+        height, width = picture.image.shape[2:]
         if max(height, width) > THINNEST * min(height, width):
             problem, accepted = "has {width} × {height} pixels", "sides at most {most} times the other"
             raise InputError("image", problem, accepted, width=width, height=height, most=THINNEST)
@@ -108,13 +122,13 @@ def read_picture(config: RestoreConfig, image: bytes, *, pixels: int, restored_p
     return picture
 
 
-def restore(job: Job, config: RestoreConfig, image: Tensor, *, device: str, restorer: Restorer, runs: Runs) -> bytes:
+def restore(job: Job, config: RestoreConfig, picture: Picture, *, device: str, restorer: Restorer, runs: Runs) -> bytes:
     """Restore a picture, and keep the result as files.
 
     Args:
         job: what it is done for.
         config: how.
-        image: [1, 3, H, W] in 0..1.
+        picture: what to restore; its alpha is kept.
         device: where to compute.
         restorer: has the model.
         runs: where the result is kept.
@@ -125,7 +139,7 @@ def restore(job: Job, config: RestoreConfig, image: Tensor, *, device: str, rest
     Raises:
         InputError: there is no model, or it cannot restore like this.
     """
-    stage, began = Stages(job), time.perf_counter()
+    stage, began, image = Stages(job), time.perf_counter(), picture.image
     with stage("load"):
         enhancer = restorer.load(device)
     settings = config.model_dump(include={"prompt", "scale", "tile", "seed", "colour"})
@@ -139,10 +153,10 @@ def restore(job: Job, config: RestoreConfig, image: Tensor, *, device: str, rest
         height, width = restored.shape[2:]
         enlarged = Bicubic().prepare(image, (image.shape[2], image.shape[3]), (height, width)).render(image, "values")
         pictures = {
-            "enlarged": to_picture(enlarged),
-            "restored": to_picture(restored.cpu()),
+            name: to_picture(made if picture.alpha is None else with_alpha(made, picture.alpha))
+            for name, made in (("enlarged", enlarged), ("restored", restored.cpu()))
         }
-        makers = {f"{name}.png": picture_maker(picture) for name, picture in pictures.items()}
+        makers = {f"{name}.png": picture_maker(each) for name, each in pictures.items()}
         kept = Kept(job.id, makers, comparison=None, size=0)
         runs.add(kept)
         kept.settle(*makers)

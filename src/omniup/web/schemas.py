@@ -31,6 +31,7 @@ NumberOrNaN = Annotated[
 
 DataUrl = Annotated[str, Field(description="A PNG: `data:image/png;base64,...`, or its URL where files are returned.")]
 PngUrl = Annotated[str, Field(description="The URL of a PNG, kept as long as the run.")]
+Coordinate = Annotated[int, Field(ge=-100_000, le=100_000)]
 Pixel = Annotated[int, Field(ge=0, lt=4096)]
 
 
@@ -259,6 +260,20 @@ class SimilarityAnswer(_Model):
     milliseconds: float
 
 
+class RegionConfig(_Model):
+    """A part of an image, in pixels; it may reach beyond the image."""
+
+    left: Coordinate
+    top: Coordinate
+    width: int = Field(ge=1, le=100_000)
+    height: int = Field(ge=1, le=100_000)
+
+    @property
+    def as_tuple(self) -> tuple[int, int, int, int]:
+        """Its numbers in the order of `omniup.upsample`."""
+        return self.top, self.left, self.height, self.width
+
+
 class UpsampleConfig(_Model):
     """Settings of the upsampling of one's own signal."""
 
@@ -291,7 +306,18 @@ class UpsampleConfig(_Model):
         description="Numbers that stand for holes, such as 0 or nan for depth without a reading, or 255 for void "
         "labels: cells that do not count. Pixels far from all others are filled from the nearest.",
     )
-    name: str | None = Field(None, max_length=200, description="Name of the array in an .npz file.")
+    region: RegionConfig | None = Field(
+        None,
+        description="Part of the image that the signal covers: a crop; or more than the image, as of one that was "
+        "padded to a square. The result is what lies in the image.",
+    )
+    orientation: Literal["auto", "upright", "stored"] = Field(
+        "auto",
+        description="Way that the signal of a picture with an EXIF orientation lies; auto goes by its aspect, and is "
+        "upright with a region.",
+    )
+    name: str | None = Field(None, max_length=200, description="Name of the signal's array in its file.")
+    image_name: str | None = Field(None, max_length=200, description="Name of the guidance's array in its file.")
     run_id: UUID | None = Field(None, description="Id of the request, as for a run.")
     device: DeviceChoice = Field("auto", description="Device, as for a run.")
 
@@ -313,6 +339,18 @@ class UpsampleAnswer(_Model):
     )
     shape: list[int] = Field(description="Shape of the result, [1, C, H, W].")
     grid: tuple[int, int]
+    holes: int = Field(description="Cells that are holes.")
+    gathered: tuple[int, int] | None = Field(
+        description="Grid of scattered measurements, such as a lidar's, before they were averaged down to `grid`."
+    )
+    bands: tuple[float, float] | None = Field(
+        description="Smallest and largest value of guidance in another unit than 0..1, each band of which was scaled "
+        "from its 1st to its 99th percentile."
+    )
+    stored: bool = Field(
+        description="True of a picture that its EXIF orientation turns by 90°, and that was taken as it is stored, "
+        "since the signal has that aspect."
+    )
     method: str
     device: str
     images: dict[Literal["image", "low", "result"], DataUrl]

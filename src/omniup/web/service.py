@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import functools
 import gc
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -67,7 +68,7 @@ class Service:
         self.runs = Runs(settings.kept_seconds, settings.kept_bytes)
         self.pace = Pace()
         self.segmenter = Segmenter(settings.mask2former, settings.offline)
-        self.restorer = Restorer(settings.restore_model)
+        self.restorer = Restorer(settings.restore_model, settings.restore_base)
         self._extractors = Extractors()
         self._quick = ThreadPoolExecutor(QUICK_THREADS, "quick", initializer=partial(torch.set_num_threads, 1))
         self._began = time.monotonic()
@@ -114,7 +115,9 @@ class Service:
             checked = await self.quickly(
                 read_picture, config, file, pixels=limits.pixels, restored_pixels=limits.restored_pixels
             )
-            work = partial(restore, config=config, image=checked, device=device, restorer=self.restorer, runs=self.runs)
+            work = partial(
+                restore, config=config, picture=checked, device=device, restorer=self.restorer, runs=self.runs
+            )
             return self._submit(work, config.run_id, device)
 
     async def submit_upsampling(self, config: UpsampleConfig, image: UploadFile, signal: UploadFile) -> Job:
@@ -122,8 +125,9 @@ class Service:
         device, limits = self._device(config.device), self.settings
         with self.jobs.workers[device].place():
             files = [await self._content("image", image), await self._content("signal", signal)]
-            checked = await self.quickly(order, config, *files, pixels=limits.pixels, values=limits.values)
             most = limits.upsampling_seconds
+            pairs = self.pace.most_pairs(most) if device == self.devices[0] else math.inf  # that one is measured
+            checked = await self.quickly(order, config, *files, pixels=limits.pixels, values=limits.values, pairs=pairs)
             work = partial(upsample, order=checked, device=device, runs=self.runs, seconds=most)
             return self._submit(work, config.run_id, device)
 

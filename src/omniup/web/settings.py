@@ -34,6 +34,7 @@ class Settings:
         offline: never fetch the weights of a network.
         restore_model: what restores pictures: `tiny`, a folder in diffusers' layout, or a repository of the Hugging
             Face hub that has been fetched before. A request cannot make the server fetch gigabytes.
+        restore_base: sources of the published model's networks, as for `omniup.restoration.locate`.
     """
 
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
@@ -51,6 +52,7 @@ class Settings:
     mask2former: str = "facebook/mask2former-swin-tiny-ade-semantic"
     offline: bool = False
     restore_model: str = TINY
+    restore_base: tuple[str, ...] = ()
 
     @property
     def devices(self) -> list[DeviceName]:

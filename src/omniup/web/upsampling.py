@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import time
@@ -15,17 +16,17 @@ from PIL import Image
 from torch import Tensor
 
 from omniup.errors import InputError
-from omniup.files import holds_image, read_image, read_labels, read_nodata, read_palette, read_signal
 from omniup.mixing.interruption import interruptible
-from omniup.upsamplers import SignalType, Upsampler, methods, signal_types, upsampler
-from omniup.upsamplers.checks import check_size
-from omniup.upsamplers.holes import cells_without, fill_nearest
-from omniup.upsamplers.layouts import arrange, check_declared
+from omniup.upsamplers import SignalType, Upsampler, methods, upsampler
+from omniup.upsamplers.checks import Size, as_guidance, check_size
+from omniup.upsamplers.guidance_files import GuidanceFile, read_guidance_file
+from omniup.upsamplers.regions import Region, check_region, cut, inside
+from omniup.upsamplers.signal_files import SignalFile, read_signal_file
 from omniup.upsamplers.signal_types import are_probabilities
 from omniup.visualize import Panel, class_colours, heat_map, label_picture, pca_rgb, to_picture
 from omniup.web.fields import FieldError, field, refused_field
 from omniup.web.jobs import Job
-from omniup.web.pictures import data_url, enlarged, scale
+from omniup.web.pictures import data_url, scale
 from omniup.web.runs import Kept, Maker, Runs, picture_maker, tensor_maker
 from omniup.web.schemas import MAX_WORK, Scale, UpsampleAnswer, UpsampleConfig
 from omniup.web.stages import Stages
@@ -38,6 +39,8 @@ LARGEST = 1e30
 MAX_LABEL_PIXELS = 2**30
 """Labels times pixels: the 0/1 map of every label is mixed."""
 
+_BOX = Image.Resampling.BOX
+
 PICTURED = 512
 """The longest side of the pictures of the answer, in pixels; the files have all of them."""
 
@@ -49,51 +52,55 @@ class Order:
     Attributes:
         config: how to do it.
         method: what to do it with.
-        guidance: [1, 3, H, W].
-        signal: [1, C, h, w]; labels are int64, [1, 1, h, w].
-        signal_type: what the signal is, decided.
-        valid: boolean [1, 1, h, w], the cells that are no holes; None where all are valid.
-        palette: the colours that labels came with, red, green and blue in turn; None if there were none.
+        photo: the guidance as it was read.
+        guidance: [1, G, H, W], what the signal covers of it.
+        part: the rows and columns of the guidance that lie in the image, for all others are invented.
+        is_stored: True where the guidance lies as the picture is stored, since the signal does.
+        signal: what to upsample; labels are int64, [1, 1, h, w].
+        gathered: the grid of scattered measurements before they were averaged; None for others.
     """
 
     config: UpsampleConfig
     method: Upsampler
+    photo: GuidanceFile
     guidance: Tensor
-    signal: Tensor
-    signal_type: SignalType
-    valid: Tensor | None
-    palette: list[int] | None
+    part: tuple[slice, slice]
+    is_stored: bool
+    signal: SignalFile
+    gathered: Size | None
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Size (H, W) of the image and of the result, in pixels."""
+    def signal_type(self) -> SignalType:
+        """Type of the signal, resolved."""
+        return self.signal.types[0]
+
+    @property
+    def size(self) -> Size:
+        """Size (H, W) of the guidance, in pixels."""
         return self.guidance.shape[2], self.guidance.shape[3]
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Grid (h, w) of the signal, in cells."""
-        return self.signal.shape[2], self.signal.shape[3]
 
     @functools.cached_property
     def known(self) -> Tensor:
         """Distinct labels, ascending: [K]."""
-        return self.signal.unique()
+        return self.signal.values.unique()
 
     @functools.cached_property
     def kind(self) -> Drawing:
         """Way in which the signal is drawn."""
-        channels = self.signal.shape[1]
+        values = self.signal.values
         if self.signal_type == "labels":
             return "labels"
-        if channels == 1:
+        if values.shape[1] == 1:
             return "map"
-        if self.signal_type == "logits" or are_probabilities(self.signal)[0]:
+        if self.signal_type == "logits" or are_probabilities(values)[0]:
             return "probabilities"
-        low, high = (bound.item() for bound in self.signal.aminmax())
-        return "colours" if channels == 3 and low >= 0 and high <= 255 else "features"
+        low, high = (bound.item() for bound in values.aminmax())
+        return "colours" if values.shape[1] == 3 and low >= 0 and high <= 255 else "features"
 
 
-def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, values: int) -> Order:
+def order(
+    config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, values: int, pairs: float = math.inf
+) -> Order:
     """Read and check the request.
 
     Args:
@@ -102,6 +109,7 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
         signal: the file of the signal.
         pixels: the largest image.
         values: the largest result, in numbers.
+        pairs: of pixel and cell, that may be visited.
 
     Raises:
         FieldError: something cannot be accepted.
@@ -113,13 +121,32 @@ def order(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, v
         named = f"config.settings.{error.argument}" if error.argument in config.settings else "config"
         raise refused_field(named, error) from error
     with field("image"):
-        guidance = read_image(image, max_pixels=pixels)
+        photo = read_guidance_file(image, name=config.image_name, max_pixels=pixels, max_values=4 * pixels)
+    orientation = "upright" if config.orientation == "auto" and config.region else config.orientation
+    region = None if config.region is None else config.region.as_tuple
+    with field("config.region"):
+        _check_pixels(check_region(region, photo.size(orientation)), photo.size(orientation), pixels)
     with field("signal"):
-        height, width = guidance.shape[2:]
-        checked = Order(config, method, guidance, *_read_signal(config, signal, (height, width), 8 * values))
-        check_size(checked.size, checked.grid)
-        _check_work(checked, values)
+        stored = _read_signal(config, signal, photo.size(orientation), region, 8 * values)
+        guidance, is_stored = photo.lying_like(stored.grid, orientation)
+        whole = guidance.shape[2], guidance.shape[3]
+        place = check_region(region, whole)
+        guidance, part = cut(guidance, place), inside(place, whole)
+        read = stored.gathered()
+        gathered = None if read.grid == stored.grid else stored.grid
+        checked = Order(config, method, photo, guidance, part, is_stored, read, gathered)
+        check_size(checked.size, read.grid)
+        _check_work(checked, values, pairs)
     return checked
+
+
+def _check_pixels(region: Region, whole: Size, most: int) -> None:
+    """Refuse a region that is larger than images may be."""
+    height, width = region[2:]
+    if height * width > max(most, whole[0] * whole[1]):
+        raise InputError(
+            "region", "has {width} × {height} pixels", "up to {most}", width=width, height=height, most=most
+        )
 
 
 def _check_paths(config: UpsampleConfig) -> None:
@@ -132,62 +159,51 @@ def _check_paths(config: UpsampleConfig) -> None:
             )
 
 
-def _read_signal(
-    config: UpsampleConfig, file: bytes, size: tuple[int, int], max_bytes: int
-) -> tuple[Tensor, SignalType, Tensor | None, list[int] | None]:
-    """Read the signal, its type, its holes and the palette of labels, as `Order` has them."""
-    layout = "channels_first" if config.layout == "auto" and holds_image(file) else config.layout
-    check_shape = functools.partial(check_declared, size=size, grid=config.grid, layout=layout)
-    palette, invalid = read_palette(file), list(config.invalid)
-    undecided = config.labels is None and config.signal_type == "auto"
-    if config.labels or config.signal_type == "labels" or (undecided and palette is not None):
-        labels = read_labels(file, name=config.name, max_bytes=max_bytes, check_shape=check_shape).unsqueeze(1)
-        valid = cells_without(labels, invalid)
-        return labels if valid is None else fill_nearest(labels, valid), "labels", valid, palette
-    if (nodata := read_nodata(file)) is not None:
-        invalid.append(nodata)
-    finite, declared = not any(math.isnan(value) for value in invalid), config.signal_type
-    stored = read_signal(
+def _read_signal(config: UpsampleConfig, file: bytes, size: Size, region: Region | None, max_bytes: int) -> SignalFile:
+    """Read the signal, one image's, and refuse values and channels that cannot be upsampled here."""
+    read = read_signal_file(
         file,
+        size,
+        grid=config.grid,
+        layout=config.layout,
+        region=region,
         name=config.name,
+        signal_type=config.signal_type,
+        are_labels=config.labels,
+        invalid=config.invalid,
         max_bytes=max_bytes,
-        keep_integers=True,
-        finite=finite,
-        as_stored=True,
-        check_shape=check_shape,
     )
-    signal = arrange(stored, size, grid=config.grid, layout=layout)
-    if (valid := cells_without(signal, invalid)) is not None:
-        signal = fill_nearest(signal, valid)
-    if undecided and signal.is_floating_point() and holds_image(file):
-        declared = "measurement"  # a picture of a quantity, not the vectors of a network
-    if config.labels is False and declared == "auto" and not signal.is_floating_point():
-        signal, declared = signal.float(), "measurement"
-    if len(signal) != 1:
-        raise InputError("signal", "is a batch of {count}", "one signal", count=len(signal))
-    largest = float(signal.double().abs().max())
+    values = read.values
+    if len(values) != 1:
+        raise InputError("signal", "is a batch of {count}", "one signal", count=len(values))
+    largest = float(values.double().abs().max())
     if largest > LARGEST:
         problem, accepted = "has values up to {largest:g}", "values up to {most:g}"
         raise InputError("signal", problem, accepted, largest=largest, most=LARGEST)
-    found = signal_types(signal, declared)[0]
-    if found == "labels" and signal.shape[1] > 1:
-        raise InputError("signal", "has {channels} channels of labels", "one channel", channels=signal.shape[1])
-    return signal.long() if found == "labels" else signal, found, valid, None
+    if read.types[0] != "labels":
+        return read
+    if values.shape[1] > 1:
+        raise InputError("signal", "has {channels} channels of labels", "one channel", channels=values.shape[1])
+    return dataclasses.replace(read, values=values.long())
 
 
-def _check_work(order: Order, values: int) -> None:
+def _check_work(order: Order, values: int, pairs: float) -> None:
     """Refuse what would take too long, or too much memory."""
-    channels, pixels = order.signal.shape[1], order.guidance[0, 0].numel()
+    channels, pixels = order.signal.values.shape[1], order.guidance[0, 0].numel()
     if channels * pixels > values:
         problem, accepted = "has {channels} channels, for each of {pixels} pixels", "up to {most} values in all"
         raise InputError("signal", problem, accepted, channels=channels, pixels=pixels, most=values)
     if order.signal_type == "labels" and len(order.known) * pixels > MAX_LABEL_PIXELS:
         problem, accepted = "has {labels} labels, for each of {pixels} pixels", "up to {most} 0/1 values in all"
         raise InputError("signal", problem, accepted, labels=len(order.known), pixels=pixels, most=MAX_LABEL_PIXELS)
-    if (work := order.method.cost(order.size, order.grid)) > MAX_WORK:
+    if (work := order.method.cost(order.size, order.signal.grid)) > MAX_WORK:
         raise FieldError(
             "config", "pixels x window x iterations", "is {work:.1e}", "up to {most:.1e}", work=work, most=MAX_WORK
         )
+    work += order.method.render_cost(order.size, order.signal.grid, order.signal_type)
+    if work > pairs:
+        problem = "visits {work:.1e} pairs of pixel and cell, which takes too long here"
+        raise FieldError("config", "the upsampling", problem, "up to {most:.1e}", work=work, most=pairs)
 
 
 def upsample(job: Job, order: Order, *, device: str, runs: Runs, seconds: float) -> bytes:
@@ -218,32 +234,38 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs, seconds: float)
             raise FieldError("config", "the upsampling", problem, accepted, seconds=seconds)
 
     guidance, signal = order.guidance.to(device), order.signal.to(device)
+    rows, columns = order.part
     makers: dict[str, Maker] = {}
     with interruptible(check), stage("prepare"):
-        prepared = order.method.prepare(guidance, order.grid, progress=stage.fitting)
+        prepared = order.method.prepare(guidance, signal.grid, progress=stage.fitting)
     if save := getattr(prepared, "save", None):  # only kernels can be saved
         makers["kernels.safetensors"] = save
     with interruptible(check), stage("render image"):
-        result = prepared.render(signal, order.signal_type, valid=order.valid, progress=lambda _: check())
+        result = prepared.render(signal.values, order.signal_type, valid=signal.valid, progress=lambda _: check())
+        result = result[:, :, rows, columns]
     with stage("draw"):
         low_picture, picture, key = _pictures(order, result)
         makers |= {"result.npy": tensor_maker(lambda: result), "result.png": picture_maker(picture)}
         kept = Kept(job.id, makers, comparison=None, size=0)
         runs.add(kept)
         kept.settle(*makers)
-        shown = _shown_size(order.size)
+        shown = _shown_size((result.shape[2], result.shape[3]))
         answer = UpsampleAnswer(
             run_id=job.id,
             signal_type=order.signal_type,
             kind=order.kind,
             shape=list(result.shape),
-            grid=order.grid,
+            grid=signal.grid,
+            holes=signal.holes,
+            gathered=order.gathered,
+            bands=order.photo.scaled_from,
+            stored=order.is_stored,
             method=order.config.method,
             device=device,
             images={
-                "image": data_url(to_picture(guidance).resize(shown[::-1], Image.Resampling.BOX)),
-                "low": data_url(enlarged(low_picture, shown)),
-                "result": data_url(picture.resize(shown[::-1], Image.Resampling.BOX)),
+                "image": data_url(_guidance_picture(guidance[:, :, rows, columns]).resize(shown[::-1], _BOX)),
+                "low": data_url(low_picture.resize(shown[::-1], Image.Resampling.NEAREST, _cells(order))),
+                "result": data_url(picture.resize(shown[::-1], _BOX)),
             },
             scale=key,
             seconds=dict(stage.seconds),
@@ -258,9 +280,25 @@ def _shown_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))
 
 
+def _cells(order: Order) -> tuple[float, float, float, float]:
+    """Return the part of the grid that lies in the image: left, top, right and bottom, in cells."""
+    (rows, columns), (height, width), (h, w) = order.part, order.size, order.signal.grid
+    return (
+        columns.start * w / width,
+        rows.start * h / height,
+        columns.stop * w / width,
+        rows.stop * h / height,
+    )
+
+
+def _guidance_picture(guidance: Tensor) -> Image.Image:
+    """Draw guidance of any number of channels: its first three bands, or the first."""
+    return to_picture(as_guidance(guidance[:, :3] if guidance.shape[1] >= 3 else guidance[:, :1]))
+
+
 def _pictures(order: Order, result: Tensor) -> tuple[Image.Image, Image.Image, Scale | None]:
     """Draw the signal and the result [1, C, H, W], each at its own size, with the scale of their colours."""
-    low, high = order.signal.cpu(), result.cpu()
+    low, high = order.signal.values, result.cpu()
     if order.kind == "map":
         key = scale(Panel("", low))  # both on one scale, the signal's
         pair = [heat_map(each, (key.low, key.high)) for each in (low, high)]
@@ -282,9 +320,10 @@ def _pictures(order: Order, result: Tensor) -> tuple[Image.Image, Image.Image, S
 def _class_colours(order: Order) -> NDArray[np.uint8]:
     """Return the colours that the labels came with, or else our own."""
     if order.kind == "probabilities":
-        return class_colours(order.signal.shape[1])
-    if order.palette is None:
+        return class_colours(order.signal.values.shape[1])
+    palette = order.signal.palette
+    if palette is None:
         return class_colours(len(order.known))
     table = np.zeros((256, 3), np.uint8)  # a palette may end before the last label
-    table[: len(order.palette) // 3] = np.array(order.palette, np.uint8).reshape(-1, 3)
+    table[: len(palette) // 3] = np.array(palette, np.uint8).reshape(-1, 3)
     return table[order.known.numpy()]

@@ -7,8 +7,8 @@ from omniup.evaluation.probes import ridge_regression
 from omniup.upsamplers import upsample
 from omniup_bench.catalogue import tasks
 from omniup_bench.data import Folders
-from omniup_bench.networks import scaled
-from omniup_bench.probe_targets import DepthMaps, Labels, Normals
+from omniup_bench.networks import IMAGENET, scaled
+from omniup_bench.probe_targets import FITTED, DepthMaps, Labels, Normals
 from omniup_bench.probing import EVERY, Probe
 from omniup_bench.street_network import load_street_network
 from omniup_bench.task import FittedTask
@@ -93,9 +93,17 @@ def test_results_of_other_sizes_are_judged_at_their_own(folders, ratio):
     assert measure(task, folders, 16)["pixel_accuracy"] == pytest.approx(at_full_size["pixel_accuracy"], abs=5)
 
 
+def test_all_images_of_the_train_split_are_fitted_to_unless_fewer_are_asked_for(folders):
+    counts = {fitted: len(list(Labels(fitted=fitted).fitting(folders))) for fitted in (3, None)}
+    assert counts == {3: 3, None: 8}
+
+
 def test_the_catalogue_has_them():
     found = tasks()
     fitted = {name for name, task in found.items() if isinstance(task, FittedTask)}
     kinds = {f"probe-{name}{suffix}" for name in ("labels", "depth", "normals") for suffix in ("", "-lr")}
-    assert fitted == kinds | {"probe-labels-lr@0.25", "probe-labels-lr@0.5"}
+    imagenet = f"probe-labels-lr+{IMAGENET}"
+    assert fitted == kinds | {"probe-labels-lr@0.25", "probe-labels-lr@0.5", imagenet}
+    assert found[imagenet].target.fitted is None
+    assert found["probe-labels-lr"].target.fitted == FITTED
     assert {"dense-moved", "dense-enlarged"} <= found.keys()

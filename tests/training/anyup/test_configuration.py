@@ -5,6 +5,7 @@ import pytest
 from omniup.errors import InputError
 from omniup.training.anyup import Configuration, read_configuration
 from omniup.training.anyup.configuration import AUGMENTATIONS
+from support.training import at
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -34,10 +35,13 @@ def test_the_defaults_are_the_paper_s_recipe():
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("anyup_*.yaml")), ids=lambda path: path.stem)
-def test_the_examples_are_accepted(example):
-    if "../../shared" in example.read_text() and not (EXAMPLES / "../../shared").is_dir():
-        pytest.skip("no real data beside the project")
-    read_configuration(example)
+def test_the_examples_are_accepted(example, photo_folder):
+    read_configuration(example, at(example, photo_folder))
+
+
+def test_the_examples_name_nothing_outside_the_checkout():
+    for example in EXAMPLES.glob("*.yaml"):
+        assert "../.." not in example.read_text(), example
 
 
 @pytest.mark.parametrize(

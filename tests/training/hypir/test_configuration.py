@@ -6,6 +6,7 @@ import yaml
 from omniup.errors import InputError
 from omniup.restoration.degradation import Degradation
 from omniup.training.hypir import Configuration, read_configuration
+from support.training import at
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -34,10 +35,8 @@ def test_the_defaults_are_the_authors():
 
 
 @pytest.mark.parametrize("example", ["hypir_tiny.yaml", "hypir_bsds.yaml"])
-def test_the_examples_are_accepted(example):
-    if "../../shared" in (EXAMPLES / example).read_text() and not (EXAMPLES / "../../shared").is_dir():
-        pytest.skip("no real data beside the project")
-    read_configuration(EXAMPLES / example)
+def test_the_examples_are_accepted(example, photo_folder):
+    read_configuration(EXAMPLES / example, at(EXAMPLES / example, photo_folder))
 
 
 @pytest.mark.parametrize(

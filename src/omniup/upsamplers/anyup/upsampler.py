@@ -134,6 +134,13 @@ class AnyUp(Network):
         """Estimate the work of fitting; there is none."""
         return 0
 
+    def render_cost(self, size: Size, grid: Size, signal_type: str) -> int:
+        """Estimate the work of the attention, without the network's: see `Upsampler.render_cost`."""
+        # Along an axis a window holds this part of the cells in the mean, as the border cuts some, and those cut at its
+        # two ends.
+        part = 2 * self.window_ratio - self.window_ratio**2
+        return math.prod(size) * math.prod(min(cells, math.ceil(part * cells) + 1) for cells in grid)
+
     def prepare(
         self,
         image: ImageLike,

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from omniup.mixing.dtypes import exact_products
 from omniup.upsamplers.holes import fill_nearest
-from omniup.upsamplers.interpolation import interpolate_at, interpolation_matrix
+from omniup.upsamplers.interpolation import axis_taps, interpolate_at, interpolation_matrix
 from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Stages
 
 if TYPE_CHECKING:
@@ -116,26 +116,19 @@ def _at_points(stages: Stages, signal: Tensor, denoised: Tensor, detail: float, 
     """Upsample at points [1, P, 2] only, and for it at the four pixels around each cell's centre: [1, C, P]."""
     assert pixels.points is not None
     size, grid = stages[-1].size, (signal.shape[2], signal.shape[3])
-    places, weights = zip(*(_centre_taps(*sides) for sides in zip(grid, size, strict=True)), strict=True)
-    y, x = torch.meshgrid(places[0].flatten(), places[1].flatten(), indexing="ij")  # [2 h, 2 w] each
-    centre_points = torch.stack([y, x], -1).view(1, -1, 2).to(signal.device)
-    taps = Pixels(pixels.memory, centre_points).mix_through(stages, denoised).to(signal)  # [1, C, 4 h w]
+    (rows, down), (columns, across) = (
+        axis_taps(torch.arange(cells, dtype=torch.float64), side, cells, "bilinear")  # [cells, 2] each
+        for cells, side in zip(grid, size, strict=True)
+    )
+    y, x = torch.meshgrid(rows.flatten(), columns.flatten(), indexing="ij")  # [2 h, 2 w] each
+    points = torch.stack([y, x], -1).view(1, -1, 2).to(signal.device)
+    taps = Pixels(pixels.memory, points).mix_through(stages, denoised).to(signal)  # [1, C, 4 h w]
     taps = taps.view(1, -1, grid[0], 2, grid[1], 2)
-    down, across = (weight.to(signal) for weight in weights)  # [h, 2], [w, 2]
-    centres = torch.einsum("bcyixj,yi,xj->bcyx", taps, down, across)  # [1, C, h, w]
+    centres = torch.einsum("bcyixj,yi,xj->bcyx", taps, down.to(signal), across.to(signal))  # [1, C, h, w]
     mixed = pixels.mix_through(stages, denoised).to(signal)  # [1, C, P]
     spline = interpolate_at(denoised - detail * centres, pixels.points, size, "bicubic")
     least, most = _interval(signal)
     return (spline + detail * mixed).clamp(least[..., 0], most[..., 0])
-
-
-def _centre_taps(cells: int, side: int) -> tuple[Tensor, Tensor]:
-    """Return the two pixels around each cell's centre along an axis, and their weights: [cells, 2] each."""
-    place = ((torch.arange(cells, dtype=torch.float64) + 0.5) * side / cells - 0.5).clamp_(0, side - 1)
-    first = place.floor()
-    part = place - first
-    pair = torch.stack([first, first + 1], -1).clamp_(max=side - 1).long()
-    return pair, torch.stack([1 - part, part], -1)
 
 
 def _interval(signal: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -22,14 +21,11 @@ from omniup.upsamplers.checks import Size
 from omniup.upsamplers.guided_filter import GuidedFilter
 from omniup.upsamplers.pyramid_bilateral.detail import TREND_CELLS, detail_weights, fade, trend
 from omniup.upsamplers.pyramid_bilateral.probabilities import from_roots, to_roots
-from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Pyramid, halved
+from omniup.upsamplers.pyramid_bilateral.pyramid import Mix, Pixels, Pyramid, halved
 from omniup.upsamplers.signal_types import are_probabilities
 
 if TYPE_CHECKING:
     from omniup.upsamplers.pyramid_bilateral.method import PyramidBilateral
-
-Mix: TypeAlias = Callable[[Tensor], Tensor]
-"""Upsamples [1, C, h, w] to [1, C, H, W], linearly and each channel independently."""
 
 #: Cells along each side, below which guidance has no say.
 SMALLEST_GRID = 4
@@ -62,9 +58,9 @@ def render_measurement(
     if min(grid) < SMALLEST_GRID:
         return interpolate(wide, pyramid.size, settings.back_projections, valid).to(signal.dtype)
     sigma_r, first, second, ratio = _weigh(pyramid, wide, settings, memory, valid)
-    scale = _Scale(pyramid, pyramid.size, valid, settings, sigma_r, memory // 2)
     out = signal.new_empty(1, signal.shape[1], *pyramid.size)
     at_once = max(1, memory // (8 * wide.itemsize * math.prod(pyramid.size)))  # channels, half of the memory
+    scale = _Scale.of(pyramid, pyramid.size, wide[:, :at_once], valid, settings, sigma_r, memory // 2)
     for start in range(0, signal.shape[1], at_once):
         channels = slice(start, start + at_once)
         value = wide[:, channels]
@@ -86,12 +82,12 @@ def _render_fractions(
 
     def error(sigma_r: float) -> float:
         kernels = pyramid.kernels(grid, (coarse.shape[2], coarse.shape[3]), settings.sigma, sigma_r)
-        mix = partial(pixels.mix, kernels, valid=coarse_valid)
+        mix = pixels.mix_repeatedly(kernels, coarse, coarse_valid)
         restored = back_project_probabilities(mix, coarse, settings, coarse_valid)
         return float(((restored - signal) * counts).detach().square().mean())
 
     kernels = pyramid.kernels(pyramid.size, grid, settings.sigma, min(_range_sigmas(settings), key=error))
-    return back_project_probabilities(partial(pixels.mix, kernels, valid=valid), signal, settings, valid)
+    return back_project_probabilities(pixels.mix_repeatedly(kernels, signal, valid), signal, settings, valid)
 
 
 def _weigh(
@@ -102,21 +98,22 @@ def _weigh(
     grid, counts = (signal.shape[2], signal.shape[3]), _counts(signal, valid)
     coarse, coarse_valid = halved(signal, valid)  # [1, C, ⌈h/2⌉, ⌈w/2⌉]
     base = interpolate(coarse, grid, settings.back_projections, coarse_valid)
-
-    def error(sigma_r: float) -> float:
-        restored = _Scale(pyramid, grid, coarse_valid, settings, sigma_r, memory).mixed(coarse)
-        return float(((restored - signal) * counts).detach().square().mean())
-
-    sigma_r = min(_range_sigmas(settings), key=error)
-    scale = _Scale(pyramid, grid, coarse_valid, settings, sigma_r, memory)
-    details = scale.mixed(coarse) - base, scale.modelled(coarse) - base
-    first, second = detail_weights(*details, signal - base, counts)
+    best: tuple[float, float, Tensor, _Scale] | None = None
+    for sigma_r in _range_sigmas(settings):
+        scale = _Scale.of(pyramid, grid, coarse, coarse_valid, settings, sigma_r, memory)
+        restored = scale.mixed(coarse)
+        error = float(((restored - signal) * counts).detach().square().mean())
+        if best is None or error < best[0]:
+            best = error, sigma_r, restored, scale
+    assert best is not None  # there is a candidate
+    _, sigma_r, restored, scale = best
+    first, second = detail_weights(restored - base, scale.modelled(coarse) - base, signal - base, counts)
     if coarse.shape[2] * coarse.shape[3] < TREND_CELLS:
         return sigma_r, first, second, torch.ones_like(first)
     coarsest, coarsest_valid = halved(coarse, coarse_valid)
     coarse_grid, coarse_counts = (coarse.shape[2], coarse.shape[3]), _counts(coarse, coarse_valid)
     coarse_base = interpolate(coarsest, coarse_grid, settings.back_projections, coarsest_valid)
-    coarse_scale = _Scale(pyramid, coarse_grid, coarsest_valid, settings, sigma_r, memory)
+    coarse_scale = _Scale.of(pyramid, coarse_grid, coarsest, coarsest_valid, settings, sigma_r, memory)
     detail = coarse_scale.blended(coarsest, coarse_base, first, second)
     return sigma_r, first, second, trend(detail, coarse - coarse_base, signal - base, coarse_counts, counts)
 
@@ -128,18 +125,33 @@ class _Scale:
     Attributes:
         pyramid: of the image.
         size: (H, W).
+        mix: joint bilateral mixing of valid cells [1, C, h, w] to [1, C, H, W].
         valid: boolean [1, 1, h, w], the cells that count; None for all.
         settings: the method's numbers.
-        sigma_r: width of the range term.
         memory: bytes of working memory.
     """
 
     pyramid: Pyramid
     size: Size
+    mix: Mix
     valid: Tensor | None
     settings: PyramidBilateral
-    sigma_r: float
     memory: int
+
+    @classmethod
+    def of(
+        cls,
+        pyramid: Pyramid,
+        size: Size,
+        like: Tensor,
+        valid: Tensor | None,
+        settings: PyramidBilateral,
+        sigma_r: float,
+        memory: int,
+    ) -> _Scale:
+        """Make the kernels with a range sigma, for signals like [1, C, h, w]."""
+        kernels = pyramid.kernels(size, (like.shape[2], like.shape[3]), settings.sigma, sigma_r)
+        return cls(pyramid, size, Pixels(memory).mix_repeatedly(kernels, like, valid), valid, settings, memory)
 
     def mixed(self, signal: Tensor) -> Tensor:
         """Mix cells [1, C, h, w], back-projected: [1, C, H, W]."""
@@ -165,12 +177,6 @@ class _Scale:
         if bool((model > 0).any()):
             begin = begin + model * self._model(signal)
         return self._project((mix + model) * signal, begin) - (mix + model) * base
-
-    def mix(self, signal: Tensor) -> Tensor:
-        """Mix cells [1, C, h, w] by joint bilateral kernels: [1, C, H, W]."""
-        grid = signal.shape[2], signal.shape[3]
-        kernels = self.pyramid.kernels(self.size, grid, self.settings.sigma, self.sigma_r)
-        return Pixels(self.memory).mix(kernels, signal, self.valid)
 
     def _model(self, signal: Tensor) -> Tensor:
         linear = GuidedFilter(self.settings.filter_radius, self.settings.filter_eps)

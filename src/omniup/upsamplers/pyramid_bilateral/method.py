@@ -27,11 +27,11 @@ from omniup.errors import InputError
 from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
 from omniup.upsamplers.consistency import centred_logarithms
-from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE
+from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, Window
 from omniup.upsamplers.pyramid_bilateral.features import render_features
 from omniup.upsamplers.pyramid_bilateral.measurements import render_measurement
 from omniup.upsamplers.pyramid_bilateral.probabilities import render_probabilities
-from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Pyramid
+from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Pyramid, finer_grid
 from omniup.upsamplers.registry import register
 from omniup.upsamplers.signal_types import SignalType
 
@@ -111,6 +111,23 @@ class PyramidBilateral(Upsampler):
         check_number("sigma_r_candidates", self.sigma_r_candidates, 1, 16, whole=True)
         check_number("filter_radius", self.filter_radius, 1, 64, whole=True)
         check_number("filter_eps", self.filter_eps, 1e-10, 1e4)
+
+    def render_cost(self, size: Size, grid: Size, signal_type: str) -> int:
+        """Estimate the work of all mixes: see `Upsampler.render_cost`.
+
+        Of probabilities whose borders are not sharp it is a little more. `cost` is 0: the image is only averaged.
+        """
+        window, mixes = Window("disc", self.radius), 1 + self.back_projections
+        if signal_type == "measurement":
+            coarse = -(-grid[0] // 2), -(-grid[1] // 2)
+            trials = self.sigma_r_candidates * mixes * window.pairs(grid, coarse)
+            return trials + mixes * window.pairs(size, grid)
+        pairs, coarser = 0, grid
+        for _ in range(self.halvings):
+            if (finer := finer_grid(size, coarser)) is None:
+                break
+            pairs, coarser = pairs + window.pairs(finer, coarser), finer
+        return pairs + window.pairs(size, coarser)
 
     def prepare(
         self,

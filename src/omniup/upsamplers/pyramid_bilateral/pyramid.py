@@ -11,6 +11,7 @@ where Var_q is the variance of colour within cell q: a cell that is a mixture is
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
@@ -39,6 +40,9 @@ _LAB = (
 Stages: TypeAlias = "tuple[GaussianKernels, ...]"
 """Kernels from each grid to the next, the last ones to the pixels."""
 
+Mix: TypeAlias = Callable[[Tensor], Tensor]
+"""Upsamples [1, C, h, w] to [1, C, H, W], linearly and each channel independently."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
@@ -54,11 +58,26 @@ class Pixels:
 
     def mix(self, kernels: GaussianKernels, signal: Tensor, valid: Tensor | None = None) -> Tensor:
         """Mix a signal [1, C, h, w], its valid cells: [1, C, H, W], or [1, C, P] of a signal without a mask."""
-        # All of very little: errors then name the caller's number.
-        part = max(self.memory // 4, min(self.memory, 2**16))
         if self.points is None:
-            return mix_valid(partial(kernels.mix, memory=part), signal, valid)
-        return kernels.mix_at(signal, self.points, part)
+            return mix_valid(partial(kernels.mix, memory=self._scratch), signal, valid)
+        return kernels.mix_at(signal, self.points, self._scratch)
+
+    def mix_repeatedly(self, kernels: GaussianKernels, like: Tensor, valid: Tensor | None = None) -> Mix:
+        """Return how to mix signals like [1, C, h, w], their valid cells, at all pixels.
+
+        Where no gradient is wanted and a quarter of the memory suffices, the kernels' weights are computed once.
+        """
+        kept = None
+        if not (torch.is_grad_enabled() and (like.requires_grad or kernels.guidance.requires_grad)):
+            with_mask = like if valid is None else torch.cat([like, like[:, :1]], dim=1)
+            kept = kernels.keep(with_mask, self._scratch, self.memory // 4)
+        mix = partial(kernels.mix, memory=self._scratch) if kept is None else kept.mix
+        return partial(mix_valid, mix, valid=valid)
+
+    @property
+    def _scratch(self) -> int:
+        """Bytes for a mix: a quarter, but all of very little, as errors then name the caller's number."""
+        return max(self.memory // 4, min(self.memory, 2**16))
 
     def mix_through(self, stages: Stages, signal: Tensor, valid: Tensor | None = None) -> Tensor:
         """Mix a signal [1, C, h, w] stage by stage, linearly, each channel independently.
@@ -102,8 +121,7 @@ class Pyramid:
 
     def finer(self, grid: Size) -> Size | None:
         """Return the grid of cells half as large; None where they would have less than two pixels."""
-        finer = 2 * grid[0], 2 * grid[1]
-        return None if 2 * finer[0] > self.size[0] or 2 * finer[1] > self.size[1] else finer
+        return finer_grid(self.size, grid)
 
     @torch.inference_mode(False)  # what is kept serves later calls too, which may want gradients
     def kernels(self, size: Size, grid: Size, sigma: float, sigma_r: float) -> GaussianKernels:
@@ -137,6 +155,12 @@ class Pyramid:
             image = self.guidance if size == self.size else self.average(size)
             self._colours[size] = oklab(image, self._chroma) if image.shape[1] == 3 else image
         return self._colours[size]
+
+
+def finer_grid(size: Size, grid: Size) -> Size | None:
+    """Return the grid of cells half as large; None where they would have less than two pixels of `size`."""
+    finer = 2 * grid[0], 2 * grid[1]
+    return None if 2 * finer[0] > size[0] or 2 * finer[1] > size[1] else finer
 
 
 def halved(signal: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

@@ -231,6 +231,7 @@ class Page {
     showProblem(null);
     showHint(null);
     clearErrors();
+    this.source.clearError();
     this.#progress.start();
     show(byId("cancel"));
     try {

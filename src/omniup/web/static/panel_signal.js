@@ -2,9 +2,9 @@
 
 import { createCompare } from "./compare.js";
 import { byId, make, show } from "./dom.js";
-import { current, number, t, tOr, tell, tellText } from "./i18n.js";
+import { current, number, significant, t, tOr, tell, tellText } from "./i18n.js";
 import { makeFigure, makeLegend, hold } from "./pictures.js";
-import { heading, note } from "./words.js";
+import { channels, heading, note } from "./words.js";
 
 const ORDER = ["image", "low", "result"];
 
@@ -13,6 +13,16 @@ const OF_PRESET = { iterations: "iters", radius: "radius", lr: "lr" };
 
 /** The settings that one may want to change first; the others are folded away. */
 const BASIC = ["preset", "weights", "iterations", "radius", "lr", "sigma", "sigma_x", "sigma_y", "theta", "sigma_r", "eps"];
+
+/** Files with arrays that have names. */
+const ARCHIVES = /\.(npz|safetensors)$/i;
+
+/** The parts of the request, by the controls that say them; settings of the method have controls of their own. */
+const CONTROLS = {
+  ...{ signal: "signal", signal_type: "signal-type", invalid: "signal-invalid", layout: "signal-layout" },
+  ...{ grid: "signal-grid", name: "signal-array-name", image_name: "signal-image-array-name" },
+  ...Object.fromEntries(["region", "left", "top", "width", "height"].map((side) => [side, "signal-region"])),
+};
 
 const compare = createCompare("low", "result");
 
@@ -42,13 +52,14 @@ export class SignalPanel {
     this.#file = file;
     tellText(byId("signal-name"), file.name);
     show(byId("signal-error"), false);
-    show(byId("signal-array"), /\.(npz|safetensors)$/i.test(file.name));
+    show(byId("signal-array"), ARCHIVES.test(file.name));
   }
 
   /** Say which picture guides. */
   showGuidance(chosen) {
     const key = chosen ? "signal.guidance" : "signal.noGuidance";
     tell(byId("signal-guidance"), key, { name: () => chosen.file.name });
+    show(byId("signal-image-array"), ARCHIVES.test(chosen?.file.name));
   }
 
   /** Say what is missing or wrong with the signal. */
@@ -60,8 +71,7 @@ export class SignalPanel {
 
   /** Show the server's objection at its control. Returns whether there is one. */
   showError(field, message) {
-    const own = { signal: "signal", signal_type: "signal-type", invalid: "signal-invalid", layout: "signal-layout", grid: "signal-grid" };
-    const input = byId(own[field] ?? `setting-${field}`);
+    const input = byId(CONTROLS[field] ?? `setting-${field}`);
     if (!input) return false;
     this.refuse("verbatim", { text: message });
     input.focus();
@@ -76,8 +86,9 @@ export class SignalPanel {
     byId("signal-method").addEventListener("change", () => this.#showSettings());
     byId("signal-form").addEventListener("submit", (event) => {
       event.preventDefault();
-      if (this.#file) this.onRun(this.#file, this.#config());
-      else this.refuse("signal.missing");
+      if (!this.#file) return this.refuse("signal.missing");
+      show(byId("signal-error"), false);
+      return this.onRun(this.#file, this.#config());
     });
   }
 
@@ -143,15 +154,36 @@ export class SignalPanel {
     const words = byId("signal-invalid").value.split(/[\s,;]+/).filter(Boolean);
     // What is no number goes as it is, and the server says so.
     const invalid = words.map((word) => (Number.isFinite(Number(word)) ? Number(word) : word.toLowerCase()));
-    const name = byId("signal-array").hidden ? null : byId("signal-array-name").value || null;
-    return { method, settings, signal_type: byId("signal-type").value, layout, grid, invalid, name };
+    const named = (id) => (byId(id).hidden ? null : byId(`${id}-name`).value || null);
+    const names = { name: named("signal-array"), image_name: named("signal-image-array") };
+    return { method, settings, signal_type: byId("signal-type").value, layout, grid, region: this.#region(), invalid, ...names };
+  }
+
+  /** The part of the picture that the signal covers, as far as it is said: the server says what is missing. */
+  #region() {
+    const sides = byId("signal-region").value.split(/[\s,;]+/).filter(Boolean);
+    if (!sides.length) return null;
+    const [left, top, width, height] = sides.map((side) => (Number.isFinite(Number(side)) ? Number(side) : side));
+    return { left, top, width, height };
+  }
+
+  /** What was decided about the files, a line each. */
+  #notes({ bands, stored, gathered, grid, holes }) {
+    const digits = (value) => () => significant(value);
+    const cells = ([rows, columns]) => `${columns} × ${rows}`;
+    return [
+      bands && note("signal.bands", { low: digits(bands[0]), high: digits(bands[1]) }),
+      stored && note("signal.stored"),
+      gathered && note("signal.gathered", { from: cells(gathered), to: cells(grid) }),
+      holes && note("signal.holes", { holes }),
+    ].filter(Boolean);
   }
 
   /** Show what came back. */
   render(answer, stem) {
     const urls = hold("signal", answer.images);
     const pictures = ORDER.map((key) => ({ key, url: urls[key], file: `${stem}_${key}.png` }));
-    const [, channels, height, width] = answer.shape;
+    const [, count, height, width] = answer.shape;
     byId("panel-signal").style.setProperty("--ratio", width / height);
     compare.show(pictures);
     const facts = {
@@ -159,7 +191,7 @@ export class SignalPanel {
       method: () => tOr(`method.${answer.method}`, answer.method),
       low: `${answer.grid[1]} × ${answer.grid[0]}`,
       size: `${width} × ${height}`,
-      channels,
+      channels: () => channels(count),
       seconds: () => number(answer.seconds.total ?? 0),
     };
     const links = Object.entries(answer.files).map(([name, url]) =>
@@ -168,6 +200,7 @@ export class SignalPanel {
     byId("signal-result").replaceChildren(
       heading("section.signal.result"),
       tell(make("p", { class: "note figures" }), "signal.facts", facts),
+      ...this.#notes(answer),
       compare.element,
       ...(answer.scale ? [makeLegend(answer.scale)] : []),
       make("ul", { class: "files" }, ...links),

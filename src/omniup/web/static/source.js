@@ -6,7 +6,10 @@ import { getPicture } from "./api.js";
 import { byId, make, show } from "./dom.js";
 import { number, t, tOr, tell, tellLabel, tellText } from "./i18n.js";
 
-const ARRAYS = /\.(npy|npz|safetensors)$/i;
+const ARRAYS = /\.(npy|npz|safetensors|json)$/i;
+
+/** Files that may guide an upsampling and that browsers do not know for pictures. */
+const GUIDANCE = /\.(npy|npz|safetensors|tiff?|exr|hdr|heic|heif|avif)$/i;
 
 const megabytes = (bytes) => number(bytes / 1e6, 1);
 
@@ -26,7 +29,7 @@ export class Source {
     Object.assign(this, { options, ...listeners });
     byId("samples").replaceChildren(...options.samples.map((sample) => this.#sampleButton(sample)));
     byId("file").addEventListener("change", ({ target }) => {
-      this.#take(target.files);
+      if (target.files[0]) this.#choose(target.files[0]);
       target.value = ""; // so that the same file can be chosen again
     });
     document.addEventListener("paste", ({ clipboardData }) => this.#take(clipboardData.files));
@@ -62,17 +65,19 @@ export class Source {
     }
   }
 
-  /** Arrays are signals wherever they come from; pictures are if they are dropped where signals belong. */
-  async #take([file], asSignal = false) {
+  /** Arrays are signals, unless they are dropped where pictures belong; pictures are if dropped where signals belong. */
+  async #take([file], target) {
     if (!file) return;
-    if (asSignal || ARRAYS.test(file.name)) this.onSignal(file);
+    const isSignal = target?.closest?.("#signal-form");
+    const isPicture = target?.closest?.("#picture");
+    if (isSignal || (ARRAYS.test(file.name) && !isPicture)) this.onSignal(file);
     else await this.#choose(file);
   }
 
   async #choose(file, sample) {
     const { upload_bytes: bytes, pixels } = this.options.limits;
-    show(byId("file-error"), false);
-    if (!file.type.startsWith("image/")) return this.refuse("file.type", { name: file.name });
+    this.clearError();
+    if (!file.type.startsWith("image/") && !GUIDANCE.test(file.name)) return this.refuse("file.type", { name: file.name });
     if (file.size > bytes) return this.refuse("file.bytes", { size: megabytes(file.size), most: megabytes(bytes) });
 
     const url = URL.createObjectURL(file);
@@ -104,6 +109,11 @@ export class Source {
     }
   }
 
+  /** Take back what was said at the file's control. */
+  clearError() {
+    show(byId("file-error"), false);
+  }
+
   /** Say at the file's control why a file is not taken. */
   refuse(key, values) {
     tell(byId("file-error"), key, values);
@@ -126,7 +136,7 @@ export class Source {
       over(0);
       if (!carriesFile(event)) return;
       event.preventDefault();
-      this.#take(event.dataTransfer.files, event.target.closest?.("#signal-form"));
+      this.#take(event.dataTransfer.files, event.target);
     });
   }
 }

@@ -38,8 +38,8 @@ export const TEXTS = {
   "file.help": ["A sample runs at once. Or choose, drop or paste your own.", "点选示例即刻运行；也可选择、拖入或粘贴自己的图像。"],
   "file.missing": ["Choose a picture first: a sample, or a file of your own.", "请先选择图像：示例或自己的文件。"],
   "file.type": [
-    "“{name}” is not a picture. Choose a JPEG, PNG or WebP file.",
-    "“{name}”不是图像。请选择 JPEG、PNG 或 WebP 文件。",
+    "“{name}” is not a picture. Choose a JPEG, PNG, WebP or TIFF file, or bands as .npy, .npz or .safetensors.",
+    "“{name}”不是图像。请选择 JPEG、PNG、WebP 或 TIFF 文件，或 .npy、.npz、.safetensors 格式的波段。",
   ],
   "file.bytes": [
     "The file has {size} MB; at most {most} MB can be sent. Save it smaller.",
@@ -69,7 +69,7 @@ export const TEXTS = {
   "stride.label": ["Stride", "步长 stride"],
   "stride.help": [
     "Pixels per low-resolution cell, in each direction: 16 keeps one value of 256.",
-    "每个低分辨率格子的边长（像素）：16 即 256 个像素只留一个值。",
+    "每个低分辨率单元的边长（像素）：16 即 256 个像素只留一个值。",
   ],
   "iters.label": ["TTO steps", "TTO 迭代次数"],
   "iters.help": [
@@ -79,7 +79,7 @@ export const TEXTS = {
   "radius.label": ["Radius R", "半径 R"],
   "radius.help": [
     "Of the window a pixel draws from, in cells: (2R + 1)² cells, or a disc in the paper's preset.",
-    "每个像素可取值的窗口半径（格）：(2R + 1)² 个格子，论文预设为圆盘。",
+    "每个像素可取值的窗口半径（单元）：(2R + 1)² 个单元，论文预设为圆盘。",
   ],
   "lr.label": ["Learning rate", "学习率 lr"],
   "lr.help": [
@@ -174,11 +174,11 @@ export const TEXTS = {
   "intro.title": ["Bring low-resolution maps back to the picture's edges", "让低分辨率的结果回到图像边缘"],
   "intro.1": [
     "Vision models answer in coarse cells: one value for 16 × 16 pixels.",
-    "视觉模型的输出是粗糙的格子：16 × 16 个像素只有一个值。",
+    "视觉模型的输出是粗糙的单元：16 × 16 个像素只有一个值。",
   ],
   "intro.2": [
     "At test time, Upsample Anything fits a small anisotropic Gaussian kernel to every cell, asking only that the kernels give the picture itself back.",
-    "Upsample Anything 在测试时为每个格子拟合一个各向异性高斯核，唯一的要求是这些核能还原图像本身。",
+    "Upsample Anything 在测试时为每个单元拟合一个各向异性高斯核，唯一的要求是这些核能还原图像本身。",
   ],
   "intro.3": [
     "The same kernels then mix any other map of that picture (features, classes, depth) and invent no value.",
@@ -187,9 +187,9 @@ export const TEXTS = {
   "intro.invitation": ["Click one of the sample pictures to see it.", "点选一张示例图像即可看到效果。"],
   "intro.diagram": [
     "Drawing: coarse cells; an elliptic kernel at each cell, long along the edge; the same map with a sharp edge",
-    "示意图：粗糙的格子；每个格子上沿边缘拉长的椭圆核；边缘清晰的同一张图",
+    "示意图：粗糙的单元；每个单元上沿边缘拉长的椭圆核；边缘清晰的同一张图",
   ],
-  "intro.low": ["cells", "低分辨率格子"],
+  "intro.low": ["cells", "低分辨率单元"],
   "intro.kernels": ["fitted kernels", "拟合的核"],
   "intro.high": ["full resolution", "全分辨率"],
   waiting: ["Nothing yet: choose a sample or run a picture of your own.", "暂无结果：请点选示例，或运行自己的图像。"],
@@ -264,7 +264,7 @@ export const TEXTS = {
   "picture.restored": ["After: restored", "复原后"],
 
   "alt.I_hr": ["The photograph at the size that was worked on", "处理尺寸下的原图"],
-  "alt.I_lr": ["The photograph downsampled to cells, each a square of one colour", "下采样后的照片，每格一种颜色"],
+  "alt.I_lr": ["The photograph downsampled to cells, each a square of one colour", "下采样后的照片，每个单元一种颜色"],
   "alt.I_lr_up_bilinear": ["The cells upsampled by bilinear interpolation: blurred", "双线性插值放大的结果：模糊"],
   "alt.I_lr_up_bicubic": ["The cells upsampled by bicubic interpolation", "双三次插值放大的结果"],
   "alt.I_hat_fixed": ["The cells mixed by fixed joint bilateral kernels", "固定联合双边核混合的结果"],
@@ -284,7 +284,7 @@ export const TEXTS = {
   "alt.theta": ["Map of the kernels' angle", "核的旋转角度图"],
   "alt.sigma_r": ["Map of the kernels' width in colour", "核的颜色宽度图"],
   "alt.confidence": ["Map of the kernels' confidence", "核的置信度图"],
-  "alt.ellipses": ["An ellipse for each cell over the photograph", "照片上每个格子一个椭圆"],
+  "alt.ellipses": ["An ellipse for each cell over the photograph", "照片上每个单元一个椭圆"],
   "alt.similarity_bilinear": [
     "Heat map of similarity with the marked point, features by bilinear interpolation",
     "与标记点的相似度热力图（双线性特征）",
@@ -294,7 +294,7 @@ export const TEXTS = {
     "与标记点的相似度热力图（GS-JBU 特征）",
   ],
   "alt.photo": ["The photograph that was segmented", "被分割的照片"],
-  "alt.seg_lr": ["The likeliest class of each low-resolution cell, as colours", "每个低分辨率格子的最可能类别，以颜色表示"],
+  "alt.seg_lr": ["The likeliest class of each low-resolution cell, as colours", "每个低分辨率单元的最可能类别，以颜色表示"],
   "alt.seg_bilinear": ["The likeliest class of each pixel after bilinear interpolation", "双线性上采样后每个像素的最可能类别"],
   "alt.seg_gsjbu": ["The likeliest class of each pixel after GS-JBU", "GS-JBU 上采样后每个像素的最可能类别"],
   "alt.seg_pyramid": ["The likeliest class of each pixel after pyramid bilateral", "金字塔双边上采样后每个像素的最可能类别"],
@@ -311,7 +311,7 @@ export const TEXTS = {
   "alt.restored": ["The picture as the model restored it", "模型复原的图像"],
 
   // Tab 1
-  "section.reconstructions": ["The photograph, brought back from its cells", "由低分辨率格子还原的照片"],
+  "section.reconstructions": ["The photograph, brought back from its cells", "由低分辨率单元还原的照片"],
   "section.reconstructions.note": [
     "Click a picture to see which pixels resemble that point; double-click, or Ctrl and the wheel, to zoom all of them.",
     "点击图像可查看与该点相似的像素；双击，或按住 Ctrl 滚动滚轮，可同时缩放所有图像。",
@@ -337,8 +337,8 @@ export const TEXTS = {
   // Tab 2
   "section.features": ["The features, upsampled", "上采样的特征"],
   "section.features.note": [
-    "{channels} channels as three colours by PCA, the same for all. Weights: {weights}.",
-    "{channels} 个通道经 PCA 变成三种颜色，所有图共用。权重：{weights}。",
+    "{channels} as three colours by PCA, the same for all. Weights: {weights}.",
+    "{channels}经 PCA 变成三种颜色，所有图共用。权重：{weights}。",
   ],
   spread: ["edge spread {value}", "边缘扩散 {value}"],
   "spread.note": [
@@ -356,10 +356,10 @@ export const TEXTS = {
   // Tab 3
   "unit.guidance units": ["of colour, 0..1", "颜色，0..1"],
   "unit.cosine": ["cosine", "余弦"],
-  "section.kernels": ["The parameters of each cell's kernel", "每个格子的核参数"],
+  "section.kernels": ["The parameters of each cell's kernel", "每个单元的核参数"],
   "section.kernels.note": [
     "Each cell has a Gaussian of its own: two widths in space, an angle, and a width in colour.",
-    "每个格子有自己的高斯核：两个空间宽度、一个角度、一个颜色宽度。",
+    "每个单元有自己的高斯核：两个空间宽度、一个角度、一个颜色宽度。",
   ],
   "about.sigma_x": ["Width along the kernel's first axis.", "沿核第一轴的宽度。"],
   "about.sigma_y": ["Width along its second axis.", "沿第二轴的宽度。"],
@@ -368,7 +368,7 @@ export const TEXTS = {
     "第一轴的角度，模 π：椭圆转半圈不变。",
   ],
   "about.sigma_r": ["How different a colour may be and still count.", "颜色相差多少仍被采纳。"],
-  "about.confidence": ["1 where one cell has all the weight, 0 where all have the same.", "1 表示权重集中于一个格子，0 表示各格相同。"],
+  "about.confidence": ["1 where one cell has all the weight, 0 where all have the same.", "1 表示权重集中于一个单元，0 表示各单元相同。"],
   "about.ellipses": [
     "Each kernel's direction and the ratio of its widths. Sizes are not to scale: the longer axis spans the cell.",
     "每个核的方向与两宽度之比。大小不按比例：长轴占满一格。",
@@ -448,7 +448,7 @@ export const TEXTS = {
   "seconds.draw": ["drawing", "绘图"],
   "section.meta": ["What was run", "运行参数"],
   "fact.size": ["size", "尺寸"],
-  "fact.grid": ["cells", "格子"],
+  "fact.grid": ["cells", "单元"],
   "fact.stride": ["stride", "步长 stride"],
   "fact.iters": ["steps", "迭代次数"],
   "fact.radius": ["radius", "半径"],
@@ -472,8 +472,8 @@ export const TEXTS = {
   "signal.choose": ["Choose a signal", "选择信号文件"],
   "signal.none": ["none yet", "尚未选择"],
   "signal.help": [
-    ".npy, .npz or .safetensors as [C, h, w] or [h, w]; or .png. You may drop it here as well.",
-    ".npy、.npz 或 .safetensors，形状 [C, h, w] 或 [h, w]；也可用 .png。可直接拖到这里。",
+    ".npy, .npz or .safetensors as [C, h, w] or [h, w]; a picture; masks as COCO's .json. You may drop it here as well.",
+    ".npy、.npz 或 .safetensors，形状 [C, h, w] 或 [h, w]；图片；COCO 的 .json 掩码。可直接拖到这里。",
   ],
   "signal.missing": ["Choose a signal first.", "请先选择信号文件。"],
   "signal.guidance": ["guided by {name}", "引导图像：{name}"],
@@ -495,7 +495,28 @@ export const TEXTS = {
     "Such as 0 or nan for depth without a reading, 255 for void labels. These cells do not count.",
     "例如深度缺失时的 0 或 nan、无效标签 255。这些单元不参与计算。",
   ],
-  "signal.array": ["Name of the array in the file", "文件中的数组名"],
+  "signal.region": ["Part of the picture: left, top, width, height", "覆盖的区域：左、上、宽、高"],
+  "signal.region.help": [
+    "In pixels, of a signal that does not cover the whole picture: a crop; or more, of a picture that was padded.",
+    "以像素计，用于不覆盖整张图像的信号：裁剪的一部分，或补边后超出图像的区域。",
+  ],
+  "signal.array": ["Name of the signal's array in its file", "信号文件中的数组名"],
+  "signal.imageArray": ["Name of the picture's array in its file", "图像文件中的数组名"],
+  "signal.bands": [
+    "The picture has values from {low} to {high}: each of its bands was scaled to 0..1, from the 1st to the 99th percentile.",
+    "图像数值为 {low} 到 {high}：每个波段都已从第 1 到第 99 百分位缩放到 0..1。",
+  ],
+  "signal.stored": [
+    "The picture's EXIF orientation turns it by 90°. The signal has the aspect of the stored picture, so that was taken.",
+    "图像的 EXIF 方向为旋转 90°；信号与存储的图长宽比一致，因此按存储的样子读取。",
+  ],
+  "signal.gathered": [
+    "Few of its {from} cells hold a measurement, so they were averaged down to {to} cells first.",
+    "{from} 个单元中只有少数有测量值，因此先平均到 {to} 个单元。",
+  ],
+  "signal.holes": ["Cells that are holes and do not count: {holes}.", "不参与计算的空洞单元：{holes} 个。"],
+  "channels.one": ["{count} channel", "{count} 个通道"],
+  "channels.many": ["{count} channels", "{count} 个通道"],
   "signal_type.auto": ["decided by its content", "根据内容判断"],
   "signal_type.features": ["features", "特征"],
   "signal_type.probabilities": ["class probabilities", "类别概率"],
@@ -515,8 +536,8 @@ export const TEXTS = {
   "setting.radius": ["radius", "半径"],
   "section.signal.result": ["The result", "结果"],
   "signal.facts": [
-    "Taken for {type} · {channels} channels · {low} → {size} · {method} · {seconds} s",
-    "识别为{type} · {channels} 通道 · {low} → {size} · {method} · {seconds} 秒",
+    "Taken for {type} · {channels} · {low} → {size} · {method} · {seconds} s",
+    "识别为{type} · {channels} · {low} → {size} · {method} · {seconds} 秒",
   ],
 
   // Tab 7

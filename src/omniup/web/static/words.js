@@ -1,13 +1,16 @@
 /** Pieces of text that panels are made of; all of them follow the language. */
 
 import { make } from "./dom.js";
-import { tell } from "./i18n.js";
+import { t, tell } from "./i18n.js";
 
 /** The heading of a part of a panel. */
 export const heading = (key) => tell(make("h3"), key);
 
 /** A line or two of explanation. */
 export const note = (key, values) => tell(make("p", { class: "note" }), key, values);
+
+/** How many channels there are. */
+export const channels = (count) => t(count === 1 ? "channels.one" : "channels.many", { count });
 
 /** A button that does one thing. */
 export const button = (key, act) => tell(make("button", { type: "button", click: act }), key);

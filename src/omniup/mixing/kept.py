@@ -1,0 +1,69 @@
+"""Keep the weights of an attention, to mix signals that come one after the other: the steps of a back-projection.
+
+Making weights is most of the work of a mix, above all where a group has few pixels. Kept they take pixels × candidates
+numbers, so they are kept for small outputs only; larger ones make them anew for each mix.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from omniup.mixing.dtypes import exact_products
+from omniup.mixing.groups import Blocks, gather, write_pixels
+from omniup.mixing.interruption import check_interruption
+from omniup.mixing.windows import Windows
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KeptTile:
+    """The weights of a few groups.
+
+    Attributes:
+        images: which images of the batch.
+        where: which pixels, as in `Tile`.
+        cells: [n, K], as in `Groups`.
+        weights: [B, n, K, P].
+    """
+
+    images: slice
+    where: Blocks | Tensor
+    cells: Tensor
+    weights: Tensor
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of the indices of pixels and cells."""
+        return self.cells.nbytes + (self.where.nbytes if isinstance(self.where, Tensor) else 0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KeptWeights:
+    """The weights of an attention at all pixels; made by `Attention.keep`.
+
+    Attributes:
+        windows: which cells each output pixel draws from.
+        tiles: all of them.
+        channels: how many channels are mixed at a time, as the memory allows.
+    """
+
+    windows: Windows
+    tiles: tuple[KeptTile, ...]
+    channels: int
+
+    @torch.no_grad()
+    def mix(self, value: Tensor) -> Tensor:
+        """Mix values [B, C, h, w] as `Attention.mix` does: [B, C, H, W] in their type. Not differentiable."""
+        out = value.new_empty(*value.shape[:2], *self.windows.size)
+        cells, pixels = value.flatten(2), out.flatten(2)
+        with exact_products(value.device):
+            for start in range(0, value.shape[1], self.channels):
+                channels = slice(start, start + self.channels)
+                for tile in self.tiles:
+                    check_interruption()
+                    values = gather(cells[tile.images, channels], tile.cells).to(tile.weights.dtype).transpose(1, 2)
+                    mixed = values @ tile.weights  # [B, n, C, P]
+                    write_pixels(pixels[tile.images, channels], mixed, self.windows, tile.where)
+        return out
