@@ -23,9 +23,9 @@ from support.kernels import random_signal, smooth_image
 from support.methods import upsample
 
 METHOD = PyramidBilateral()
-ONE_STAGE = PyramidBilateral(halvings=0)
+ONE_STAGE = PyramidBilateral(halvings=0, filter_weight=0)
 #: Without averages over larger cells, and with the same kernels at all stages.
-SHARP = PyramidBilateral(resolved_pixels=0.01, first_sigma=1.0)
+SHARP = PyramidBilateral(resolved_pixels=0.01, first_sigma=1.0, filter_weight=0)
 
 predict = partial(upsample, METHOD)
 measure = partial(upsample, METHOD, signal_type="measurement")
@@ -285,6 +285,7 @@ def test_confidence_is_that_of_a_single_mix():
         ("min_probability", 0),
         ("first_sigma", 0),
         ("resolved_pixels", 0),
+        ("filter_weight", 1.5),
         ("back_projections", -1),
         ("back_projection_step", 2),
         ("sigma_r_candidates", 0),

@@ -7,7 +7,7 @@ on the signal type:
 | type | how | file |
 |---|---|---|
 | features | denoised in feature space; bicubic interpolation plus half of what the mix adds | `features.py` |
-| probabilities | power means, coarse-to-fine | `probabilities.py` |
+| probabilities | power means, coarse-to-fine, averaged with a linear model | `probabilities.py` |
 | measurement | a range sigma chosen by the signal, back-projection onto the cells' means | `measurements.py` |
 | values, 0/1 maps of labels | mixed coarse-to-fine, and no more | `pyramid.py` |
 
@@ -62,11 +62,12 @@ class PyramidBilateral(Upsampler):
         min_probability: probabilities: smaller ones are taken for it, since the root is infinitely steep at 0.
         first_sigma: probabilities: a factor on `sigma` in the first mix.
         resolved_pixels: probabilities: cells of so many pixels are never finer than what a network resolves.
+        filter_weight: probabilities: weight in 0..1 of a linear model in the colours, in the mean of the logarithms.
         back_projections: measurement: how often the difference from the cells' means is added back.
         back_projection_step: measurement of probabilities: the step size of these additions, with as much momentum.
         sigma_r_candidates: measurement: how many range sigmas are tried, each twice the one before.
-        filter_radius: measurement: radius of the guided filter that takes part, in cells.
-        filter_eps: measurement: its regularisation.
+        filter_radius: probabilities and measurement: radius of the guided filter that takes part, in cells.
+        filter_eps: likewise: its regularisation.
     """
 
     radius: int = 2
@@ -83,6 +84,7 @@ class PyramidBilateral(Upsampler):
     min_probability: float = 1e-6
     first_sigma: float = 0.65
     resolved_pixels: float = 12.0
+    filter_weight: float = 0.5
     back_projections: int = 5
     back_projection_step: float = 0.5
     sigma_r_candidates: int = 5
@@ -106,6 +108,7 @@ class PyramidBilateral(Upsampler):
         check_number("min_probability", self.min_probability, 1e-12, 0.1)
         check_number("first_sigma", self.first_sigma, 0.01, 100)
         check_number("resolved_pixels", self.resolved_pixels, 0.01, 1e6)
+        check_number("filter_weight", self.filter_weight, 0, 1)
         check_number("back_projections", self.back_projections, 0, 100, whole=True)
         check_number("back_projection_step", self.back_projection_step, 0, 1)
         check_number("sigma_r_candidates", self.sigma_r_candidates, 1, 16, whole=True)
@@ -211,7 +214,7 @@ class PreparedPyramid(PreparedImage):
         return centred_logarithms(mixed)
 
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
-        if "measurement" in types:  # whose back-projection needs all pixels
+        if "measurement" in types or "probabilities" in types:  # whose means over cells need all pixels
             return super()._render_at(signal, points, types, memory)
         each = enumerate(signal.split(1))
         return torch.cat([self._one(n, value, types[n], Pixels(memory, points[n : n + 1])) for n, value in each])
@@ -224,7 +227,7 @@ class PreparedPyramid(PreparedImage):
         if signal_type == "measurement":
             return render_measurement(pyramid, signal, settings, pixels.memory, valid)
         if signal_type == "probabilities":
-            return render_probabilities(pyramid, signal, settings, self.cell_side, pixels, valid)
+            return render_probabilities(pyramid, signal, settings, self.cell_side, pixels.memory, valid)
         stages = pyramid.coarse_to_fine(self.grid, settings.sigma, settings.sigma_r)
         if signal_type == "features":
             return render_features(stages, signal, settings, pixels, valid)

@@ -7,6 +7,9 @@ The mean of probabilities over neighbouring cells blurs the border between two c
 It is close to the geometric mean, to which averages of logits lead, and has no trouble with probabilities of 0. a_q is
 the largest probability of cell q: cells of low confidence count less. And cells may be finer than what the
 network resolves: then averages over larger ones come first.
+
+A power mean is convex, and loses what is thinner than a cell. A linear model of the logarithms in the colours (guided
+filter) finds poles and signs again, and is wrong elsewhere: the mean of the two is better than either.
 """
 
 from __future__ import annotations
@@ -16,10 +19,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from omniup.upsamplers.consistency import add_lacking, centred_logarithms
+from omniup.upsamplers.guided_filter import GuidedFilter
 from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Pyramid, halved
 
 if TYPE_CHECKING:
     from omniup.upsamplers.pyramid_bilateral.method import PyramidBilateral
+
+#: Part of a step of consistency that the linear model is given, and the sharpness of borders from which on it is more.
+LEAST_STEP = 0.6
+SHARPNESS = 1.25
 
 
 def render_probabilities(
@@ -27,10 +36,42 @@ def render_probabilities(
     signal: Tensor,
     settings: PyramidBilateral,
     cell_side: float,
-    pixels: Pixels,
+    memory: int,
     valid: Tensor | None = None,
 ) -> Tensor:
     """Upsample class probabilities that a network gives for cells.
+
+    Logarithms of the power mean are averaged with those that a local linear model in the colours has, after a part of a
+    step of consistency: a larger one the sharper borders are, as where cells are small against what the network
+    resolves the step would add noise.
+
+    Args:
+        pyramid: of the image.
+        signal: [1, C, h, w].
+        settings: the method's numbers.
+        cell_side: in pixels of the image that the network saw.
+        memory: bytes of working memory.
+        valid: boolean [1, 1, h, w], the cells that count; None for all.
+
+    Returns:
+        [1, C, H, W], probabilities, in the signal's dtype.
+    """
+    mixed = power_mean(pyramid, signal, settings, cell_side, memory, valid)
+    if settings.filter_weight == 0:
+        return mixed.to(signal.dtype)
+    logs, grid = centred_logarithms(signal), (signal.shape[2], signal.shape[3])  # [1, C, h, w]
+    linear = GuidedFilter(settings.filter_radius, settings.filter_eps).prepare(pyramid.guidance, grid)
+    modelled = linear.fit(logs, valid, memory)  # [1, C, H, W]
+    step = LEAST_STEP + border_sharpness(signal.to(logs)) - SHARPNESS
+    modelled = add_lacking(modelled, logs, float(step.detach().clamp(LEAST_STEP, 1)), memory, valid)
+    averaged = torch.lerp(centred_logarithms(mixed).to(modelled), modelled, settings.filter_weight)
+    return averaged.softmax(1).to(signal.dtype)
+
+
+def power_mean(
+    pyramid: Pyramid, signal: Tensor, settings: PyramidBilateral, cell_side: float, memory: int, valid: Tensor | None
+) -> Tensor:
+    """Upsample class probabilities by their power mean, coarse-to-fine.
 
     At each stage the cells' sides are halved, and what comes out are probabilities again. Where the cells are finer
     than what the network resolves (see `border_sharpness`), averages over larger ones come first, and are blended
@@ -41,11 +82,11 @@ def render_probabilities(
         signal: [1, C, h, w].
         settings: the method's numbers.
         cell_side: in pixels of the image that the network saw.
-        pixels: where they are wanted.
-        valid: boolean [1, 1, h, w], the cells that count, of all pixels only; None for all.
+        memory: bytes of working memory.
+        valid: boolean [1, 1, h, w], the cells that count; None for all.
 
     Returns:
-        [1, C, ...], probabilities, in the signal's dtype.
+        [1, C, H, W], probabilities, in float32 or wider.
     """
     finest = signal.to(torch.promote_types(signal.dtype, torch.float32))
     resolution = border_sharpness(finest).clamp_min(cell_side / settings.resolved_pixels)  # unsure: borders look wide
@@ -61,7 +102,7 @@ def render_probabilities(
         if finer is None:
             break
         kernels = pyramid.kernels(finer, grid, sigma, settings.sigma_r)
-        mixed, valid = Pixels(pixels.memory).mix(kernels, roots, valid), None
+        mixed, valid = Pixels(memory).mix(kernels, roots, valid), None
         roots = weighted_roots(from_roots(mixed, settings.power), settings)
         if levels:
             resolution = resolution / 2
@@ -70,7 +111,7 @@ def render_probabilities(
             roots = blended if known is None else torch.where(known, blended, roots)
         sigma = settings.sigma
     kernels = pyramid.kernels(pyramid.size, (roots.shape[2], roots.shape[3]), sigma, settings.sigma_r)
-    return from_roots(pixels.mix(kernels, roots, valid), settings.power).to(signal.dtype)
+    return from_roots(Pixels(memory).mix(kernels, roots, valid), settings.power)
 
 
 def border_sharpness(probabilities: Tensor) -> Tensor:
