@@ -15,10 +15,12 @@ from omniup.mixing import cell_means
 from omniup.upsamplers import Bilinear
 from omniup.upsamplers.checks import resize
 from omniup.upsamplers.pyramid_bilateral.measurements import back_project, back_project_probabilities, interpolate
-from omniup.upsamplers.pyramid_bilateral.probabilities import border_sharpness
+from omniup.upsamplers.pyramid_bilateral.probabilities import LEAST_STEP, SHARPNESS, border_sharpness
 from omniup.upsamplers.pyramid_bilateral.pyramid import oklab
 from omniup.upsamplers.signal_types import are_probabilities
+from oracles import consistency
 from oracles import pyramid_bilateral as oracle
+from oracles.guided_filter import guided_filter
 from support.kernels import random_signal, smooth_image
 from support.methods import upsample
 
@@ -61,6 +63,21 @@ def test_values_and_probabilities_agree_with_the_oracle(size, channels, data):
     values = upsample(METHOD, image, signal, signal_type="values")
     close(values[0], oracle.coarse_to_fine(image[0], signal[0], one))
     close(upsample(SHARP, image, probabilities)[0], oracle.coarse_to_fine(image[0], probabilities[0], power))
+
+
+@pytest.mark.parametrize("sure", [1, 4])
+def test_probabilities_are_averaged_with_a_linear_model_of_their_logarithms(sure):
+    """The surer, the sharper the borders, and the larger the step that the model is given."""
+    image = smooth_image((16, 20))
+    probabilities = (sure * random_probabilities((4, 5)).log()).softmax(1)
+    logs = probabilities[0].clamp_min(1e-6).log()
+    logs = logs - logs.mean(0)
+    power = upsample(SHARP, image, probabilities)[0].clamp_min(1e-6).log()
+    step = min(1.0, max(LEAST_STEP, LEAST_STEP + float(border_sharpness(probabilities)) - SHARPNESS))
+    model = guided_filter(image[0], logs, SHARP.filter_radius, SHARP.filter_eps)
+    wanted = 0.5 * (power - power.mean(0)) + 0.5 * consistency.steps(model, logs, step)
+    found = upsample(dataclasses.replace(SHARP, filter_weight=0.5), image, probabilities)
+    close(found[0], wanted.softmax(0), atol=1e-8)
 
 
 def test_the_first_mix_of_probabilities_has_narrower_kernels():
