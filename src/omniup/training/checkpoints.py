@@ -19,7 +19,7 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.files import atomic_write, read_tensors, write_tensors
-from omniup.files.atomic import hidden_path, sweep_folders
+from omniup.files.atomic import remove_folder, sweep_folders
 from omniup.files.refusals import Subject, printable, reason
 from omniup.training.settings import TrainingSettings
 
@@ -91,14 +91,15 @@ class Checkpoints:
                     "configuration": checkpoint.configuration,
                 }
                 file.write(json.dumps(facts, indent=2).encode())
-            self._remove(place)  # of a training that was taken up again from before it
+            if place.exists():  # of a training that was taken up again from before it
+                remove_folder(place)
             hidden.replace(place)
         except OSError as error:
             raise InputError(str(place), "cannot be written ({reason})", reason=reason(error)) from error
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
         for step in self.steps()[: -self.keep]:
-            self._remove(self.place(step))
+            remove_folder(self.place(step))
         return place
 
     def write_own(self, step: int, process: int, state: dict[str, Any]) -> None:
@@ -150,12 +151,6 @@ class Checkpoints:
     def _begun(self, step: int) -> Path:
         """Return the folder in which a checkpoint is put together; known to all processes."""
         return self.folder / f".omniup-{step:08d}.part"
-
-    def _remove(self, place: Path) -> None:
-        if place.exists():
-            hidden = hidden_path(self.folder)
-            place.rename(hidden)
-            shutil.rmtree(hidden)
 
 
 def _own(process: int | str) -> str:

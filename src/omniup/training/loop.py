@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -200,9 +201,11 @@ class Training(ABC, Generic[AnySettings]):
             InputError: the folder holds such files that are on no record of a training; checkpoints and events of one
                 that is resumed are its own, and all of one that kept no record.
         """
-        found = self._contents()
-        known = {*self.output.own, *(name for name in found if name not in self.results or not self.output.own)}
-        foreign = [name for name in found if name not in (known if is_resumed else self.output.own)]
+        found, own = self._contents(), self.output.own
+        known = {name for name in found if name in own or f"{EVENTS}/{Path(name).suffix}" in own}
+        if is_resumed:
+            known |= {name for name in found if name not in self.results or not own}
+        foreign = [name for name in found if name not in known]
         if foreign:
             raise InputError(
                 str(self.folder),
@@ -242,9 +245,13 @@ class Training(ABC, Generic[AnySettings]):
             if start is None:  # old weights stay until there are new ones
                 self.output.remove(*(name for name in self._contents() if name not in self.results))
             self.checkpoints.sweep()
+            # TensorBoard chooses the file's name as it makes it: until then, the record has its suffix
+            suffix = f".{secrets.token_hex(4)}"
+            self.output.adopt(f"{EVENTS}/{suffix}", *self.results)
             # what an interrupted training has recorded after its checkpoint is recorded again
-            self.events = tensorboard.SummaryWriter(str(events), purge_step=self.step + 1 if start else None)
-            self.output.adopt(*self._contents(), *self.results)
+            purge_step = self.step + 1 if start else None
+            self.events = tensorboard.SummaryWriter(str(events), purge_step=purge_step, filename_suffix=suffix)
+            self.output.adopt(*self._contents())
         self.events.add_text("configuration", f"```\n{self.configuration.model_dump_json(indent=2)}\n```", self.step)
 
     def _take_step(self, data: Iterator[Any], stop: StopRequest) -> tuple[dict[str, float], bool]:
