@@ -106,7 +106,8 @@ class OutputFolder:
 
     Attributes:
         path: the folder.
-        own: what the command has written there by its record, as paths below the folder.
+        own: what the command has written there by its record, as paths below the folder; with `*` for what others
+            choose as they make the file.
     """
 
     def __init__(self, path: Path, command: str, inputs: Inputs, overwrite: bool) -> None:
@@ -158,7 +159,7 @@ class OutputFolder:
         Raises:
             InputError: the record cannot be written.
         """
-        self._write({name for name in self.own if (self.path / name).exists()})
+        self._write({name for name in self.own if (self.path / name).exists() or _matches(self.path, name)})
 
     def _write(self, own: set[str]) -> None:
         if own == self.own:
@@ -233,6 +234,11 @@ def _is_held(place: Path) -> bool:
 
 def _busy(path: str | Path) -> InputError:
     return InputError(printable(path), "is being written by another process", "to wait for that, or another name")
+
+
+def _matches(folder: Path, pattern: str) -> bool:
+    """Return whether there is a file whose name, chosen by others, is recorded as a pattern."""
+    return "*" in pattern and any(folder.glob(pattern))
 
 
 def _names(folder: Path, file: Path) -> bool:

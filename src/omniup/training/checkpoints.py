@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.files import atomic_write, read_tensors, write_tensors
-from omniup.files.atomic import remove_folder, sweep_folders
-from omniup.files.refusals import Subject, printable, reason
+from omniup.files.atomic import made_folder, remove_folder, sweep_folders
+from omniup.files.refusals import Subject, printable
 from omniup.training.settings import TrainingSettings
 
 STATE, FACTS = "state.pt", "training.json"
@@ -78,7 +79,9 @@ class Checkpoints:
         """
         place = self.place(checkpoint.step)
         hidden = self._begun(checkpoint.step)
-        try:
+        subject = Subject(printable(place), "a folder that can be made and written to")
+        with ExitStack() as stack, subject.attempt("written"):
+            stack.callback(shutil.rmtree, hidden, ignore_errors=True)
             hidden.mkdir(parents=True, exist_ok=True)
             for name, tensors in checkpoint.weights.items():
                 write_tensors(hidden / f"{name}.safetensors", tensors, metadata)
@@ -94,10 +97,6 @@ class Checkpoints:
             if place.exists():  # of a training that was taken up again from before it
                 remove_folder(place)
             hidden.replace(place)
-        except OSError as error:
-            raise InputError(str(place), "cannot be written ({reason})", reason=reason(error)) from error
-        finally:
-            shutil.rmtree(hidden, ignore_errors=True)
         for step in self.steps()[: -self.keep]:
             remove_folder(self.place(step))
         return place
@@ -109,9 +108,7 @@ class Checkpoints:
             InputError: it cannot be written.
         """
         hidden = self._begun(step)
-        with Subject(printable(hidden), "a folder that can be made and written to").attempt("written"):
-            hidden.mkdir(parents=True, exist_ok=True)
-        with atomic_write(hidden / _own(process)) as file:
+        with made_folder(hidden), atomic_write(hidden / _own(process)) as file:
             torch.save(state, file)
 
     def read_own(self, step: int, process: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from omniup.errors import InputError, optional_import
 from omniup.files import OutputFolder, output_folder
-from omniup.files.atomic import recover_folder
+from omniup.files.atomic import made_folder, recover_folder
 from omniup.files.refusals import Subject, printable
 from omniup.training.checkpoints import Checkpoint, Checkpoints, starting_point
 from omniup.training.settings import TrainingSettings
@@ -180,7 +181,7 @@ class Training(ABC, Generic[AnySettings]):
             InputError: something cannot be read or written, or the loss is no longer finite.
         """
         steps, measured = self.configuration.steps, dict[str, float]()
-        with self._held, stop_requests() as stop:
+        with self._held, made_folder(self.checkpoints.folder), stop_requests() as stop:
             data = self._data()
             stopped = False
             while self.step < steps and not stopped:
@@ -202,7 +203,7 @@ class Training(ABC, Generic[AnySettings]):
                 that is resumed are its own, and all of one that kept no record.
         """
         found, own = self._contents(), self.output.own
-        known = {name for name in found if name in own or f"{EVENTS}/{Path(name).suffix}" in own}
+        known = {name for name in found if any(fnmatchcase(name, pattern) for pattern in own)}
         if is_resumed:
             known |= {name for name in found if name not in self.results or not own}
         foreign = [name for name in found if name not in known]
@@ -240,18 +241,17 @@ class Training(ABC, Generic[AnySettings]):
             return
         tensorboard = optional_import("torch.utils.tensorboard", extra="train")
         events = self.folder / EVENTS
-        with Subject(printable(self.folder), "a folder that can be made or written to").attempt("written"):
-            events.mkdir(parents=True, exist_ok=True)
+        subject = Subject(printable(self.folder), "a folder that can be made or written to")
+        with made_folder(events), subject.attempt("written"):
             if start is None:  # old weights stay until there are new ones
                 self.output.remove(*(name for name in self._contents() if name not in self.results))
             self.checkpoints.sweep()
-            # TensorBoard chooses the file's name as it makes it: until then, the record has its suffix
+            # TensorBoard chooses a name as it makes the file, so the record, which is written before, has a pattern
             suffix = f".{secrets.token_hex(4)}"
-            self.output.adopt(f"{EVENTS}/{suffix}", *self.results)
+            self.output.adopt(f"{EVENTS}/*{suffix}", *self.results)
             # what an interrupted training has recorded after its checkpoint is recorded again
             purge_step = self.step + 1 if start else None
             self.events = tensorboard.SummaryWriter(str(events), purge_step=purge_step, filename_suffix=suffix)
-            self.output.adopt(*self._contents())
         self.events.add_text("configuration", f"```\n{self.configuration.model_dump_json(indent=2)}\n```", self.step)
 
     def _take_step(self, data: Iterator[Any], stop: StopRequest) -> tuple[dict[str, float], bool]:
