@@ -51,16 +51,16 @@ COMMANDS = {
     "upsample": Command("upsample photo.png features.npy -o out.npy --method bilinear", "--overwrite"),
     "fit": Command("fit photo.png --stride 16 --iters 1 -o out.safetensors", "--overwrite"),
     "render": Command("render kernels.safetensors features.npy -o out.npy --confidence trust.npy", "--overwrite"),
-    "reconstruct": Command("reconstruct photo.png -o out --iters 1 --features", tried=12),
-    "degrade": Command("degrade photos out", tried=16, partial=("out/record.jsonl",)),
-    "restore": Command(f"restore photos -o out {TINY}"),
-    "restore one": Command(f"restore photo.png -o out.png {TINY}"),
-    "train anyup": Command("train anyup anyup.yaml -o out --resume", tried=4),
-    "train hypir": Command("train hypir hypir.yaml -o out --resume", tried=3),
+    "reconstruct": Command("reconstruct photo.png -o out --iters 1 --features", tried=6),
+    "degrade": Command("degrade photos out", tried=7, partial=("out/record.jsonl",)),
+    "restore": Command(f"restore photos -o out {TINY}", tried=6),
+    "restore one": Command(f"restore photo.png -o out.png {TINY}", tried=4),
+    "train anyup": Command("train anyup anyup.yaml -o out --resume", tried=3),
+    "train hypir": Command("train hypir hypir.yaml -o out --resume", tried=2),
     "bench quality": Command(f"bench quality {MASKS} --factor 8 --factor 16 -o out.jsonl", partial=("out.jsonl",)),
     "bench speed": Command("bench speed --method bilinear --size 64 -o out.jsonl", partial=("out.jsonl",)),
     "bench report": Command("bench report old.jsonl -o page.md"),
-    "bench panels": Command("bench panels -o out --data STREETS --images 2 --method bilinear"),
+    "bench panels": Command("bench panels -o out --data STREETS --images 2 --method bilinear", tried=6),
 }
 TOGETHER = ("render", "reconstruct", "bench report")
 """Commands whose results appear together."""

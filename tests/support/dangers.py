@@ -109,10 +109,10 @@ class States:
         self._found.setdefault(repr(sorted(key.items())), state)
 
     def some(self, count):
-        """At most that many of them, the first and the last included."""
-        found = list(self._found.values())
-        step = max(1, (len(found) - 1) / max(1, count - 1))
-        return [found[round(place * step)] for place in range(min(count, len(found)))]
+        """At most that many of them, the last included, and not the first, in which nothing has been done."""
+        _, *found = self._found.values()
+        step = max(1, len(found) / count)
+        return [found[-1 - round(place * step)] for place in range(min(count, len(found)))]
 
 
 def contents(folder="."):

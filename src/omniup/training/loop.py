@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from omniup.errors import InputError, optional_import
 from omniup.files import OutputFolder, output_folder
 from omniup.files.atomic import made_folder, recover_folder
-from omniup.files.refusals import Subject, printable
+from omniup.files.refusals import printable
 from omniup.training.checkpoints import Checkpoint, Checkpoints, starting_point
+from omniup.training.events import open_events
 from omniup.training.settings import TrainingSettings
 from omniup.training.stopping import StopRequest, stop_requests
 
@@ -123,7 +124,7 @@ class Training(ABC, Generic[AnySettings]):
             self._set_up()
             if start is not None:
                 self._resume_from(start)
-            self._prepare_folder(start)
+            self._prepare_folder(start, stack)
             self._held = stack.pop_all()
 
     @abstractmethod
@@ -234,15 +235,13 @@ class Training(ABC, Generic[AnySettings]):
         if self._own_state() is not None:
             self._load_own_state(self.checkpoints.read_own(start.step, self.accelerator.process_index))
 
-    def _prepare_folder(self, start: Checkpoint | None) -> None:
+    def _prepare_folder(self, start: Checkpoint | None, stack: ExitStack) -> None:
         """Prepare the folder for writing, now that nothing is left that can be refused."""
         self.accelerator.wait_for_everyone()  # each has looked for checkpoints before one removes them
         if not self.accelerator.is_main_process:
             return
-        tensorboard = optional_import("torch.utils.tensorboard", extra="train")
-        events = self.folder / EVENTS
-        subject = Subject(printable(self.folder), "a folder that can be made or written to")
-        with made_folder(events), subject.attempt("written"):
+        place = self.folder / EVENTS
+        with made_folder(place):
             if start is None:  # old weights stay until there are new ones
                 self.output.remove(*(name for name in self._contents() if name not in self.results))
             self.checkpoints.sweep()
@@ -250,8 +249,7 @@ class Training(ABC, Generic[AnySettings]):
             suffix = f".{secrets.token_hex(4)}"
             self.output.adopt(f"{EVENTS}/*{suffix}", *self.results)
             # what an interrupted training has recorded after its checkpoint is recorded again
-            purge_step = self.step + 1 if start else None
-            self.events = tensorboard.SummaryWriter(str(events), purge_step=purge_step, filename_suffix=suffix)
+            self.events = stack.enter_context(open_events(place, suffix, purge_step=self.step + 1 if start else None))
         self.events.add_text("configuration", f"```\n{self.configuration.model_dump_json(indent=2)}\n```", self.step)
 
     def _take_step(self, data: Iterator[Any], stop: StopRequest) -> tuple[dict[str, float], bool]:
