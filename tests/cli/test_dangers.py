@@ -1,4 +1,4 @@
-"""No command loses, mixes or litters files: killed, ended, on a full disk, over its inputs, or beside another process.
+"""No command loses, mixes or litters files: killed, ended, on a full disk, over other files, or beside another process.
 
 Each command that writes, in each of these dangers. What happens at a moment happens at every moment at which a command
 does something to a file, or, of the longer ones, at some of them.
@@ -7,6 +7,7 @@ does something to a file, or, of the longer ones, at some of them.
 import json
 import re
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,8 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from safetensors.torch import load
 
-from omniup.files import read_tensors
 from support.benchmark import small_data
 from support.dangers import Held, States, contents, full_from, moments, restore, signal_at
 from support.streets import write_streets
@@ -37,12 +38,14 @@ class Command:
         again: what is added the next time.
         tried: how many of the moments are.
         partial: results that may be there in part, as prefixes.
+        overwrites: whether it has the option.
     """
 
     arguments: str
     again: str = ""
     tried: int = 99
     partial: tuple = field(default=())
+    overwrites: bool = True
 
 
 TINY = "--model tiny --longest-side 64"
@@ -53,14 +56,18 @@ COMMANDS = {
     "render": Command("render kernels.safetensors features.npy -o out.npy --confidence trust.npy", "--overwrite"),
     "reconstruct": Command("reconstruct photo.png -o out --iters 1 --features", tried=6),
     "degrade": Command("degrade photos out", tried=7, partial=("out/record.jsonl",)),
-    "restore": Command(f"restore photos -o out {TINY}", tried=6),
-    "restore one": Command(f"restore photo.png -o out.png {TINY}", tried=4),
-    "train anyup": Command("train anyup anyup.yaml -o out --resume", tried=3),
-    "train hypir": Command("train hypir hypir.yaml -o out --resume", tried=2),
-    "bench quality": Command(f"bench quality {MASKS} --factor 8 --factor 16 -o out.jsonl", partial=("out.jsonl",)),
-    "bench speed": Command("bench speed --method bilinear --size 64 -o out.jsonl", partial=("out.jsonl",)),
+    "restore": Command(f"restore photos -o out {TINY}", tried=4),
+    "restore one": Command(f"restore photo.png -o out.png {TINY}", tried=3),
+    "train anyup": Command("train anyup anyup.yaml -o out --resume", tried=3, overwrites=False),
+    "train hypir": Command("train hypir hypir.yaml -o out --resume", tried=2, overwrites=False),
+    "bench quality": Command(
+        f"bench quality {MASKS} --factor 8 --factor 16 -o out.jsonl", partial=("out.jsonl",), overwrites=False
+    ),
+    "bench speed": Command(
+        "bench speed --method bilinear --size 64 -o out.jsonl", partial=("out.jsonl",), overwrites=False
+    ),
     "bench report": Command("bench report old.jsonl -o page.md"),
-    "bench panels": Command("bench panels -o out --data STREETS --images 2 --method bilinear", tried=6),
+    "bench panels": Command("bench panels -o out --data STREETS --images 2 --method bilinear", tried=4),
 }
 TOGETHER = ("render", "reconstruct", "bench report")
 """Commands whose results appear together."""
@@ -206,8 +213,7 @@ def _fact(name, content):
     if name.endswith("metrics.json"):
         return {key: value for key, value in json.loads(content).items() if key != "seconds"}
     if name.endswith("out.safetensors") or "kernels.safetensors" in name:  # their history has times
-        tensors, metadata = read_tensors(name)
-        return {key: tensor.tolist() for key, tensor in tensors.items()}, metadata["grid"]
+        return {key: tensor.tolist() for key, tensor in load(content).items()}
     return content
 
 
@@ -298,3 +304,140 @@ def test_a_second_process_is_refused_until_the_first_has_ended_or_is_killed(name
         if status is None:
             assert run(f"{command.arguments} {command.again}").status == 0
         assert facts(contents()) == found.results
+
+
+@pytest.mark.parametrize("overwrite", ["", "--overwrite"])
+def test_no_result_replaces_an_input(run, inputs, overwrite):
+    Path("link.npy").symlink_to("features.npy")
+    Path("hard.npy").hardlink_to("features.npy")
+    Path("link.safetensors").symlink_to("photo.png")
+    Path("pairs/gt").mkdir(parents=True)
+    for name in ("pairs/gt/photo.png", "sheet.png"):
+        Path(name).write_bytes(inputs["photo.png"])
+    before = contents()
+    for line in (
+        "upsample photo.png features.npy -o features.npy",
+        "upsample photo.png features.npy -o photo.png",
+        "upsample photo.png features.npy -o link.npy",
+        f"upsample photo.png link.npy -o {Path('features.npy').resolve()}",
+        "upsample photo.png hard.npy -o ./features.npy",
+        "fit photo.png --stride 16 -o link.safetensors",
+        "render kernels.safetensors features.npy -o kernels.safetensors",
+        "render kernels.safetensors features.npy -o out.npy --confidence features.npy",
+        "reconstruct sheet.png -o .",
+        "degrade pairs/gt/photo.png pairs",
+        f"restore photo.png -o . {TINY}",
+        f"restore photo.png -o photo.png {TINY}",
+        "bench report old.jsonl -o ./old.jsonl",
+    ):
+        outcome = run(f"{line} {overwrite}")
+        assert outcome.status == 2, line
+        assert "is an input, which the result would overwrite" in outcome.stderr, line
+        assert contents() == before, line
+
+
+def test_no_training_replaces_the_weights_that_it_begins_with(run, inputs):
+    line = "train anyup anyup.yaml -o out --from-scratch --set steps=1"
+    assert run(line).status == 0
+    before = contents()
+    outcome = run(f"{line} --set model.weights=out/anyup.safetensors")
+    assert outcome.status == 2
+    assert "anyup.safetensors is an input, which the result would overwrite" in outcome.stderr
+    assert contents() == before
+
+
+@commands
+def test_no_result_replaces_a_file_of_another_s(name, run, inputs, undisturbed):
+    command, found = COMMANDS[name], undisturbed(name)
+    results = sorted(file for file in found.results.keys() - inputs.keys() if not re.search(r"omniup|checkp|eve", file))
+    for file in (results[0], results[-1]):
+        restore(inputs | {file: b"mine"})
+        outcome = run(command.arguments)
+        assert (outcome.status, outcome.stderr.count("\n")) == (2, 1), outcome
+        assert (inputs | {file: b"mine"}).items() <= contents().items()
+        assert (
+            name == "bench panels" or len(contents()) == len(inputs) + 1
+        )  # which knows a picture's name when it has it
+    if command.overwrites and name != "bench report":  # whose page has to have its marks
+        assert run(f"{command.arguments} --overwrite").status == 0
+        assert facts(contents()) == found.results
+
+
+def test_two_results_of_one_name_are_refused(refusal, inputs):
+    said = refusal("render", "kernels.safetensors", "features.npy", "-o", "out.npy", "--confidence", "./out.npy")
+    assert said.startswith("--confidence is the file of --output")
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("reconstruct", "reconstruct photo.png -o out --iters 1 --features --set radius=1"),
+        ("render", "render other.safetensors features.npy -o out.npy --confidence trust.npy --overwrite"),
+    ],
+)
+def test_new_results_are_never_mixed_with_old_ones(name, other, run, inputs):
+    assert run("fit photo.png --grid 3x4 --iters 2 -o other.safetensors").status == 0
+    assert run(COMMANDS[name].arguments).status == 0
+    old, states = facts(contents()), States()
+    with moments(states):
+        assert run(other).status == 0
+    new = facts(contents())
+    differ = {file for file in new if old[file] != new[file]}
+    assert len(differ) > 1
+    for state in states.some(99):
+        found = facts({file: state[file] for file in differ & state.keys()})
+        assert any(all(each[file] == fact for file, fact in found.items()) for each in (old, new))
+
+
+def test_a_record_describes_the_pairs_that_are_there(run, inputs):
+    assert run("degrade photos out").status == 0
+    old, states = contents(), States()
+    with moments(states):
+        assert run("degrade photos out --seed 1").status == 0
+    new, count = contents(), 0
+    for state in states.some(99):
+        lines = {json.loads(line)["name"]: line for line in state["out/record.jsonl"].splitlines()}
+        assert lines.keys() == {"0.png", "1.png"}
+        for name, line in lines.items():
+            if len(json.loads(line)) == 1:  # it is being replaced
+                count += 1
+                continue
+            (written,) = (each for each in (old, new) if line in each["out/record.jsonl"])
+            assert state[f"out/lq/{name}"] == written[f"out/lq/{name}"]
+    assert count > 2
+
+
+def test_degrading_more_pictures_keeps_the_record_of_the_first(run, inputs):
+    for picture in ("photos/0.png", "photos/1.png", "photos/0.png"):
+        assert run(f"degrade {picture} pairs").status == 0
+    lines = [json.loads(line) for line in Path("pairs/record.jsonl").read_text().splitlines()]
+    assert [line["name"] for line in lines] == ["0.png", "1.png"]
+    assert run("degrade photos/0.png pairs --config pairs/degradation.yaml").status == 0  # it need not be written
+    Path("mild.yaml").write_text("second: {noise: {gaussian: 1.0}}\n")
+    before = contents()
+    outcome = run("degrade photos/0.png pairs --config mild.yaml")
+    assert outcome.status == 2
+    assert "pairs/degradation.yaml has other numbers" in outcome.stderr
+    assert contents() == before
+
+
+def test_degrading_that_is_killed_goes_on(run, inputs):
+    """In a process of its own, at whichever moment."""
+    Path("many").mkdir()
+    for index in range(12):
+        Path(f"many/{index:02}.png").write_bytes(inputs["photo.png"])
+    command = [sys.executable, "-m", "omniup", "degrade", "many", "pairs"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and len(list(Path("pairs/lq").glob("*.png"))) < 2:
+            pass
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    *whole, _ = Path("pairs/record.jsonl").read_text().split("\n")
+    assert 1 <= len(whole) < 12
+    for line in whole:
+        for half in ("gt", "lq"):
+            with Image.open(Path("pairs", half, json.loads(line)["name"])) as picture:
+                picture.load()
+    assert run("degrade many pairs").status == 0
+    assert len(Path("pairs/record.jsonl").read_text().splitlines()) == 12
+    assert hidden(contents()) == []

@@ -1,4 +1,4 @@
-"""What commands do with files, watched, so that something can happen at each moment: a kill, an interrupt, a full disk."""
+"""What commands do with files, so that something can happen at each moment: a kill, an interrupt, a full disk."""
 
 import errno
 import inspect

@@ -39,18 +39,17 @@ class Record:
     def adding(self, facts: Mapping[str, Any]) -> Iterator[None]:
         """Add the line of a picture, whose pair is written within; it is on the disk afterwards.
 
-        Where another line describes the pair that is replaced, a line with the name alone takes its place meanwhile.
+        While a pair replaces another, its line has the name alone.
 
         Raises:
             InputError: it cannot be written.
         """
-        name, line = facts["name"], json.dumps(facts)
         if not self._is_open:
             self._write()
-        if self._lines.get(name, line) != line:
-            self._append(name, json.dumps({"name": name}))
+        if facts["name"] in self._lines:
+            self._append({"name": facts["name"]})
         yield
-        self._append(name, line)
+        self._append(facts)
 
     def close(self) -> None:
         """Write a single line for each picture, the newest, where any was added.
@@ -61,9 +60,10 @@ class Record:
         if self._is_open:
             self._write()
 
-    def _append(self, name: str, line: str) -> None:
+    def _append(self, facts: Mapping[str, Any]) -> None:
+        line = json.dumps(facts)
         append_line(self.path, line.encode(), accepted=_ACCEPTED)
-        self._lines[name] = line
+        self._lines[facts["name"]] = line
 
     def _write(self) -> None:
         with atomic_write(self.path) as file:

@@ -97,8 +97,7 @@ class Checkpoints:
             if place.exists():  # of a training that was taken up again from before it
                 remove_folder(place)
             hidden.replace(place)
-        for step in self.steps()[: -self.keep]:
-            remove_folder(self.place(step))
+        self._remove_oldest()
         return place
 
     def write_own(self, step: int, process: int, state: dict[str, Any]) -> None:
@@ -138,12 +137,17 @@ class Checkpoints:
             return Checkpoint(int(facts["step"]), weights, state, facts["configuration"])
 
     def sweep(self) -> None:
-        """Remove what killed processes have left."""
+        """Remove what killed processes have left: what was not whole, and checkpoints that are too many."""
         sweep_folders(self.folder)
+        self._remove_oldest()
 
     def place(self, step: int) -> Path:
         """Return the folder of the checkpoint after a number of steps."""
         return self.folder / f"step-{step:08d}"
+
+    def _remove_oldest(self) -> None:
+        for step in self.steps()[: -self.keep]:
+            remove_folder(self.place(step))
 
     def _begun(self, step: int) -> Path:
         """Return the folder in which a checkpoint is put together; known to all processes."""
