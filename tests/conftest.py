@@ -25,6 +25,14 @@ def repeatable():
     logging.getLogger("omniup").setLevel(logging.NOTSET)  # which a command with --quiet has set
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_power_failures():
+    """Files need not reach the disk, for which a test that writes many would wait for seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture
 def interruptible():
     """Ctrl-C reaches this process and those that it starts, even from a shell's background, where it is ignored."""

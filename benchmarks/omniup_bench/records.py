@@ -1,13 +1,11 @@
 """Keep measurements as JSON lines: one file, added to line by line, read whole.
 
-A line is written in one piece, so a run that is killed leaves at most an unfinished last line, which the next run cuts
-off and measures again.
+A run that is killed leaves at most an unfinished last line, which the next run cuts off and measures again.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from omniup.errors import InputError
 from omniup.files import locked
+from omniup.files.lines import append_line
 
 Sides: TypeAlias = tuple[int, int]
 
@@ -158,18 +157,7 @@ class Results:
         Raises:
             InputError: the file cannot be written.
         """
-        try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-            try:
-                _cut_unfinished(self.path)
-                os.write(descriptor, record.model_dump_json().encode() + b"\n")
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise InputError(
-                str(self.path), "cannot be written ({reason})", "a file in a folder that exists", reason=error.strerror
-            ) from error
+        append_line(self.path, record.model_dump_json().encode(), accepted="a file in a folder that exists")
         self._records.append(record)
         self._keys.add(record.key(vars(record)))
 
@@ -210,16 +198,3 @@ def results_file(path: str | Path) -> Iterator[Results]:
     """
     with locked(path):
         yield Results(path)
-
-
-def _cut_unfinished(path: Path) -> None:
-    """Cut off what a killed run left after the last line break."""
-    with path.open("r+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        if not end:
-            return
-        file.seek(end - 1)
-        if file.read(1) == b"\n":
-            return
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omniup.errors import InputError
-from omniup.files import Inputs, atomic_write, check_output
+from omniup.files import Inputs, atomic_write, check_output, locked, sweep, together
+from omniup.files.atomic import made_folder
 from omniup_bench import plots
 from omniup_bench.consistency import Consistency
 from omniup_bench.rankings import Ranking, rankings
@@ -43,7 +44,25 @@ def write_report(results: Results, page: str | Path, *, overwrite: bool = False)
         raise InputError(str(results.path), "has no results", "what `omniup bench quality` writes")
     inputs = Inputs([results.path])
     inputs.check(page)
-    before = text = _read(page)
+    folder = page.parent / PICTURES
+    with made_folder(folder), locked(page):
+        for place in (page.parent, folder):
+            sweep(place)
+        before = _read(page)
+        text, drawn = _filled(before, results, page)
+        plots = {folder / f"bench-{name}.png": content for name, content in drawn.items()}
+        for path in plots:  # the page is the record of its plots
+            is_own = f"]({PICTURES}/{path.name})" in before
+            check_output(path, inputs, overwrite=overwrite or is_own)
+        with together():
+            for path, content in ({page: text.encode()} | plots).items():
+                with atomic_write(path) as file:
+                    file.write(content)
+    return [*plots, page]
+
+
+def _filled(text: str, results: Results, page: Path) -> tuple[str, dict[str, bytes]]:
+    """Put the tables of results into a page's text; return it with the plots by their names."""
     parts = [part for part, records in (("quality", results.quality), ("speed", results.speed)) if records]
     for part in parts:
         _check_marks(text, part, page)
@@ -51,20 +70,7 @@ def write_report(results: Results, page: str | Path, *, overwrite: bool = False)
     for part in parts:
         made = _quality(results.quality, drawn) if part == "quality" else _speed(results.speed, drawn)
         text = _put(text, part, made)
-    try:
-        (page.parent / PICTURES).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            str(page.parent / PICTURES), "cannot be made ({reason})", "a folder", reason=error.strerror
-        ) from error
-    written = [page.parent / PICTURES / f"bench-{name}.png" for name in drawn] + [page]
-    for name, path in zip(drawn, written, strict=False):  # the page is the record of its plots
-        is_own = f"]({PICTURES}/bench-{name}.png)" in before
-        check_output(path, inputs, overwrite=overwrite or is_own)
-    for path, content in zip(written, [*drawn.values(), text.encode()], strict=True):
-        with atomic_write(path) as file:
-            file.write(content)
-    return written
+    return text, drawn
 
 
 def _quality(records: Sequence[Quality], drawn: dict[str, bytes]) -> str:

@@ -96,7 +96,9 @@ def measure(cases: Sequence[Case], results: Results, *, progress: Callable[[Case
         }
         stages = _run_in_process(case)
         for found in sorted(stages, key=lambda stage: stage["stage"] == "whole"):  # last: by it a case is known
-            results.add(Speed(**facts, **shared, **found))
+            record = Speed(**facts, **shared, **found)
+            if Speed.key(vars(record)) not in results:  # from a run that was killed before its last
+                results.add(record)
 
 
 def _facts(case: Case, entry: Entry, device: torch.device) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 import importlib
+import os
 import signal
 import subprocess
 import sys
@@ -8,26 +9,36 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omniup.cli.interrupts import patient_interrupts
+from omniup.cli.interrupts import RETRY, patient_interrupts
+from omniup.files import atomic_write
+
+ENDLESS = ("--iters", "100000", "--verbose")
+TILES = ("--model", "tiny", "--scale", "8", "--tile", "64", "--verbose")
+FIT = ("upsample", "photo.png", "signal.npy", "-o", "out.npy", "--method", "upsample_anything", *ENDLESS)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
 @pytest.mark.usefixtures("interruptible")
-def test_ctrl_c_in_the_middle_of_a_fit(folder):
+@pytest.mark.parametrize(
+    ("name", "command", "until"),
+    [
+        ("SIGINT", FIT, "iteration 0"),
+        ("SIGTERM", ("reconstruct", "photo.png", "-o", "deep/out", *ENDLESS), "iteration 0"),
+        ("SIGHUP", ("restore", "photo.png", "-o", "restored", *TILES), "photo.png: tile "),
+    ],
+)
+def test_a_signal_in_the_middle_of_the_work_ends_it_without_a_trace(name, command, until, folder):
     Image.fromarray(np.zeros((256, 256), np.uint8)).save("photo.png")
     np.save("signal.npy", np.zeros((16, 16), np.float32))
-    for job in (
-        ("upsample", "photo.png", "signal.npy", "-o", "out.npy", "--method", "upsample_anything"),
-        ("reconstruct", "photo.png", "-o", "out"),
-    ):
-        endless = (*job, "--iters", "100000", "--verbose")
-        process = subprocess.Popen([sys.executable, "-m", "omniup", *endless], stderr=subprocess.PIPE, text=True)
-        for line in process.stderr:
-            if line.startswith("iteration 0"):
-                process.send_signal(signal.SIGINT)
-                break
-        *_, last = process.communicate()[1].splitlines()
-        assert (process.returncode, last) == (130, "omniup: interrupted")
+    if command[0] == "restore":
+        pytest.importorskip("diffusers")
+    process = subprocess.Popen([sys.executable, "-m", "omniup", *command], stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith(until):
+            process.send_signal(getattr(signal, name))
+            break
+    *_, last = process.communicate()[1].splitlines()
+    assert (process.returncode, last) == (130, "omniup: interrupted")
     assert {path.name for path in folder.iterdir()} == {"photo.png", "signal.npy"}
 
 
@@ -50,10 +61,29 @@ def test_an_interrupt_waits_for_an_import(folder, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_an_ignored_interrupt_stays_ignored():
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+def test_an_ignored_interrupt_stays_ignored(name):
+    """As in a shell's background, and under nohup."""
+    number = getattr(signal, name)
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         with patient_interrupts():
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_an_interrupt_waits_until_a_file_has_its_name(folder, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt), patient_interrupts():
+        with atomic_write("a") as file:
+            file.write(b"whole")
+        assert (folder / "a").read_bytes() == b"whole"
+        for _ in range(100):
+            time.sleep(0.1)
+    with patient_interrupts(), atomic_write("b"):  # which ends before the interrupt comes again
+        pass
+    time.sleep(2 * RETRY)
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "b"]

@@ -12,8 +12,8 @@ import pytest
 
 import omniup.files
 from omniup.errors import InputError
-from omniup.files import atomic_write, sweep
-from omniup.files.atomic import recover_folder, replace_folder
+from omniup.files import atomic_write, sweep, together
+from omniup.files.atomic import made_folder, recover_folder, replace_folder
 
 # omniup.files imports torch, which takes seconds; atomic.py does without, so a stand-in for the package is enough
 _PRELUDE = f"""
@@ -89,6 +89,59 @@ def test_an_exception_leaves_no_trace(tmp_path: Path, interruption: BaseExceptio
         raise interruption
     assert _names(tmp_path) == ([] if old is None else ["out.bin"])
     assert old is None or target.read_bytes() == old
+
+
+def test_files_come_together_or_not_at_all(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_bytes(b"old")
+    with pytest.raises(RuntimeError), together():
+        for path in (first, second):
+            with atomic_write(path) as file:
+                file.write(b"new")
+        assert first.read_bytes() == b"old" and not second.exists()
+        raise RuntimeError
+    assert first.read_bytes() == b"old" and _names(tmp_path) == ["a"]
+    with together():
+        for path in (first, second):
+            with atomic_write(path) as file:
+                file.write(b"new")
+        sweep(tmp_path)  # which leaves them alone
+    assert first.read_bytes() == second.read_bytes() == b"new" and _names(tmp_path) == ["a", "b"]
+
+
+def test_files_that_come_together_are_never_mixed_with_old_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / name for name in "abc"]
+    seen = []
+
+    def watched(self: Path, target: Path) -> Path:
+        seen.append([path.read_bytes() if path.exists() else b"" for path in paths])
+        return replace(self, target)
+
+    for path in paths:
+        path.write_bytes(b"old")
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", watched)
+    with together():
+        for path in paths:
+            with atomic_write(path) as file:
+                file.write(b"new")
+    assert seen == [[b"old", b"", b""], [b"new", b"", b""], [b"new", b"new", b""]]
+
+
+def test_a_folder_that_stays_empty_goes_with_those_above_it(tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    with pytest.raises(KeyboardInterrupt), made_folder(tmp_path / "before/new/deep"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.rglob("*")) == [tmp_path / "before"]
+    with pytest.raises(KeyboardInterrupt), made_folder(tmp_path / "before/new/deep"):
+        (tmp_path / "before/new/file").touch()
+        raise KeyboardInterrupt
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["before", "file", "new"]
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"), made_folder(tmp_path / "file/deep"):
+        pass
 
 
 def test_kill_in_the_middle_of_a_large_write(tmp_path: Path) -> None:

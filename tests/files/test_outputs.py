@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from omniup.errors import InputError
-from omniup.files import Inputs, check_output, locked, output_folder
+from omniup.files import Inputs, check_output, locked, output_folder, sweep
 
 
 @pytest.fixture
@@ -99,22 +99,10 @@ def test_a_foreign_record_is_refused(folder: Path, text: str) -> None:
     assert Path("omniup.json").read_text() == text
 
 
-def test_files_come_together_or_not_at_all(folder: Path) -> None:
-    with output_folder("out", "one") as output:
-        with pytest.raises(RuntimeError), output.together() as hidden:
-            (hidden / "x").touch()
-            raise RuntimeError
-        assert not Path("out/x").exists()
-        with output.together() as hidden:
-            (hidden / "x").touch()
-            assert not Path("out/x").exists()
-        assert Path("out/x").exists()
-
-
 HOLD = """
 import sys, time
-from omniup.files import output_folder
-with output_folder(sys.argv[1], "one") as output, output.together():
+from omniup.files import atomic_write, output_folder
+with output_folder(sys.argv[1], "one") as output, atomic_write(output.path / "x"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -140,6 +128,30 @@ def test_a_file_has_a_lock_of_its_own(folder: Path) -> None:
     with locked("b.npy"):
         pass
     assert _names() == ["a.png", "link"]
+
+
+def test_a_file_that_a_process_writes_to_a_folder_is_not_another_s(folder: Path) -> None:
+    busy = "is being written by another process"
+    with output_folder("out", "one") as output:
+        output.claim("deep/x")
+        Path("out/deep").mkdir()
+        with pytest.raises(InputError, match=f"out/deep/x {busy}"), locked("out/deep/x"):
+            pass
+        with locked("out/deep/y"), pytest.raises(InputError, match=f"out/deep/y {busy}"):
+            output.claim("deep/y")
+        output.claim("deep/y")
+        Path("out/deep/x").touch()
+    with locked("out/deep/x"):  # on the record of a command that has ended
+        pass
+
+
+def test_what_killed_processes_have_left_is_swept(folder: Path) -> None:
+    for name in (".omniup-0123456789abcdef.lock", ".omniup.lock", ".omniup-0123456789abcdef.part"):
+        Path(name).touch()
+    with locked("b.npy"):
+        sweep(".")
+        assert len(_names()) == 2
+    assert _names() == ["a.png"]
 
 
 def test_a_missing_folder_is_not_made(folder: Path) -> None:

@@ -64,10 +64,12 @@ def test_nothing_has_its_name_before_it_is_whole(kept, monkeypatch):
 
 
 def test_what_killed_processes_have_left_is_swept_out(kept):
-    kept.write(checkpoint(1), {})
+    for step in (1, 2):
+        kept.write(checkpoint(step), {})
     (kept.folder / ".omniup-0123456789abcdef.part").mkdir()
+    (kept.folder / "step-00000000").mkdir()  # which was to be removed once there was another
     kept.sweep()
-    assert names(kept) == ["step-00000001"]
+    assert names(kept) == ["step-00000001", "step-00000002"]
 
 
 @pytest.mark.parametrize("file", ["network.safetensors", module.STATE, module.FACTS])

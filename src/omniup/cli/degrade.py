@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated
 
@@ -106,9 +107,10 @@ def degrade(
                         failures[source] = str(error)
                         continue
                     pair = compute(image, settings, _generator(seed, name))
-                    _write(folder, name, pair)
                     (draws,) = pair.draws.record()
-                    record.add({"picture": source, "name": str(name), "size": list(image.shape[2:])} | draws)
+                    about = {"picture": source, "name": str(name), "size": list(image.shape[2:])}
+                    with record.adding(about | draws):
+                        _write(folder, name, pair)
                     made += 1
                     if made == 1 and not is_known:
                         with atomic_write(numbers) as file:
@@ -151,15 +153,18 @@ def _generator(seed: int, name: PurePath) -> torch.Generator:
 
 
 def _write(folder: Path, name: PurePath, pair: Pair) -> None:
-    from omniup.files import write_image
-    from omniup.files.refusals import Subject, printable
+    """Write the two pictures of a pair, which appear when both are whole."""
+    from omniup.files import together, write_image
+    from omniup.files.atomic import made_folder
     from omniup.visualize import to_picture
 
-    for subfolder, image in {"gt": pair.target, "lq": pair.lq}.items():
-        path = folder / subfolder / name
-        with Subject(printable(path.parent), "a folder that can be made").attempt("written"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        write_image(path, to_picture(image))
+    images = {folder / "gt" / name: pair.target, folder / "lq" / name: pair.lq}
+    with ExitStack() as stack:
+        for path in images:
+            stack.enter_context(made_folder(path.parent))
+        stack.enter_context(together())
+        for path, image in images.items():
+            write_image(path, to_picture(image))
 
 
 def _numbers(settings: Degradation) -> str:

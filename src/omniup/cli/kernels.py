@@ -123,6 +123,7 @@ def render(
         raise InputError("--confidence", "is the file of --output", "another name")
 
     from omniup.cli import signals
+    from omniup.files import together
     from omniup.upsamplers import GaussianKernels, parse_memory
 
     where, scratch = options.pick_device(device), parse_memory(memory)
@@ -147,9 +148,10 @@ def render(
         if trust_target:
             trust_target.check(fitted.guidance[:, :1])  # of the same shape, and in 0..1 likewise
 
-        facts = signals.render(low, fitted, target, report, memory=scratch, holes=holes)
-        if trust_target:
-            with report.stage("confidence"):
-                trust = fitted.confidence(valid=low.valid, memory=scratch)
-                trust_target.write(255 * trust if trust_target.format == "png" else trust)
+        with together():
+            facts = signals.render(low, fitted, target, report, memory=scratch, holes=holes)
+            if trust_target:
+                with report.stage("confidence"):
+                    trust = fitted.confidence(valid=low.valid, memory=scratch)
+                    trust_target.write(255 * trust if trust_target.format == "png" else trust)
     report.result(facts)

@@ -60,7 +60,7 @@ def reconstruct(
     from omniup.cli import inputs
     from omniup.cli.pictures import names, pictures
     from omniup.encoders import Encoding, encode
-    from omniup.files import atomic_write, output_folder, write_image, write_signal
+    from omniup.files import atomic_write, output_folder, together, write_image, write_signal
     from omniup.reconstruction import WORTHWHILE, working_image
     from omniup.reconstruction import reconstruct as compute
     from omniup.upsamplers import UpsampleAnything, parse_memory
@@ -95,13 +95,13 @@ def reconstruct(
             )
         with report.stage("pictures"):
             drawn = pictures(made, title=_title(image, made))
-        with place.together() as hidden:
+        with together():
             with report.stage("write"):
                 for name, picture in drawn.items():
-                    write_image(hidden / f"{name}.png", picture)
-                made.kernels.save(hidden / "kernels.safetensors")
+                    write_image(folder / f"{name}.png", picture)
+                made.kernels.save(folder / "kernels.safetensors")
                 if features:
-                    write_signal(hidden / "features.npy", made.features["fitted"])
+                    write_signal(folder / "features.npy", made.features["fitted"])
             facts = {
                 "image": image,
                 "stride": stride,
@@ -111,7 +111,7 @@ def reconstruct(
                 "seconds": report.seconds,
                 "versions": versions(),
             }
-            with atomic_write(hidden / "metrics.json") as file:  # the last, so that where it is everything is
+            with atomic_write(folder / "metrics.json") as file:  # the last, so that where it is everything is
                 file.write(to_json(facts).encode())
 
     report.result(facts, _summary(image, made, folder, report.times))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omniup.files import atomic_write
+from omniup.files.lines import append_line
 from omniup.files.refusals import Subject, printable
+
+_ACCEPTED = "the record that `omniup degrade` wrote"
 
 
 class Record:
@@ -25,28 +28,28 @@ class Record:
 
     def __init__(self, path: Path, *, is_own: bool) -> None:
         self.path = path
-        self._subject = Subject(printable(path), "the record that `omniup degrade` wrote")
         self._lines: dict[str, str] = {}
         self._is_open = False
         if is_own and path.exists():
-            with self._subject.attempt("read"):
+            with Subject(printable(path), _ACCEPTED).attempt("read"):
                 whole = path.read_text("utf-8").split("\n")[:-1]
                 self._lines = {json.loads(line)["name"]: line for line in whole}
 
-    def add(self, facts: Mapping[str, Any]) -> None:
-        """Add the line of a picture; it is on the disk when this returns.
+    @contextmanager
+    def adding(self, facts: Mapping[str, Any]) -> Iterator[None]:
+        """Add the line of a picture, whose pair is written within; it is on the disk afterwards.
+
+        While a pair replaces another, its line has the name alone.
 
         Raises:
             InputError: it cannot be written.
         """
-        line = json.dumps(facts)
         if not self._is_open:
             self._write()
-        with self._subject.attempt("written"), self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._lines[facts["name"]] = line
+        if facts["name"] in self._lines:
+            self._append({"name": facts["name"]})
+        yield
+        self._append(facts)
 
     def close(self) -> None:
         """Write a single line for each picture, the newest, where any was added.
@@ -56,6 +59,11 @@ class Record:
         """
         if self._is_open:
             self._write()
+
+    def _append(self, facts: Mapping[str, Any]) -> None:
+        line = json.dumps(facts)
+        append_line(self.path, line.encode(), accepted=_ACCEPTED)
+        self._lines[facts["name"]] = line
 
     def _write(self) -> None:
         with atomic_write(self.path) as file:

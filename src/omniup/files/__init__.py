@@ -5,7 +5,7 @@ allocated, nothing is ever unpickled, and whatever cannot be accepted ends in on
 file. Everything written to a path is written atomically.
 """
 
-from omniup.files.atomic import atomic_write, sweep
+from omniup.files.atomic import atomic_write, sweep, together
 from omniup.files.decoding import MAX_PIXELS
 from omniup.files.guidance import read_guidance
 from omniup.files.images import find_images, image_tensor, read_alpha, read_image, write_image
@@ -44,6 +44,7 @@ __all__ = [
     "sample_image",
     "sample_probabilities",
     "sweep",
+    "together",
     "write_image",
     "write_signal",
     "write_tensors",

@@ -3,6 +3,7 @@
 The bytes go to a hidden file in the same folder, reach the disk, and take the target's name in one step. A process
 that is killed leaves that hidden file behind and the target as it was; everything milder removes it. The hidden file is
 locked while it is written, so that `sweep` can distinguish what a killed process has left from what is being written.
+Files that belong together take their names when all are whole; see `together`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,7 +24,25 @@ from omniup.files.refusals import Subject, printable, reason
 if sys.platform != "win32":
     import fcntl
 
-_HIDDEN = ".omniup-*.part"
+_HIDDEN, _LOCKS = ".omniup-*.part", ".omniup*.lock"
+
+_ACCEPTED = "a file name in a folder that exists and can be written to"
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    """Hidden files that are whole and wait for others before they take their names.
+
+    Attributes:
+        files: the hidden file, its target, and its stream, which holds its lock.
+        held: closes the streams, and removes what is still hidden.
+    """
+
+    files: list[tuple[Path, Path, BinaryIO]] = field(default_factory=list)
+    held: ExitStack = field(default_factory=ExitStack)
+
+
+_WAITING: ContextVar[_Waiting | None] = ContextVar("waiting", default=None)
 
 
 @contextmanager
@@ -41,7 +62,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         InputError: the folder is missing or not writable, the path is a directory or a device, or the disk is full.
             An OSError from the `with` block counts as a failure to write, so the block should do nothing else.
     """
-    subject = Subject(printable(path), "a file name in a folder that exists and can be written to")
+    subject = Subject(printable(path), _ACCEPTED)
     with subject.attempt("written"):
         target = Path(os.path.realpath(path))
         if target.is_dir():
@@ -52,21 +73,46 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             raise subject.refusal("is in the folder {folder}, which does not exist", folder=printable(target.parent))
         hidden = hidden_path(target.parent)
     try:
-        with _created(hidden) as stream:  # in here, since an interrupt may come as soon as the file is there
+        with ExitStack() as stack:
+            stack.callback(_remove, hidden)  # first, since an interrupt may come as soon as the file is there
+            stream = stack.enter_context(_created(hidden))
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
             if target.exists():
                 shutil.copymode(target, hidden)
-            if sys.platform != "win32":
-                hidden.replace(target)  # while it is locked
-        if sys.platform == "win32":  # where what is open cannot be renamed
-            hidden.replace(target)
+            if waiting := _WAITING.get():
+                waiting.files.append((hidden, target, stream))
+                waiting.held.push(stack.pop_all())
+            else:
+                _take_name(hidden, target, stream)
     except OSError as error:
         raise subject.refusal("cannot be written ({reason})", reason=reason(error)) from error
-    finally:
-        with suppress(OSError):  # it has its name by now, or never came to be
-            hidden.unlink()
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Let files take their names only when all that `atomic_write` writes within are whole, in that order.
+
+    They are never mixed with the files that they replace: of these, all but the first are removed before the first new
+    one appears. So where the last file is, all of its run are.
+
+    Raises:
+        InputError: one cannot be renamed.
+    """
+    waiting = _Waiting()
+    with waiting.held:
+        token = _WAITING.set(waiting)
+        try:
+            yield
+        finally:
+            _WAITING.reset(token)
+        for _, target, _ in reversed(waiting.files[1:]):
+            with Subject(printable(target), _ACCEPTED).attempt("written"):
+                target.unlink(missing_ok=True)
+        for hidden, target, stream in waiting.files:
+            with Subject(printable(target), _ACCEPTED).attempt("written"):
+                _take_name(hidden, target, stream)
 
 
 def hidden_path(folder: Path) -> Path:
@@ -75,8 +121,8 @@ def hidden_path(folder: Path) -> Path:
 
 
 def sweep(folder: str | Path) -> None:
-    """Remove the hidden files that killed processes have left in a folder; those that are being written stay."""
-    for left in Path(folder).glob(_HIDDEN):
+    """Remove the hidden files and locks that killed processes have left in a folder; those that are in use stay."""
+    for left in (*Path(folder).glob(_HIDDEN), *Path(folder).glob(_LOCKS)):
         with suppress(OSError):  # it is a folder, another's, or has gone
             if sys.platform == "win32":  # where what is open cannot be removed
                 left.unlink()
@@ -91,6 +137,36 @@ def sweep_folders(folder: Path) -> None:
     for left in folder.glob(_HIDDEN):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder and those above it; what was made and stays empty is removed if the `with` block fails.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    with Subject(printable(folder), "a folder that can be made or written to").attempt("written"):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # it is not empty
+            for each in made:
+                each.rmdir()
+        raise
+
+
+def remove_folder(place: Path) -> None:
+    """Remove a folder, which loses its name at once, so that whatever bears it is whole.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    hidden = hidden_path(place.parent)
+    place.rename(hidden)
+    shutil.rmtree(hidden)
 
 
 def replace_folder(new: Path, place: Path) -> None:
@@ -119,6 +195,17 @@ def recover_folder(place: Path) -> None:
 
 def _old(place: Path) -> Path:
     return place.with_name(f".omniup-{place.name}.old")
+
+
+def _take_name(hidden: Path, target: Path, stream: BinaryIO) -> None:
+    if sys.platform == "win32":
+        stream.close()  # where what is open cannot be renamed
+    hidden.replace(target)  # while it is locked
+
+
+def _remove(hidden: Path) -> None:
+    with suppress(OSError):  # it has its name by now, or never came to be
+        hidden.unlink()
 
 
 def _created(hidden: Path) -> BinaryIO:

@@ -10,14 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from omniup.errors import InputError
-from omniup.files.atomic import atomic_write, hidden_path, sweep, sweep_folders
+from omniup.files.atomic import atomic_write, made_folder, remove_folder, sweep, sweep_folders
 from omniup.files.refusals import Subject, printable
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 RECORD = "omniup.json"
 LOCK = ".omniup.lock"
@@ -78,24 +81,19 @@ def locked(path: str | Path) -> Iterator[None]:
     """Have a file or folder that is written to for this process alone.
 
     Raises:
-        InputError: another process has it, or its folder cannot be written to.
+        InputError: another process has it, or has a folder above it and the file on its record; or its folder cannot be
+            written to.
     """
-    from filelock import FileLock, Timeout
-
-    real = Path(os.path.realpath(path))
-    name = LOCK if real.is_dir() else f".omniup-{hashlib.sha256(real.name.encode()).hexdigest()[:16]}.lock"
-    place = real / name if real.is_dir() else real.parent / name
-    lock = FileLock(place, thread_local=False)
-    subject = Subject(printable(path), "a file or folder that can be written to")
-    with subject.attempt("written"):
-        place.parent.stat()  # FileLock would make it
-        try:
-            lock.acquire(blocking=False)
-        except Timeout as error:
-            raise InputError(
-                printable(path), "is being written by another process", "to wait for that, or another name"
-            ) from error
+    place, real = _lock_of(path), Path(os.path.realpath(path))
+    with Subject(printable(path), "a file or folder that can be written to").attempt("written"):
+        place.parent.stat()  # the lock would make it
+        lock = _acquired(place)
+    if lock is None:
+        raise _busy(path)
     try:
+        for folder in real.parents:
+            if (folder / RECORD).exists() and _is_held(folder / LOCK) and _names(folder, real):
+                raise _busy(path)
         yield
     finally:
         with suppress(OSError):
@@ -108,7 +106,8 @@ class OutputFolder:
 
     Attributes:
         path: the folder.
-        own: what the command has written there by its record, as paths below the folder.
+        own: what the command has written there by its record, as paths below the folder; with `*` for what others
+            choose as they make the file.
     """
 
     def __init__(self, path: Path, command: str, inputs: Inputs, overwrite: bool) -> None:
@@ -120,10 +119,13 @@ class OutputFolder:
         """Put files on the record before they are written.
 
         Raises:
-            InputError: one is an input, or is there and not the command's own; or the record cannot be written.
+            InputError: one is an input, is there and not the command's own, or is being written by another process; or
+                the record cannot be written.
         """
         for name in names:
             check_output(self.path / name, self._inputs, overwrite=self._overwrite or name in self.own)
+            if _is_held(_lock_of(self.path / name)):
+                raise _busy(self.path / name)
         self.adopt(*names)
 
     def adopt(self, *names: str) -> None:
@@ -148,26 +150,8 @@ class OutputFolder:
             place = self.path / name
             self._inputs.check(place)
             with Subject(printable(place), "a file or folder that can be removed").attempt("written"):
-                shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+                remove_folder(place) if place.is_dir() else place.unlink(missing_ok=True)
         self.tidy()
-
-    @contextmanager
-    def together(self) -> Iterator[Path]:
-        """Write files that belong together to a hidden folder, from which they come, in order, when all are whole.
-
-        Raises:
-            InputError: they cannot be written.
-        """
-        hidden = hidden_path(self.path)
-        try:
-            with Subject(printable(self.path), "a folder that can be written to").attempt("written"):
-                hidden.mkdir()
-            yield hidden
-            with Subject(printable(self.path), "a folder that can be written to").attempt("written"):
-                for made in sorted(hidden.iterdir(), key=lambda made: made.stat().st_mtime_ns):
-                    made.replace(self.path / made.name)
-        finally:
-            shutil.rmtree(hidden, ignore_errors=True)
 
     def tidy(self) -> None:
         """Take off the record what is not there.
@@ -175,7 +159,7 @@ class OutputFolder:
         Raises:
             InputError: the record cannot be written.
         """
-        self._write({name for name in self.own if (self.path / name).exists()})
+        self._write({name for name in self.own if (self.path / name).exists() or _matches(self.path, name)})
 
     def _write(self, own: set[str]) -> None:
         if own == self.own:
@@ -194,7 +178,7 @@ class OutputFolder:
 def output_folder(
     path: str | Path, command: str, *, inputs: Iterable[str | Path] = (), overwrite: bool = False
 ) -> Iterator[OutputFolder]:
-    """Have a folder to write to, made if need be, and removed again if it stays empty.
+    """Have a folder to write to, made if need be, and removed again if the command fails and it stays empty.
 
     Args:
         path: the folder.
@@ -206,24 +190,60 @@ def output_folder(
         InputError: it is a file, cannot be made or written to, or another process writes there.
     """
     folder = Path(path)
-    is_new = not folder.exists()
-    with Subject(printable(path), "a folder that can be made or written to").attempt("written"):
-        folder.mkdir(parents=True, exist_ok=True)
+    with made_folder(folder), locked(folder):
+        sweep(folder)
+        sweep_folders(folder)
+        output = OutputFolder(folder, command, Inputs(inputs), overwrite)
+        try:
+            yield output
+        finally:
+            with suppress(InputError):  # a record that names too much does no harm
+                output.tidy()
+
+
+def _lock_of(path: str | Path) -> Path:
+    """Return the place of the lock of a file or folder, the same under whatever name it is given."""
+    real = Path(os.path.realpath(path))
+    if real.is_dir():
+        return real / LOCK
+    return real.parent / f".omniup-{hashlib.sha256(os.fsencode(real.name)).hexdigest()[:16]}.lock"
+
+
+def _acquired(place: Path) -> BaseFileLock | None:
+    """Acquire a lock; None where another process holds it."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(place, thread_local=False)
     try:
-        with locked(folder):
-            sweep(folder)
-            sweep_folders(folder)
-            output = OutputFolder(folder, command, Inputs(inputs), overwrite)
-            try:
-                yield output
-            finally:
-                with suppress(InputError):  # a record that names too much does no harm
-                    output.tidy()
-    except BaseException:
-        if is_new:
-            with suppress(OSError):  # it is not empty
-                folder.rmdir()
-        raise
+        lock.acquire(blocking=False)
+    except Timeout:
+        return None
+    return lock
+
+
+def _is_held(place: Path) -> bool:
+    """Return whether a process holds a lock; that of a killed one lies there, and nobody does."""
+    if not place.exists():
+        return False
+    with suppress(OSError):  # it is another user's
+        if lock := _acquired(place):
+            lock.release()
+            return False
+    return True
+
+
+def _busy(path: str | Path) -> InputError:
+    return InputError(printable(path), "is being written by another process", "to wait for that, or another name")
+
+
+def _matches(folder: Path, pattern: str) -> bool:
+    """Return whether there is a file whose name, chosen by others, is recorded as a pattern."""
+    return "*" in pattern and any(folder.glob(pattern))
+
+
+def _names(folder: Path, file: Path) -> bool:
+    """Return whether a folder's record names a file."""
+    return any(file.relative_to(folder).as_posix() in names for names in _read_record(folder / RECORD).values())
 
 
 def _read_record(path: Path) -> dict[str, list[str]]:

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.files import MAX_PIXELS, atomic_write
+from omniup.files.atomic import made_folder
 from omniup.files.decoding import open_image
-from omniup.files.refusals import Subject, printable
 from omniup.files.sources import open_source
 
 _KEY = "omniup restore"  # of the text in a PNG
@@ -50,10 +50,7 @@ def write_result(path: Path, image: Tensor, settings: Mapping[str, Any]) -> None
     levels = (image[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()  # [H, W, 3 or 4]
     text = PngInfo()
     text.add_itxt(_KEY, _as_text(settings))
-    subject = Subject(printable(path), "a file name in a folder that can be made and written to")
-    with subject.attempt("written"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
+    with made_folder(path.parent), atomic_write(path) as file:
         Image.fromarray(np.ascontiguousarray(levels)).save(file, format="PNG", pnginfo=text)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.files import atomic_write, read_tensors, write_tensors
-from omniup.files.atomic import hidden_path, sweep_folders
-from omniup.files.refusals import Subject, printable, reason
+from omniup.files.atomic import made_folder, remove_folder, sweep_folders
+from omniup.files.refusals import Subject, printable
 from omniup.training.settings import TrainingSettings
 
 STATE, FACTS = "state.pt", "training.json"
@@ -78,7 +79,9 @@ class Checkpoints:
         """
         place = self.place(checkpoint.step)
         hidden = self._begun(checkpoint.step)
-        try:
+        subject = Subject(printable(place), "a folder that can be made and written to")
+        with ExitStack() as stack, subject.attempt("written"):
+            stack.callback(shutil.rmtree, hidden, ignore_errors=True)
             hidden.mkdir(parents=True, exist_ok=True)
             for name, tensors in checkpoint.weights.items():
                 write_tensors(hidden / f"{name}.safetensors", tensors, metadata)
@@ -91,14 +94,10 @@ class Checkpoints:
                     "configuration": checkpoint.configuration,
                 }
                 file.write(json.dumps(facts, indent=2).encode())
-            self._remove(place)  # of a training that was taken up again from before it
+            if place.exists():  # of a training that was taken up again from before it
+                remove_folder(place)
             hidden.replace(place)
-        except OSError as error:
-            raise InputError(str(place), "cannot be written ({reason})", reason=reason(error)) from error
-        finally:
-            shutil.rmtree(hidden, ignore_errors=True)
-        for step in self.steps()[: -self.keep]:
-            self._remove(self.place(step))
+        self._remove_oldest()
         return place
 
     def write_own(self, step: int, process: int, state: dict[str, Any]) -> None:
@@ -108,9 +107,7 @@ class Checkpoints:
             InputError: it cannot be written.
         """
         hidden = self._begun(step)
-        with Subject(printable(hidden), "a folder that can be made and written to").attempt("written"):
-            hidden.mkdir(parents=True, exist_ok=True)
-        with atomic_write(hidden / _own(process)) as file:
+        with made_folder(hidden), atomic_write(hidden / _own(process)) as file:
             torch.save(state, file)
 
     def read_own(self, step: int, process: int) -> dict[str, Any]:
@@ -140,22 +137,21 @@ class Checkpoints:
             return Checkpoint(int(facts["step"]), weights, state, facts["configuration"])
 
     def sweep(self) -> None:
-        """Remove what killed processes have left."""
+        """Remove what killed processes have left: what was not whole, and checkpoints that are too many."""
         sweep_folders(self.folder)
+        self._remove_oldest()
 
     def place(self, step: int) -> Path:
         """Return the folder of the checkpoint after a number of steps."""
         return self.folder / f"step-{step:08d}"
 
+    def _remove_oldest(self) -> None:
+        for step in self.steps()[: -self.keep]:
+            remove_folder(self.place(step))
+
     def _begun(self, step: int) -> Path:
         """Return the folder in which a checkpoint is put together; known to all processes."""
         return self.folder / f".omniup-{step:08d}.part"
-
-    def _remove(self, place: Path) -> None:
-        if place.exists():
-            hidden = hidden_path(self.folder)
-            place.rename(hidden)
-            shutil.rmtree(hidden)
 
 
 def _own(process: int | str) -> str:

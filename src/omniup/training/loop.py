@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import math
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -21,9 +23,10 @@ from torch import Tensor, nn
 
 from omniup.errors import InputError, optional_import
 from omniup.files import OutputFolder, output_folder
-from omniup.files.atomic import recover_folder
-from omniup.files.refusals import Subject, printable
+from omniup.files.atomic import made_folder, recover_folder
+from omniup.files.refusals import printable
 from omniup.training.checkpoints import Checkpoint, Checkpoints, starting_point
+from omniup.training.events import open_events
 from omniup.training.settings import TrainingSettings
 from omniup.training.stopping import StopRequest, stop_requests
 
@@ -121,7 +124,7 @@ class Training(ABC, Generic[AnySettings]):
             self._set_up()
             if start is not None:
                 self._resume_from(start)
-            self._prepare_folder(start)
+            self._prepare_folder(start, stack)
             self._held = stack.pop_all()
 
     @abstractmethod
@@ -179,7 +182,7 @@ class Training(ABC, Generic[AnySettings]):
             InputError: something cannot be read or written, or the loss is no longer finite.
         """
         steps, measured = self.configuration.steps, dict[str, float]()
-        with self._held, stop_requests() as stop:
+        with self._held, made_folder(self.checkpoints.folder), stop_requests() as stop:
             data = self._data()
             stopped = False
             while self.step < steps and not stopped:
@@ -200,9 +203,11 @@ class Training(ABC, Generic[AnySettings]):
             InputError: the folder holds such files that are on no record of a training; checkpoints and events of one
                 that is resumed are its own, and all of one that kept no record.
         """
-        found = self._contents()
-        known = {*self.output.own, *(name for name in found if name not in self.results or not self.output.own)}
-        foreign = [name for name in found if name not in (known if is_resumed else self.output.own)]
+        found, own = self._contents(), self.output.own
+        known = {name for name in found if any(fnmatchcase(name, pattern) for pattern in own)}
+        if is_resumed:
+            known |= {name for name in found if name not in self.results or not own}
+        foreign = [name for name in found if name not in known]
         if foreign:
             raise InputError(
                 str(self.folder),
@@ -230,21 +235,21 @@ class Training(ABC, Generic[AnySettings]):
         if self._own_state() is not None:
             self._load_own_state(self.checkpoints.read_own(start.step, self.accelerator.process_index))
 
-    def _prepare_folder(self, start: Checkpoint | None) -> None:
+    def _prepare_folder(self, start: Checkpoint | None, stack: ExitStack) -> None:
         """Prepare the folder for writing, now that nothing is left that can be refused."""
         self.accelerator.wait_for_everyone()  # each has looked for checkpoints before one removes them
         if not self.accelerator.is_main_process:
             return
-        tensorboard = optional_import("torch.utils.tensorboard", extra="train")
-        events = self.folder / EVENTS
-        with Subject(printable(self.folder), "a folder that can be made or written to").attempt("written"):
-            events.mkdir(parents=True, exist_ok=True)
+        place = self.folder / EVENTS
+        with made_folder(place):
             if start is None:  # old weights stay until there are new ones
                 self.output.remove(*(name for name in self._contents() if name not in self.results))
             self.checkpoints.sweep()
+            # TensorBoard chooses a name as it makes the file, so the record, which is written before, has a pattern
+            suffix = f".{secrets.token_hex(4)}"
+            self.output.adopt(f"{EVENTS}/*{suffix}", *self.results)
             # what an interrupted training has recorded after its checkpoint is recorded again
-            self.events = tensorboard.SummaryWriter(str(events), purge_step=self.step + 1 if start else None)
-            self.output.adopt(*self._contents(), *self.results)
+            self.events = stack.enter_context(open_events(place, suffix, purge_step=self.step + 1 if start else None))
         self.events.add_text("configuration", f"```\n{self.configuration.model_dump_json(indent=2)}\n```", self.step)
 
     def _take_step(self, data: Iterator[Any], stop: StopRequest) -> tuple[dict[str, float], bool]:

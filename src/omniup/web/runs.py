@@ -25,6 +25,8 @@ from omniup.web.pictures import png
 
 _PREFIX = "omniup-runs-"
 
+_NEW = 60.0  # seconds, in which a server that starts has locked its folder
+
 Maker = Callable[[Path], None]
 
 
@@ -158,16 +160,17 @@ class Runs:
 
     def close(self) -> None:
         """Remove everything."""
-        self._held.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._held.close()  # only now, or what a killed server leaves would not be known as such
 
 
 def _remove_abandoned() -> None:
-    """Remove the folders that killed servers have left; those of others that run are locked."""
+    """Remove the folders that killed servers have left; those of others that run are locked, or are new."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        if (folder / LOCK).exists():
-            with suppress(InputError), locked(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+        with suppress(InputError, OSError):  # it is locked, another user's, or has gone
+            if (folder / LOCK).exists() or time.time() - folder.stat().st_mtime > _NEW:
+                with locked(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def tensor_maker(compute: Callable[[], Tensor]) -> Maker:

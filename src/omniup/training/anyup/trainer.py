@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -134,7 +133,7 @@ class _Training(Training[Configuration]):
         self.network.eval()
         measured = self.validation(self.network)
         for name, picture in self.validation.panels(self.network):
-            self.events.add_image(f"panels/{name}", np.asarray(picture), self.step, dataformats="HWC")
+            self.events.add_picture(f"panels/{name}", picture, self.step)
         self.network.train()
         return measured
 

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -186,7 +185,7 @@ class _Training(Training[Configuration]):
             with weights:
                 made[name] = self.validation.restore(self._restore)
         for index, picture in enumerate(self.validation.panels(made)):
-            self.events.add_image(f"panels/{index}", np.asarray(picture), self.step, dataformats="HWC")
+            self.events.add_picture(f"panels/{index}", picture, self.step)
         return self.validation.measure(made)
 
     def _restore(self, lq: Tensor, prompts: list[str], generator: torch.Generator) -> Tensor:
