@@ -16,7 +16,7 @@ from omniup.upsamplers.pyramid_bilateral.detail import (
     fade,
     trend,
 )
-from omniup.upsamplers.pyramid_bilateral.measurements import interpolate
+from omniup.upsamplers.pyramid_bilateral.measurements import spline
 from oracles import pyramid_bilateral as oracle
 from support.kernels import random_signal, smooth_image
 
@@ -79,7 +79,7 @@ def test_guidance_that_says_nothing_does_no_harm(grid):
     size = 4 * grid[0], 4 * grid[1]
     truth = smooth_image(size, channels=1, seed=1)
     signal = cell_means(truth, grid)
-    plain = rmse(interpolate(signal, size, 5), truth)
+    plain = rmse(spline(signal, size, 5), truth)
     assert rmse(omniup.upsample(noise(size), signal), truth) < 1.02 * plain
 
 
@@ -89,14 +89,14 @@ def test_of_several_bands_those_that_say_something_are_used(useless):
     truth = (smooth_image(size, channels=1, seed=2) > 0.5).double()
     bands = torch.cat([0.2 + 0.6 * truth, noise(size, channels=useless)], dim=1) if useless else 0.2 + 0.6 * truth
     signal = cell_means(truth, grid)
-    assert rmse(omniup.upsample(bands, signal), truth) < 0.6 * rmse(interpolate(signal, size, 5), truth)
+    assert rmse(omniup.upsample(bands, signal), truth) < 0.6 * rmse(spline(signal, size, 5), truth)
 
 
 @pytest.mark.parametrize("grid", [(3, 9), (2, 2), (1, 1)])
 def test_of_few_cells_measurements_are_interpolated(grid):
     signal = random_signal(grid)
     found = omniup.upsample(noise((27, 36)), signal, signal_type="measurement")
-    torch.testing.assert_close(found, interpolate(signal, (27, 36), 5))
+    torch.testing.assert_close(found, spline(signal, (27, 36), 5))
 
 
 def test_channels_do_not_influence_each_other_s_weights():

@@ -14,7 +14,7 @@ from omniup import InputError, PyramidBilateral
 from omniup.mixing import cell_means
 from omniup.upsamplers import Bilinear
 from omniup.upsamplers.checks import resize
-from omniup.upsamplers.pyramid_bilateral.measurements import back_project, back_project_probabilities, interpolate
+from omniup.upsamplers.pyramid_bilateral.measurements import back_project, back_project_probabilities, spline
 from omniup.upsamplers.pyramid_bilateral.probabilities import LEAST_STEP, SHARPNESS, border_sharpness
 from omniup.upsamplers.pyramid_bilateral.pyramid import oklab
 from omniup.upsamplers.signal_types import are_probabilities
@@ -183,7 +183,7 @@ def test_what_is_linear_in_the_colours_is_found():
     signal = cell_means(truth, (12, 16))
     render = partial(mix, image)
     mixed = back_project(render, signal, render(signal), METHOD.back_projections)
-    interpolated = interpolate(signal, (96, 128), METHOD.back_projections)
+    interpolated = spline(signal, (96, 128), METHOD.back_projections)
     errors = (float((out - truth).square().mean()) for out in (measure(image, signal), mixed, interpolated))
     missed, without, plain = errors
     assert missed < 0.7 * without

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.errors import InputError
-from omniup.mixing import cell_means
+from omniup.mixing import cell_means, interpolate
 from omniup.mixing.dtypes import exact_products
 from omniup.upsamplers.checks import Size
 
@@ -73,7 +73,7 @@ def add_lacking(out: Tensor, signal: Tensor, steps: float, memory: int, valid: T
     for part, value in zip(chunks, signal.split(chunks[0].shape[1], dim=1), strict=True):
         lacking = value.to(wide) - cell_means(part.to(wide), grid)  # [B, C, h, w]
         lacking = lacking if valid is None else lacking * valid
-        added = F.interpolate(_accumulate(lacking, size, steps, valid), size, mode="bicubic")
+        added = interpolate(_accumulate(lacking, size, steps, valid), size, "bicubic")
         if torch.is_grad_enabled() and (out.requires_grad or signal.requires_grad):
             parts.append((part + added).to(out.dtype))
         else:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from omniup.mixing import interpolate
 from omniup.mixing.dtypes import widest
 from omniup.mixing.interruption import check_interruption
 from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
@@ -132,9 +133,9 @@ class PreparedGuidedFilter(PreparedImage):
             check_interruption()
             channels = slice(start, start + at_once)
             slope, offset = self._coefficients(flat[:, channels].to(dtype))
-            fitted = F.interpolate(offset, self.size, mode="bilinear")  # [B, C, H, W]
+            fitted = interpolate(offset, self.size, "bilinear")  # [B, C, H, W]
             for i in range(g):
-                slopes = F.interpolate(slope[:, :, i], self.size, mode="bilinear")  # [B, C, H, W]
+                slopes = interpolate(slope[:, :, i], self.size, "bilinear")  # [B, C, H, W]
                 fitted = fitted + slopes * self.guidance[:, i : i + 1]
             result[:, channels] = fitted
         return out

@@ -37,7 +37,7 @@ class PreparedInterpolation(PreparedImage):
         return self.mode != "bicubic"  # which has negative weights
 
     def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
-        return F.interpolate(signal, self.size, mode=self.mode, align_corners=_corners(self.mode))
+        return F.interpolate(signal, self.size, mode=self.mode)
 
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
         return interpolate_at(signal, points, self.size, self.mode)
@@ -147,13 +147,3 @@ def axis_taps(places: Tensor, cells: int, side: int, mode: str) -> tuple[Tensor,
         weights = [outer[0], *inner, outer[1]]
     steps = torch.arange(len(weights), device=places.device) - (len(weights) - 1) // 2
     return (first.long().unsqueeze(-1) + steps).clamp_(0, cells - 1), torch.stack(weights, -1)
-
-
-def interpolation_matrix(cells: int, side: int, mode: str) -> Tensor:
-    """Return the weight of each cell at each of `side` pixels along an axis: float64 [side, cells]."""
-    unit = torch.eye(cells, dtype=torch.float64)[None, None]
-    return F.interpolate(unit, (side, cells), mode=mode, align_corners=_corners(mode))[0, 0]
-
-
-def _corners(mode: str) -> bool | None:
-    return None if mode == "nearest-exact" else False

@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from omniup.mixing import cell_means
+from omniup.mixing import cell_means, interpolate
 from omniup.upsamplers.checks import Size
 
 #: λ, as a fraction of the mean energy of the details: keeps apart weights of details that are nearly the same.
@@ -122,7 +121,7 @@ def fade(detail: Tensor, ratio: Tensor, grid: Size) -> Tensor:
 
 def _smooth(detail: Tensor, grid: Size) -> Tensor:
     """Average [1, C, H, W] over a grid, and interpolate."""
-    return F.interpolate(cell_means(detail, grid), (detail.shape[2], detail.shape[3]), mode="bicubic")
+    return interpolate(cell_means(detail, grid), (detail.shape[2], detail.shape[3]), "bicubic")
 
 
 def _spread(residual: Tensor, counts: Tensor) -> Tensor:

@@ -20,16 +20,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from omniup.mixing import interpolation_matrix
 from omniup.mixing.dtypes import exact_products
+from omniup.mixing.interpolation import LARGEST_MATRIX
 from omniup.upsamplers.holes import fill_nearest
-from omniup.upsamplers.interpolation import axis_taps, interpolate_at, interpolation_matrix
+from omniup.upsamplers.interpolation import axis_taps, interpolate_at
 from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Stages
 
 if TYPE_CHECKING:
     from omniup.upsamplers.pyramid_bilateral.method import PyramidBilateral
-
-#: Numbers of an interpolation matrix, at most.
-LARGEST_MATRIX = 2**21
 
 #: Bytes that are worked on at once: more leave the cache.
 CACHED = 2**24

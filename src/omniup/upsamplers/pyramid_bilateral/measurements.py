@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from omniup.mixing import cell_means
+from omniup.mixing import cell_means, interpolate
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.guided_filter import GuidedFilter
 from omniup.upsamplers.pyramid_bilateral.detail import TREND_CELLS, detail_weights, fade, trend
@@ -56,7 +55,7 @@ def render_measurement(
     if are_probabilities(signal)[0]:
         return _render_fractions(pyramid, wide, settings, memory, valid).to(signal.dtype)
     if min(grid) < SMALLEST_GRID:
-        return interpolate(wide, pyramid.size, settings.back_projections, valid).to(signal.dtype)
+        return spline(wide, pyramid.size, settings.back_projections, valid).to(signal.dtype)
     sigma_r, first, second, ratio = _weigh(pyramid, wide, settings, memory, valid)
     out = signal.new_empty(1, signal.shape[1], *pyramid.size)
     at_once = max(1, memory // (8 * wide.itemsize * math.prod(pyramid.size)))  # channels, half of the memory
@@ -66,7 +65,7 @@ def render_measurement(
         value = wide[:, channels]
         if valid is not None:  # the image knows more of holes than the nearest cell
             value = torch.where(valid, value, cell_means(scale.mix(value), grid))
-        base = interpolate(value, pyramid.size, settings.back_projections, valid)
+        base = spline(value, pyramid.size, settings.back_projections, valid)
         detail = scale.blended(value, base, first[:, channels], second[:, channels])
         out[:, channels] = base + fade(detail, ratio[:, channels], grid)
     return out
@@ -97,7 +96,7 @@ def _weigh(
     signal = signal / signal.detach().abs().amax().clamp_min(torch.finfo(signal.dtype).tiny)  # squares would overflow
     grid, counts = (signal.shape[2], signal.shape[3]), _counts(signal, valid)
     coarse, coarse_valid = halved(signal, valid)  # [1, C, ⌈h/2⌉, ⌈w/2⌉]
-    base = interpolate(coarse, grid, settings.back_projections, coarse_valid)
+    base = spline(coarse, grid, settings.back_projections, coarse_valid)
     best: tuple[float, float, Tensor, _Scale] | None = None
     for sigma_r in _range_sigmas(settings):
         scale = _Scale.of(pyramid, grid, coarse, coarse_valid, settings, sigma_r, memory)
@@ -112,7 +111,7 @@ def _weigh(
         return sigma_r, first, second, torch.ones_like(first)
     coarsest, coarsest_valid = halved(coarse, coarse_valid)
     coarse_grid, coarse_counts = (coarse.shape[2], coarse.shape[3]), _counts(coarse, coarse_valid)
-    coarse_base = interpolate(coarsest, coarse_grid, settings.back_projections, coarsest_valid)
+    coarse_base = spline(coarsest, coarse_grid, settings.back_projections, coarsest_valid)
     coarse_scale = _Scale.of(pyramid, coarse_grid, coarsest, coarsest_valid, settings, sigma_r, memory)
     detail = coarse_scale.blended(coarsest, coarse_base, first, second)
     return sigma_r, first, second, trend(detail, coarse - coarse_base, signal - base, coarse_counts, counts)
@@ -187,12 +186,12 @@ class _Scale:
         return back_project(self.mix, signal, start, self.settings.back_projections, self.valid)
 
 
-def interpolate(signal: Tensor, size: Size, steps: int, valid: Tensor | None = None) -> Tensor:
+def spline(signal: Tensor, size: Size, steps: int, valid: Tensor | None = None) -> Tensor:
     """Interpolate a measurement [1, C, h, w] by cubic polynomials, back-projected `steps` times: [1, C, H, W].
 
     Invalid cells, where `valid` [1, 1, h, w] is given, hold the nearest valid one's value.
     """
-    cubic = partial(F.interpolate, size=size, mode="bicubic")
+    cubic = partial(interpolate, size=size, mode="bicubic")
     return back_project(cubic, signal, cubic(signal), steps, valid)
 
 
