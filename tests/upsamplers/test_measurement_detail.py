@@ -52,14 +52,21 @@ def test_detail_that_mattered_more_at_coarser_scales_fades(needed, kept):
     """Where residuals are spread: half as much of it from scale to scale, squared."""
     detail = random_signal((16, 16), channels=1)
     ones = torch.ones(1, 1, 16, 16).double()
-    assert float(trend(detail, needed * detail, detail, ones, ones)) == pytest.approx(kept)
+    assert float(trend(detail, needed * detail, detail, detail, ones, ones)) == pytest.approx(kept)
 
 
 def test_detail_at_edges_does_not_fade():
     edges = torch.zeros(1, 1, 16, 16).double()
     edges[..., 8] = 1
     ones = torch.ones(1, 1, 16, 16).double()
-    assert float(trend(edges, 3 * edges, edges, ones, ones)) == 1
+    assert float(trend(edges, 3 * edges, edges, edges, ones, ones)) == 1
+
+
+@pytest.mark.parametrize(("left", "kept"), [(0.5, 0.25), (0.1, 0.25**0.05), (0.0, 1.0)])
+def test_detail_that_explains_all_does_not_fade(left, kept):
+    """In a part of the residual's amplitude, whose square is its energy."""
+    detail, ones = random_signal((16, 16), channels=1), torch.ones(1, 1, 16, 16).double()
+    assert float(trend(detail, 2 * detail, detail, left * detail, ones, ones)) == pytest.approx(kept)
 
 
 def test_octaves_fade_one_after_the_other():

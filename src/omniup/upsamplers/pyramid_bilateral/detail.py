@@ -21,7 +21,7 @@ from omniup.mixing import cell_means, interpolate
 from omniup.upsamplers.checks import Size
 
 #: λ, as a fraction of the mean energy of the details: keeps apart weights of details that are nearly the same.
-RIDGE = 0.03
+RIDGE = 0.02
 
 #: w_0, and how many cells it weighs as much as.
 PRIOR_WEIGHT = 0.45
@@ -33,6 +33,9 @@ TREND_CELLS = 32
 #: Mean absolute over root-mean-square residual, above which it is spread (0.8 of Gaussian noise, 0.2 of a few edges);
 #: and from where on the trend counts in full.
 SPREAD = 0.6, 0.7
+
+#: Part of the residual's energy that the details leave: of less, the trend counts as much less, as the image says all.
+UNEXPLAINED = 0.2
 
 #: Power of the trend: agreement between image and measurement is lost ever faster from octave to octave.
 ACCELERATION = 2.0
@@ -76,13 +79,16 @@ def detail_weights(first: Tensor, second: Tensor, residual: Tensor, counts: Tens
     return w1 / total, w2 / total
 
 
-def trend(detail: Tensor, residual: Tensor, finer: Tensor, counts: Tensor, finer_counts: Tensor) -> Tensor:
+def trend(
+    detail: Tensor, residual: Tensor, finer: Tensor, rest: Tensor, counts: Tensor, finer_counts: Tensor
+) -> Tensor:
     """Compute ρ, by how much less each octave of detail counts than the one before.
 
     Args:
         detail: [1, C, h, w], two scales down, with the weights that fit one scale down.
         residual: [1, C, h, w], two scales down.
         finer: [1, C, 2h, 2w], the residual one scale down.
+        rest: likewise, what the details leave of it.
         counts: [1, 1, h, w], 0 where the residual is unknown, else 1.
         finer_counts: likewise, [1, 1, 2h, 2w].
 
@@ -94,7 +100,10 @@ def trend(detail: Tensor, residual: Tensor, finer: Tensor, counts: Tensor, finer
     kept = (1 / needed.clamp_min(1)).clamp_min(LEAST_TREND)
     spread = 2 * _spread(finer, finer_counts) - _spread(residual, counts)  # as it will be one scale further
     low, high = SPREAD
-    return kept ** (ACCELERATION * ((spread - low) / (high - low)).clamp(0, 1))
+    least = torch.finfo(detail.dtype).tiny
+    left = _total(rest.square() * finer_counts) / _total(finer.square() * finer_counts).clamp_min(least)
+    certainty = ((spread - low) / (high - low)).clamp(0, 1) * (left / UNEXPLAINED).clamp(0, 1)
+    return kept ** (ACCELERATION * certainty)
 
 
 def fade(detail: Tensor, ratio: Tensor, grid: Size) -> Tensor:

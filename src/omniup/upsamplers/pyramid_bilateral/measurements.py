@@ -106,7 +106,8 @@ def _weigh(
             best = error, sigma_r, restored, scale
     assert best is not None  # there is a candidate
     _, sigma_r, restored, scale = best
-    first, second = detail_weights(restored - base, scale.modelled(coarse) - base, signal - base, counts)
+    residual, details = signal - base, (restored - base, scale.modelled(coarse) - base)
+    first, second = detail_weights(*details, residual, counts)
     if coarse.shape[2] * coarse.shape[3] < TREND_CELLS:
         return sigma_r, first, second, torch.ones_like(first)
     coarsest, coarsest_valid = halved(coarse, coarse_valid)
@@ -114,7 +115,9 @@ def _weigh(
     coarse_base = spline(coarsest, coarse_grid, settings.back_projections, coarsest_valid)
     coarse_scale = _Scale.of(pyramid, coarse_grid, coarsest, coarsest_valid, settings, sigma_r, memory)
     detail = coarse_scale.blended(coarsest, coarse_base, first, second)
-    return sigma_r, first, second, trend(detail, coarse - coarse_base, signal - base, coarse_counts, counts)
+    rest = residual - first * details[0] - second * details[1]
+    ratio = trend(detail, coarse - coarse_base, residual, rest, coarse_counts, counts)
+    return sigma_r, first, second, ratio
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
