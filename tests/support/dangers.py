@@ -101,12 +101,20 @@ class States:
     """
 
     def __init__(self):
-        self._found = {}
+        self._found, self._read = {}, {}
 
     def __call__(self, *_):
-        state = contents()
+        state = contents(read=self._content)
         key = {re.sub(r"omniup-[0-9a-f]{16}", "omniup", name): content for name, content in state.items()}
         self._found.setdefault(repr(sorted(key.items())), state)
+
+    def _content(self, path):
+        """Read a file, once as long as it does not change."""
+        found = path.stat()
+        key = found.st_ino, found.st_size, found.st_mtime_ns
+        if key not in self._read:
+            self._read[key] = path.read_bytes()
+        return self._read[key]
 
     def some(self, count):
         """At most that many of them, the last included, and not the first, in which nothing has been done."""
@@ -115,11 +123,11 @@ class States:
         return [found[-1 - round(place * step)] for place in range(min(count, len(found)))]
 
 
-def contents(folder="."):
+def contents(folder=".", read=Path.read_bytes):
     """The files of a folder with their contents, and None for empty folders."""
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(Path(folder).rglob("*"))}
     return {
-        name: path.read_bytes() if path.is_file() else None
+        name: read(path) if path.is_file() else None
         for name, path in paths.items()
         if path.is_file() or not any(path.iterdir())
     }

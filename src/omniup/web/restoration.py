@@ -144,8 +144,7 @@ def restore(job: Job, config: RestoreConfig, image: Tensor, *, device: str, rest
         }
         makers = {f"{name}.png": picture_maker(picture) for name, picture in pictures.items()}
         kept = Kept(job.id, makers, comparison=None, size=0)
-        runs.add(kept)
-        kept.settle(*makers)
+        runs.add(kept, *makers)
     files = enhancer.networks.files
     answer = RestoreAnswer(
         run_id=job.id,
