@@ -6,11 +6,11 @@ import os
 import re
 import signal
 import sys
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
 from omniup.cli.interrupts import must_wait
+from support.forks import Fork
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
 FILLS = {"open", "os.mkdir", "fsync"}
@@ -148,45 +148,33 @@ def restore(state):
             Path(name).write_bytes(content)
 
 
-class Held:
+class Held(Fork):
     """A command in a fork of this process, which waits at a moment until it is let go or killed."""
 
     def __init__(self, run, moment):
-        (wait, go), (told, tell) = os.pipe(), os.pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of threads, none of which the command needs
-            self._child = os.fork()
-        if not self._child:
-            for descriptor in (go, told):
-                os.close(descriptor)
-            status = 99
+        (wait, self._go), (told, tell) = os.pipe(), os.pipe()
 
-            def happens(number, _):
-                if number == moment:
-                    os.write(tell, b".")
-                    os.read(wait, 1)
+        def happens(number, _):
+            if number == moment:
+                os.write(tell, b".")
+                os.read(wait, 1)
 
-            try:
-                with moments(happens):
-                    status = run()
-            finally:
-                os._exit(status)
+        def held():
+            with moments(happens):
+                return run()
+
+        super().__init__(held)
         os.close(wait)
         os.close(tell)
-        self._go = go
         assert os.read(told, 1) == b".", "it ended before that moment"
         os.close(told)
 
     def let_go(self):
         """Let it go on, and return its exit status."""
         os.write(self._go, b".")
-        return self._end()
+        return self.wait()
 
-    def kill(self):
-        """Kill it as `kill -9` does."""
-        os.kill(self._child, signal.SIGKILL)
-        assert self._end() == -signal.SIGKILL
-
-    def _end(self):
+    def wait(self):
+        """Wait for its end, and return its exit status."""
         os.close(self._go)
-        return os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1])
+        return super().wait()
