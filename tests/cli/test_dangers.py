@@ -179,7 +179,8 @@ class Undisturbed:
     states: States
 
     def some(self, count):
-        return sorted({round(place * (self.count - 1) / max(1, count - 1)) for place in range(min(count, self.count))})
+        """The numbers of at most that many moments, the first and the last included."""
+        return np.linspace(0, self.count - 1, min(count, self.count)).round().astype(int).tolist()
 
 
 @pytest.fixture

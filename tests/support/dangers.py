@@ -6,11 +6,11 @@ import os
 import re
 import signal
 import sys
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
 from omniup.cli.interrupts import must_wait
+from support.forks import Fork
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
 FILLS = {"open", "os.mkdir", "fsync"}
@@ -101,12 +101,20 @@ class States:
     """
 
     def __init__(self):
-        self._found = {}
+        self._found, self._read = {}, {}
 
     def __call__(self, *_):
-        state = contents()
+        state = contents(read=self._content)
         key = {re.sub(r"omniup-[0-9a-f]{16}", "omniup", name): content for name, content in state.items()}
         self._found.setdefault(repr(sorted(key.items())), state)
+
+    def _content(self, path):
+        """Read a file, once as long as it does not change."""
+        found = path.stat()
+        key = found.st_ino, found.st_size, found.st_mtime_ns
+        if key not in self._read:
+            self._read[key] = path.read_bytes()
+        return self._read[key]
 
     def some(self, count):
         """At most that many of them, the last included, and not the first, in which nothing has been done."""
@@ -115,11 +123,11 @@ class States:
         return [found[-1 - round(place * step)] for place in range(min(count, len(found)))]
 
 
-def contents(folder="."):
+def contents(folder=".", read=Path.read_bytes):
     """The files of a folder with their contents, and None for empty folders."""
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(Path(folder).rglob("*"))}
     return {
-        name: path.read_bytes() if path.is_file() else None
+        name: read(path) if path.is_file() else None
         for name, path in paths.items()
         if path.is_file() or not any(path.iterdir())
     }
@@ -140,45 +148,33 @@ def restore(state):
             Path(name).write_bytes(content)
 
 
-class Held:
+class Held(Fork):
     """A command in a fork of this process, which waits at a moment until it is let go or killed."""
 
     def __init__(self, run, moment):
-        (wait, go), (told, tell) = os.pipe(), os.pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of threads, none of which the command needs
-            self._child = os.fork()
-        if not self._child:
-            for descriptor in (go, told):
-                os.close(descriptor)
-            status = 99
+        (wait, self._go), (told, tell) = os.pipe(), os.pipe()
 
-            def happens(number, _):
-                if number == moment:
-                    os.write(tell, b".")
-                    os.read(wait, 1)
+        def happens(number, _):
+            if number == moment:
+                os.write(tell, b".")
+                os.read(wait, 1)
 
-            try:
-                with moments(happens):
-                    status = run()
-            finally:
-                os._exit(status)
+        def held():
+            with moments(happens):
+                return run()
+
+        super().__init__(held)
         os.close(wait)
         os.close(tell)
-        self._go = go
         assert os.read(told, 1) == b".", "it ended before that moment"
         os.close(told)
 
     def let_go(self):
         """Let it go on, and return its exit status."""
         os.write(self._go, b".")
-        return self._end()
+        return self.wait()
 
-    def kill(self):
-        """Kill it as `kill -9` does."""
-        os.kill(self._child, signal.SIGKILL)
-        assert self._end() == -signal.SIGKILL
-
-    def _end(self):
+    def wait(self):
+        """Wait for its end, and return its exit status."""
         os.close(self._go)
-        return os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1])
+        return super().wait()

@@ -1,14 +1,10 @@
 """Trainings in processes of their own."""
 
-import os
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 
-import torch
-
+from omniup.cli import main
 from omniup.training.checkpoints import Checkpoints
+from support.forks import Fork
 
 TIMEOUT = 600
 
@@ -20,34 +16,15 @@ def at(example, folder):
     return {"data.images": [str(folder)], "validation.images": [str(folder)]}
 
 
-@contextmanager
-def starter(what):
-    """Start `omniup train WHAT` with as many threads as this process has; ended at the end, if need be."""
-    started = []
-
-    def run(*arguments, launcher=("-m",)):
-        environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "ACCELERATE_USE_CPU": "true"}
-        command = [sys.executable, *launcher, "omniup", "train", what, *map(str, arguments)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, env=environment, **pipes))
-        return started[-1]
-
-    try:
-        yield run
-    finally:
-        for process in started:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
-
-
-def wait_for(process, folder, step):
-    """Wait until there is a checkpoint that was written after this step or a later one."""
+def kill_after(step, folder, what, *arguments):
+    """Kill `omniup train WHAT`, in a fork of this process, once it has a checkpoint of this step or a later one."""
+    training = Fork(lambda: main(["train", what, *map(str, arguments), "-o", str(folder)]))
     deadline = time.monotonic() + TIMEOUT
     while not any(found >= step for found in Checkpoints(folder / "checkpoints").steps()):
-        assert process.poll() is None, process.communicate()
+        assert training.is_running()
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    training.kill()
 
 
 def scalars(folder, name):

@@ -1,5 +1,7 @@
+import errno
 import http.client
 import json
+import os
 import socket
 import struct
 import threading
@@ -555,3 +557,22 @@ def test_an_offline_server_asks_nobody_for_weights(client, tiny, monkeypatch, tm
     assert "offline" in answer.text
     assert asked == []
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_full_disk_is_the_server_s_and_nothing_is_kept_on_it(client, tiny, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    kept = client.get("/api/health").json()["kept_runs"]
+    detail = "the server cannot keep the result (No space left on device)"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        answer = post_run(client, tiny, **SMALL, return_files=True)
+        assert (answer.status_code, answer.json()["detail"]) == (507, detail)
+        assert client.get("/api/health").json()["kept_runs"] == kept
+    files = run(client, tiny, **SMALL)["files"]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        answer = client.get(files["features_gsjbu.npy"])
+        assert (answer.status_code, answer.json()["detail"]) == (507, detail)
+    assert client.get(files["features_gsjbu.npy"]).status_code == 200

@@ -173,4 +173,6 @@ def test_the_folder_is_removed_at_the_end(photo):
         run(client, photo, **SMALL, return_files=True)
         folder = client.app.state.service.runs._folder
         assert list(folder.iterdir())
+        assert gc.get_freeze_count()
     assert not folder.exists()
+    assert not gc.get_freeze_count()  # nothing is kept from the collector

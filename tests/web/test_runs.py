@@ -1,3 +1,5 @@
+import os
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -9,6 +11,7 @@ from PIL import Image
 
 from omniup.files import read_image, read_signal
 from omniup.web.runs import Kept, Runs, picture_maker, tensor_maker
+from support.forks import Fork
 
 
 @pytest.fixture
@@ -205,6 +208,37 @@ def test_closing_removes_every_file(keep):
     kept.open("a.bin").close()
     runs.close()
     assert not runs._folder.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_files_of_a_killed_server_are_removed_by_the_next_and_those_of_one_that_runs_are_not(
+    keep, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (told, tell), mine = os.pipe(), run(a=b"1")
+
+    def serve():
+        runs = Runs(1000, 10**6)
+        runs.add(run(a=b"1"), "a.bin")
+        os.write(tell, b".")
+        time.sleep(600)
+
+    killed = Fork(serve)
+    assert os.read(told, 1) == b"."
+    (left,) = tmp_path.iterdir()
+    keep().add(mine, "a.bin")
+    unfinished = tmp_path / "omniup-runs-unfinished"  # of one that was killed before it had a lock, and one that starts
+    starting = tmp_path / "omniup-runs-starting"
+    for folder in (unfinished, starting):
+        folder.mkdir()
+    os.utime(unfinished, (0, 0))
+    assert left.exists()
+    killed.kill()
+    keep()
+    assert not left.exists() and not unfinished.exists()
+    assert starting.exists() and (mine.folder / "a.bin").exists()
+    os.close(told)
+    os.close(tell)
 
 
 def test_urls_name_the_run_and_the_file():

@@ -5,11 +5,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from omniup.cli import main
+from omniup.web.server import _end_on_hangup
 
 DEMO = Path(__file__).parents[2] / "demo"
 
@@ -40,6 +42,7 @@ def start():
         process.stderr.close()
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_the_demo_starts_as_its_readme_says(start):
     readme = (DEMO / "README.md").read_text()
     for line in ("cd demo", "pip install -r requirements.txt", "python app.py"):
@@ -48,9 +51,11 @@ def test_the_demo_starts_as_its_readme_says(start):
     process = start(sys.executable, "app.py", "--port", 0, "--offline", cwd=DEMO)
     found, _ = said_by(process, r"OmniUp is at (http://127\.0\.0\.1:\d+) ")
     assert httpx.get(found[1]).status_code == 200
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    assert process.stderr.read().splitlines()[-1] == "omniup: interrupted"
 
 
-@pytest.mark.usefixtures("interruptible")
 def test_it_warns_of_other_machines_logs_its_runs_and_leaves_no_files(start, tmp_path, photo):
     """One server from its start to its interrupt: each costs seconds."""
     command = (sys.executable, "-m", "omniup", "serve", "--host", "0.0.0.0", "--port", 0, "--offline")
@@ -69,8 +74,9 @@ def test_it_warns_of_other_machines_logs_its_runs_and_leaves_no_files(start, tmp
 
     (folder,) = tmp_path.glob("omniup-runs-*")
     assert list(folder.glob("*/*.png"))
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) in (0, 130)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 130
+    assert process.stderr.read().splitlines()[-1] == "omniup: interrupted"
     assert not list(tmp_path.glob("omniup-runs-*"))
 
 
@@ -87,29 +93,15 @@ def test_a_port_that_is_taken_is_refused_in_one_line(capsys):
     assert said.count("\n") == 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
-def test_ended_by_the_system_it_leaves_no_files_and_the_next_start_removes_what_a_killed_one_left(start, tmp_path):
-    environment = os.environ | {"TMPDIR": str(tmp_path)}
-
-    def serve():
-        process = start(sys.executable, "-m", "omniup", "serve", "--port", 0, "--offline", env=environment)
-        said_by(process, r"OmniUp is at (\S+)")
-        return process
-
-    def folders():
-        return {path.name for path in tmp_path.glob("omniup-runs-*")}
-
-    killed = serve()
-    (left,) = folders()
-    other = serve()
-    assert left in folders() and len(folders()) == 2  # of one that runs, nothing is removed
-    killed.kill()
-    killed.wait()
-    (mine,) = folders() - {left}
-    third = serve()
-    assert left not in folders() and mine in folders()
-    for process, number in ((other, signal.SIGTERM), (third, signal.SIGHUP)):
-        process.send_signal(number)
-        assert process.wait(timeout=20) == 130
-        assert process.stderr.read().splitlines()[-1] == "omniup: interrupted"
-    assert folders() == set()
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGHUP")
+def test_a_hangup_ends_it_as_the_system_s_signal_does():
+    before, handled = signal.getsignal(signal.SIGHUP), []
+    try:
+        _end_on_hangup(SimpleNamespace(handle_exit=lambda number, frame: handled.append(number)))
+        signal.raise_signal(signal.SIGHUP)
+        assert handled == [signal.SIGTERM]
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # under nohup
+        _end_on_hangup(None)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

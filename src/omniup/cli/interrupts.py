@@ -27,20 +27,22 @@ RETRY = 0.05
 
 _FILES = Path(__file__).parents[1] / "files"
 
-WAITED_FOR = (
-    "<frozen importlib",
-    contextlib.__file__,
-    *(str(_FILES / name) for name in ("atomic.py", "lines.py", "outputs.py")),
-)
-"""The beginnings of the names of sources that interrupts wait for, since what they do is short.
+_SOURCES = ("<frozen importlib", *(str(_FILES / name) for name in ("atomic.py", "lines.py", "outputs.py")))
 
-The `with` block of a context manager is not its own source's doing, and so is interrupted.
-"""
+_WITH = {
+    contextlib._GeneratorContextManager.__enter__.__code__,
+    contextlib._GeneratorContextManager.__exit__.__code__,
+    contextlib.ExitStack.__exit__.__code__,
+    contextlib.ExitStack.enter_context.__code__,
+}
 
 
 @contextlib.contextmanager
 def patient_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt on Ctrl-C, SIGTERM and SIGHUP within, but never in the middle of `WAITED_FOR`."""
+    """Raise KeyboardInterrupt on Ctrl-C, SIGTERM and SIGHUP within, but never where `must_wait` says so.
+
+    One that has to wait until the end is raised there.
+    """
     waiting: list[threading.Timer] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -57,17 +59,24 @@ def patient_interrupts() -> Iterator[None]:
         signal.signal(number, interrupt)
     try:
         yield
+        if any(again.is_alive() for again in waiting):
+            raise KeyboardInterrupt
     finally:
         for number, default in ours.items():
             signal.signal(number, default)
-        for again in waiting:  # of an interrupt that has waited until the end
+        for again in waiting:
             again.cancel()
 
 
 def must_wait(frame: FrameType | None) -> bool:
-    """Return whether what runs must not be interrupted."""
+    """Return whether what runs must not be interrupted; it is short.
+
+    That is imports; what writes files; the beginnings and ends of `with` blocks, not the blocks, or what begins would
+    not be ended; and finalisers, where Python drops exceptions.
+    """
     while frame is not None:
-        if frame.f_code.co_filename.startswith(WAITED_FOR):
+        code = frame.f_code
+        if code.co_filename.startswith(_SOURCES) or code in _WITH or code.co_name == "__del__":
             return True
         frame = frame.f_back
     return False

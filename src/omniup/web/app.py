@@ -76,6 +76,7 @@ def _problems(*statuses: int) -> Problems:
         409: "There is a run of this id, or the run was cancelled.",
         413: "The body is larger than the server accepts.",
         503: "The queue is full; Retry-After says in how many seconds to try again.",
+        507: "The server's disk is full.",
     }
     return {status: {"model": Problem, "description": meanings[status]} for status in (403, *statuses)}
 
@@ -113,7 +114,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _add_runs(app: FastAPI, service: Service) -> None:
-    @app.post("/api/run", response_model=RunAnswer, responses=_problems(400, 409, 413, 503), tags=["runs"])
+    @app.post("/api/run", response_model=RunAnswer, responses=_problems(400, 409, 413, 503, 507), tags=["runs"])
     async def run(
         request: Request,
         image: Annotated[UploadFile, File(description="PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM.")],
@@ -152,7 +153,7 @@ def _add_runs(app: FastAPI, service: Service) -> None:
     @app.get(
         "/api/runs/{run_id}/files/{name}",
         response_class=Response,
-        responses=_problems(404)
+        responses=_problems(404, 507)
         | {200: {"content": {"application/octet-stream": {}, "image/png": {}}, "description": "The file."}},
         tags=["runs"],
     )
@@ -185,7 +186,10 @@ def _add_runs(app: FastAPI, service: Service) -> None:
 
 def _add_upsampling(app: FastAPI, service: Service) -> None:
     @app.post(
-        "/api/upsample", response_model=UpsampleAnswer, responses=_problems(400, 409, 413, 503), tags=["upsampling"]
+        "/api/upsample",
+        response_model=UpsampleAnswer,
+        responses=_problems(400, 409, 413, 503, 507),
+        tags=["upsampling"],
     )
     async def upsample(
         request: Request,
@@ -220,7 +224,7 @@ def _add_upsampling(app: FastAPI, service: Service) -> None:
 
 def _add_restoration(app: FastAPI, service: Service) -> None:
     @app.post(
-        "/api/restore", response_model=RestoreAnswer, responses=_problems(400, 409, 413, 503), tags=["restoration"]
+        "/api/restore", response_model=RestoreAnswer, responses=_problems(400, 409, 413, 503, 507), tags=["restoration"]
     )
     async def restore(
         request: Request,

@@ -158,8 +158,7 @@ def restore(job: Job, config: RestoreConfig, picture: Picture, *, device: str, r
         }
         makers = {f"{name}.png": picture_maker(each) for name, each in pictures.items()}
         kept = Kept(job.id, makers, comparison=None, size=0)
-        runs.add(kept)
-        kept.settle(*makers)
+        runs.add(kept, *makers)
     files = enhancer.networks.files
     answer = RestoreAnswer(
         run_id=job.id,

@@ -140,8 +140,7 @@ def run(
         )
     answer.meta.seconds["draw"] = stage.seconds["draw"]
     answer.meta.seconds["total"] = time.perf_counter() - began
-    runs.add(kept)
-    kept.settle(*files)
+    runs.add(kept, *files)
     fit = stage.seconds["fit"]
     rest = answer.meta.seconds["total"] - fit - stage.seconds.get("segment", 0.0)
     pace.learn(size[0] * size[1], method.cost(size, made.kernels.grid), answer.meta.iters, fit, rest)

@@ -21,6 +21,7 @@ from omniup.errors import InputError
 from omniup.files import atomic_write, locked, write_signal
 from omniup.files.outputs import LOCK
 from omniup.upsamplers import GaussianKernels
+from omniup.web.fields import RequestError
 from omniup.web.pictures import png
 
 _PREFIX = "omniup-runs-"
@@ -77,6 +78,7 @@ class Kept:
         Raises:
             KeyError: there is none of this name.
             FileNotFoundError: the run was removed meanwhile.
+            RequestError: it cannot be written, as on a full disk.
         """
         make, path = self.makers[name], self.folder / name  # a name that is in `makers`, never one from outside
         with self._making:
@@ -85,7 +87,7 @@ class Kept:
                     make(path)
                 except InputError as error:
                     if self.folder.exists():
-                        raise
+                        raise _no_room(error) from error
                     raise FileNotFoundError(self.folder) from error
                 self.size += path.stat().st_size
         return path.open("rb")
@@ -95,6 +97,11 @@ class Kept:
         for name in names:
             self.open(name).close()
         self.makers = {**self.makers, **dict.fromkeys(names, _gone)}
+
+
+def _no_room(error: Exception) -> RequestError:
+    reason = error.values.get("reason", error) if isinstance(error, InputError) else error
+    return RequestError(507, "the server", "cannot keep the result ({reason})", reason=reason)
 
 
 def _gone(path: Path) -> None:
@@ -118,13 +125,25 @@ class Runs:
         self._runs: collections.OrderedDict[UUID, Kept] = collections.OrderedDict()
         self._lock = threading.Lock()
 
-    def add(self, run: Kept) -> None:
-        """Keep a run."""
+    def add(self, run: Kept, *names: str) -> None:
+        """Keep a run, and make files of it now.
+
+        Raises:
+            RequestError: they cannot be written, as on a full disk; nothing is kept then.
+        """
         run.folder = self._folder / str(run.id)
-        run.folder.mkdir()
+        try:
+            run.folder.mkdir()
+        except OSError as error:
+            raise _no_room(error) from error
         with self._lock:
             self._runs[run.id] = run
         self.tidy()
+        try:
+            run.settle(*names)
+        except RequestError:
+            self.remove(run.id)
+            raise
 
     def find(self, id: UUID) -> Kept | None:
         """Return the run of this id, if it is kept."""

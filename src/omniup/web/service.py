@@ -87,6 +87,7 @@ class Service:
         self.jobs.close()
         self._quick.shutdown(cancel_futures=True)
         self.runs.close()
+        gc.unfreeze()  # or libraries complain at the end of the process that nobody has collected their objects
 
     async def quickly(self, work: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
         """Do something short in a thread of its own."""

@@ -247,8 +247,7 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs, seconds: float)
         low_picture, picture, key = _pictures(order, result)
         makers |= {"result.npy": tensor_maker(lambda: result), "result.png": picture_maker(picture)}
         kept = Kept(job.id, makers, comparison=None, size=0)
-        runs.add(kept)
-        kept.settle(*makers)
+        runs.add(kept, *makers)
         shown = _shown_size((result.shape[2], result.shape[3]))
         answer = UpsampleAnswer(
             run_id=job.id,

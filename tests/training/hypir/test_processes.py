@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 
 import pytest
 import torch
@@ -14,19 +13,12 @@ from omniup.restoration import Enhancer
 from omniup.training.checkpoints import Checkpoints
 from omniup.training.hypir import read_configuration, train
 from omniup.training.hypir.trainer import _Training
-from support.training import TIMEOUT, scalars, starter, wait_for
+from support.forks import Fork
+from support.training import kill_after, scalars
 
 LONG = 1_000_000
 
-FORKED = """
-import sys
-import accelerate, kornia, peft, timm, torch.utils.tensorboard
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextModel
-from omniup.cli import main
-_, *arguments = sys.argv[1:]
-accelerate.debug_launcher(main, (arguments,), num_processes=2)
-"""
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 
 
 @pytest.fixture
@@ -34,19 +26,9 @@ def configuration(smallest, write):
     return write(smallest | {"checkpoints": {"every": 2, "keep": 2}})
 
 
-@pytest.fixture
-def start():
-    """Start `omniup train hypir` in a process of its own."""
-    with starter("hypir") as run:
-        yield run
-
-
 @pytest.mark.usefixtures("accelerate")
-def test_a_killed_training_goes_on_to_the_last_bit_and_restores(configuration, start, tmp_path):
-    killed = start(configuration, "-o", tmp_path / "killed", "--set", f"steps={LONG}")
-    wait_for(killed, tmp_path / "killed", 2)
-    os.kill(killed.pid, signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
+def test_a_killed_training_goes_on_to_the_last_bit_and_restores(configuration, tmp_path):
+    kill_after(2, tmp_path / "killed", "hypir", configuration, "--set", f"steps={LONG}")
     begun = Checkpoints(tmp_path / "killed/checkpoints").steps()[-1]
 
     wanted = read_configuration(configuration, {"steps": begun + 2})
@@ -71,13 +53,13 @@ def test_a_killed_training_goes_on_to_the_last_bit_and_restores(configuration, s
     torch.testing.assert_close(image, expected, atol=1 / 255, rtol=0)
 
 
-@pytest.mark.usefixtures("accelerate")
-def test_two_processes_do_what_one_would_with_all_of_their_photographs(configuration, start, tmp_path):
+def test_two_processes_do_what_one_would_with_all_of_their_photographs(accelerate, configuration, tmp_path):
     # Not by `accelerate launch`, as in tests/training/anyup: two that are forked from one have imported everything.
-    process = start(configuration, "-o", tmp_path / "two", "--set", "steps=2", "--json", launcher=("-c", FORKED))
-    stdout, stderr = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 0, stderr
-    assert json.loads(stdout)["finished"] is True  # one object: only the first process reports
+    arguments = ["train", "hypir", str(configuration), "-o", str(tmp_path / "two"), "--set", "steps=2", "--json"]
+    launched = Fork(lambda: accelerate.debug_launcher(main, (arguments,), num_processes=2) or 0, tmp_path / "said")
+    assert launched.wait() == 0, (tmp_path / "said.err").read_text()
+    # one object: only the first process reports
+    assert json.loads((tmp_path / "said").read_text())["finished"] is True
     place = tmp_path / "two/checkpoints/step-00000002"
     assert {path.name for path in place.glob("process-*")} == {"process-0.pt", "process-1.pt"}
 

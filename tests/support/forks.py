@@ -1,0 +1,57 @@
+"""Functions in forks of this process, which need not import anything again."""
+
+import os
+import signal
+import sys
+import traceback
+import warnings
+from pathlib import Path
+
+
+class Fork:
+    """A function in a fork of this process.
+
+    Args:
+        run: returns the exit status, or raises SystemExit.
+        said: the file that standard output goes to; standard error goes to one of this name and `.err`.
+    """
+
+    def __init__(self, run, said=os.devnull):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of threads, none of which the function needs
+            self.pid = os.fork()
+        if self.pid:
+            return
+        status = 99
+        try:
+            warnings.resetwarnings()  # which are errors in tests, and not elsewhere
+            self._say(said)
+            status = run()
+        except SystemExit as left:
+            status = left.code or 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+    def _say(self, said):
+        """Lead standard output and error to files, and not to what pytest has put in their place."""
+        for number, name, path in ((1, "stdout", said), (2, "stderr", said if said == os.devnull else f"{said}.err")):
+            with Path(path).open("wb") as file:
+                os.dup2(file.fileno(), number)
+            setattr(sys, name, os.fdopen(number, "w", closefd=False))
+
+    def is_running(self):
+        """Whether it runs; afterwards, `wait` must not be called."""
+        return os.waitpid(self.pid, os.WNOHANG) == (0, 0)
+
+    def wait(self):
+        """Wait for its end, and return its exit status."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def kill(self):
+        """Kill it as `kill -9` does."""
+        os.kill(self.pid, signal.SIGKILL)
+        assert self.wait() == -signal.SIGKILL
