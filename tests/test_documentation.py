@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from omniup.cli import main
+from omniup.mixing import cell_means
 
 ROOT = Path(__file__).parents[1]
 READMES = ["README.md", "README.en.md"]
@@ -44,6 +45,8 @@ def test_the_guide_to_inputs_runs(document):
     assert names["filled"].isfinite().all()
     assert names["kept"].isnan().sum() < names["kept"].numel()
     assert names["confidence"].shape == (1, 1, 224, 224)
+    lacking = (names["depth"] - cell_means(names["consistent"], (14, 14)))[names["valid"]]
+    assert lacking.abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("line", blocks("README.en.md", "bash")[0].splitlines())

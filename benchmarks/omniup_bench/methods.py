@@ -1,10 +1,10 @@
 """Name methods with their settings, as on the command line and in the report.
 
-A name is complete: `bilinear`, `upsample_anything:paper`, `anyup:multi_backbone`,
+A name is complete: `bilinear`, `upsample_anything:paper`, `anyup:multi_backbone`, `anyup:paper,consistency=1`,
 `joint_bilateral,sigma_x=10,sigma_y=10,sigma_r=0.25`. After the colon stands a variant of the method (a preset, or
-weights by name or file), after commas stand settings. A short label may stand before it:
-`ours=anyup:out/anyup.safetensors`. Beside the library's methods there are those of `peers`, which are measured when
-they are named.
+weights by name or file), after commas stand settings, and `consistency`, which all methods of the library take. A short
+label may stand before it: `ours=anyup:out/anyup.safetensors`. Beside the library's methods there are those of `peers`,
+which are measured when they are named.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from omniup.errors import InputError
 from omniup.mixing import DEFAULT_MEMORY
 from omniup.upsamplers import Upsampler, methods
 from omniup.upsamplers.registry import Method
+from omniup_bench.consistent import Consistent
 from omniup_bench.peers import PEERS
+
+CONSISTENCY = "consistency"
+"""Name of the option of `Prepared.render`, given like a setting."""
 
 SUFFIXES = (".safetensors", ".pth")
 """File name suffixes of weights."""
@@ -68,7 +72,8 @@ class Entry:
                 problem = "is {name!r}, in which {part!r} is no setting"
                 raise InputError("method", problem, "name=value", name=name, part=part)
             given[setting] = _value(value)
-        if unknown := sorted(given.keys() - known[method].settings.keys()):
+        consistency = {CONSISTENCY} if method in methods() else set()
+        if unknown := sorted(given.keys() - known[method].settings.keys() - consistency):
             raise InputError(
                 "method",
                 "is {name!r}, which has no setting {unknown}",
@@ -89,22 +94,29 @@ class Entry:
         Raises:
             InputError: a setting's value is not accepted, or weights cannot be loaded.
         """
-        method, settings = _known()[self.method], dict(self.given)
+        method, settings = _known()[self.method], self._own
         for setting, published in method.paths.items():
             name = settings.get(setting, method.settings[setting])
             if weights is not None and name in published:
                 files = (weights / f"{self.method}_{name}{suffix}" for suffix in SUFFIXES)
                 settings[setting] = next((str(file) for file in files if file.is_file()), name)
-        return method.build(**settings)
+        built = method.build(**settings)
+        return Consistent(built, self.given[CONSISTENCY]) if CONSISTENCY in self.given else built
 
     def settings(self) -> dict[str, Any]:
         """Return all numbers of the method, those that are not given too, as JSON has them."""
         method = _known()[self.method]
-        found = {**method.settings, **self.given}
+        found = {**method.settings, **self._own}
         if not method.paths:  # else building it would load files
-            built = method.build(**self.given)
+            built = method.build(**self._own)
             found = dataclasses.asdict(built) if dataclasses.is_dataclass(built) else found
-        return json.loads(json.dumps(found))
+        steps = {name: value for name, value in self.given.items() if name == CONSISTENCY}
+        return json.loads(json.dumps(found | steps))
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        """Settings of the method itself."""
+        return {name: value for name, value in self.given.items() if name != CONSISTENCY}
 
 
 def upsample(

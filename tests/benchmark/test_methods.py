@@ -2,10 +2,13 @@ import dataclasses
 import json
 
 import pytest
+import torch
 
+import omniup
 from omniup import InputError
 from omniup.upsamplers import PRESETS, PyramidBilateral, UpsampleAnything, methods, registry
-from omniup_bench.methods import Entry, default_methods
+from omniup_bench.methods import Entry, default_methods, upsample
+from omniup_bench.peers import PEERS
 
 
 def test_all_methods_presets_and_published_weights_are_there():
@@ -33,6 +36,17 @@ def test_settings_that_are_not_named_are_told_too():
     spec, paper = (Entry.parse(f"upsample_anything:{name}").settings() for name in ("spec", "paper"))
     assert spec["iterations"] == 50
     assert paper["iterations"] == 51
+
+
+@pytest.mark.parametrize(("given", "steps"), [("0.5", 0.5), ("full", "full"), ("null", None)])
+def test_steps_of_consistency_are_a_setting_of_every_method(given, steps):
+    entry = Entry.parse(f"joint_bilateral,sigma_r=0.2,consistency={given}")
+    assert entry.settings() == Entry.parse("joint_bilateral,sigma_r=0.2").settings() | {"consistency": steps}
+    image, signal = torch.rand(1, 3, 24, 32), torch.rand(1, 2, 3, 4)
+    expected = omniup.upsample(image, signal, method="joint_bilateral", sigma_r=0.2, consistency=steps)
+    assert torch.equal(upsample(entry.build(), image, signal, "auto"), expected)
+    with pytest.raises(InputError, match="which has no setting consistency"):
+        Entry.parse(f"{next(iter(PEERS))},consistency={given}")
 
 
 def test_settings_of_a_method_are_the_fields_of_its_dataclass():

@@ -52,6 +52,24 @@ def test_declared_types(omniup, photo, features, signal_type):
     assert torch.equal(torch.from_numpy(np.load("out.npy")), expected)
 
 
+@pytest.mark.parametrize(
+    ("given", "steps"), [("0.5", 0.5), ("2", 2), ("full", "full"), ("none", None), ("auto", "auto")]
+)
+def test_steps_of_consistency(omniup, photo, features, given, steps):
+    torch.save(random_anyup().state_dict(), "weights.pth")
+    chosen = ("--method", "anyup", "--set", "weights=weights.pth", "--consistency", given)
+    assert omniup("upsample", photo, features, "-o", "out.npy", *chosen).status == 0
+    image, signal = read_image(photo), read_signal(features)
+    expected = library.upsample(image, signal, method="anyup", weights="weights.pth", consistency=steps)
+    assert torch.equal(torch.from_numpy(np.load("out.npy")), expected)
+
+
+@pytest.mark.parametrize("given", ["half", "-1", "99", "nan"])
+def test_what_is_no_number_of_steps_is_refused(refusal, photo, features, given):
+    arguments = ("upsample", photo, features, "-o", "out.npy", "--consistency", given)
+    assert "accepted: a number of steps from 0 to 32, 'full', 'auto' and None" in refusal(*arguments)
+
+
 def test_what_auto_chose_is_reported(omniup, photo):
     shares = np.random.default_rng(0).dirichlet(np.ones(5), (3, 4)).transpose(2, 0, 1).astype(np.float32)
     batch = np.stack([shares, np.random.default_rng(1).standard_normal((5, 3, 4)).astype(np.float32)])

@@ -6,11 +6,10 @@ from oracles.averages import cell_means
 
 
 def steps(result, signal, count):
-    """Add what the means of a result [C, H, W] lack of a signal [C, h, w], again and again; of the last step a part."""
-    size = result.shape[1:]
+    """Add what the means of a result [B, C, H, W] lack of a signal [B, C, h, w], again and again; at last a part."""
     left = count
     while left > 0:
-        lacking = signal - cell_means(result[None], signal.shape[1:])[0]
-        result = result + min(left, 1) * F.interpolate(lacking[None], size, mode="bicubic")[0]
+        lacking = signal - cell_means(result, signal.shape[2:])
+        result = result + min(left, 1) * F.interpolate(lacking, result.shape[2:], mode="bicubic")
         left -= 1
     return result

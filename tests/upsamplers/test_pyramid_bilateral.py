@@ -75,7 +75,7 @@ def test_probabilities_are_averaged_with_a_linear_model_of_their_logarithms(sure
     power = upsample(SHARP, image, probabilities)[0].clamp_min(1e-6).log()
     step = min(1.0, max(LEAST_STEP, LEAST_STEP + float(border_sharpness(probabilities)) - SHARPNESS))
     model = guided_filter(image[0], logs, SHARP.filter_radius, SHARP.filter_eps)
-    wanted = 0.5 * (power - power.mean(0)) + 0.5 * consistency.steps(model, logs, step)
+    wanted = 0.5 * (power - power.mean(0)) + 0.5 * consistency.steps(model[None], logs[None], step)[0]
     found = upsample(dataclasses.replace(SHARP, filter_weight=0.5), image, probabilities)
     close(found[0], wanted.softmax(0), atol=1e-8)
 

@@ -67,11 +67,11 @@ def test_upsample_is_prepare_and_render(name, method, signal_type):
     signal = SIGNALS[signal_type](2)
     prepared = method.prepare(IMAGES, GRID)
     assert (prepared.grid, prepared.size) == (GRID, SIZE)
-    rendered = prepared.render(signal, signal_type)
+    rendered = prepared.render(signal, signal_type, consistency="auto")
     assert rendered.shape == (2, signal.shape[1], *SIZE)
     assert rendered.dtype == signal.dtype
     assert torch.equal(omniup.upsample(IMAGES, signal, method=name, signal_type=signal_type), rendered)
-    larger = method.prepare(IMAGES, GRID, (30, 33)).render(signal, signal_type)
+    larger = method.prepare(IMAGES, GRID, (30, 33)).render(signal, signal_type, consistency="auto")
     asked = omniup.upsample(IMAGES, signal, method=name, signal_type=signal_type, size=(30, 33))
     assert torch.equal(asked, larger)
     assert larger.shape == (2, signal.shape[1], 30, 33)
@@ -231,21 +231,6 @@ def test_results_may_go_to_a_tensor_with_any_strides(method, signal_type):
     for out in (torch.empty_like(expected), torch.empty(3, 7, *SIZE, dtype=expected.dtype)[:, : expected.shape[1]]):
         assert prepared.render(signal, signal_type, out=out) is out
         torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "default"),
-    [
-        ("consistency", -1, "None, a number of steps"),
-    ],
-)
-def test_options_that_are_not_available_yet_are_refused_by_name(name, method, option, value, default):
-    message = rf"^{option} is not available yet; accepted: {default}$"
-    with pytest.raises(InputError, match=message):
-        omniup.upsample(IMAGE, SIGNALS["values"](1), method=name, **{option: value})
-    if option != "layout":
-        with pytest.raises(InputError, match=message):
-            method.prepare(IMAGE, GRID).render(SIGNALS["values"](1), **{option: value})
 
 
 def test_a_signal_of_another_grid_or_batch_is_refused(method):

@@ -360,6 +360,7 @@ def test_the_options_say_what_there_is(client):
     }  # fmt: skip
     assert options["presets"].keys() == {"spec", "paper"}
     assert options["signal_types"] == ["auto", *SIGNAL_TYPES]
+    assert options["consistencies"] == ["auto", "none", "0.5", "1", "full"]
     known = omniup.methods()
     assert options["method"] == "pyramid_bilateral"
     assert {each["name"]: (each["summary"], each["summary_zh"]) for each in options["methods"]} == {

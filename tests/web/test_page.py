@@ -585,8 +585,13 @@ def test_own_signal(visit, artefacts):
     page.screenshot(path=artefacts / "signal.png", full_page=True)
 
     page.select_option("#signal-type", "values")
+    page.select_option("#signal-consistency", "full")
     page.click("#signal-run")
     expect(page.locator("#signal-result")).to_contain_text("Taken for other values", timeout=RUN)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="result.npy").click()
+    means = np.load(download.value.path()).reshape(5, 4, 16, 6, 16).mean((2, 4))
+    np.testing.assert_allclose(means, np.linspace(0, 1, 5 * 4 * 6).reshape(5, 4, 6), atol=1e-3)
     page.select_option("#signal-type", "probabilities")
     page.click("#signal-run")
     expect(page.locator("#signal-error")).to_contain_text("signal holds no probabilities", timeout=RUN)

@@ -66,6 +66,22 @@ def test_published_weights_bring_a_signal_up(client, image, shared, tmp_path, mo
     torch.testing.assert_close(result, expected(signal[None], "anyup", weights="paper"), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("given", "steps"), [(0.5, 0.5), ("full", "full"), ("none", None), ("auto", "auto")])
+def test_steps_of_consistency(client, image, given, steps):
+    signal = numbers(5)
+    answer = upsample(client, image, npy(signal), method="joint_bilateral", consistency=given)
+    result = array(client, answer, "result.npy")
+    wanted = expected(signal[None], "joint_bilateral", consistency=steps)
+    torch.testing.assert_close(result, wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("given", ["half", -1, 33, None])
+def test_what_is_no_number_of_steps_is_refused(client, image, given):
+    answer = post_upsample(client, image, npy(numbers(2)), consistency=given)
+    assert answer.status_code == 422
+    assert any("consistency" in name for name in fields(answer))
+
+
 @pytest.mark.parametrize("weights", ["/etc/passwd", "weights.pth", "file:///etc/passwd", ["paper"], None])
 def test_weights_from_elsewhere_are_refused(client, image, weights):
     answer = post_upsample(client, image, npy(numbers(2)), method="anyup", settings={"weights": weights})

@@ -107,6 +107,7 @@ def render(
     labels: options.AreLabels = None,
     invalid: options.Invalid = None,
     holes: options.Holes = "fill",
+    consistency: options.Consistency = "auto",
     bits: options.Bits = None,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
@@ -126,7 +127,7 @@ def render(
     from omniup.files import together
     from omniup.upsamplers import GaussianKernels, parse_memory
 
-    where, scratch = options.pick_device(device), parse_memory(memory)
+    where, scratch, steps = options.pick_device(device), parse_memory(memory), options.pick_consistency(consistency)
     guarded = partial(Target, inputs=(kernels, signal), overwrite=overwrite)
     with ExitStack() as stack:
         target = stack.enter_context(guarded(output, bits))
@@ -149,7 +150,7 @@ def render(
             trust_target.check(fitted.guidance[:, :1])  # of the same shape, and in 0..1 likewise
 
         with together():
-            facts = signals.render(low, fitted, target, report, memory=scratch, holes=holes)
+            facts = signals.render(low, fitted, target, report, memory=scratch, holes=holes, consistency=steps)
             if trust_target:
                 with report.stage("confidence"):
                     trust = fitted.confidence(valid=low.valid, memory=scratch)

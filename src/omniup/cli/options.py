@@ -91,6 +91,24 @@ def check_streams(*inputs: str, output: str = "", as_json: bool = False) -> None
         raise InputError("-o -", "is given together with --json, and both write to standard output", "one of the two")
 
 
+def pick_consistency(text: str) -> float | str | None:
+    """Read a number of steps of consistency, or a word that stands for one.
+
+    Raises:
+        InputError: it is neither.
+    """
+    from omniup.upsamplers.consistency import parse_consistency
+
+    word = text.strip().lower()
+    try:
+        steps = None if word == "none" else float(word)
+    except ValueError:
+        parse_consistency(word)
+        return word
+    parse_consistency(steps)
+    return steps
+
+
 def pick_device(name: str) -> torch.device:
     """Choose where to compute.
 
@@ -266,6 +284,16 @@ Holes: TypeAlias = Annotated[
     typer.Option(
         metavar="fill|keep",
         help="Pixels far from all valid cells: fill them from the nearest one, or keep them as nan.",
+        rich_help_panel=_SIGNAL,
+    ),
+]
+Consistency: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="N|full|none|auto",
+        help="Steps of consistency: how often what the result's means over the cells lack of the signal is added; half "
+        "of it with 0.5, until nothing is lacking with full. By default auto: one for features and probabilities with "
+        "AnyUp, else none.",
         rich_help_panel=_SIGNAL,
     ),
 ]

@@ -60,6 +60,7 @@ def render(
     *,
     memory: int,
     holes: str = "fill",
+    consistency: float | str | None = "auto",
     part: tuple[slice, slice] | None = None,
 ) -> dict[str, Any]:
     """Upsample a signal, write the result, and report it.
@@ -71,6 +72,7 @@ def render(
         report: notes what was done.
         memory: bytes of working memory.
         holes: as in `Prepared.render`.
+        consistency: likewise.
         part: the rows and columns of the result that are written; None for all.
 
     Returns:
@@ -78,7 +80,13 @@ def render(
     """
     with report.stage("render"), report.progress("render") as progress:
         result = prepared.render(
-            signal.values, signal.signal_type, valid=signal.valid, holes=holes, memory=memory, progress=progress
+            signal.values,
+            signal.signal_type,
+            valid=signal.valid,
+            holes=holes,
+            consistency=consistency,
+            memory=memory,
+            progress=progress,
         )
         if part is not None:
             result = result[:, :, part[0], part[1]]

@@ -38,6 +38,7 @@ def upsample(
     labels: options.AreLabels = None,
     invalid: options.Invalid = None,
     holes: options.Holes = "fill",
+    consistency: options.Consistency = "auto",
     bits: options.Bits = None,
     overwrite: options.Overwrite = False,
     as_json: options.AsJson = False,
@@ -60,7 +61,7 @@ def upsample(
             raise InputError("--size", "is given together with --region", "one of the two")
         orientation = "upright" if orientation == "auto" else orientation  # pixels of the picture as it is seen
 
-    where, scratch = options.pick_device(device), parse_memory(memory)
+    where, scratch, steps = options.pick_device(device), parse_memory(memory), options.pick_consistency(consistency)
     chosen = upsampler(method, **options.pick_settings(settings, preset=preset, iterations=iterations))
     with Target(output, bits, inputs=(image, signal), overwrite=overwrite) as target:
         with report.stage("read"):
@@ -86,5 +87,5 @@ def upsample(
         with report.stage("prepare"), report.progress("prepare") as progress:
             prepared = chosen.prepare(guidance, low.grid, size, progress=progress, memory=scratch)
         part = None if region is None else inside(place, whole)
-        facts = signals.render(low, prepared, target, report, memory=scratch, holes=holes, part=part)
+        facts = signals.render(low, prepared, target, report, memory=scratch, holes=holes, consistency=steps, part=part)
     report.result({"method": method} | facts)

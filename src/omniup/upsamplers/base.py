@@ -39,7 +39,7 @@ from omniup.upsamplers.checks import (
     enough_memory,
     parse_memory,
 )
-from omniup.upsamplers.consistency import add_lacking, centred_logarithms, check_consistency
+from omniup.upsamplers.consistency import add_lacking, apply_by_rows, centred_logarithms, parse_consistency
 from omniup.upsamplers.holes import HOLES, check_valid, fill_nearest, mix_valid, reach_of
 from omniup.upsamplers.layouts import arrange
 from omniup.upsamplers.signal_types import SignalType, one_hot, render_labels, render_type, signal_types, unit_of
@@ -167,8 +167,8 @@ class PreparedImage(abc.ABC):
     """Base of what methods prepare: renders signals of every type, given how floating-point values are mixed.
 
     A method implements `batch`, `grid`, `size` and `_render`; `_render_at` where single pixels cost less than all,
-    `_render_one_hot` where channels are not mixed independently, and `_render_valid` where it can leave cells out of
-    its mix.
+    `_render_one_hot` where channels are not mixed independently, `_render_valid` where it can leave cells out of its
+    mix, and `recommended_consistency` where steps of consistency are measured to help.
     """
 
     if TYPE_CHECKING:  # at run time these are fields of dataclasses, which a property here would shadow
@@ -194,6 +194,10 @@ class PreparedImage(abc.ABC):
     def _is_linear_mix(self) -> bool:
         """True where `_render` is a linear mix of weights that are not negative and depend on the image alone."""
         return False
+
+    def recommended_consistency(self, signal_type: SignalType) -> float:
+        """Return how many steps of consistency help with signals of a type: what `"auto"` takes, 0 for none."""
+        return 0.0
 
     @abc.abstractmethod
     def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
@@ -225,36 +229,45 @@ class PreparedImage(abc.ABC):
         mix = partial(self._render, types=types, memory=memory)
         return mix_valid(mix, signal, valid) if self._is_linear_mix else mix(signal)
 
+    def _render_cells(self, signal: Tensor, types: tuple[SignalType, ...], valid: Tensor | None, memory: int) -> Tensor:
+        """Upsample floating-point values of all cells, or of the valid ones where a mask is given."""
+        if valid is None:
+            return self._render(signal, types, memory)
+        return self._render_valid(signal, valid, types, memory)
+
     def _render_logarithms(self, signal: Tensor, valid: Tensor | None, memory: int) -> Tensor:
         """Upsample probabilities [N, C, h, w], of which logarithms are wanted: up to a constant, [N, C, H, W].
 
         Where probabilities are mixed as any other values, their logarithms are mixed, in which a step of consistency is
         linear.
         """
-        logs, types = centred_logarithms(signal), cast("tuple[SignalType, ...]", ("values",) * len(signal))
-        return self._render(logs, types, memory) if valid is None else self._render_valid(logs, valid, types, memory)
+        types = cast("tuple[SignalType, ...]", ("values",) * len(signal))
+        return self._render_cells(centred_logarithms(signal), types, valid, memory)
 
     def _render_consistently(
-        self, signal: Tensor, types: tuple[SignalType, ...], valid: Tensor | None, memory: int, steps: float
+        self,
+        signal: Tensor,
+        types: tuple[SignalType, ...],
+        valid: Tensor | None,
+        memory: int,
+        steps: tuple[float, ...],
     ) -> Tensor:
-        """Upsample floating-point values with steps of consistency: [N, C, h, w] to [N, C, H, W]."""
+        """Upsample floating-point values with each image's steps of consistency: [N, C, h, w] to [N, C, H, W]."""
         if len(set(types)) > 1:
-            each = [
-                self.only(n if self.batch > 1 else 0)._render_consistently(
-                    signal[n : n + 1], types[n : n + 1], None if valid is None else valid[n : n + 1], memory, steps
-                )
-                for n in range(len(signal))
-            ]
+            each = []
+            for n in range(len(signal)):
+                here, mask = slice(n, n + 1), None if valid is None else valid[n : n + 1]
+                one = self.only(n if self.batch > 1 else 0)
+                each.append(one._render_consistently(signal[here], types[here], mask, memory, steps[here]))
             return torch.cat(each)
+        if steps[0] == 0:
+            return self._render_cells(signal, types, valid, memory)
         if types[0] == "probabilities":
-            logs = centred_logarithms(signal)
-            result = self._render_logarithms(signal, valid, memory)
-            return add_lacking(result, logs, steps, memory, valid).softmax(1).to(signal.dtype)
-        if valid is None:
-            result = self._render(signal, types, memory)
-        else:
-            result = self._render_valid(signal, valid, types, memory)
-        return add_lacking(result, signal, steps, memory, valid)
+            wide = signal.to(torch.promote_types(signal.dtype, torch.float32))
+            logs = self._render_logarithms(wide, valid, memory)
+            logs = add_lacking(logs, centred_logarithms(wide), steps[0], memory, valid)
+            return apply_by_rows(partial(torch.softmax, dim=1), logs, memory).to(signal.dtype)
+        return add_lacking(self._render_cells(signal, types, valid, memory), signal, steps[0], memory, valid)
 
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
         """Upsample at points [N, P, 2]: [N, C, h, w] to [N, C, P]; here by way of the whole map, channel by channel."""
@@ -325,8 +338,9 @@ class PreparedImage(abc.ABC):
             holes: pixels whose window holds no valid cell: `"fill"` gives them the nearest one's value, `"keep"` NaN,
                 in floating-point signals.
             consistency: steps of consistency (`consistency.py`): how often what the result's means over the cells lack
-                of the signal is added, 0.5 for half of it, `"full"` until nothing is lacking; or None. Class
-                probabilities stay such and labels labels; others may leave the interval of the signal's values.
+                of the signal is added, 0.5 for half of it, `"full"` until nothing is lacking; `"auto"` for as many
+                as `recommended_consistency` says; or None. Class probabilities stay such and labels labels; others may
+                leave the interval of the signal's values.
             memory: bytes of working memory beyond inputs and outputs, or a text such as `"512MB"`.
             out: [B, C, H, W], where the result goes, of any floating-point type and on the signal's device. Only
                 where no gradient is wanted.
@@ -338,31 +352,25 @@ class PreparedImage(abc.ABC):
         Raises:
             InputError: an argument cannot be accepted.
         """
-        steps = check_consistency(consistency)
         check_choice("holes", holes, HOLES)
         signal, mask = self._accept(signal, valid, layout)
         types, scratch = signal_types(signal, signal_type), parse_memory(memory)
+        steps = tuple(parse_consistency(consistency, self.recommended_consistency(each)) for each in types)
         if holes == "keep" and not signal.is_floating_point():
             raise InputError("holes", "is 'keep', and the signal is of type {dtype}", "fill", dtype=signal.dtype)
         if out is not None:
             self._check_out(out, signal)
         with enough_memory(), exact_products(signal.device):
             if types[0] == "labels":
-                result = self._labels(signal, None, mask, scratch, progress, steps)
-            elif steps > 0:
+                result = self._labels(signal, None, mask, scratch, progress, steps[0])
+            elif any(steps):
                 consistently = partial(self._render_consistently, valid=mask, memory=scratch, steps=steps)
                 result = render_type(signal, types, consistently)
-            elif mask is not None:
-
-                def render(values: Tensor, types: tuple[SignalType, ...]) -> Tensor:
-                    return self._render_valid(values, mask, types, scratch)
-
-                result = render_type(signal, types, render)
-            elif out is not None and self._writes(signal, types):
+            elif mask is None and out is not None and self._writes(signal, types):
                 with torch.no_grad():
                     result = self._render(signal, types, scratch, out)
             else:
-                result = render_type(signal, types, partial(self._render, memory=scratch))
+                result = render_type(signal, types, partial(self._render_cells, valid=mask, memory=scratch))
         if holes == "keep" and mask is not None:
             result = result.masked_fill(~self.reaches(mask), math.nan)
         if out is None or result is out:

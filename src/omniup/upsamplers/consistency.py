@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from omniup.errors import InputError
 from omniup.mixing import cell_means, interpolate
 from omniup.mixing.dtypes import exact_products
+from omniup.mixing.interruption import check_interruption
 from omniup.upsamplers.checks import Size
 
 #: Steps that `"full"` takes: what is lacking gets smaller than a thousandth, whatever the factor.
@@ -33,19 +34,23 @@ FULL = 32
 LEAST_PROBABILITY = 1e-6
 
 
-def check_consistency(consistency: float | str | None) -> float:
-    """Return the number of steps that a setting stands for: 0 for None.
+def parse_consistency(consistency: float | str | None, recommended: float = 0.0) -> float:
+    """Convert a setting to a number of steps, 0 for None.
+
+    Args:
+        consistency: None, a number, `"full"` or `"auto"`.
+        recommended: what `"auto"` stands for.
 
     Raises:
-        InputError: it is none of what is accepted.
+        InputError: it is none of these.
     """
     if consistency is None:
         return 0.0
-    if consistency == "full":
-        return float(FULL)
+    if isinstance(consistency, str) and consistency in ("auto", "full"):
+        return recommended if consistency == "auto" else float(FULL)
     is_number = isinstance(consistency, (int, float)) and not isinstance(consistency, bool)
     if not is_number or not 0 <= float(consistency) <= FULL:
-        accepted = "None, a number of steps from 0 to {most}, or 'full'"
+        accepted = "a number of steps from 0 to {most}, 'full', 'auto' and None"
         raise InputError("consistency", "is {value!r}", accepted, value=consistency, most=FULL)
     return float(consistency)
 
@@ -58,7 +63,7 @@ def add_lacking(out: Tensor, signal: Tensor, steps: float, memory: int, valid: T
     Args:
         out: [B, C, H, W], the result; overwritten where no gradient is wanted.
         signal: [B, C, h, w].
-        steps: how many, 0 or more; what is after the point counts as a part of the last.
+        steps: how many, more than 0; what is after the point counts as a part of the last.
         memory: bytes of working memory.
         valid: boolean [B, 1, h, w]: other cells lack nothing. All are valid by default.
 
@@ -67,25 +72,47 @@ def add_lacking(out: Tensor, signal: Tensor, steps: float, memory: int, valid: T
     """
     grid, size = (signal.shape[2], signal.shape[3]), (out.shape[2], out.shape[3])
     wide = torch.promote_types(out.dtype, torch.float32)
-    each = 3 * wide.itemsize * len(out) * math.prod(size)  # bytes of a channel's interpolation
-    chunks = out.split(max(1, memory // each), dim=1)
-    parts = []
-    for part, value in zip(chunks, signal.split(chunks[0].shape[1], dim=1), strict=True):
-        lacking = value.to(wide) - cell_means(part.to(wide), grid)  # [B, C, h, w]
-        lacking = lacking if valid is None else lacking * valid
-        added = interpolate(_accumulate(lacking, size, steps, valid), size, "bicubic")
-        if torch.is_grad_enabled() and (out.requires_grad or signal.requires_grad):
-            parts.append((part + added).to(out.dtype))
-        else:
-            part.add_(added)
-    return torch.cat(parts, dim=1) if parts else out
+    wanted = _is_gradient_wanted(out, signal)
+    maps = max(1, memory // (3 * wide.itemsize * math.prod(size)))  # that are interpolated at a time
+    images, channels = max(1, maps // out.shape[1]), min(maps, out.shape[1])
+    masks = itertools.repeat(None) if valid is None else valid.split(images)
+    batches = []
+    for results, values, mask in zip(out.split(images), signal.split(images), masks, strict=False):
+        parts = []
+        for part, value in zip(results.split(channels, dim=1), values.split(channels, dim=1), strict=True):
+            check_interruption()
+            lacking = value.to(wide) - cell_means(part.to(wide), grid)  # [B, C, h, w]
+            lacking = lacking if mask is None else lacking * mask
+            added = interpolate(_accumulate(lacking, size, steps, mask), size, "bicubic")
+            parts.append((part + added).to(out.dtype) if wanted else part.add_(added))
+        batches.append(torch.cat(parts, dim=1) if wanted else results)
+    return torch.cat(batches) if wanted else out
 
 
 def centred_logarithms(probabilities: Tensor) -> Tensor:
-    """Take logarithms of probabilities [B, C, ...], less their mean over the classes, in float32 or wider."""
-    wide = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
-    logs = wide.clamp_min(LEAST_PROBABILITY).log()
+    """Take logarithms of probabilities [B, C, ...], less their mean over the classes."""
+    logs = probabilities.clamp_min(LEAST_PROBABILITY).log()
     return logs - logs.mean(1, keepdim=True)
+
+
+def apply_by_rows(function: Callable[[Tensor], Tensor], maps: Tensor, memory: int) -> Tensor:
+    """Apply a function of the channels of each pixel to maps [B, C, H, W], in place where no gradient is wanted.
+
+    Args:
+        function: [B, C, rows, W] to the same shape and dtype; takes up to three times the memory of its argument.
+        maps: [B, C, H, W].
+        memory: bytes of working memory.
+    """
+    if _is_gradient_wanted(maps):
+        return function(maps)
+    rows = max(1, memory // (3 * maps[:, :, :1].nbytes))
+    for band in maps.split(rows, dim=2):
+        band.copy_(function(band))
+    return maps
+
+
+def _is_gradient_wanted(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def _accumulate(lacking: Tensor, size: Size, steps: float, valid: Tensor | None) -> Tensor:

@@ -40,13 +40,14 @@ def upsample(
     region: Region | None = None,
     valid: Tensor | NDArray[Any] | None = None,
     holes: str = "fill",
-    consistency: float | str | None = None,
+    consistency: float | str | None = "auto",
     memory: int | str = DEFAULT_MEMORY,
     **settings: Any,
 ) -> Tensor | list[Tensor]:
     """Upsample anything computed from an image to the image's resolution, sharp along the image's edges.
 
-    The same as `upsampler(method, **settings).prepare(image, grid, size).render(signal, signal_type)`.
+    The same as `upsampler(method, **settings).prepare(image, grid, size).render(signal, signal_type)`, with
+    `consistency="auto"`.
 
     Args:
         image: the image that the signal was computed from: PIL; array [H, W] or [H, W, G]; tensor [B, G, H, W]. One
@@ -64,8 +65,9 @@ def upsample(
         valid: which cells count, boolean [B, 1, h, w]; see `PreparedImage.render`. Where few do, one here and one
             there, as of a lidar's depth, they are averaged down to larger cells first; see `scattered.py`.
         holes: `"fill"` or `"keep"`: what becomes of pixels far from all valid cells; likewise.
-        consistency: None, a number of steps, or `"full"`: what is added so that means over the cells are the signal;
-            see `PreparedImage.render`.
+        consistency: None, a number of steps, or `"full"`: how often what the result's means over the cells lack of the
+            signal is added; see `PreparedImage.render`. By default as many as the method recommends: with AnyUp one for
+            features and probabilities, with others none.
         memory: working memory beyond inputs and outputs: bytes, or a text such as `"512MB"` or `"1GB"`.
         **settings: of the method: see `methods()[method].settings`.
 
@@ -84,8 +86,8 @@ def upsample(
         torch.Size([1, 1, 64, 48])
     """
     options: dict[str, Any] = {"method": method, "signal_type": signal_type, "size": size, "grid": grid}
-    options |= {"layout": layout, "region": region, "holes": holes, "memory": memory} | settings
-    options["consistency"] = consistency
+    options |= {"layout": layout, "region": region, "holes": holes, "consistency": consistency}
+    options |= {"memory": memory} | settings
     if isinstance(image, (list, tuple)):
         return _each(image, signal, valid, options)
     if isinstance(signal, (list, tuple)):

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from omniup.errors import InputError
 from omniup.upsamplers import DEFAULT_METHOD, SignalType, UpsampleAnything
+from omniup.upsamplers.consistency import FULL
 from omniup.upsamplers.layouts import Layout
 
 MAX_CHANNELS = 128
@@ -300,6 +301,12 @@ class UpsampleConfig(_Model):
     grid: tuple[GridSide, GridSide] | None = Field(
         None, description="Grid (h, w) of the signal, where its shape does not show it: of tokens."
     )
+    consistency: Annotated[float, Field(ge=0, le=FULL)] | Literal["auto", "none", "full"] = Field(
+        "auto",
+        description="Steps of consistency: how often what the result's means over the cells lack of the signal is "
+        "added; full until nothing is lacking. auto is what the method recommends: with AnyUp one step for features "
+        "and probabilities, else none.",
+    )
     invalid: list[NumberOrNaN] = Field(
         default_factory=list,
         max_length=8,
@@ -464,6 +471,7 @@ class Options(_Model):
     method: str = Field(description="The method to begin with.")
     layouts: list[str] = Field(description="Orders of an array's sides.")
     signal_types: list[str] = Field(description="auto, and the types that a signal may be declared to have.")
+    consistencies: list[str] = Field(description="Steps of consistency to choose from; any number up to full is one.")
     samples: list[Sample]
     limits: Limits
     config: dict[str, Any] = Field(description="The run settings to begin with on this machine.")

@@ -166,6 +166,7 @@ class Service:
             method=DEFAULT_METHOD,
             layouts=list(LAYOUTS),
             signal_types=["auto", *SIGNAL_TYPES],
+            consistencies=["auto", "none", "0.5", "1", "full"],
             samples=[
                 Sample(name=name, url=f"/api/samples/{name}", thumbnail=f"/api/samples/{name}?size=96")
                 for name in SAMPLES

@@ -241,7 +241,13 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs, seconds: float)
     if save := getattr(prepared, "save", None):  # only kernels can be saved
         makers["kernels.safetensors"] = save
     with interruptible(check), stage("render image"):
-        result = prepared.render(signal.values, order.signal_type, valid=signal.valid, progress=lambda _: check())
+        result = prepared.render(
+            signal.values,
+            order.signal_type,
+            valid=signal.valid,
+            consistency=None if order.config.consistency == "none" else order.config.consistency,
+            progress=lambda _: check(),
+        )
         result = result[:, :, rows, columns]
     with stage("draw"):
         low_picture, picture, key = _pictures(order, result)

@@ -419,6 +419,13 @@ class PreparedAnyUp(PreparedImage):
         each = enumerate(zip(signal.split(1), mask.to(nats).split(1), strict=True))
         return confidence * torch.cat([self._mix(n, *pair, scratch) for n, pair in each])
 
+    def recommended_consistency(self, signal_type: SignalType) -> float:
+        """Return one step for features and probabilities: see `PreparedImage.recommended_consistency`.
+
+        Logits are probabilities too. With other types no gain is measured.
+        """
+        return 1.0 if signal_type in ("features", "probabilities", "logits") else 0.0
+
     @property
     def _radius(self) -> int:
         return math.ceil(self.anyup.window_ratio * max(self.grid))

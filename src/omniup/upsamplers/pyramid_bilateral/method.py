@@ -26,7 +26,7 @@ from torch import Tensor
 from omniup.errors import InputError
 from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
-from omniup.upsamplers.consistency import centred_logarithms
+from omniup.upsamplers.consistency import apply_by_rows, centred_logarithms
 from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, Window
 from omniup.upsamplers.pyramid_bilateral.features import render_features
 from omniup.upsamplers.pyramid_bilateral.measurements import render_measurement
@@ -208,10 +208,7 @@ class PreparedPyramid(PreparedImage):
 
     def _render_logarithms(self, signal: Tensor, valid: Tensor | None, memory: int) -> Tensor:
         types = cast("tuple[SignalType, ...]", ("probabilities",) * len(signal))
-        mixed = (
-            self._render(signal, types, memory) if valid is None else self._render_valid(signal, valid, types, memory)
-        )
-        return centred_logarithms(mixed)
+        return apply_by_rows(centred_logarithms, self._render_cells(signal, types, valid, memory), memory)
 
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
         if "measurement" in types or "probabilities" in types:  # whose means over cells need all pixels

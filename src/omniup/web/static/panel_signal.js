@@ -20,7 +20,7 @@ const ARCHIVES = /\.(npz|safetensors)$/i;
 /** The parts of the request, by the controls that say them; settings of the method have controls of their own. */
 const CONTROLS = {
   ...{ signal: "signal", signal_type: "signal-type", invalid: "signal-invalid", layout: "signal-layout" },
-  ...{ grid: "signal-grid", name: "signal-array-name", image_name: "signal-image-array-name" },
+  ...{ consistency: "signal-consistency", grid: "signal-grid", name: "signal-array-name", image_name: "signal-image-array-name" },
   ...Object.fromEntries(["region", "left", "top", "width", "height"].map((side) => [side, "signal-region"])),
 };
 
@@ -42,6 +42,7 @@ export class SignalPanel {
     byId("signal-method").value = options.method;
     byId("signal-type").append(...options.signal_types.map(option("signal_type")));
     byId("signal-layout").append(...options.layouts.map(option("layout")));
+    byId("signal-consistency").append(...options.consistencies.map(option("consistency")));
     this.#showSettings();
     this.showGuidance(null);
     this.#listen();
@@ -156,7 +157,10 @@ export class SignalPanel {
     const invalid = words.map((word) => (Number.isFinite(Number(word)) ? Number(word) : word.toLowerCase()));
     const named = (id) => (byId(id).hidden ? null : byId(`${id}-name`).value || null);
     const names = { name: named("signal-array"), image_name: named("signal-image-array") };
-    return { method, settings, signal_type: byId("signal-type").value, layout, grid, region: this.#region(), invalid, ...names };
+    const steps = byId("signal-consistency").value;
+    const consistency = Number.isNaN(Number(steps)) ? steps : Number(steps);
+    const signal_type = byId("signal-type").value;
+    return { method, settings, signal_type, layout, grid, consistency, region: this.#region(), invalid, ...names };
   }
 
   /** The part of the picture that the signal covers, as far as it is said: the server says what is missing. */

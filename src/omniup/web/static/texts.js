@@ -490,6 +490,16 @@ export const TEXTS = {
     "Of tokens [N, C] of a transformer, where the page cannot tell.",
     "用于 Transformer 的词元 [N, C]，当无法自动判断时填写。",
   ],
+  "signal.consistency": ["Steps of consistency", "一致性步数"],
+  "signal.consistency.help": [
+    "How often what the result's means over the cells lack of the signal is added. Values may leave the signal's range.",
+    "把结果的单元平均与信号之差插值后加回的次数。数值可能超出信号的范围。",
+  ],
+  "consistency.auto": ["as the method recommends", "按方法推荐"],
+  "consistency.none": ["none", "无"],
+  "consistency.0.5": ["half a step", "半步"],
+  "consistency.1": ["one step", "一步"],
+  "consistency.full": ["until nothing is lacking", "直到没有差别"],
   "signal.invalid": ["Numbers that stand for holes", "表示空洞的数值"],
   "signal.invalid.help": [
     "Such as 0 or nan for depth without a reading, 255 for void labels. These cells do not count.",
