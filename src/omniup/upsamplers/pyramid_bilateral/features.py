@@ -22,9 +22,8 @@ from torch.nn import functional as F
 
 from omniup.mixing import cell_means
 from omniup.mixing.dtypes import exact_products
-from omniup.upsamplers.checks import Size
 from omniup.upsamplers.holes import fill_nearest
-from omniup.upsamplers.interpolation import axis_taps, interpolate_at, interpolation_matrix
+from omniup.upsamplers.interpolation import interpolate_at, interpolation_matrix
 from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Stages
 
 if TYPE_CHECKING:
@@ -114,34 +113,17 @@ def denoise(signal: Tensor, settings: PyramidBilateral, memory: int, valid: Tens
 
 
 def _at_points(stages: Stages, signal: Tensor, denoised: Tensor, detail: float, pixels: Pixels) -> Tensor:
-    """Upsample at points [1, P, 2] only, and for it in the cells that cubic splines draw from there: [1, C, P]."""
+    """Upsample at points [1, P, 2] only: [1, C, P]. Means over cells need all pixels, some channels at a time."""
     assert pixels.points is not None
-    size, grid = stages[-1].size, (signal.shape[2], signal.shape[3])
-    covering = _covering(pixels.points, size, grid)  # [H, W]
-    near = Pixels(pixels.memory, covering.nonzero().unsqueeze(0))
-    means = torch.empty_like(denoised)  # right in the cells that are needed
-    for channels in _chunks(signal.shape[1], 3 * signal.itemsize * math.prod(size), pixels.memory):
-        mixed = near.mix_through(stages, denoised[:, channels])  # [1, C, those pixels]
-        full = mixed.new_zeros(*mixed.shape[:2], *size)
-        full[:, :, covering] = mixed
-        means[:, channels] = cell_means(full, grid)
-    mixed = pixels.mix_through(stages, denoised).to(signal)  # [1, C, P]
-    spline = interpolate_at(denoised - detail * means, pixels.points, size, "bicubic")
+    size, grid, (y, x) = stages[-1].size, (signal.shape[2], signal.shape[3]), pixels.points[0].unbind(-1)
+    at_once = max(1, pixels.memory // (4 * denoised.itemsize * math.prod(size)))  # channels
+    parts = []
+    for value in denoised.split(at_once, dim=1):
+        mixed = Pixels(pixels.memory).mix_through(stages, value)  # [1, C, H, W]
+        rest = value - detail * cell_means(mixed, grid)  # [1, C, h, w]
+        parts.append(interpolate_at(rest, pixels.points, size, "bicubic") + detail * mixed[:, :, y, x])
     least, most = _interval(signal)
-    return (spline + detail * mixed).clamp(least[..., 0], most[..., 0])
-
-
-def _covering(points: Tensor, size: Size, grid: Size) -> Tensor:
-    """Find the pixels of all cells that bicubic interpolation at points [1, P, 2] draws from: boolean [H, W]."""
-    axes = zip(points[0].unbind(-1), grid, size, strict=True)
-    rows, columns = (axis_taps(places.double(), cells, side, "bicubic")[0] for places, cells, side in axes)  # [P, 4]
-    needed = torch.zeros(grid, dtype=torch.bool, device=points.device)
-    needed[rows[:, :, None], columns[:, None]] = True
-    for dim, (side, cells) in enumerate(zip(size, grid, strict=True)):
-        pixel = torch.arange(side, device=points.device)
-        first, last = pixel * cells // side, ((pixel + 1) * cells - 1) // side  # a pixel lies in one cell, or two
-        needed = needed.index_select(dim, first) | needed.index_select(dim, last)
-    return needed
+    return torch.cat(parts, dim=1).clamp(least[..., 0], most[..., 0])
 
 
 def _interval(signal: Tensor) -> tuple[Tensor, Tensor]:
