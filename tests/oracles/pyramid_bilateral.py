@@ -87,10 +87,10 @@ def power_mean(image, probabilities, settings):
 
 
 def features(mixed, signal, denoised, detail):
-    """A cubic spline, and part of what a mix [C, H, W] has beyond its own spline; clamped to the signal's values."""
+    """A cubic spline, and what a mix [C, H, W] has beyond that of its means; clamped to the signal's values."""
     _, height, width = mixed.shape
     grid = tuple(signal.shape[1:])
-    rest = denoised - detail * at_centres(mixed, grid)
+    rest = denoised - detail * means(mixed, grid)
     out = detail * mixed
     for y in range(height):
         for x in range(width):
@@ -122,20 +122,6 @@ def denoise(signal, radius, sigma, part):
             weights = [1.0]  # for the one cell that there is
         mean = sum(w * signal[:, i, j] for w, (i, j) in zip(weights, near, strict=True)) / sum(weights)
         out[:, p[0], p[1]] = (1 - part) * signal[:, p[0], p[1]] + part * mean
-    return out
-
-
-def at_centres(image, grid):
-    """[C, H, W] to [C, h, w]: between the pixels nearest to each cell's centre, linearly."""
-    _, height, width = image.shape
-    out = image.new_zeros(len(image), *grid)
-    for i in range(grid[0]):
-        for j in range(grid[1]):
-            y, x = (i + 0.5) * height / grid[0] - 0.5, (j + 0.5) * width / grid[1] - 0.5
-            for row in (math.floor(y), math.floor(y) + 1):
-                for column in (math.floor(x), math.floor(x) + 1):
-                    part = (1 - abs(y - row)) * (1 - abs(x - column))
-                    out[:, i, j] += part * image[:, min(row, height - 1), min(column, width - 1)]
     return out
 
 

@@ -1,13 +1,13 @@
 """Upsample features of a network: denoise them in feature space, and add the image's detail to a cubic spline.
 
-    out = F y' + ½ (U y' - F S U y')        F bicubic, U the coarse-to-fine mix, S sampling at the cells' centres
+    out = F y' + d (U y' - F D U y')        F bicubic, U the coarse-to-fine mix, D means over the cells
 
-U is convex, and smears what is thin; F is smooth, and knows nothing of the image. What U has beyond its own cubic
-spline is the detail that it owes to the image, and half of it is added. So at the cells' centres results are, nearly,
-what the network said there: it spoke of these places, not of means over cells.
+U is convex, and smears what is thin; F is smooth, and knows nothing of the image. What U has beyond the cubic spline
+through its own means is the detail that it owes to the image. With d = 1, all of it, this is U with one step of
+back-projection (see `consistency.py`).
 
-y' is the signal after half a step of bilateral denoising on its own grid (Tomasi & Manduchi 1998), with distances in
-feature space. Results are clamped to the interval of the signal's values, as a cubic spline overshoots.
+y' is the signal after a third of a step of bilateral denoising on its own grid (Tomasi & Manduchi 1998), with distances
+in feature space. Results are clamped to the interval of the signal's values, as a cubic spline overshoots.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.mixing import interpolation_matrix
+from omniup.mixing import cell_means, interpolation_matrix
 from omniup.mixing.dtypes import exact_products
 from omniup.mixing.interpolation import LARGEST_MATRIX
 from omniup.upsamplers.holes import fill_nearest
-from omniup.upsamplers.interpolation import axis_taps, interpolate_at
+from omniup.upsamplers.interpolation import interpolate_at
 from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Stages
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ def render_features(
     with exact_products(out.device):
         for channels in _chunks(signal.shape[1], 3 * wide.itemsize * math.prod(size), pixels.memory):
             value, mixed = wide[:, channels], out[:, channels].to(wide)
-            centres = F.interpolate(mixed, grid, mode="bilinear")  # [1, C, h, w], of the nearest four pixels
-            rest = denoised[:, channels] - settings.detail * centres
+            rest = denoised[:, channels] - settings.detail * cell_means(mixed, grid)  # [1, C, h, w]
             if rows is None or columns is None:
                 added = F.interpolate(rest, size, mode="bicubic") + settings.detail * mixed
             else:
@@ -112,22 +111,17 @@ def denoise(signal: Tensor, settings: PyramidBilateral, memory: int, valid: Tens
 
 
 def _at_points(stages: Stages, signal: Tensor, denoised: Tensor, detail: float, pixels: Pixels) -> Tensor:
-    """Upsample at points [1, P, 2] only, and for it at the four pixels around each cell's centre: [1, C, P]."""
+    """Upsample at points [1, P, 2] only: [1, C, P]. Means over cells need all pixels, some channels at a time."""
     assert pixels.points is not None
-    size, grid = stages[-1].size, (signal.shape[2], signal.shape[3])
-    (rows, down), (columns, across) = (
-        axis_taps(torch.arange(cells, dtype=torch.float64), side, cells, "bilinear")  # [cells, 2] each
-        for cells, side in zip(grid, size, strict=True)
-    )
-    y, x = torch.meshgrid(rows.flatten(), columns.flatten(), indexing="ij")  # [2 h, 2 w] each
-    points = torch.stack([y, x], -1).view(1, -1, 2).to(signal.device)
-    taps = Pixels(pixels.memory, points).mix_through(stages, denoised).to(signal)  # [1, C, 4 h w]
-    taps = taps.view(1, -1, grid[0], 2, grid[1], 2)
-    centres = torch.einsum("bcyixj,yi,xj->bcyx", taps, down.to(signal), across.to(signal))  # [1, C, h, w]
-    mixed = pixels.mix_through(stages, denoised).to(signal)  # [1, C, P]
-    spline = interpolate_at(denoised - detail * centres, pixels.points, size, "bicubic")
+    size, grid, (y, x) = stages[-1].size, (signal.shape[2], signal.shape[3]), pixels.points[0].unbind(-1)
+    at_once = max(1, pixels.memory // (4 * denoised.itemsize * math.prod(size)))  # channels
+    parts = []
+    for value in denoised.split(at_once, dim=1):
+        mixed = Pixels(pixels.memory).mix_through(stages, value)  # [1, C, H, W]
+        rest = value - detail * cell_means(mixed, grid)  # [1, C, h, w]
+        parts.append(interpolate_at(rest, pixels.points, size, "bicubic") + detail * mixed[:, :, y, x])
     least, most = _interval(signal)
-    return (spline + detail * mixed).clamp(least[..., 0], most[..., 0])
+    return torch.cat(parts, dim=1).clamp(least[..., 0], most[..., 0])
 
 
 def _interval(signal: Tensor) -> tuple[Tensor, Tensor]:

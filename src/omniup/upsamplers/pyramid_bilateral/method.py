@@ -6,7 +6,7 @@ on the signal type:
 
 | type | how | file |
 |---|---|---|
-| features | denoised in feature space; bicubic interpolation plus half of what the mix adds | `features.py` |
+| features | denoised in feature space; bicubic interpolation plus what the mix adds to it | `features.py` |
 | probabilities | power means, coarse-to-fine, averaged with a linear model | `probabilities.py` |
 | measurement | a range sigma chosen by the signal, back-projection onto the cells' means | `measurements.py` |
 | values, 0/1 maps of labels | mixed coarse-to-fine, and no more | `pyramid.py` |
@@ -76,8 +76,8 @@ class PyramidBilateral(Upsampler):
     variance_weight: float = 0.3
     chroma: float = 3.0
     halvings: int = 2
-    detail: float = 0.5
-    denoise: float = 0.5
+    detail: float = 1.0
+    denoise: float = 0.35
     denoise_radius: int = 4
     denoise_sigma: float = 0.4
     power: int = 8
