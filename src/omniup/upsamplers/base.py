@@ -276,7 +276,7 @@ class PreparedImage(abc.ABC):
 
     def _confidence_of_weights(self, valid: Tensor | None, memory: int) -> Tensor:
         """Compute the confidence without a signal [B, 1, H, W], of the mask [N, 1, h, w]: here by bilinear weights."""
-        weight = confidences.bilinear_weight(self.grid, self.size).expand(self.batch, 1, *self.size)
+        weight = confidences.bilinear_weight(self.grid, self.size).float().expand(self.batch, 1, *self.size)
         if valid is None:
             return weight
         return weight.to(valid.device) * F.interpolate(valid.to(weight), self.size, mode="bilinear")

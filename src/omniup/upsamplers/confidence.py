@@ -1,4 +1,4 @@
-"""Estimate how far a result can be trusted, from the result and its signal: the confidence of every method.
+"""Estimate how far a result can be trusted, from the result and its signal.
 
 What a confidence c of 0..1 means depends on the signal's type:
 
@@ -207,7 +207,7 @@ def feature_cues(result: Tensor, signal: Tensor, memory: int) -> Tensor:
     similar = torch.stack([(unit[0] * side).sum(0) for side in sides]).mean(0)[None, None]  # [1, 1, h, w]
     coarse = F.avg_pool2d(signal, 2, ceil_mode=True, count_include_pad=False)
     level = F.cosine_similarity(signal, F.interpolate(coarse, grid, mode="bicubic"), dim=1).mean()
-    rows, columns = (_places(side, cells).to(result).frac() - 0.5 for side, cells in zip(size, grid, strict=True))
+    rows, columns = (_places(side, cells).frac().to(result) - 0.5 for side, cells in zip(size, grid, strict=True))
     cues = [
         _log_lack(cosine),
         _log_lack(F.interpolate(similar, size, mode="bilinear")),
