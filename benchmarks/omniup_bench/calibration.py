@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from omniup.upsamplers.confidence import CLOSE, LEAST_RANGE
 from omniup_bench.task import Statistics
 
 BINS = 10
@@ -23,9 +24,6 @@ BINS = 10
 
 FEWEST = 0.01
 """Minimum fraction of all pixels in a bin whose deviation counts by itself."""
-
-CLOSE = 0.05
-"""Maximum error of a measurement that turned out well, as a fraction of the local range."""
 
 Pixels: TypeAlias = NDArray[np.float64]
 """[n], a number for each pixel that has a truth."""
@@ -56,7 +54,8 @@ def class_outcomes(result: Tensor, truth: NDArray[Any]) -> Outcomes:
 def measurement_outcomes(result: Tensor, truth: Tensor, signal: Tensor) -> Outcomes:
     """Compare a measurement with the truth: well is an error of at most `CLOSE` times the local range.
 
-    The range is that of the signal in the 3 × 3 cells around a pixel's; of several channels, the largest error counts.
+    The range is that of the signal in the 3 × 3 cells around a pixel's, at least `LEAST_RANGE` of the signal's whole
+    range, as `omniup.upsamplers.confidence` has it; of several channels, the largest error counts.
 
     Args:
         result: [1, C, H, W].
@@ -64,7 +63,8 @@ def measurement_outcomes(result: Tensor, truth: Tensor, signal: Tensor) -> Outco
         signal: [1, C, h, w], the upsampled one.
     """
     low = -F.max_pool2d(-signal, 3, stride=1, padding=1)  # [1, C, h, w]
-    cells = F.max_pool2d(signal, 3, stride=1, padding=1) - low
+    whole = signal.amax((2, 3), keepdim=True) - signal.amin((2, 3), keepdim=True)  # [1, C, 1, 1]
+    cells = (F.max_pool2d(signal, 3, stride=1, padding=1) - low).clamp_min(LEAST_RANGE * whole)
     local_range = F.interpolate(cells, (result.shape[2], result.shape[3]), mode="nearest-exact")  # [1, C, H, W]
     error = (result - truth).abs()
     close = (error <= CLOSE * local_range).all(1)[0]  # [H, W]

@@ -13,7 +13,6 @@ from torch.utils._pytree import tree_leaves
 from omniup import AnyUp, InputError
 from omniup.upsamplers.anyup import pixels
 from oracles.anyup import anyup, attention, queries_and_keys
-from oracles.windows import relative_window
 from support.anyup import random_anyup
 from support.kernels import random_signal, smooth_image
 from support.scratch import peak_bytes
@@ -176,23 +175,6 @@ def test_attention_is_the_weights_that_mix(network, size):
     mixed = torch.einsum("bnij,bcij->bcn", weights, signal)
     there = network(image, signal, size)[:, :, points[:, 0], points[:, 1]]
     torch.testing.assert_close(mixed, there, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("memory", ["1MB", "512MB"])
-@pytest.mark.parametrize("ratio", [0.1, 0.3, 1])
-def test_confidence_is_one_less_the_entropy_of_the_attention(ratio, memory):
-    network = random_anyup(dtype=torch.float64, window_ratio=ratio)
-    images, signals = smooth_image((9, 7), batch=2), random_signal((6, 5), batch=2)
-    confidence = network.prepare(images, (6, 5), memory=memory).confidence(signals, memory=memory)
-    assert confidence.shape == (2, 1, 9, 7)
-    for image, signal, found in zip(images, signals, confidence, strict=True):
-        weights = attention(*queries_and_keys(network.state_dict(), image, signal, (9, 7)), ratio=ratio)
-        for y in range(9):
-            for x in range(7):
-                cells = len(relative_window(y, x, (9, 7), (6, 5), ratio))
-                entropy = -sum(weight * math.log(weight) for weight in weights[y, x].flatten().tolist() if weight > 0)
-                wanted = 1 - entropy / math.log(cells) if cells > 1 else 1.0
-                assert found[0, y, x] == pytest.approx(wanted, abs=1e-9)
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.3, 1])

@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.mixing.dtypes import exact_products
+from omniup.upsamplers import confidence as confidences
 from omniup.upsamplers.checks import (
     DEFAULT_MEMORY,
     ImageLike,
@@ -93,6 +95,16 @@ class Prepared(Protocol):
         progress: ProgressCallback | None = None,
     ) -> Tensor:
         """Upsample a signal; see `PreparedImage.render`."""
+
+    def confidence(
+        self,
+        signal: Tensor | NDArray[Any] | None = None,
+        signal_type: str = "auto",
+        *,
+        valid: Tensor | NDArray[Any] | None = None,
+        memory: int | str = DEFAULT_MEMORY,
+    ) -> Tensor:
+        """Estimate how far a result can be trusted; see `PreparedImage.confidence`."""
 
 
 class Upsampler(Protocol):
@@ -269,6 +281,19 @@ class PreparedImage(abc.ABC):
             return apply_by_rows(partial(torch.softmax, dim=1), logs, memory).to(signal.dtype)
         return add_lacking(self._render_cells(signal, types, valid, memory), signal, steps[0], memory, valid)
 
+    def _valid_weight(self, signal: Tensor, valid: Tensor, memory: int) -> Tensor:
+        """Compute the weight that valid cells have in a mix of the signal [N, C, h, w]: [N, 1, H, W]."""
+        types = cast("tuple[SignalType, ...]", ("values",) * len(valid))
+        wide = torch.promote_types(signal.dtype, torch.float32) if signal.is_floating_point() else torch.float32
+        return self._render(valid.to(wide), types, memory).clamp(0, 1)
+
+    def _confidence_of_weights(self, valid: Tensor | None, memory: int) -> Tensor:
+        """Compute the confidence without a signal [B, 1, H, W], of the mask [N, 1, h, w]: here by bilinear weights."""
+        weight = confidences.bilinear_weight(self.grid, self.size).float().expand(self.batch, 1, *self.size)
+        if valid is None:
+            return weight
+        return weight.to(valid.device) * F.interpolate(valid.to(weight), self.size, mode="bilinear")
+
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
         """Upsample at points [N, P, 2]: [N, C, h, w] to [N, C, P]; here by way of the whole map, channel by channel."""
         width = self.size[1]
@@ -413,6 +438,58 @@ class PreparedImage(abc.ABC):
 
             return render_type(signal, types, render).mT
 
+    @uncompiled
+    @torch.no_grad()
+    def confidence(
+        self,
+        signal: Tensor | NDArray[Any] | None = None,
+        signal_type: str = "auto",
+        *,
+        valid: Tensor | NDArray[Any] | None = None,
+        memory: int | str = DEFAULT_MEMORY,
+    ) -> Tensor:
+        """Estimate how far the result of `render` can be trusted.
+
+        With a signal the confidence is calibrated, and its meaning follows from the signal's type: see
+        `confidence.py`. Without one it says what the weights alone tell: of Gaussian kernels, one minus their
+        normalised entropy; of other methods, the weight that the nearest cell has in bilinear interpolation.
+
+        Args:
+            signal: as in `render`; None for what does not depend on it.
+            signal_type: as in `render`.
+            valid: as in `render`; the confidence is multiplied by the weight of valid cells, so that it is 0 where
+                nothing valid is near.
+            memory: as in `render`. The result of each image is held beside it, and a few maps of one channel.
+
+        Returns:
+            [B, 1, H, W] in 0..1, floating point.
+
+        Raises:
+            InputError: an argument cannot be accepted.
+        """
+        scratch = parse_memory(memory)
+        if signal is None:
+            with enough_memory():
+                return self._confidence_of_weights(self._mask_alone(valid), scratch)
+        signal, mask = self._accept(signal, valid)
+        types = signal_types(signal, signal_type)
+        parts = []
+        for n, value in enumerate(signal.split(1)):
+            one = self.only(n if self.batch > 1 else 0)
+            there = None if mask is None else mask[n : n + 1]
+            result = one.render(value, types[n], valid=there, memory=memory)
+            with enough_memory():
+                part = confidences.estimate(result, value, types[n], scratch)
+                parts.append(part if there is None else part * one._valid_weight(value, there, scratch).to(part))
+        return torch.cat(parts)
+
+    def _mask_alone(self, valid: Tensor | NDArray[Any] | None) -> Tensor | None:
+        """Check a mask without its signal: [N, 1, h, w], where N is the batch, or the mask's own for one image."""
+        if valid is None:
+            return None
+        batch = max(self.batch, len(valid) if isinstance(valid, Tensor) and valid.ndim == 4 else 1)
+        return check_valid(valid, torch.empty(batch, 1, *self.grid, device=getattr(valid, "device", None)))
+
     def reaches(self, valid: Tensor | NDArray[Any]) -> Tensor:
         """Tell which pixels have a valid cell in their window: where `holes="keep"` has a value.
 
@@ -425,8 +502,8 @@ class PreparedImage(abc.ABC):
         Raises:
             InputError: another type or shape.
         """
-        batch = max(self.batch, len(valid) if isinstance(valid, Tensor) else 1)
-        mask = check_valid(valid, torch.empty(batch, 1, *self.grid, device=getattr(valid, "device", None)))
+        mask = self._mask_alone(valid)
+        assert mask is not None  # as there is a mask
         return reach_of(mask, self._radius, self.size)
 
     def _labels(

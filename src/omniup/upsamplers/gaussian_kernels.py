@@ -25,13 +25,12 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.files import read_tensors, write_tensors
-from omniup.mixing import DEFAULT_MEMORY, Attention, Groups, Windows
+from omniup.mixing import Attention, Groups, Windows
 from omniup.mixing.groups import gather
 from omniup.mixing.kept import KeptWeights
 from omniup.mixing.windows import MAX_RADIUS
 from omniup.upsamplers.base import PreparedImage
-from omniup.upsamplers.checks import Size, check_choice, check_number, enough_memory, parse_memory
-from omniup.upsamplers.holes import check_valid
+from omniup.upsamplers.checks import Size, check_choice, check_number
 from omniup.upsamplers.signal_types import SignalType
 
 #: Widths that settings may ask for: outside, float32 has no number for some logit.
@@ -194,27 +193,12 @@ class GaussianKernels(PreparedImage):
         """Make channels of several signals of one image: [N, C, h, w] to [B, N C / B, h, w]."""
         return signal.reshape(self.batch, -1, *self.grid)
 
-    def confidence(
-        self, signal: Tensor | None = None, *, valid: Tensor | None = None, memory: int | str = DEFAULT_MEMORY
-    ) -> Tensor:
-        """Compute the confidence: 1 where one cell has all the weight, 0 where all have the same.
-
-        Args:
-            signal: not needed: the weights depend on the image alone.
-            valid: as in `render`; the confidence is multiplied by the weight of valid cells.
-            memory: as in `render`.
-
-        Returns:
-            [B, 1, H, W] in 0..1: one minus the entropy of the weights over that of equal weights.
-        """
-        with enough_memory():
-            nats = self._attention(parse_memory(memory)).entropy(self.guidance)
+    def _confidence_of_weights(self, valid: Tensor | None, memory: int) -> Tensor:
+        """Compute one minus the entropy of the weights over that of equal weights: 1 where one cell has all."""
+        nats = self._attention(memory).entropy(self.guidance)
         most = math.log(self._windows.shape.sum())
         confidence = (1 - nats / most).clamp_(0, 1) if most > 0 else torch.ones_like(nats)
-        if valid is None:
-            return confidence
-        mask = check_valid(valid, nats.new_empty(max(self.batch, len(valid)), 1, *self.grid))
-        return confidence * self._render(mask.to(nats), (), parse_memory(memory))
+        return confidence if valid is None else confidence * self._render(valid.to(nats), (), memory)
 
     def to(self, device: torch.device | str) -> GaussianKernels:
         """Copy the kernels to another device."""

@@ -319,16 +319,6 @@ class EncodedImage:
             bands.append(attention.mix(self.query_rows(top, bottom), value, out=band))
         return torch.cat(bands, dim=2) if out is None else out
 
-    def entropy(self, key: Tensor, windows: Windows) -> Tensor:
-        """Compute the entropy of each pixel's weights, in nats: [1, 1, H', W']."""
-        rows = (
-            Attention(key, windows.band(top, bottom), heads=HEADS, memory=self.plan.mixing).entropy(
-                self.query_rows(top, bottom)
-            )
-            for top, bottom in self._bands()
-        )
-        return torch.cat(list(rows), dim=2)
-
     @torch.no_grad()
     def query_at(self, points: Tensor) -> Tensor:
         """Compute the queries at points [P, 2]: [1, D, P]."""
@@ -395,29 +385,9 @@ class PreparedAnyUp(PreparedImage):
                 maps.append(attention.weights_at(encoded.query_at(places), places[None]))
         return torch.cat(maps)
 
-    @torch.no_grad()
-    def confidence(self, signal: Tensor, *, valid: Tensor | None = None, memory: int | str = DEFAULT_MEMORY) -> Tensor:
-        """Compute the confidence of the mix, whose weights depend on the features.
-
-        Args:
-            signal: as in `render`.
-            valid: likewise; the confidence is multiplied by the weight of valid cells.
-            memory: likewise.
-
-        Returns:
-            [B, 1, H', W'] in 0..1.
-        """
-        (signal, mask), windows, scratch = self._accept(signal, valid), self._windows, parse_memory(memory)
-        with enough_memory():
-            pairs = enumerate(signal.split(1))
-            nats = torch.cat([self._image(n).entropy(self._image(n).keys(features), windows) for n, features in pairs])
-        rows, columns = (torch.from_numpy(axis.high - axis.low) for axis in (windows.rows, windows.columns))
-        most = (rows[:, None] * columns).to(nats).log()  # of as many equal weights
-        confidence = torch.where(most > 0, 1 - nats / most.clamp_min(1e-9), torch.ones_like(nats)).clamp_(0, 1)
-        if mask is None:
-            return confidence
-        each = enumerate(zip(signal.split(1), mask.to(nats).split(1), strict=True))
-        return confidence * torch.cat([self._mix(n, *pair, scratch) for n, pair in each])
+    def _valid_weight(self, signal: Tensor, valid: Tensor, memory: int) -> Tensor:
+        mask = valid.to(signal if signal.is_floating_point() else torch.float32)
+        return self._mix(0, signal if signal.is_floating_point() else mask, mask, memory)
 
     def recommended_consistency(self, signal_type: SignalType) -> float:
         """Return one step for features and probabilities: see `PreparedImage.recommended_consistency`.

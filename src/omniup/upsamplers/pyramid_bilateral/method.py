@@ -187,14 +187,12 @@ class PreparedPyramid(PreparedImage):
     def _radius(self) -> int:
         return self.method.radius
 
-    def confidence(
-        self, signal: Tensor | None = None, *, valid: Tensor | None = None, memory: int | str = DEFAULT_MEMORY
-    ) -> Tensor:
-        """Compute the confidence of a single mix from the grid to the pixels: see `GaussianKernels.confidence`."""
+    def _confidence_of_weights(self, valid: Tensor | None, memory: int) -> Tensor:
+        """Compute the confidence of a single mix from the grid to the pixels: see `GaussianKernels`."""
         results = []
         for n, pyramid in enumerate(self.pyramids):
             kernels = pyramid.kernels(self.size, self.grid, self.method.sigma, self.method.sigma_r)
-            mask = valid if valid is None or self.batch == 1 or len(valid) == 1 else valid[n : n + 1]
+            mask = valid if valid is None or self.batch == 1 else valid[n : n + 1]
             results.append(kernels.confidence(valid=mask, memory=memory))
         return torch.cat(results)
 
