@@ -53,3 +53,7 @@ class ConsistentImage(Prepared):
     def render(self, signal: Tensor, signal_type: str = "auto", **options: Any) -> Tensor:  # type: ignore[override]
         """Upsample a signal with the steps."""
         return self.prepared.render(signal, signal_type, **{"consistency": self.consistency, **options})
+
+    def confidence(self, *arguments: Any, **options: Any) -> Tensor:
+        """Estimate how far the method's result without steps can be trusted; see `Prepared`."""
+        return self.prepared.confidence(*arguments, **options)
