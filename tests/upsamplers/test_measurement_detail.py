@@ -47,6 +47,17 @@ def test_weights_agree_with_the_oracle(seed, mixing, alike, holes):
     torch.testing.assert_close(torch.stack(found).flatten(), torch.tensor(wanted), rtol=0, atol=1e-9)
 
 
+def test_without_any_detail_weights_are_those_of_the_prior():
+    nothing, counts = torch.zeros(1, 2, 4, 6), torch.ones(1, 1, 4, 6)
+    for weight in detail_weights(nothing, nothing, nothing, counts):
+        assert weight.isfinite().all()
+    constant = torch.full((1, 1, 8, 8), 1000.0)
+    for dtype in (torch.float32, torch.float64):
+        flat = torch.full((1, 3, 32, 32), 0.5, dtype=dtype)
+        found = omniup.upsample(flat, constant.to(dtype), signal_type="measurement")
+        torch.testing.assert_close(found, torch.full_like(found, 1000))
+
+
 @pytest.mark.parametrize(("needed", "kept"), [(0.5, 1.0), (1.0, 1.0), (2.0, 0.25), (100.0, LEAST_TREND**2)])
 def test_detail_that_mattered_more_at_coarser_scales_fades(needed, kept):
     """Where residuals are spread: half as much of it from scale to scale, squared."""

@@ -70,18 +70,16 @@ class Calibration:
 
 
 #: The numbers that `benchmarks/confidence.py fit` prints.
-PROBABILITIES = Calibration(bias=-0.103, slopes=(0.6433, 0.4339), squares=(-0.01064, -0.01361))
-LABELS = Calibration(bias=0.8425, slopes=(1.422,), squares=(-0.1069,))
+PROBABILITIES = Calibration(bias=-0.07388, slopes=(0.6351, 0.4368), squares=(-0.01275, -0.01437), products=())
+LABELS = Calibration(bias=0.8425, slopes=(1.422,), squares=(-0.1069,), products=())
 MEASUREMENT = Calibration(
-    bias=-9.888,
-    slopes=(-0.8233, 2.09, 4.097, -0.3531, -1.039, -0.2724, -1.494, -1.459),
-    squares=(-0.03358, 0.1548, 12.68, 0.07694, 0.02627, 0.01398, -0.4005, -0.3882),
-    products=(-0.2626, 0.4958, 3.104, -0.1133, -0.1743, 0.02708, 0.5673),
+    bias=-9.771,
+    slopes=(-0.8174, 2.09, 4.037, -0.3375, -1.018, -0.2837, -1.463, -1.436),
+    squares=(-0.03348, 0.1572, 12.65, 0.07631, 0.02758, 0.01392, -0.3969, -0.3849),
+    products=(-0.2615, 0.4923, 3.087, -0.109, -0.1705, 0.02442, 0.5681),
 )
 FEATURES = Calibration(
-    bias=-1.464,
-    slopes=(-1.035, 0.3578, -1.293, -1.449),
-    squares=(-0.08665, 0.2596, -0.1839, 0.1466),
+    bias=-1.345, slopes=(-1.139, 0.5519, -1.189, -1.509), squares=(-0.1002, 0.3204, -0.1602, 0.2908), products=()
 )
 
 

@@ -27,6 +27,9 @@ RIDGE = 0.02
 PRIOR_WEIGHT = 0.45
 PRIOR_CELLS = 8
 
+#: Of details of a signal within ±1: less is rounding, and nothing to divide by.
+LEAST_ENERGY = 1e-15
+
 #: Fewer cells show no trend.
 TREND_CELLS = 32
 
@@ -63,7 +66,7 @@ def detail_weights(first: Tensor, second: Tensor, residual: Tensor, counts: Tens
         for a, b in ((first, first), (first, second), (second, second), (first, residual), (second, residual))
     )
     cells = counts.sum()
-    energy = ((g11 + g22) / 2).clamp_min(torch.finfo(residual.dtype).tiny)
+    energy = ((g11 + g22) / 2).clamp_min(LEAST_ENERGY)
     prior = energy * PRIOR_CELLS / cells
     g11, g22 = (g + energy * RIDGE + prior for g in (g11, g22))
     r1, r2 = (r + PRIOR_WEIGHT * prior for r in (r1, r2))
