@@ -126,7 +126,8 @@ def test_it_falls_towards_a_border_between_classes(name):
     signal = torch.full((1, 2, *GRID), 0.05)
     signal[:, 0, :, :4] = signal[:, 1, :, 4:] = 0.95
     found = METHODS[name].prepare(IMAGES[:1], GRID).confidence(signal)
-    assert found[..., 16].max() < found[..., 20].min() < found[..., 30].min()
+    inside = found[..., 20].min(), found[..., 30].min()  # where all cells around are of one class
+    assert found[..., 16].max() < min(inside) - 0.1
 
 
 @pytest.mark.parametrize("name", ["bilinear", "bicubic", "joint_bilateral", "pyramid_bilateral"])

@@ -27,7 +27,7 @@ RIDGE = 0.02
 PRIOR_WEIGHT = 0.45
 PRIOR_CELLS = 8
 
-#: Of details of a signal within ±1: less is rounding, and nothing to divide by.
+#: Smallest energy of details, of a signal within ±1: less is rounding, and nothing to divide by.
 LEAST_ENERGY = 1e-15
 
 #: Fewer cells show no trend.
