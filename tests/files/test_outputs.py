@@ -1,6 +1,7 @@
 """No command overwrites its inputs, what others wrote, or what another process is writing."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from omniup.errors import InputError
-from omniup.files import Inputs, check_output, locked, output_folder, sweep
+from omniup.files import Inputs, atomic_write, check_output, locked, output_folder, sweep
+from support.forks import Fork
 
 
 @pytest.fixture
@@ -152,6 +154,19 @@ def test_what_killed_processes_have_left_is_swept(folder: Path) -> None:
         sweep(".")
         assert len(_names()) == 2
     assert _names() == ["a.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_processes_that_write_to_files_of_their_own_do_not_hinder_each_other(folder: Path) -> None:
+    def write() -> int:
+        for index in range(200):
+            sweep(".")
+            with locked(name := f"{os.getpid()}-{index}"), atomic_write(name) as file:
+                file.write(b"whole")
+        return 0
+
+    assert [process.wait() for process in [Fork(write), Fork(write)]] == [0, 0]
+    assert len(_names()) == 1 + 400
 
 
 def test_a_missing_folder_is_not_made(folder: Path) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 RECORD = "omniup.json"
 LOCK = ".omniup.lock"
 
+_PATIENCE = 0.1  # seconds: another process that sweeps has a lock for an instant
+
 
 class Inputs:
     """The files that a command reads, which it must not overwrite.
@@ -215,7 +217,7 @@ def _acquired(place: Path) -> BaseFileLock | None:
 
     lock = FileLock(place, thread_local=False)
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=_PATIENCE, poll_interval=_PATIENCE / 20)
     except Timeout:
         return None
     return lock
