@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from omniup.mixing import cell_means
 from omniup.upsamplers.checks import Size
-from omniup.upsamplers.signal_types import SignalType, unit_of
+from omniup.upsamplers.signal_types import SignalType, softmax, unit_of
 
 #: Maximum error of a measurement that turned out well, as a fraction of the local range.
 CLOSE = 0.05
@@ -102,7 +102,7 @@ def estimate(result: Tensor, signal: Tensor, signal_type: SignalType, memory: in
     wide = torch.promote_types(signal.dtype, torch.float32) if signal.is_floating_point() else torch.float32
     result, signal = result.to(wide), signal.to(wide)
     if signal_type == "logits":
-        result, signal = _softmax(result), _softmax(signal)
+        result, signal = softmax(result), softmax(signal)
     if signal_type in ("probabilities", "logits"):
         return PROBABILITIES(probability_cues(result, signal))
     unit = unit_of(signal)
@@ -269,8 +269,3 @@ def _least(confidences: Iterator[Tensor]) -> Tensor:
     for each in confidences:
         least = torch.minimum(least, each)
     return least
-
-
-def _softmax(logits: Tensor) -> Tensor:
-    """Compute probabilities of logits [1, C, ...]; one channel is that of a binary decision, with 0 for the other."""
-    return (torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits).softmax(1)

@@ -132,6 +132,11 @@ def unit_of(signal: Tensor) -> float:
     return 1.0 if largest == 0 or -limit <= exponent < limit else 2.0**exponent
 
 
+def softmax(logits: Tensor) -> Tensor:
+    """Compute probabilities of logits [B, C, ...]; one channel is that of a binary decision, with 0 for the other."""
+    return (torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits).softmax(1)
+
+
 def render_labels(
     labels: Tensor, render: Callable[[Tensor, Tensor, int], Tensor], chunk: int, check: Callable[[int, int], None]
 ) -> Tensor:
@@ -185,13 +190,11 @@ def _same(signal_type: SignalType, signal: Tensor) -> tuple[SignalType, ...]:
 
 
 def _logits(signal: Tensor, render: Render) -> Tensor:
-    """Upsample logits as probabilities; one channel is that of a binary decision, with 0 for the other class."""
+    """Upsample logits as probabilities."""
     wide = signal.to(torch.promote_types(signal.dtype, torch.float32))
-    binary = signal.shape[1] == 1
-    logits = torch.cat([torch.zeros_like(wide), wide], dim=1) if binary else wide
-    mixed = render(logits.softmax(1), _same("probabilities", signal))
+    mixed = render(softmax(wide), _same("probabilities", signal))
     logs = mixed.clamp_min(torch.finfo(torch.float32).tiny).log()
-    return (logs[:, 1:] - logs[:, :1] if binary else logs).to(signal.dtype)
+    return (logs[:, 1:] - logs[:, :1] if signal.shape[1] == 1 else logs).to(signal.dtype)
 
 
 def _sortable(labels: Tensor) -> Tensor:

@@ -20,9 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.mixing import cell_means, interpolation_matrix
+from omniup.mixing import cell_means, interpolate
 from omniup.mixing.dtypes import exact_products
-from omniup.mixing.interpolation import LARGEST_MATRIX
 from omniup.upsamplers.holes import fill_nearest
 from omniup.upsamplers.interpolation import interpolate_at
 from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Stages
@@ -56,24 +55,12 @@ def render_features(
         return _at_points(stages, wide, denoised, settings.detail, pixels).to(signal.dtype)
     out = pixels.mix_through(stages, denoised.to(signal.dtype), valid)  # [1, C, H, W]
     grid, size = (signal.shape[2], signal.shape[3]), (out.shape[2], out.shape[3])
-    # Along a long axis the matrices would be nearly all 0; else two products are faster than what torch has.
-    dense = max(cells * side for cells, side in zip(grid, size, strict=True)) <= LARGEST_MATRIX
-    rows, columns = (
-        (interpolation_matrix(*sides, "bicubic").to(wide) for sides in zip(grid, size, strict=True))
-        if dense
-        else (None, None)
-    )
     with exact_products(out.device):
         for channels in _chunks(signal.shape[1], 3 * wide.itemsize * math.prod(size), pixels.memory):
-            value, mixed = wide[:, channels], out[:, channels].to(wide)
+            mixed = out[:, channels].to(wide)
             rest = denoised[:, channels] - settings.detail * cell_means(mixed, grid)  # [1, C, h, w]
-            if rows is None or columns is None:
-                added = F.interpolate(rest, size, mode="bicubic") + settings.detail * mixed
-            else:
-                narrow = (rows @ rest).flatten(0, 1)  # [C, H, w]
-                spread = columns.T.expand(len(narrow), -1, -1)
-                added = torch.baddbmm(mixed.flatten(0, 1), narrow, spread, beta=settings.detail).view_as(mixed)
-            out[:, channels] = added.clamp(*_interval(value))
+            added = interpolate(rest, size, "bicubic").add_(mixed, alpha=settings.detail)
+            out[:, channels] = added.clamp(*_interval(wide[:, channels]))
     return out
 
 

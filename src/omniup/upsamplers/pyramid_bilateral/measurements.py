@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from omniup.mixing import cell_means, interpolate
 from omniup.upsamplers.checks import Size
-from omniup.upsamplers.guided_filter import GuidedFilter
+from omniup.upsamplers.guided_filter import GuidedFilter, PreparedGuidedFilter
 from omniup.upsamplers.pyramid_bilateral.detail import TREND_CELLS, detail_weights, fade, trend
 from omniup.upsamplers.pyramid_bilateral.probabilities import from_roots, to_roots
 from omniup.upsamplers.pyramid_bilateral.pyramid import Mix, Pixels, Pyramid, halved
@@ -127,6 +127,7 @@ class _Scale:
     Attributes:
         pyramid: of the image.
         size: (H, W).
+        grid: (h, w).
         mix: joint bilateral mixing of valid cells [1, C, h, w] to [1, C, H, W].
         valid: boolean [1, 1, h, w], the cells that count; None for all.
         settings: the method's numbers.
@@ -135,6 +136,7 @@ class _Scale:
 
     pyramid: Pyramid
     size: Size
+    grid: Size
     mix: Mix
     valid: Tensor | None
     settings: PyramidBilateral
@@ -152,8 +154,9 @@ class _Scale:
         memory: int,
     ) -> _Scale:
         """Make the kernels with a range sigma, for signals like [1, C, h, w]."""
-        kernels = pyramid.kernels(size, (like.shape[2], like.shape[3]), settings.sigma, sigma_r)
-        return cls(pyramid, size, Pixels(memory).mix_repeatedly(kernels, like, valid), valid, settings, memory)
+        grid = like.shape[2], like.shape[3]
+        kernels = pyramid.kernels(size, grid, settings.sigma, sigma_r)
+        return cls(pyramid, size, grid, Pixels(memory).mix_repeatedly(kernels, like, valid), valid, settings, memory)
 
     def mixed(self, signal: Tensor) -> Tensor:
         """Mix cells [1, C, h, w], back-projected: [1, C, H, W]."""
@@ -180,10 +183,13 @@ class _Scale:
             begin = begin + model * self._model(signal)
         return self._project((mix + model) * signal, begin) - (mix + model) * base
 
-    def _model(self, signal: Tensor) -> Tensor:
+    @cached_property  # once for all channels, and not where the mix alone is tried
+    def _linear(self) -> PreparedGuidedFilter:
         linear = GuidedFilter(self.settings.filter_radius, self.settings.filter_eps)
-        guidance = self.pyramid.average(self.size)
-        return linear.prepare(guidance, (signal.shape[2], signal.shape[3])).fit(signal, self.valid, self.memory)
+        return linear.prepare(self.pyramid.average(self.size), self.grid)
+
+    def _model(self, signal: Tensor) -> Tensor:
+        return self._linear.fit(signal, self.valid, self.memory)
 
     def _project(self, signal: Tensor, start: Tensor) -> Tensor:
         return back_project(self.mix, signal, start, self.settings.back_projections, self.valid)

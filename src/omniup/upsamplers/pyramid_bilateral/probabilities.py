@@ -14,12 +14,13 @@ filter) finds poles and signs again, and is wrong elsewhere: the mean of the two
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from omniup.upsamplers.consistency import add_lacking, centred_logarithms
+from omniup.upsamplers.consistency import LEAST_PROBABILITY, add_lacking, apply_by_rows, centred_logarithms
 from omniup.upsamplers.guided_filter import GuidedFilter
 from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Pyramid, halved
 
@@ -56,20 +57,23 @@ def render_probabilities(
     Returns:
         [1, C, H, W], probabilities, in the signal's dtype.
     """
-    mixed = power_mean(pyramid, signal, settings, cell_side, memory, valid)
+    finest = signal.to(torch.promote_types(signal.dtype, torch.float32))  # [1, C, h, w]
+    sharpness = border_sharpness(finest)
+    resolution = sharpness.clamp_min(cell_side / settings.resolved_pixels)  # unsure: borders look wide
+    mixed = power_mean(pyramid, finest, settings, resolution, memory, valid)  # [1, C, H, W]
     if settings.filter_weight == 0:
         return mixed.to(signal.dtype)
-    logs, grid = centred_logarithms(signal), (signal.shape[2], signal.shape[3])  # [1, C, h, w]
+    logs, grid = centred_logarithms(finest), (signal.shape[2], signal.shape[3])  # [1, C, h, w]
     linear = GuidedFilter(settings.filter_radius, settings.filter_eps).prepare(pyramid.guidance, grid)
-    modelled = linear.fit(logs, valid, memory)  # [1, C, H, W]
-    step = LEAST_STEP + border_sharpness(signal.to(logs)) - SHARPNESS
-    modelled = add_lacking(modelled, logs, float(step.detach().clamp(LEAST_STEP, 1)), memory, valid)
-    averaged = torch.lerp(centred_logarithms(mixed).to(modelled), modelled, settings.filter_weight)
-    return averaged.softmax(1).to(signal.dtype)
+    step = (LEAST_STEP + sharpness.detach() - SHARPNESS).clamp(LEAST_STEP, 1)
+    modelled = add_lacking(linear.fit(logs, valid, memory), logs, float(step), memory, valid)
+    # Constants in a pixel make no difference to the softmax, so these logarithms are not centred.
+    averaged = torch.lerp(mixed.clamp_min(LEAST_PROBABILITY).log().to(modelled), modelled, settings.filter_weight)
+    return apply_by_rows(partial(torch.softmax, dim=1), averaged, memory).to(signal.dtype)
 
 
 def power_mean(
-    pyramid: Pyramid, signal: Tensor, settings: PyramidBilateral, cell_side: float, memory: int, valid: Tensor | None
+    pyramid: Pyramid, finest: Tensor, settings: PyramidBilateral, resolution: Tensor, memory: int, valid: Tensor | None
 ) -> Tensor:
     """Upsample class probabilities by their power mean, coarse-to-fine.
 
@@ -79,17 +83,15 @@ def power_mean(
 
     Args:
         pyramid: of the image.
-        signal: [1, C, h, w].
+        finest: [1, C, h, w], float32 or float64.
         settings: the method's numbers.
-        cell_side: in pixels of the image that the network saw.
+        resolution: side of the cells, as a part of what the network resolves, if that is less than 1.
         memory: bytes of working memory.
         valid: boolean [1, 1, h, w], the cells that count; None for all.
 
     Returns:
-        [1, C, H, W], probabilities, in float32 or wider.
+        [1, C, H, W], probabilities, in the dtype of `finest`.
     """
-    finest = signal.to(torch.promote_types(signal.dtype, torch.float32))
-    resolution = border_sharpness(finest).clamp_min(cell_side / settings.resolved_pixels)  # unsure: borders look wide
     levels = [(finest, valid)]  # from the finest to the coarsest
     while resolution < 1 and len(levels) <= settings.halvings:
         levels.append(halved(*levels[-1]))

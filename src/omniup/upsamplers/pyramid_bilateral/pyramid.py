@@ -147,12 +147,12 @@ class Pyramid:
 
     def average(self, grid: Size) -> Tensor:
         """Return the area-averages of the guidance over a grid, kept in 0..1 against rounding: [1, G, h, w]."""
-        return cell_means(self.guidance, grid).clamp_(0, 1)
+        return self.guidance if grid == self.size else cell_means(self.guidance, grid).clamp_(0, 1)
 
     def _level(self, size: Size) -> Tensor:
         """Return the image at a size, in the space where its colours are compared: [1, G, *size]."""
         if size not in self._colours:
-            image = self.guidance if size == self.size else self.average(size)
+            image = self.average(size)
             self._colours[size] = oklab(image, self._chroma) if image.shape[1] == 3 else image
         return self._colours[size]
 
