@@ -1,5 +1,7 @@
 """Every method, quick and without downloads, and the two phases in one call."""
 
+from torch.nn import functional as F
+
 from omniup.upsamplers import (
     Bicubic,
     Bilinear,
@@ -10,6 +12,7 @@ from omniup.upsamplers import (
     UpsampleAnything,
 )
 from support.anyup import random_anyup
+from support.kernels import random_signal
 
 
 def all_methods():
@@ -30,3 +33,13 @@ def upsample(method, image, signal, size=None, *, signal_type="auto", memory="51
     """Prepare the image and render the signal."""
     prepared = method.prepare(image, tuple(signal.shape[2:]), size, memory=memory)
     return prepared.render(signal, signal_type, memory=memory)
+
+
+def random_signal_of(signal_type, channels=3, *, grid):
+    """Two signals of a type."""
+    signal = random_signal(grid, channels=channels, batch=2).float()
+    if signal_type == "probabilities":
+        return (3 * signal).softmax(1)
+    if signal_type == "directions":
+        return F.normalize(signal, dim=1)
+    return (5 * signal).long() if signal_type == "labels" else signal

@@ -1,6 +1,7 @@
 """The confidence of every method: what it means, and what it must not do."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -18,22 +19,14 @@ from omniup.upsamplers.confidence import (
     probability_cues,
 )
 from support.kernels import random_signal, smooth_image
-from support.methods import all_methods
+from support.methods import all_methods, random_signal_of
 
 SIZE, GRID = (24, 32), (6, 8)
 IMAGES = smooth_image(SIZE, batch=2, dtype=torch.float32)
 METHODS = all_methods()
+signal_of = partial(random_signal_of, grid=GRID)
 every_method = pytest.mark.parametrize("name", METHODS)
 every_type = pytest.mark.parametrize("signal_type", SIGNAL_TYPES)
-
-
-def signal_of(signal_type, channels=3):
-    signal = random_signal(GRID, channels=channels, batch=2).float()
-    if signal_type == "probabilities":
-        return (3 * signal).softmax(1)
-    if signal_type == "directions":
-        return F.normalize(signal, dim=1)
-    return (5 * signal).long() if signal_type == "labels" else signal
 
 
 def constant_of(signal_type):

@@ -1,5 +1,7 @@
 """Steps of consistency: what the means of a result lack of its signal is interpolated and added."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,12 +15,13 @@ from omniup.upsamplers import SIGNAL_TYPES
 from omniup.upsamplers.consistency import FULL, add_lacking, centred_logarithms
 from oracles.consistency import steps as oracle
 from support.cases import sides
-from support.kernels import random_signal, smooth_image
-from support.methods import all_methods
+from support.kernels import smooth_image
+from support.methods import all_methods, random_signal_of
 
 SIZE, GRID = (26, 31), (5, 7)  # that do not divide each other
 IMAGES = smooth_image(SIZE, batch=2, dtype=torch.float32)
 METHODS = all_methods()
+signal_of = partial(random_signal_of, grid=GRID)
 VALID = torch.rand(2, 1, *GRID, generator=torch.Generator().manual_seed(1)) > 0.3
 #: Types that are consistent themselves: of labels the 0/1 maps are, of probabilities the logarithms, and directions are
 #: normalised afterwards.
@@ -26,15 +29,6 @@ DIRECT = ("features", "measurement", "values")
 
 every_method = pytest.mark.parametrize("name", METHODS)
 every_type = pytest.mark.parametrize("signal_type", SIGNAL_TYPES)
-
-
-def signal_of(signal_type, channels=3, grid=GRID):
-    signal = random_signal(grid, channels=channels, batch=2).float()
-    if signal_type == "probabilities":
-        return (3 * signal).softmax(1)
-    if signal_type == "directions":
-        return F.normalize(signal, dim=1)
-    return (5 * signal).long() if signal_type == "labels" else signal
 
 
 @st.composite

@@ -1,5 +1,7 @@
 """Signals with holes: only valid cells count, in every method and for every signal type."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -15,22 +17,14 @@ from omniup.upsamplers.holes import cells_without, fill_nearest, valid_cell_mean
 from oracles.attention import dense_mix
 from oracles.guided_filter import guided_filter
 from oracles.windows import disc_window, floor_centre, square_window
-from support.kernels import random_signal, smooth_image
-from support.methods import all_methods
+from support.kernels import smooth_image
+from support.methods import all_methods, random_signal_of
 
 SIZE, GRID = (24, 32), (6, 8)
 IMAGES = smooth_image(SIZE, batch=2, dtype=torch.float32)
 METHODS = all_methods()
+signal_of = partial(random_signal_of, grid=GRID)
 VALID = torch.rand(2, 1, *GRID, generator=torch.Generator().manual_seed(1)) > 0.3
-
-
-def signal_of(signal_type, channels=3):
-    signal = random_signal(GRID, channels=channels, batch=2).float()
-    if signal_type == "probabilities":
-        return (3 * signal).softmax(1)
-    if signal_type == "directions":
-        return F.normalize(signal, dim=1)
-    return (5 * signal).long() if signal_type == "labels" else signal
 
 
 def poisoned(signal, valid):
