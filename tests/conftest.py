@@ -35,10 +35,14 @@ def no_power_failures():
 
 @pytest.fixture
 def interruptible():
-    """Ctrl-C reaches this process and those that it starts, even from a shell's background, where it is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Ctrl-C and SIGHUP reach this process and those that it starts, even in a shell's background and under nohup."""
+    handlers = {signal.SIGINT: signal.default_int_handler}
+    if hasattr(signal, "SIGHUP"):
+        handlers[signal.SIGHUP] = signal.SIG_DFL
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

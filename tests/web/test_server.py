@@ -94,14 +94,12 @@ def test_a_port_that_is_taken_is_refused_in_one_line(capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGHUP")
+@pytest.mark.usefixtures("interruptible")
 def test_a_hangup_ends_it_as_the_system_s_signal_does():
-    before, handled = signal.getsignal(signal.SIGHUP), []
-    try:
-        _end_on_hangup(SimpleNamespace(handle_exit=lambda number, frame: handled.append(number)))
-        signal.raise_signal(signal.SIGHUP)
-        assert handled == [signal.SIGTERM]
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # under nohup
-        _end_on_hangup(None)
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    handled = []
+    _end_on_hangup(SimpleNamespace(handle_exit=lambda number, frame: handled.append(number)))
+    signal.raise_signal(signal.SIGHUP)
+    assert handled == [signal.SIGTERM]
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # under nohup
+    _end_on_hangup(None)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
