@@ -4,6 +4,7 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import functools
 import logging
 import signal
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+import typer
 
 # The same examples every time and on every machine, and no limit of time on a busy one. Before a release, many others.
 hypothesis.settings.register_profile("repeatable", max_examples=40, deadline=None, derandomize=True, print_blob=True)
@@ -30,6 +32,15 @@ def no_power_failures():
     """Files need not reach the disk, for which a test that writes many would wait for seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_command_line():
+    """The command line is put together once, and not for each command: twice the time of a small one."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("get_command", "get_group"):
+            patch.setattr(typer.main, name, functools.cache(getattr(typer.main, name)))
         yield
 
 

@@ -69,6 +69,9 @@ COMMANDS = {
     "bench report": Command("bench report old.jsonl -o page.md"),
     "bench panels": Command("bench panels -o out --data STREETS --images 2 --method bilinear", tried=4),
 }
+LET_GO = ("upsample", "reconstruct", "degrade", "bench quality")
+"""Commands of which it is seen that a second process does not disturb the first: one of each kind."""
+
 TOGETHER = ("render", "reconstruct", "bench report")
 """Commands whose results appear together."""
 
@@ -264,14 +267,15 @@ def test_on_a_disk_that_is_full_from_any_moment_on_it_leaves_whole_files_and_not
     name, run, inputs, undisturbed
 ):
     command, found = COMMANDS[name], undisturbed(name)
-    for moment in found.some(command.tried):
+    tried = found.some(command.tried)
+    for moment in tried:
         restore(inputs)
         with moments(full_from(moment)):
             outcome = run(command.arguments)
         check_end(name, outcome, inputs, found.results, 2, "cannot be written (No space left on device)")
-        outcome = run(f"{command.arguments} {command.again}")
-        assert outcome.status == 0, outcome
-        assert facts(contents()) == found.results
+        if moment == tried[len(tried) // 2]:
+            assert run(f"{command.arguments} {command.again}").status == 0
+            assert facts(contents()) == found.results
 
 
 def check_end(name, outcome, inputs, wanted, status, said):
@@ -291,7 +295,7 @@ def check_end(name, outcome, inputs, wanted, status, said):
 @commands
 def test_a_second_process_is_refused_until_the_first_has_ended_or_is_killed(name, run, inputs, undisturbed):
     command, found = COMMANDS[name], undisturbed(name)
-    for end in (Held.kill, Held.let_go):
+    for end in (Held.kill, Held.let_go) if name in LET_GO else (Held.kill,):
         restore(inputs)
         first = Held(lambda: run(command.arguments).status, found.count // 2)
         before = contents()
