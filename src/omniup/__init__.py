@@ -16,6 +16,7 @@ from omniup.errors import InputError, MissingPackageError
 if TYPE_CHECKING:
     from omniup.upsamplers import (
         AnyUp,
+        Ensemble,
         GaussianKernels,
         Prepared,
         PreparedImage,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnyUp",
+    "Ensemble",
     "GaussianKernels",
     "InputError",
     "MissingPackageError",

@@ -69,7 +69,7 @@ def test_it_is_low_where_nothing_valid_is_near_and_holes_change_nothing(name, si
     assert torch.equal(prepared.confidence(poisoned, signal_type, valid=valid), found)
     assert torch.equal(prepared.confidence(poisoned, signal_type, valid=valid[0, 0].numpy()), found)
     assert found[..., :4].mean() < 0.2 * found[..., -4:].mean()
-    if name not in ("guided_filter", "upsample_anything", "anyup"):  # which have wide windows
+    if name not in ("guided_filter", "upsample_anything", "anyup", "ensemble"):  # which have wide windows
         assert found[..., :4].max() < 1e-3
 
 

@@ -199,7 +199,9 @@ def test_neither_memory_nor_neighbours_make_a_difference(name, signal_type):
     signal, prepared = signal_of(signal_type), METHODS[name].prepare(IMAGES, GRID)
     found = prepared.render(signal, signal_type, consistency=1.5)
     wide = {"rtol": 1e-4, "atol": 1e-2 if signal_type == "logits" else 2e-5}
-    small = prepared.render(signal, signal_type, consistency=1.5, memory="1500KB" if name == "anyup" else "100KB")
+    small = prepared.render(
+        signal, signal_type, consistency=1.5, memory="1500KB" if name in ("anyup", "ensemble") else "100KB"
+    )
     torch.testing.assert_close(small, found, **wide)
     for n in range(2):
         alone = METHODS[name].prepare(IMAGES[n : n + 1], GRID)

@@ -7,6 +7,7 @@ from omniup.upsamplers.joint_bilateral import JointBilateral  # isort: skip
 from omniup.upsamplers.pyramid_bilateral import PyramidBilateral  # isort: skip
 from omniup.upsamplers.upsample_anything import PRESETS, UpsampleAnything  # isort: skip
 from omniup.upsamplers.anyup import AnyUp  # isort: skip
+from omniup.upsamplers.ensemble import Ensemble  # isort: skip
 from omniup.upsamplers.bands import scale_bands
 from omniup.upsamplers.base import DEFAULT_METHOD, Prepared, PreparedImage, Progress, Upsampler
 from omniup.upsamplers.checks import as_guidance, parse_memory
@@ -22,6 +23,7 @@ __all__ = [
     "AnyUp",
     "Bicubic",
     "Bilinear",
+    "Ensemble",
     "GaussianKernels",
     "GuidedFilter",
     "History",
