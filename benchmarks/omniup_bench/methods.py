@@ -88,8 +88,8 @@ class Entry:
         """Build the upsampler.
 
         Args:
-            weights: a folder that may hold AnyUp's published weights as anyup_NAME.pth or .safetensors; they are downloaded
-                where it does not.
+            weights: a folder that may hold AnyUp's published weights as anyup_NAME.pth or .safetensors; they are
+                downloaded where it does not.
 
         Raises:
             InputError: a setting's value is not accepted, or weights cannot be loaded.
