@@ -169,8 +169,8 @@ def test_a_step_is_recommended_where_it_is_measured_to_help():
         for name in METHODS
         for signal_type in SIGNAL_TYPES
     }
-    assert {key for key, steps in recommended.items() if steps} == {
-        ("anyup", "features"), ("anyup", "probabilities"), ("anyup", "logits")
+    assert {key: steps for key, steps in recommended.items() if steps} == {
+        ("anyup", "features"): 1, ("anyup", "probabilities"): 0.5, ("anyup", "logits"): 0.5
     }  # fmt: skip
 
 

@@ -296,8 +296,8 @@ Consistency: TypeAlias = Annotated[
     typer.Option(
         metavar="N|full|none|auto",
         help="Steps of consistency: how often what the result's means over the cells lack of the signal is added; half "
-        "of it with 0.5, until nothing is lacking with full. By default auto: one for features and probabilities with "
-        "AnyUp, else none.",
+        "of it with 0.5, until nothing is lacking with full. By default auto: with AnyUp one for features and half of "
+        "one for probabilities, else none.",
         rich_help_panel=_SIGNAL,
     ),
 ]

@@ -67,7 +67,7 @@ def upsample(
         holes: `"fill"` or `"keep"`: what becomes of pixels far from all valid cells; likewise.
         consistency: None, a number of steps, or `"full"`: how often what the result's means over the cells lack of the
             signal is added; see `PreparedImage.render`. By default as many as the method recommends: with AnyUp one for
-            features and probabilities, with others none.
+            features and half of one for probabilities, with others none.
         memory: working memory beyond inputs and outputs: bytes, or a text such as `"512MB"` or `"1GB"`.
         **settings: of the method: see `methods()[method].settings`.
 

@@ -305,7 +305,7 @@ class UpsampleConfig(_Model):
         "auto",
         description="Steps of consistency: how often what the result's means over the cells lack of the signal is "
         "added; full until nothing is lacking. auto is what the method recommends: with AnyUp one step for features "
-        "and probabilities, else none.",
+        "and half of one for probabilities, else none.",
     )
     invalid: list[NumberOrNaN] = Field(
         default_factory=list,

@@ -390,11 +390,12 @@ class PreparedAnyUp(PreparedImage):
         return self._mix(0, signal if signal.is_floating_point() else mask, mask, memory)
 
     def recommended_consistency(self, signal_type: SignalType) -> float:
-        """Return one step for features and probabilities: see `PreparedImage.recommended_consistency`.
+        """Return one step for features, half for probabilities: see `PreparedImage.recommended_consistency`.
 
-        Logits are probabilities too. With other types no gain is measured.
+        A whole step of probabilities sharpens noise as well. Logits are probabilities too. With other types no gain is
+        measured.
         """
-        return 1.0 if signal_type in ("features", "probabilities", "logits") else 0.0
+        return {"features": 1.0, "probabilities": 0.5, "logits": 0.5}.get(signal_type, 0.0)
 
     @property
     def _radius(self) -> int:
