@@ -1,29 +1,26 @@
-"""The examples of the READMEs run as they stand, and the two READMEs say the same."""
+"""The examples of documents run as they stand, in both languages, and their links lead somewhere.
 
+tests/test_twins.py compares the two languages.
+"""
+
+import json
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
 from omniup.cli import main
 from omniup.mixing import cell_means
+from support.documents import CHINESE, DOCUMENTS, ENGLISH, ROOT, anchors, blocks, links
 
-ROOT = Path(__file__).parents[1]
-READMES = ["README.md", "README.en.md"]
-
-
-def blocks(readme, language):
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / readme).read_text(), re.MULTILINE | re.DOTALL)
-    return [text for found, text in fenced if found == language]
-
-
-def test_both_languages_have_the_same_examples():
-    def code(readme):
-        examples = "".join(blocks(readme, "python") + blocks(readme, "bash") + blocks(readme, ""))
-        return [line.partition("#")[0].split() for line in examples.splitlines()]
-
-    assert code("README.md") == code("README.en.md")
+#: Guides with examples in Python, but for two whose examples have tests of their own; their twins have the same ones.
+GUIDES = [
+    document
+    for document in ENGLISH
+    if document.startswith("docs/")
+    and document not in ("docs/inputs.md", "docs/training.md")
+    and blocks(document, "python")
+]
 
 
 def test_python_example_runs(tmp_path, monkeypatch):
@@ -34,6 +31,24 @@ def test_python_example_runs(tmp_path, monkeypatch):
     assert names["hr"].shape == (1, 384, 128, 192)
     assert names["vectors"].shape == (1, 1, 384)
     assert names["trust"].shape == (1, 1, 128, 192)
+
+
+@pytest.mark.parametrize("document", GUIDES)
+def test_examples_of_a_guide_run_from_the_first_one_on(document, request, tmp_path, monkeypatch):
+    """As if they were pasted; what they make has the shapes that their comments say."""
+    monkeypatch.chdir(tmp_path)
+    examples = blocks(document, "python")
+    if document == "docs/pyramid_bilateral.md":
+        examples = examples[:1]  # the other draws the picture beside it, which takes a fit of ten seconds
+    if 'from_pretrained("multi_backbone")' in "".join(examples):
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        (tmp_path / "hub").mkdir()
+        (tmp_path / "hub/checkpoints").symlink_to(request.getfixturevalue("shared") / "weights")
+    names = {}
+    for example in examples:
+        exec(compile(example, document, "exec"), names)
+        for name, shape in dict(re.findall(r"^(\w+) = .*# (\[\d[\d, ]*\])", example, re.MULTILINE)).items():
+            assert list(names[name].shape) == json.loads(shape), name
 
 
 @pytest.mark.parametrize("document", ["docs/inputs.md", "docs/inputs.zh.md"])
@@ -61,10 +76,24 @@ def test_command_runs(line, tmp_path, monkeypatch, capsys):
     assert said.out or said.err
 
 
-@pytest.mark.parametrize("document", [*READMES, *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document):
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / document).read_text())
-    assert all((ROOT / document).parent.joinpath(target).exists() for target in targets), targets
+    for _, target, anchor in links(document):
+        assert (ROOT / target).exists(), target
+        assert not anchor or anchor in anchors(target), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.en.md"])
+def test_the_readme_starts_with_a_clone_and_lists_every_guide(readme):
+    commands = [line.split() for line in "".join(blocks(readme, "")).splitlines()]
+    assert [command[:2] for command in commands[:3]] == [["git", "clone"], ["cd", "omniup"], ["make", "run"]]
+    language = CHINESE if readme == "README.md" else ENGLISH
+    assert {target for _, target, _ in links(readme)} >= {guide for guide in language if guide.startswith("docs/")}
+
+
+def test_times_in_the_readme_have_a_size_beside_them():
+    (head,) = re.findall(r"^\| \|.*\btime\b.*$", (ROOT / "README.en.md").read_text(), re.MULTILINE)
+    assert re.search(r"time on one core, \d+ × \d+ pixels", head)
 
 
 def test_no_table_of_settings_is_out_of_date():
@@ -77,19 +106,12 @@ def test_no_table_of_settings_is_out_of_date():
     assert f"{paper.radius} `paper`, {spec.radius} `spec`" in readme
 
 
-def test_every_test_that_the_demo_s_checklist_names_is_there():
-    named = re.findall(r"`([\w/]+\.py)(?:::(test_\w+))?`", (ROOT / "docs/demo.md").read_text())
+@pytest.mark.parametrize("document", ["docs/demo.md", "docs/demo.zh.md"])
+def test_every_test_that_the_demo_s_checklist_names_is_there(document):
+    named = re.findall(r"`([\w/]+\.py)(?:::(test_\w+))?`", (ROOT / document).read_text())
     named = [(file, test) for file, test in named if "/test_" in file]
     assert len(named) > 60
     for file, test in named:
         found = re.findall(r"^def (test_\w+)", (ROOT / "tests" / file).read_text(), re.MULTILINE)
         assert found
         assert not test or test in found, f"{file}::{test}"
-
-
-def test_the_guides_to_restoration_have_the_same_commands():
-    def code(document):
-        examples = "".join(text for language in ("", "bash", "json") for text in blocks(document, language))
-        return [line.partition("#")[0].split() for line in examples.splitlines()]
-
-    assert code("docs/restoration.md") == code("docs/restoration.zh.md") != []

@@ -1,10 +1,12 @@
 import json
+import re
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import metadata, version
 from pathlib import Path
 
 import pytest
+import yaml
 
 import omniup
 from omniup.errors import check_installed, optional_import
@@ -49,6 +51,14 @@ def test_the_version_is_the_packages():
     assert omniup.__version__ == version("omniup")
 
 
+def test_citation_and_changelog_are_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (citation["version"], citation["license"]) == (omniup.__version__, metadata("omniup")["License-Expression"])
+    assert all(each["authors"] and each["title"] for each in [citation, *citation["references"]])
+    first, *_ = re.findall(r"^## \[([^\]]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert first in ("Unreleased", omniup.__version__)
+
+
 def test_a_missing_package_is_named_with_the_way_to_install_it():
     message = r'^no_such_package is needed .*: pip install "omniup\[web\]"$'
     with pytest.raises(omniup.MissingPackageError, match=message):
@@ -80,3 +90,17 @@ def test_the_benchmark_is_not_in_the_wheel():
     packed = [file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()]
     assert "omniup/cli/bench.py" in packed
     assert {path.partition("/")[0] for path in packed} == {"omniup"}
+
+
+def test_the_source_distribution_has_the_documents():
+    from hatchling.builders.sdist import SdistBuilder
+
+    packed = {file.relative_path for file in SdistBuilder(str(ROOT)).recurse_included_files()}
+    assert packed >= {
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "CONTRIBUTING.zh.md",
+        "README.md",
+        "SECURITY.md",
+        "docs/anyup.zh.md",
+    }

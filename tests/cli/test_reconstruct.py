@@ -103,6 +103,35 @@ def test_random_weights_are_announced_in_one_line(omniup, photo, monkeypatch, tm
     assert warning.startswith("omniup: warning: resnet18_layer2: random (seed 0)")
 
 
+@pytest.mark.parametrize("value", ["false", "False"])
+def test_a_backbone_with_random_weights(omniup, photo, value):
+    pytest.importorskip("timm")
+    backbone = ("--encoder", "timm:test_vit", "--encoder-set", f"pretrained={value}", "--encoder-set", "layer=0")
+    facts = json.loads(omniup("reconstruct", photo, "-o", "out", "--iters", 0, *backbone, "--json").stdout)
+    assert (facts["encoder"], facts["weights"], facts["channels"]) == ("timm:test_vit", "random (seed 0)", 64)
+
+
+def test_a_backbone_without_weights_says_what_gives_some(omniup, photo, monkeypatch, tmp_path):
+    """Its advice is an option of the command, followed by what that accepts."""
+    pytest.importorskip("timm")
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    outcome = omniup("reconstruct", photo, "-o", "out", "--encoder", "timm:resnet18")
+    assert outcome.status == 2
+    assert outcome.stderr.startswith("omniup: --encoder-set: pretrained is True, and the weights of resnet18 cannot")
+    assert outcome.stderr.endswith("accepted: a local file, or False for random weights\n")
+
+
+def test_an_encoder_s_weights_are_an_input(omniup, photo):
+    Path("out").mkdir()
+    Path("out/kernels.safetensors").write_bytes(b"weights")
+    settings = ("--encoder", "timm:test_vit", "--encoder-set", "pretrained=out/kernels.safetensors", "--overwrite")
+    outcome = omniup("reconstruct", photo, "-o", "out", "--iters", 0, *settings)
+    assert (outcome.status, Path("out/kernels.safetensors").read_bytes()) == (2, b"weights")
+    assert "is an input, which the result would overwrite" in outcome.stderr
+
+
 def _no_network(*_, **__):
     raise OSError("no network")
 

@@ -162,6 +162,8 @@ def test_reconstruct(refusal, photo):
         ("-o", photo): f"{photo} cannot be written (File exists)",
         ("-o", f"{photo}/out"): "Not a directory",
         ("-o", "out", "--encoder", "magic"): "--encoder magic: ",
+        ("-o", "out", "--encoder-set", "layer=2"): "--encoder-set: settings do not fit projection (",
+        ("-o", "out", "--encoder-set", "channels=0"): "--encoder-set: channels is 0",
         ("-o", "out", "--stride", "0"): "Invalid value for '--stride'",
         ("-o", "out", "--set", "speed=9"): "speed is no setting of upsample_anything",
     }.items():

@@ -158,6 +158,8 @@ def test_maps_that_require_gradients_are_accepted() -> None:
     ("maps", "message"),
     [
         ([], "maps is empty"),
+        ([[torch.rand(1, 3, 4, 4)]], r"maps\[0\] is a list; accepted: a tensor \[1, C, h, w\]"),
+        ([torch.rand(1, 3, 4, 4).numpy()], r"maps\[0\] is a ndarray; accepted: a tensor"),
         ([torch.rand(3, 4, 4)], r"maps\[0\] has the shape \[3, 4, 4\]; accepted: a non-empty \[1, C, h, w\]"),
         ([torch.rand(2, 3, 4, 4)], r"maps\[0\] has the shape \[2, 3, 4, 4\]"),
         ([torch.rand(1, 3, 4, 4), torch.rand(1, 3, 0, 4)], r"maps\[1\] has the shape \[1, 3, 0, 4\]"),

@@ -52,21 +52,25 @@ class Part(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """A setting of a method, by its name."""
+    """A setting of a method or an encoder, by its name."""
 
     name: str
     value: Any
 
     @classmethod
     def parse(cls, text: str) -> Setting:
-        """Read `name=value`; the value is JSON (`0.5`, `true`, `null`, `[1, 64]`), or else a word."""
+        """Read `name=value`; the value is JSON (`0.5`, `true`, `null`, `[1, 64]`), Python's `None`, or else a word."""
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise typer.BadParameter(f"{text!r} is not name=value, such as radius=3")
         try:
             return cls(name.strip(), json.loads(value))
         except ValueError:
-            return cls(name.strip(), value.strip())
+            return cls(name.strip(), _PYTHON.get(value.strip(), value.strip()))
+
+
+#: Constants as `omniup methods` and refusals spell them, which JSON spells otherwise.
+_PYTHON = {"None": None, "True": True, "False": False}
 
 
 def pick_settings(others: list[Setting] | None, **named: Any) -> dict[str, Any]:

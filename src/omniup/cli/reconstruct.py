@@ -36,6 +36,16 @@ def reconstruct(
     encoder: Annotated[
         str, typer.Option(metavar="NAME", help="Encoder of the features; `omniup encoders` lists them.")
     ] = "projection",
+    encoder_set: Annotated[
+        list[options.Setting] | None,
+        typer.Option(
+            "--encoder-set",
+            parser=options.Setting.parse,
+            metavar="NAME=VALUE",
+            help="A setting of the encoder; may be repeated. Of timm:NAME: pretrained=FILE for weights of yours, "
+            "pretrained=false for random ones, layer=N.",
+        ),
+    ] = None,
     features: Annotated[
         bool, typer.Option("--features", help="Write features.npy too, fitted, C x H x W; it may be large.")
     ] = False,
@@ -59,7 +69,7 @@ def reconstruct(
 
     from omniup.cli import inputs
     from omniup.cli.pictures import names, pictures
-    from omniup.encoders import Encoding, encode
+    from omniup.encoders import Encoding, encode, encoder_settings
     from omniup.files import atomic_write, output_folder, together, write_image, write_signal
     from omniup.reconstruction import WORTHWHILE, working_image
     from omniup.reconstruction import reconstruct as compute
@@ -69,14 +79,18 @@ def reconstruct(
     preset = preset or DEFAULT_PRESET
     where, scratch = options.pick_device(device), parse_memory(memory)
     method = UpsampleAnything.preset(preset, **options.pick_settings(settings, iterations=iterations))
+    chosen = options.pick_settings(encoder_set)
 
     def encoded(image: Tensor, grid: tuple[int, int]) -> Encoding:
         try:
-            return encode(image, encoder, grid=grid)
+            return encode(image, encoder, grid=grid, **chosen)
         except InputError as error:
+            if error.argument != "name" and error.argument in ("settings", *encoder_settings(encoder)):
+                raise error.within("--encoder-set") from error
             raise error.within(f"--encoder {encoder}") from error
 
-    with output_folder(output, "reconstruct", inputs=[image], overwrite=overwrite) as place:
+    files = (value for value in chosen.values() if isinstance(value, str))
+    with output_folder(output, "reconstruct", inputs=[image, *files], overwrite=overwrite) as place:
         folder = place.path
         arrays = ("features.npy",) if features else ()
         drawings = (f"{name}.png" for name in names(fitted=method.iterations > 0))

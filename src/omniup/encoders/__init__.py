@@ -5,7 +5,7 @@ probabilities that some other network has left in a file are read by `read_proba
 transformers are imported by the encoders that need them, when they are built, and by nothing else here.
 """
 
-from omniup.encoders.base import Encoder, Encoding, encode, encoders
+from omniup.encoders.base import Encoder, Encoding, encode, encoder_settings, encoders
 from omniup.encoders.mask2former import Mask2Former
 from omniup.encoders.probabilities import read_probabilities
 from omniup.encoders.projection import Projection
@@ -20,6 +20,7 @@ __all__ = [
     "ResNet18Layer2",
     "TimmBackbone",
     "encode",
+    "encoder_settings",
     "encoders",
     "read_probabilities",
 ]

@@ -92,16 +92,34 @@ def encode(image: Tensor, name: str, *, grid: tuple[int, int] | None = None, **s
         >>> encode(torch.rand(1, 3, 64, 96), "projection", channels=8).features.shape
         torch.Size([1, 8, 4, 6])
     """
-    prefix, colon, member = name.partition(":")
-    factory = _factories.get(f"{prefix}:NAME" if member else name)
-    if factory is None or (colon and not member):
-        raise InputError("name", "is {name!r}, which is no encoder", "{names}", name=name, names=", ".join(_summaries))
-    arguments = (member,) if member else ()
+    factory, arguments = _find(name)
     try:
         inspect.signature(factory).bind(*arguments, **settings)
     except TypeError as error:
-        names = ", ".join(list(inspect.signature(factory).parameters)[len(arguments) :])
+        names = ", ".join(encoder_settings(name))
         raise InputError(
             "settings", "do not fit {name} ({reason})", "{names}", name=name, reason=error, names=names
         ) from error
     return factory(*arguments, **settings)(image, grid)
+
+
+def encoder_settings(name: str) -> list[str]:
+    """List the names of the settings that an encoder takes.
+
+    Args:
+        name: as for `encode`.
+
+    Raises:
+        InputError: no encoder has this name.
+    """
+    factory, arguments = _find(name)
+    return list(inspect.signature(factory).parameters)[len(arguments) :]
+
+
+def _find(name: str) -> tuple[Callable[..., Encoder], tuple[str, ...]]:
+    """Find what builds the named encoder, and its arguments before the settings: the member of a family."""
+    prefix, colon, member = name.partition(":")
+    factory = _factories.get(f"{prefix}:NAME" if member else name)
+    if factory is None or (colon and not member):
+        raise InputError("name", "is {name!r}, which is no encoder", "{names}", name=name, names=", ".join(_summaries))
+    return factory, (member,) if member else ()

@@ -7,8 +7,9 @@ to the file.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
@@ -40,6 +41,31 @@ def known_or_a_file(name: str, known: tuple[str, ...], info: ValidationInfo) -> 
     if not path.exists():
         raise InputError("", "is {value!r}", "{names}, or a file that is there", value=name, names=", ".join(known))
     return str(path)
+
+
+_Loaded = TypeVar("_Loaded")
+
+
+def load_timm_weights(load: Callable[[bool | str], _Loaded], weights: str, field: str) -> _Loaded:
+    """Load a network of timm, and refuse in the words of the configuration what cannot be loaded.
+
+    Args:
+        load: takes timm's `pretrained`.
+        weights: `random`, `published` or a file.
+        field: the field that says so.
+
+    Raises:
+        InputError: as `load`.
+    """
+    try:
+        return load({"random": False, "published": True}.get(weights, weights))
+    except InputError as error:
+        if error.argument != "pretrained":
+            raise
+        if weights != "published":
+            raise InputError(field, error.problem, error.accepted, **error.values) from error
+        problem = "is published, and the weights of {name} cannot be had ({reason})"
+        raise InputError(field, problem, "a file, or random", **error.values) from error
 
 
 def _photographs(source: str, info: ValidationInfo) -> str:

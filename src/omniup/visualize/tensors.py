@@ -25,9 +25,13 @@ def check_map(name: str, value: Tensor, channels: tuple[int, ...] = ()) -> None:
         channels: the accepted C; empty where any will do.
 
     Raises:
-        InputError: another rank, a batch, an empty side, or another number of channels.
+        InputError: no tensor, another rank, a batch, an empty side, or another number of channels.
     """
     wanted = " or ".join(map(str, channels)) or "C"
+    if not isinstance(value, Tensor):
+        raise InputError(
+            name, "is a {type}", "a tensor [1, {channels}, h, w]", type=type(value).__name__, channels=wanted
+        )
     accepted = value.ndim == 4 and value.shape[0] == 1 and value.numel() > 0
     if not accepted or (channels and value.shape[1] not in channels):
         raise InputError(

@@ -55,6 +55,19 @@ def test_a_network_of_timm(image):
     assert backbone(image).shape == (2, 64, 2, 4)
 
 
+def test_weights_that_cannot_be_had_are_refused_in_the_configuration_s_words(tmp_path, monkeypatch):
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    settings = {"kind": "timm", "model": "test_vit", "patch": 16}
+    refusal = r"^backbones.weights is published, and the weights of test_vit .*; accepted: a file, or random$"
+    with pytest.raises(InputError, match=refusal):
+        build(TimmSettings(**settings, weights="published"), CPU)
+    torch.save({"other": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(InputError, match=r"^backbones.weights is .*other.pth, which does not fit test_vit"):
+        build(TimmSettings(**settings, weights=str(tmp_path / "other.pth")), CPU)
+
+
 def test_a_descriptor(image):
     assert build(DescriptorSettings(kind="hog", patch=4), CPU)(image).shape == (2, 18, 8, 16)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from omniup.encoders import TimmBackbone, descriptors
 from omniup.errors import InputError
 from omniup.training.anyup.configuration import DescriptorSettings, LocalSettings, TimmSettings
+from omniup.training.settings import load_timm_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +67,8 @@ def build(settings: TimmSettings | LocalSettings | DescriptorSettings, device: t
         MissingPackageError: timm is needed and not installed.
     """
     if isinstance(settings, TimmSettings):
-        weights = {"random": False, "published": True}.get(settings.weights, settings.weights)
-        encoder = TimmBackbone(settings.model, weights, settings.layer)
+        make = partial(TimmBackbone, settings.model, layer=settings.layer)
+        encoder = load_timm_weights(make, settings.weights, "backbones.weights")
         return Backbone(settings.name, settings.patch, lambda image: encoder(image).features)
     if isinstance(settings, LocalSettings):
         return Backbone(settings.name, settings.patch, _local(settings, device))

@@ -6,6 +6,7 @@ It lies here and not beside the other networks of restoration since nothing but 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from omniup.encoders.timm_backbone import load_timm
 from omniup.errors import InputError, optional_import
 from omniup.training.hypir.configuration import DiscriminatorSettings
 from omniup.training.randomness import seeded
+from omniup.training.settings import load_timm_weights
 
 STAGES = 3
 """Stages of the backbone that have a head, from the first on; the embedding of the whole picture has one too."""
@@ -40,10 +42,10 @@ class Discriminator(nn.Module):
 
     def __init__(self, settings: DiscriminatorSettings, seed: int) -> None:
         super().__init__()
-        weights = {"random": False, "published": True}.get(settings.weights, settings.weights)
         if "convnext" not in settings.backbone:
             raise InputError("discriminator.backbone", "is {value!r}", "a ConvNeXt of timm", value=settings.backbone)
-        self.backbone, _ = load_timm(settings.backbone, weights)
+        load = partial(load_timm, settings.backbone)
+        self.backbone, _ = load_timm_weights(load, settings.weights, "discriminator.weights")
         self.backbone.requires_grad_(False)
         timm = optional_import("timm", extra="features")
         data = timm.data.resolve_model_data_config(self.backbone)
