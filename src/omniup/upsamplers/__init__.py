@@ -14,7 +14,7 @@ from omniup.upsamplers.checks import as_guidance, parse_memory
 from omniup.upsamplers.gaussian_kernels import GaussianKernels, History, Window
 from omniup.upsamplers.registry import Method, methods, register, upsampler
 from omniup.upsamplers.signal_types import SIGNAL_TYPES, SignalType, signal_types
-from omniup.upsamplers.upsampling import upsample
+from omniup.upsamplers.upsampling import Upsampled, upsample
 
 __all__ = [
     "DEFAULT_METHOD",
@@ -36,6 +36,7 @@ __all__ = [
     "PyramidBilateral",
     "SignalType",
     "UpsampleAnything",
+    "Upsampled",
     "Upsampler",
     "Window",
     "as_guidance",

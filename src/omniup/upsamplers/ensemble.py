@@ -1,11 +1,11 @@
 """Combine our training-free method P with AnyUp's network A: each knows of edges what the other does not.
 
     features:       out = P s + d (A s - B D A s)        B bicubic, D means over the cells
-    probabilities:  log out = (1 - w) log P s + w (A l + ½ B (l - D A l)) + constant,    l = log s
+    probabilities:  log out = (1 - w) log P s + w (A l + k B (l - D A l)) + constant,    l = log s
 
 What A has beyond the cubic spline through its own means is the detail that it owes to the image: it is added to P's. Of
-probabilities more detail would be noise, so logarithms are averaged, with half a step of consistency for A's. A was
-trained on features only: signals of other types are P's alone.
+probabilities more detail would be noise, so logarithms are averaged, A's with a part k of a step of consistency (see
+`probability_step`). A was trained on features only: signals of other types are P's alone.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from omniup.upsamplers.anyup.upsampler import PRECISIONS, Precision
 from omniup.upsamplers.anyup.weights import PUBLISHED
 from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number
-from omniup.upsamplers.consistency import LEAST_PROBABILITY, add_lacking, apply_by_rows, centred_logarithms
+from omniup.upsamplers.consistency import (
+    LEAST_PROBABILITY,
+    add_lacking,
+    apply_by_rows,
+    centred_logarithms,
+    probability_step,
+)
 from omniup.upsamplers.pyramid_bilateral import PyramidBilateral
 from omniup.upsamplers.registry import register
 from omniup.upsamplers.signal_types import SignalType
-
-#: Part of a step of consistency that the network's logarithms of probabilities are given.
-STEP = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Ensemble(Upsampler):
     anyup: AnyUp
     training_free: PyramidBilateral = dataclasses.field(default_factory=PyramidBilateral)
     detail: float = 1.0
-    weight: float = 0.3
+    weight: float = 0.4
 
     def __post_init__(self) -> None:
         check_number("detail", self.detail, 0, 10)
@@ -63,7 +66,7 @@ class Ensemble(Upsampler):
         weights: str = "multi_backbone",
         *,
         detail: float = 1.0,
-        weight: float = 0.3,
+        weight: float = 0.4,
         precision: Precision = "float32",
     ) -> Ensemble:
         """Load the network's weights; see `AnyUp.from_pretrained`, and the attributes."""
@@ -145,7 +148,7 @@ class PreparedEnsemble(PreparedImage):
         """Average the logarithms of probabilities [1, C, H, W] and those that the network has for [1, C, h, w]."""
         logs = centred_logarithms(signal.to(torch.promote_types(signal.dtype, torch.float32)))  # [1, C, h, w]
         learned = self.learned._render_cells(logs, ("values",), valid, memory)
-        learned = add_lacking(learned, logs, STEP, memory, valid)
+        learned = add_lacking(learned, logs, probability_step(signal), memory, valid)
         averaged = torch.lerp(out.to(learned).clamp_min(LEAST_PROBABILITY).log(), learned, self.method.weight)
         return apply_by_rows(partial(torch.softmax, dim=1), averaged, memory)
 
@@ -158,7 +161,7 @@ def _is_learned(signal_type: str) -> bool:
 @register(
     "ensemble",
     "the default method with the detail that AnyUp's network adds to it; best for features, at AnyUp's cost",
-    settings={"weights": "multi_backbone", "detail": 1.0, "weight": 0.3, "precision": "float32"},
+    settings={"weights": "multi_backbone", "detail": 1.0, "weight": 0.4, "precision": "float32"},
     paths={"weights": tuple(PUBLISHED)},
     choices={"precision": PRECISIONS},
     variants={"weights": tuple(PUBLISHED)},
