@@ -180,9 +180,9 @@ def test_steps_are_recommended_where_they_are_measured_to_help():
     assert found["anyup", "features"] == 1
 
 
-@pytest.mark.parametrize(("cells", "part"), [(1, 1.0), (6, 0.6)])
+@pytest.mark.parametrize(("cells", "part"), [(0.1, 1.0), (6, 0.6)])
 def test_a_larger_part_of_a_step_is_recommended_the_sharper_borders_are(cells, part):
-    """Of cells that a border cuts, and of borders that take several cells."""
+    """Of borders between cells, and of those that take several cells."""
     ramp = ((torch.arange(48) - 23.3) / cells).clamp(-0.5, 0.5) + 0.5
     probabilities = torch.stack([ramp, 1 - ramp]).view(1, 2, 1, 48).expand(-1, -1, 16, -1)
     assert probability_step(probabilities) == pytest.approx(part)
