@@ -432,6 +432,7 @@ export const TEXTS = {
   "method.pyramid": ["Pyramid bilateral", "金字塔双边"],
   "method.pyramid_bilateral": ["Pyramid bilateral", "金字塔双边"],
   "method.anyup": ["AnyUp", "AnyUp"],
+  "method.ensemble": ["Ensemble (pyramid bilateral + AnyUp)", "集成（金字塔双边 + AnyUp）"],
   "method.joint_bilateral": ["Joint bilateral", "联合双边（JBU）"],
   "method.guided_filter": ["Guided filter", "引导滤波"],
   gain: ["The fit gains {gain} dB of PSNR over fixed kernels.", "拟合比固定核的 PSNR 高 {gain} dB。"],
