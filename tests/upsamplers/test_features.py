@@ -122,6 +122,29 @@ def test_pieces_make_no_difference(monkeypatch, cached):
     close(run(image, signal), whole)
 
 
+@pytest.mark.parametrize("size", [(64, 96), (61, 90)])
+def test_results_that_want_gradients_are_the_same(size):
+    image, signal = smooth_image(size), random_signal((4, 6), channels=5)
+    plain = run(image, signal)
+    signal.requires_grad_()
+    wanted = run(image, signal)
+    assert wanted.requires_grad
+    close(wanted.detach(), plain, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_halves_are_computed_in_float32_and_rounded_once(dtype):
+    image, signal = smooth_image((61, 90), dtype=torch.float32), random_signal((4, 6), channels=5).to(dtype)
+    assert torch.equal(run(image, signal), run(image, signal.float()).to(dtype))
+
+
+def test_results_go_where_they_are_wanted():
+    image, signal = smooth_image((61, 90), batch=2), random_signal((4, 6), channels=5, batch=2)
+    prepared, out = METHOD.prepare(image, (4, 6)), torch.empty(2, 5, 61, 90, dtype=torch.float32)
+    assert prepared.render(signal, "features", out=out) is out
+    close(out.double(), prepared.render(signal, "features"), atol=1e-6)
+
+
 def test_gradients_of_equal_features_are_finite():
     signal = torch.full((1, 2, 3, 4), 0.7, requires_grad=True)
     run(smooth_image((12, 16), dtype=torch.float32), signal).sum().backward()

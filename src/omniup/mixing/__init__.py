@@ -7,7 +7,7 @@ share their candidates), `windows.py` (which cells each pixel draws from) and `k
 from omniup.mixing.attention import Attention
 from omniup.mixing.averages import cell_means
 from omniup.mixing.groups import Groups
-from omniup.mixing.interpolation import interpolate, interpolation_matrix
+from omniup.mixing.interpolation import axis_taps, interpolate, interpolation_matrix
 from omniup.mixing.planner import DEFAULT_MEMORY, DotProduct, Embedding, TooLittleMemoryError
 from omniup.mixing.windows import Windows
 
@@ -19,6 +19,7 @@ __all__ = [
     "Groups",
     "TooLittleMemoryError",
     "Windows",
+    "axis_taps",
     "cell_means",
     "interpolate",
     "interpolation_matrix",

@@ -18,6 +18,7 @@ reduced format (TF32, bfloat16, autocast) would leave noise.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -202,17 +203,35 @@ class Attention:
         left = most - query[:, 0].numel() * self.windows.most_candidates * plan.dtype.itemsize  # for indices
         if left < 0:
             return None
-        query, key = query.detach().flatten(2), self.key.detach().flatten(2)
         channels, tiles = plan.channel_chunks(like.shape[1])[0].stop, []
-        scratch = Scratch(query.new_empty(0, dtype=plan.dtype))
-        with torch.no_grad(), exact_products(query.device):
-            for tile in plan.tiles(query, key, channels=channels):
-                weights = mean_of_heads(tile.weights(scratch)).clone()  # [B, n, K, P]
-                tiles.append(KeptTile(tile.images, tile.where, tile.group.cells, weights))
-                left -= tiles[-1].index_bytes
-                if left < 0:
-                    return None
+        for tile in _weight_tiles(query, self.key, plan, channels):
+            tiles.append(dataclasses.replace(tile, weights=tile.weights.clone()))
+            left -= tile.index_bytes
+            if left < 0:
+                return None
         return KeptWeights(self.windows, tuple(tiles), channels)
+
+    def tiles(self, query: Tensor, like: Tensor) -> Iterator[KeptTile]:
+        """Compute the weights of all pixels, some groups after the other.
+
+        Args:
+            query: as in `keep`.
+            like: likewise.
+
+        Yields:
+            Groups with their weights, which the next ones overwrite. Not differentiable.
+
+        Raises:
+            ValueError, TooLittleMemoryError: as `mix`.
+        """
+        self._check_query(query, self.windows.size)
+        self._check_value(like)
+        plan = self._plan(compute_dtype(query, self.key, like))
+        return _weight_tiles(query, self.key, plan, plan.channel_chunks(like.shape[1])[0].stop)
+
+    def band(self, top: int, bottom: int) -> Attention:
+        """Return the attention of rows `top` up to `bottom` of the output alone."""
+        return dataclasses.replace(self, windows=self.windows.band(top, bottom))
 
     def _plan(self, dtype: torch.dtype, points: Tensor | None = None) -> Plan:
         embed = self.embed or DotProduct(self.key.shape[1])
@@ -234,6 +253,15 @@ class Attention:
             height, width = self.windows.size
             count = f"{int(outside.sum())} of {outside.numel()}"
             raise ValueError(f"points lie outside the output, {count}; accepted: pixels of {height} × {width}")
+
+
+def _weight_tiles(query: Tensor, key: Tensor, plan: Plan, channels: int) -> Iterator[KeptTile]:
+    """Yield groups with the means of their heads' weights, which the next ones overwrite."""
+    query, key = query.detach().flatten(2), key.detach().flatten(2)
+    scratch = Scratch(query.new_empty(0, dtype=plan.dtype))
+    with torch.no_grad(), exact_products(query.device):
+        for tile in plan.tiles(query, key, channels=channels):
+            yield KeptTile(tile.images, tile.where, tile.group.cells, mean_of_heads(tile.weights(scratch)))
 
 
 def _write_mix(query: Tensor, key: Tensor, value: Tensor, plan: Plan, out: Tensor) -> None:

@@ -128,7 +128,7 @@ def write_pixels(maps: Tensor, values: Tensor, windows: Windows, where: Blocks |
         maps.scatter_(2, _everywhere(where, maps), values.transpose(1, 2).flatten(2).to(maps.dtype))
     else:
         view = _view_blocks(maps, windows, where)
-        view.copy_(values.view(view.shape))
+        view.copy_(values.to(maps.dtype).view(view.shape))  # a copy that converts as well takes five times as long
 
 
 def _everywhere(index: Tensor, maps: Tensor) -> Tensor:

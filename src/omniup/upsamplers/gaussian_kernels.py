@@ -164,17 +164,17 @@ class GaussianKernels(PreparedImage):
 
     def mix(self, signal: Tensor, memory: int, out: Tensor | None = None) -> Tensor:
         """Mix a signal [B, C, h, w], unchecked: [B, C, H, W], a convex mix in each pixel, differentiable."""
-        return self._attention(memory).mix(self.guidance, signal, out=out)
+        return self.attention(memory).mix(self.guidance, signal, out=out)
 
     def keep(self, signal: Tensor, memory: int, most: int) -> KeptWeights | None:
         """Keep the weights for mixes of signals like [B, C, h, w], if they take `most` bytes: see `Attention.keep`."""
-        return self._attention(memory).keep(self.guidance, signal, most)
+        return self.attention(memory).keep(self.guidance, signal, most)
 
     def mix_at(self, signal: Tensor, points: Tensor, memory: int) -> Tensor:
         """Mix at points [B, P, 2] only: [B, C, h, w] to [B, C, P]."""
         images = torch.arange(len(points), device=points.device)[:, None]
         query = self.guidance[images, :, points[..., 0], points[..., 1]].mT  # [B, G, P]
-        return self._attention(memory).mix_at(query, signal, points)
+        return self.attention(memory).mix_at(query, signal, points)
 
     def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
         flat = self._flat(signal)
@@ -195,7 +195,7 @@ class GaussianKernels(PreparedImage):
 
     def _concentration(self, valid: Tensor | None, memory: int) -> Tensor:
         """Compute one minus the entropy of the weights over that of equal weights: 1 where one cell has all."""
-        nats = self._attention(memory).entropy(self.guidance)
+        nats = self.attention(memory).entropy(self.guidance)
         most = math.log(self._windows.shape.sum())
         confidence = (1 - nats / most).clamp_(0, 1) if most > 0 else torch.ones_like(nats)
         return confidence if valid is None else confidence * self._render(valid.to(nats), (), memory)
@@ -283,7 +283,7 @@ class GaussianKernels(PreparedImage):
     def _windows(self) -> Windows:
         return self.window.windows(self.size, self.grid)
 
-    def _attention(self, memory: int) -> Attention:
+    def attention(self, memory: int) -> Attention:
         """Attend to the cells in each pixel's window with the weights of GS-JBU."""
         return Attention(
             precision_matrix(self.sigma_x, self.sigma_y, self.theta, self.sigma_r),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from omniup.mixing import axis_taps
 from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size
 from omniup.upsamplers.registry import register
@@ -113,37 +114,3 @@ def interpolate_at(maps: Tensor, points: Tensor, size: Size, mode: str) -> Tenso
         weight = (down[..., i] * across[..., j]).unsqueeze(1)
         out = out + weight * flat.gather(2, index.expand(-1, maps.shape[1], -1))
     return out.to(maps.dtype)
-
-
-def axis_taps(places: Tensor, cells: int, side: int, mode: str) -> tuple[Tensor, Tensor]:
-    """Return the cells that some pixels of an axis are interpolated from, and their weights.
-
-    Computed as torch does, in the type of `places`, so that rounding is its own.
-
-    Args:
-        places: [...], the pixels, as floating-point numbers.
-        cells: how many there are along the axis.
-        side: how many pixels.
-        mode: of `torch.nn.functional.interpolate`.
-
-    Returns:
-        [..., 1, 2 or 4] each.
-    """
-    scale = places.new_tensor(cells / side)
-    if mode == "nearest-exact":
-        own = ((places + 0.5) * scale).floor().clamp_(max=cells - 1).long().unsqueeze(-1)
-        return own, torch.ones_like(own, dtype=places.dtype)
-    place = scale * (places + 0.5) - 0.5
-    if mode == "bilinear":
-        place = place.clamp_(min=0)
-    first = place.floor()
-    part = place - first
-    if mode == "bilinear":
-        weights = [1 - part, part]
-    else:
-        a = -0.75  # of the cubic kernel (Keys 1981)
-        outer = [((a * t - 5 * a) * t + 8 * a) * t - 4 * a for t in (1 + part, 2 - part)]
-        inner = [((a + 2) * t - (a + 3)) * t * t + 1 for t in (part, 1 - part)]
-        weights = [outer[0], *inner, outer[1]]
-    steps = torch.arange(len(weights), device=places.device) - (len(weights) - 1) // 2
-    return (first.long().unsqueeze(-1) + steps).clamp_(0, cells - 1), torch.stack(weights, -1)

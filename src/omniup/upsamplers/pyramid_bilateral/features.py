@@ -34,7 +34,12 @@ CACHED = 2**24
 
 
 def render_features(
-    stages: Stages, signal: Tensor, settings: PyramidBilateral, pixels: Pixels, valid: Tensor | None = None
+    stages: Stages,
+    signal: Tensor,
+    settings: PyramidBilateral,
+    pixels: Pixels,
+    valid: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Upsample features.
 
@@ -44,24 +49,37 @@ def render_features(
         settings: the method's numbers.
         pixels: where they are wanted.
         valid: boolean [1, 1, h, w], the cells that count, of all pixels only; None for all.
+        out: [1, C, H, W], where the result may be written, if no gradient is wanted.
 
     Returns:
-        [1, C, ...], in the signal's dtype. Each channel stays within the interval of its values; scaled and shifted
-        features give scaled and shifted results.
+        [1, C, ...], in the signal's dtype, or `out`. Each channel stays within the interval of its values; scaled and
+        shifted features give scaled and shifted results.
     """
     wide = signal.to(torch.promote_types(signal.dtype, torch.float32))
     denoised = denoise(wide, settings, pixels.memory, valid)  # [1, C, h, w]
     if pixels.points is not None:
         return _at_points(stages, wide, denoised, settings.detail, pixels).to(signal.dtype)
-    out = pixels.mix_through(stages, denoised.to(signal.dtype), valid)  # [1, C, H, W]
-    grid, size = (signal.shape[2], signal.shape[3]), (out.shape[2], out.shape[3])
-    with exact_products(out.device):
-        for channels in _chunks(signal.shape[1], 3 * wide.itemsize * math.prod(size), pixels.memory):
-            mixed = out[:, channels].to(wide)
-            rest = denoised[:, channels] - settings.detail * cell_means(mixed, grid)  # [1, C, h, w]
-            added = interpolate(rest, size, "bicubic").add_(mixed, alpha=settings.detail)
-            out[:, channels] = added.clamp(*_interval(wide[:, channels]))
+    value, mask = denoised, valid
+    for kernels in stages[:-1]:
+        value, mask = pixels.mix(kernels, value, mask), None  # [1, C, h', w']
+    wanted = torch.is_grad_enabled() and (signal.requires_grad or stages[-1].guidance.requires_grad)
+    if wanted or mask is not None:
+        mixed = pixels.mix(stages[-1], value, mask)  # [1, C, H, W]
+        return _add_spline(mixed, wide, denoised, settings.detail).to(signal.dtype)
+    if out is None:
+        out = signal.new_empty(1, signal.shape[1], *stages[-1].size)
+        if out.device.type == "cpu":
+            out.zero_()  # pages that are first touched in their order come twice as fast as in that of the groups
+    pixels.mix_residual(stages[-1], value, denoised, settings.detail, _interval(wide), out)
     return out
+
+
+def _add_spline(mixed: Tensor, signal: Tensor, denoised: Tensor, detail: float) -> Tensor:
+    """Add to a mix [1, C, H, W] the spline through what its means lack of the denoised signal [1, C, h, w]."""
+    grid, size = (signal.shape[2], signal.shape[3]), (mixed.shape[2], mixed.shape[3])
+    with exact_products(mixed.device):
+        rest = denoised - detail * cell_means(mixed, grid)
+        return (interpolate(rest, size, "bicubic") + detail * mixed).clamp(*_interval(signal))
 
 
 def denoise(signal: Tensor, settings: PyramidBilateral, memory: int, valid: Tensor | None = None) -> Tensor:

@@ -197,6 +197,10 @@ class PreparedPyramid(PreparedImage):
         return torch.cat(results)
 
     def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
+        if out is not None and set(types) == {"features"} and out.is_contiguous():
+            for n, value in enumerate(signal.split(1)):
+                self._one(n, value, "features", Pixels(memory), out=out[n : n + 1])
+            return out
         results = [self._one(n, value, types[n], Pixels(memory)) for n, value in enumerate(signal.split(1))]
         return torch.cat(results) if len(results) > 1 else results[0]  # one alone may be as large as the memory
 
@@ -215,9 +219,15 @@ class PreparedPyramid(PreparedImage):
         return torch.cat([self._one(n, value, types[n], Pixels(memory, points[n : n + 1])) for n, value in each])
 
     def _one(
-        self, n: int, signal: Tensor, signal_type: SignalType, pixels: Pixels, valid: Tensor | None = None
+        self,
+        n: int,
+        signal: Tensor,
+        signal_type: SignalType,
+        pixels: Pixels,
+        valid: Tensor | None = None,
+        out: Tensor | None = None,
     ) -> Tensor:
-        """Upsample the n-th signal [1, C, h, w] at pixels: [1, C, ...]."""
+        """Upsample the n-th signal [1, C, h, w] at pixels: [1, C, ...]; features write it to `out`, if given."""
         settings, pyramid = self.method, self.pyramids[n if self.batch > 1 else 0]
         if signal_type == "measurement":
             return render_measurement(pyramid, signal, settings, pixels.memory, valid)
@@ -225,5 +235,5 @@ class PreparedPyramid(PreparedImage):
             return render_probabilities(pyramid, signal, settings, self.cell_side, pixels.memory, valid)
         stages = pyramid.coarse_to_fine(self.grid, settings.sigma, settings.sigma_r)
         if signal_type == "features":
-            return render_features(stages, signal, settings, pixels, valid)
+            return render_features(stages, signal, settings, pixels, valid, out)
         return pixels.mix_through(stages, signal, valid)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from omniup.mixing import cell_means
 from omniup.mixing.dtypes import exact_products, widest
+from omniup.mixing.residual import write_residual_mix
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, GaussianKernels, Window
 from omniup.upsamplers.holes import fill_nearest, mix_valid, valid_cell_means
@@ -73,6 +74,18 @@ class Pixels:
             kept = kernels.keep(with_mask, self._scratch, self.memory // 4)
         mix = partial(kernels.mix, memory=self._scratch) if kept is None else kept.mix
         return partial(mix_valid, mix, valid=valid)
+
+    def mix_residual(
+        self,
+        kernels: GaussianKernels,
+        signal: Tensor,
+        base: Tensor,
+        amount: float,
+        bounds: tuple[Tensor, Tensor],
+        out: Tensor,
+    ) -> None:
+        """Write at all pixels what `write_residual_mix` does of a signal [1, C, h, w]; not differentiable."""
+        write_residual_mix(kernels.attention(self._scratch), kernels.guidance, signal, base, amount, bounds, out)
 
     @property
     def _scratch(self) -> int:

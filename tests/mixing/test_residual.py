@@ -1,0 +1,71 @@
+"""A mix added to a spline through what its means lack, in one product, is what whole maps give."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from omniup.mixing import Attention, Windows, cell_means, interpolate, residual
+from omniup.mixing.residual import write_residual_mix
+
+
+def case(size, grid, finer, channels=3, memory=2**26):
+    """An attention from a grid that is `finer` times as fine, its query, values and what is interpolated."""
+    generator = torch.Generator().manual_seed(sum(size) + sum(grid))
+
+    def random(*shape):
+        return torch.randn(1, *shape, generator=generator, dtype=torch.float64)
+
+    fine = grid[0] * finer, grid[1] * finer
+    attention = Attention(random(4, *fine), Windows.disc(size, fine, 2), memory=memory)
+    return attention, random(4, *size), random(channels, *fine), random(channels, *grid)
+
+
+def whole(attention, query, value, base, amount, bounds):
+    mixed = attention.mix(query, value)
+    rest = base - amount * cell_means(mixed, base.shape[2:])
+    return (interpolate(rest, mixed.shape[2:], "bicubic") + amount * mixed).clamp(*bounds)
+
+
+def check(attention, query, value, base, amount=0.8, dtype=torch.float64, atol=1e-12):
+    bounds = value.amin((2, 3), keepdim=True) / 2, value.amax((2, 3), keepdim=True) / 2
+    out = query.new_empty(1, value.shape[1], *attention.windows.size, dtype=dtype)
+    write_residual_mix(attention, query, value, base, amount, bounds, out)
+    wanted = whole(attention, query, value, base, amount, bounds)
+    torch.testing.assert_close(out.double(), wanted, rtol=0, atol=atol)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_it_is_the_sum_of_the_two_maps(data):
+    finer = data.draw(st.sampled_from([1, 2, 4]))
+    grid = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
+    size = tuple(data.draw(st.integers(finer * cells, 10 * finer * cells)) for cells in grid)
+    check(*case(size, grid, finer))
+
+
+@pytest.mark.parametrize("memory", [2**17, 2**18, 2**19, 2**22])
+@pytest.mark.parametrize("grid", [(40, 2), (37, 3)])
+def test_bands_and_weights_that_are_not_kept_make_no_difference(monkeypatch, memory, grid):
+    bands, found = residual._bands, []
+
+    def recorded(*arguments):
+        found.extend(bands(*arguments))
+        return found
+
+    monkeypatch.setattr(residual, "_bands", recorded)
+    check(*case((320, 17), grid, 2, memory=memory))
+    kept = [band.kept is not None for band in found]
+    assert (memory, kept) in [(2**17, [False]), (2**22, [True])] or (all(kept) and len(kept) > 2)
+
+
+@pytest.mark.parametrize("cached", [1, 3000])
+def test_parts_of_a_tile_make_no_difference(monkeypatch, cached):
+    monkeypatch.setattr(residual, "CACHED", cached)
+    check(*case((64, 96), (4, 6), 4))
+    check(*case((61, 83), (4, 6), 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_results_are_rounded_once(dtype):
+    check(*case((64, 96), (4, 6), 4), dtype=dtype, atol=4 * torch.finfo(dtype).eps)
