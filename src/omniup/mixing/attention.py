@@ -178,6 +178,8 @@ class Attention:
                 # log m is the product of the coordinates after the vectors', the same in all heads. It is at least 0
                 # but for candidates that do not occur, whose weight is none.
                 log_m = pair_products(tile.keys[:, :, 0, tile.width :], tile.queries[:, :, 0, tile.width :], scratch)
+                if tile.log_occurrences is not None:
+                    log_m = tile.log_occurrences[:, :, 0]
                 surprisal = log_m.clamp_(min=0).sub_(weights.clamp_min(least).log_())  # [B, n, K, P] = -log(w / m)
                 values = surprisal.mul_(weights).sum(2, keepdim=True)  # [B, n, 1, P]
                 write_pixels(out[tile.images], values, self.windows, tile.where)
@@ -313,7 +315,8 @@ class _Mix(torch.autograd.Function):
                             scatter_add(dquery[tile.images], tile.places, dqueries)
                         if dkey is not None:
                             dkeys = (queries @ dlogits.mT).flatten(2, 3).transpose(1, 2)  # [B, D, n, K]
-                            dcells = plan.embed.key_gradient(dkeys, tile.group, tile.images)  # [B, G, n, K]
+                            constants = plan.embed.constants(tile.group, tile.images)
+                            dcells = plan.embed.key_gradient(dkeys, tile.group, constants)  # [B, G, n, K]
                             scatter_add(dkey[tile.images], tile.group.cells, dcells)
         gradients = zip((dquery, dkey, dvalue), (query, key, value), strict=True)
         return *(None if gradient is None else gradient.to(tensor.dtype) for gradient, tensor in gradients), None

@@ -43,11 +43,10 @@ class Groups:
     Attributes:
         pixels: [n, P], flat indices into the output.
         cells: [n, K], flat indices into the grid. Shorter lists are filled up with cells that occur 0 times.
-        window: [E, n, P], 1 for the window that is a pixel's own, else 0; one of the rows and one of the columns, where
-            the pixels' windows differ.
+        window: [E, n, P], 1 for the window that is a pixel's own, else 0; of relative windows one for its rows and one
+            for its columns.
         log_occurrences: [E, n, K], logarithm of how often each cell occurs in each window.
         count: [n], the length of each list.
-        classes: ([n], [n]), the membership classes of its rows and of its columns, which say what list it is.
         middle: [n], flat index of the cell in the middle.
         pixel_offset: [2, n, P], from the centre of that cell to the pixel's centre, (y, x) in pixels.
         cell_offset: [2, n, K], from the centre of that cell to the candidate's centre, (y, x) in pixels.
@@ -59,7 +58,6 @@ class Groups:
     window: Tensor
     log_occurrences: Tensor
     count: Integers
-    classes: tuple[Integers, Integers]
     middle: Tensor
     pixel_offset: Tensor
     cell_offset: Tensor
@@ -162,12 +160,17 @@ def _build(
     cell_y = rows.first[row_run][:, None] + candidates.dy[classes][:, k]  # [n, K]
     cell_x = columns.first[column_run][:, None] + candidates.dx[classes][:, k]  # [n, K]
     mid_y, mid_x = rows.middle[row_run][:, None], columns.middle[column_run][:, None]  # [n, 1]
-    window, log = np.ones((1, *y.shape)), candidates.log_occurrences[classes][None, :, k]  # [1, n, P], [1, n, K]
-    if rows.has_unions or columns.has_unions:
+    window, log = np.ones((1, *y.shape)), candidates.log_occurrences[classes][..., k].swapaxes(0, 1)
+    if rows.together is None:
         row_window, row_log = _own_intervals(rows, y, cell_y)
         column_window, column_log = _own_intervals(columns, x, cell_x)
-        window = np.concatenate([row_window, column_window])
-        log = np.concatenate([row_log + log, column_log])
+        window, log = np.concatenate([row_window, column_window]), np.concatenate([row_log + log[0], column_log])
+    else:
+        own = windows.own(y, x)  # [n, P]
+        if (own == own[:, :1]).all():
+            log = log[own[:, 0], np.arange(len(own))][None]
+        else:
+            window = (own == np.arange(len(log))[:, None, None]).astype(np.float64)
 
     def index(y: Integers, x: Integers, width: int) -> Tensor:
         return torch.from_numpy(y * width + x).to(like.device)
@@ -181,7 +184,6 @@ def _build(
         window=real(window),
         log_occurrences=real(log),
         count=count,
-        classes=classes,
         middle=index(mid_y, mid_x, windows.grid[1])[:, 0],
         pixel_offset=real(
             np.stack(

@@ -17,14 +17,14 @@ from torch import Tensor
 from omniup.mixing.groups import Blocks, Groups, gather, groups, groups_at, read_pixels
 from omniup.mixing.interruption import check_interruption
 from omniup.mixing.kernels import Scratch, append_coordinates, pair_products, softmax
-from omniup.mixing.radii import may_be_smaller, occurrence_coordinates, radii_at
+from omniup.mixing.radii import log_occurrences_at, may_be_smaller, radii_at
 from omniup.mixing.windows import Windows
 
 DEFAULT_MEMORY = 512 * 2**20
 
 #: Pairs of a pixel and a candidate that are computed at a time, if the memory allows: on a CPU as many as stay in
 #: its cache, on a GPU enough to keep it busy.
-CPU_PAIRS = 3 * 2**17
+CPU_PAIRS = 3 * 2**18
 GPU_PAIRS = 2**25
 
 #: No group is higher or wider than so many pixels.
@@ -49,10 +49,13 @@ class Embedding(Protocol):
     def query(self, pixels: Tensor, group: Groups, images: slice) -> Tensor:
         """Make queries of pixels: [B, F, n, P] to [B, D, n, P]."""
 
-    def key(self, cells: Tensor, group: Groups, images: slice) -> Tensor:
+    def constants(self, group: Groups, images: slice) -> Tensor:
+        """Return what the keys of some groups are made of besides the cells: [B, any, n, K]."""
+
+    def key(self, cells: Tensor, group: Groups, constants: Tensor) -> Tensor:
         """Make keys of cells: [B, G, n, K] to [B, D, n, K]."""
 
-    def key_gradient(self, dkeys: Tensor, group: Groups, images: slice) -> Tensor:
+    def key_gradient(self, dkeys: Tensor, group: Groups, constants: Tensor) -> Tensor:
         """Apply the transpose of `key`, for the backward pass: [B, D, n, K] to [B, G, n, K]."""
 
 
@@ -66,11 +69,15 @@ class DotProduct:
         """Return the pixels [B, D, n, P] unchanged."""
         return pixels
 
-    def key(self, cells: Tensor, group: Groups, images: slice) -> Tensor:
+    def constants(self, group: Groups, images: slice) -> Tensor:
+        """Return none."""
+        return group.cell_offset[None, :0]
+
+    def key(self, cells: Tensor, group: Groups, constants: Tensor) -> Tensor:
         """Return the cells [B, D, n, K] unchanged."""
         return cells
 
-    def key_gradient(self, dkeys: Tensor, group: Groups, images: slice) -> Tensor:
+    def key_gradient(self, dkeys: Tensor, group: Groups, constants: Tensor) -> Tensor:
         """Return the gradient [B, D, n, K] unchanged."""
         return dkeys
 
@@ -86,6 +93,7 @@ class Tile:
         queries: [B, n, heads, D / heads + E, P].
         keys: [B, n, heads, D / heads + E, K]; the last E coordinates carry the logarithm of how often a cell occurs.
         width: D / heads.
+        log_occurrences: [B, n, 1, K, P], that logarithm where radii differ from pixel to pixel; then E is 0.
     """
 
     images: slice
@@ -94,6 +102,7 @@ class Tile:
     queries: Tensor
     keys: Tensor
     width: int
+    log_occurrences: Tensor | None
 
     @property
     def where(self) -> Blocks | Tensor:
@@ -102,7 +111,7 @@ class Tile:
 
     def weights(self, scratch: Scratch) -> Tensor:
         """Compute the weights of each head, [B, n, heads, K, P]."""
-        return softmax(pair_products(self.keys, self.queries, scratch), scratch)
+        return softmax(pair_products(self.keys, self.queries, scratch, self.log_occurrences), scratch)
 
     def values(self, maps: Tensor) -> Tensor:
         """Gather the candidates' values: [B, C, cells] to [B, n, C, K]."""
@@ -130,23 +139,24 @@ class Plan:
             channels: how many of the values the caller handles at a time for each pixel and candidate.
         """
         like = query.new_empty(0, dtype=self.dtype)
+        smaller = None if self.reach is None else may_be_smaller(self.reach, self.windows)  # [B, cells]
         for images, group, places in self._groups(query, key, channels, like):
             check_interruption()
             pixels = read_pixels(query[images], self.windows, group.blocks or places).transpose(1, 2).to(like.dtype)
             cells = gather(key[images], group.cells).to(like.dtype)  # [B, G, n, K], and pixels are [B, F, n, P]
-            if self.reach is None or not may_be_smaller(self.reach[images], self.windows, group).any():
-                one_hot, log = group.window[None], group.log_occurrences[None]  # [1, E, n, P], [1, E, n, K]
-            else:
-                radius = radii_at(self.reach[images], self.windows, group.pixels)  # [B, 1, n, P]
-                one_hot, log = occurrence_coordinates(self.windows, group.classes, radius, cells.shape[3], like)
+            window, log, log_at = group.window[None], group.log_occurrences[None], None  # [1, E, n, P], [1, E, n, K]
+            if self.reach is not None and smaller is not None and smaller[images][:, group.middle].any():
+                radius = radii_at(self.reach[images], self.windows, group.pixels)  # [B, n, P]
+                log_at = log_occurrences_at(self.windows, group.pixels, radius, cells.shape[3], like).unsqueeze(2)
+                window, log = window[:, :0], log[:, :0]
             queries, keys = (
                 append_coordinates(vectors.unflatten(1, (self.heads, -1)), more.unsqueeze(1))
                 for vectors, more in (
-                    (self.embed.query(pixels, group, images), one_hot),
-                    (self.embed.key(cells, group, images), log),
+                    (self.embed.query(pixels, group, images), window),
+                    (self.embed.key(cells, group, self.embed.constants(group, images)), log),
                 )
             )
-            yield Tile(images, group, places, queries, keys, self.embed.width // self.heads)
+            yield Tile(images, group, places, queries, keys, self.embed.width // self.heads, log_at)
 
     def channel_chunks(self, channels: int) -> list[slice]:
         """Cut the channels of the values so that those of one window take a quarter of the memory at most."""
@@ -207,11 +217,10 @@ def tile_size(
         TooLittleMemoryError: one pixel's window exceeds the memory.
     """
     k, pairs = windows.most_candidates, CPU_PAIRS if like.device.type == "cpu" else GPU_PAIRS
-    intervals = windows.rows.most_intervals + windows.columns.most_intervals
-    numbers += 12 + 3 * heads * (len(windows.squared_radii) if by_radius else intervals - 1)
+    numbers += 12 + 3 * heads * (windows.most_coordinates - 1)
     while True:
         p = windows.most_pixels(longest)
-        need = parts * ((p + k) * numbers + 5 * heads * p * k) * like.itemsize
+        need = parts * ((p + k) * numbers + (6 if by_radius else 5) * heads * p * k) * like.itemsize
         if need <= memory:
             return longest, max(1, min(memory // need, pairs // (heads * p * k)))
         if longest == 1:

@@ -324,42 +324,54 @@ class GaussianEmbedding:
         return 7 + self.cell_guidance.shape[1]
 
     def query(self, pixels: Tensor, group: Groups, images: slice) -> Tensor:
-        """Map colours [B, G, n, P] of pixels to queries [B, D, n, P]: x², xy, y², x, y, 1, |I|², I."""
+        """Map colours [B, G, n, P] of pixels to queries [B, D, n, P]: x², xy, y², |I|², x, y, 1, I."""
         colour = pixels - self._colour(group.middle.unsqueeze(1), images)  # [B, G, n, P]
+        square = colour.square().sum(1, keepdim=True)  # [B, 1, n, P]
         y, x = group.pixel_offset  # [n, P]
-        position = torch.stack([x * x, x * y, y * y, x, y, torch.ones_like(x)])  # [6, n, P]
-        position = position.expand(len(colour), *position.shape)
-        return torch.cat([position, colour.square().sum(1, keepdim=True), colour], dim=1)
+        quadratic, linear = (
+            torch.stack(rows).expand(len(colour), -1, -1, -1)  # [B, 3, n, P]
+            for rows in ([x * x, x * y, y * y], [x, y, torch.ones_like(x)])
+        )
+        return torch.cat([quadratic, square, linear, colour], dim=1)
 
-    def key(self, cells: Tensor, group: Groups, images: slice) -> Tensor:
+    def constants(self, group: Groups, images: slice) -> Tensor:
+        """Return colours of candidates relative to the middle cell's, and their squares: [B, G + 1, n, K]."""
+        colour = self._colour(group.cells, images) - self._colour(group.middle.unsqueeze(1), images)  # [B, G, n, K]
+        return torch.cat([colour, colour.square().sum(1, keepdim=True)], dim=1)
+
+    def key(self, cells: Tensor, group: Groups, constants: Tensor) -> Tensor:
         """Map precision matrices [B, 4, n, K] of cells to keys [B, D, n, K]: the coefficients of the query."""
-        colour = self._colour_offset(group, images)  # [B, G, n, K]
+        colour, square = constants[:, :-1], constants[:, -1]  # [B, G, n, K], [B, n, K]
         xx, xy, yy, r = cells.unbind(1)  # [B, n, K]
         y, x = group.cell_offset  # [n, K]
-        along_x, along_y = xx * x + xy * y, xy * x + yy * y
-        constant = -0.5 * (x * along_x + y * along_y + r * colour.square().sum(1))
-        quadratic = torch.stack([-0.5 * xx, -xy, -0.5 * yy, along_x, along_y, constant, -0.5 * r], dim=1)
-        return torch.cat([quadratic, r.unsqueeze(1) * colour], dim=1)
+        keys = cells.new_empty(len(cells), self.width, *cells.shape[2:])
+        torch.mul(cells, self._quadratic, out=keys[:, :4])
+        along_x = torch.addcmul(xx * x, xy, y, out=keys[:, 4])
+        along_y = torch.addcmul(xy * x, yy, y, out=keys[:, 5])
+        constant = torch.mul(x, along_x, out=keys[:, 6])
+        constant.addcmul_(y, along_y).addcmul_(r, square).mul_(-0.5)
+        torch.mul(r.unsqueeze(1), colour, out=keys[:, 7:])
+        return keys
 
-    def key_gradient(self, dkeys: Tensor, group: Groups, images: slice) -> Tensor:
+    def key_gradient(self, dkeys: Tensor, group: Groups, constants: Tensor) -> Tensor:
         """Apply the transpose of `key`: [B, D, n, K] to [B, 4, n, K]."""
-        colour = self._colour_offset(group, images)  # [B, G, n, K]
         y, x = group.cell_offset  # [n, K]
-        dxx, dxy, dyy, along_x, along_y, constant, dr = dkeys[:, :7].unbind(1)  # [B, n, K]
-        constant = -0.5 * constant
-        return torch.stack(
-            [
-                x * (along_x + x * constant) - 0.5 * dxx,
-                y * along_x + x * along_y + 2 * x * y * constant - dxy,
-                y * (along_y + y * constant) - 0.5 * dyy,
-                constant * colour.square().sum(1) - 0.5 * dr + (colour * dkeys[:, 7:]).sum(1),
-            ],
-            dim=1,
-        )
+        constant = -0.5 * dkeys[:, 6]  # [B, n, K]
+        along_x, along_y = dkeys[:, 4] + x * constant, dkeys[:, 5] + y * constant  # [B, n, K] each
+        dcells = dkeys[:, :4] * self._quadratic
+        dxx, dxy, dyy, dr = dcells.unbind(1)  # [B, n, K] each
+        dxx.addcmul_(x, along_x)
+        dxy.addcmul_(y, along_x).addcmul_(x, along_y)
+        dyy.addcmul_(y, along_y)
+        dr.addcmul_(constants[:, -1], constant)
+        for colour, dcolour in zip(constants[:, :-1].unbind(1), dkeys[:, 7:].unbind(1), strict=True):
+            dr.addcmul_(colour, dcolour)
+        return dcells
 
-    def _colour_offset(self, group: Groups, images: slice) -> Tensor:
-        """Subtract the middle cell's colour from the candidates' colours: [B, G, n, K]."""
-        return self._colour(group.cells, images) - self._colour(group.middle.unsqueeze(1), images)
+    @property
+    def _quadratic(self) -> Tensor:
+        """Coefficients of x², xy, y² and |I|², by entry of the precision matrix: [4, 1, 1]."""
+        return self.cell_guidance.new_tensor([-0.5, -1, -0.5, -0.5]).view(4, 1, 1)
 
     def _colour(self, cells: Tensor, images: slice) -> Tensor:
         return gather(self.cell_guidance[images].flatten(2), cells)
