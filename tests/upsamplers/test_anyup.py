@@ -84,10 +84,10 @@ def test_statistics_of_strips_are_those_of_the_whole(rows, without, monkeypatch)
     maps = 100 + torch.randn(1, 16, 60, 50, generator=torch.Generator().manual_seed(0))
     maps += torch.linspace(0, 10, 60)[:, None] + torch.linspace(-3, 3, 16)[:, None, None]
     plan = pixels.Plan(torch.float32, keep=True, rows=rows, band=1, mixing=1)
-    norm = torch.nn.GroupNorm(4, 16)
-    made = pixels.Pixels(lambda top, bottom: maps[:, :, top:bottom], (60, 50), plan)._norm_layer(norm)(maps)
-    expected = F.group_norm(maps.double(), 4, norm.weight.double(), norm.bias.double(), norm.eps)
-    torch.testing.assert_close(made.double(), expected, rtol=0, atol=1e-4)
+    norm, vectors = torch.nn.GroupNorm(4, 16), maps[0].movedim(0, -1).flatten(0, 1)  # [3000, 16]
+    layer = pixels.Pixels(lambda top, bottom: vectors[50 * top : 50 * bottom], (60, 50), plan)._norm_and_silu(norm)
+    expected = F.silu(F.group_norm(maps.double(), 4, norm.weight.double(), norm.bias.double(), norm.eps))
+    torch.testing.assert_close(layer(vectors).double(), expected[0].movedim(0, -1).flatten(0, 1), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("budget", [6_000_000, 12_000_000, 30_000_000])

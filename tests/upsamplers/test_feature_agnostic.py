@@ -25,7 +25,7 @@ def test_it_is_the_layer_of_its_description(layout, filters, channels, height, w
     made = layer(layout, filters)
     features = random_signal((height, width), channels=channels, batch=batch)
     expected = torch.stack([feature_agnostic(one, made.basis.detach(), layout) for one in features])
-    one_cell = 4 * channels * filters * 8
+    one_cell = 2 * channels * (25 + filters) * 8
     for memory in (one_cell, 5 * one_cell, 2**30):
         torch.testing.assert_close(made(features, memory).detach(), expected, rtol=0, atol=1e-12)
 
@@ -64,12 +64,12 @@ def test_any_number_of_channels_keeps_to_the_memory(layout, budget):
 
 @layouts
 def test_too_little_memory_for_a_cell_is_refused(layout):
-    with pytest.raises(TooLittleMemoryError, match=r"^memory is 100 bytes: the responses .* take 4224$"):
+    with pytest.raises(TooLittleMemoryError, match=r"^memory is 100 bytes: the responses .* take 10912$"):
         layer(layout)(random_signal((5, 7), channels=22), 100)
 
 
 @layouts
 def test_gradients_are_those_of_finite_differences(layout):
     made, features = layer(layout, 3), random_signal((3, 2), channels=4).requires_grad_()
-    memory = 2 * 4 * 4 * 3 * 8  # two cells at a time
+    memory = 2 * 2 * 4 * (25 + 3) * 8  # two cells at a time
     assert torch.autograd.gradcheck(lambda features, _: made(features, memory), (features, made.basis))

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from omniup.mixing import pages
 from omniup.mixing.dtypes import compute_dtype, exact_products
 from omniup.mixing.groups import read_pixels, scatter_add, write_pixels
 from omniup.mixing.kept import KeptTile, KeptWeights
@@ -282,7 +283,7 @@ class _Mix(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, plan: Plan) -> Tensor:
         ctx.save_for_backward(query, key, value)
         ctx.plan = plan
-        out = value.new_empty(*value.shape[:2], query.shape[2])  # [B, C, pixels]
+        out = pages.new_empty(value, (*value.shape[:2], query.shape[2]))  # [B, C, pixels]
         _write_mix(query, key, value, plan, out)
         return out
 

@@ -23,7 +23,7 @@ LAYOUTS: tuple[Layout, ...] = ("published", "paper")
 FILTER_SIZE = 5
 
 #: Bytes of the responses at a rectangle of cells on a CPU: as many as stay in its cache.
-CPU_BYTES = 24 * 2**20
+CPU_BYTES = 4 * 2**20
 
 
 class FeatureAgnosticLayer(nn.Module):
@@ -64,34 +64,34 @@ class FeatureAgnosticLayer(nn.Module):
             TooLittleMemoryError: the responses at one cell exceed `memory`.
         """
         height, width = features.shape[2:]
-        border = FILTER_SIZE // 2
-        padded = F.pad(features, [border] * 4)  # [B, C, h + 4, w + 4]
+        padded = F.pad(features, [FILTER_SIZE // 2] * 4)  # [B, C, h + 4, w + 4]
         taps = _taps(height, features).unsqueeze(1) * _taps(width, features)  # [h, w]
+        filters = self.basis.flatten(1).T  # [25, M]
         out = features.new_empty(len(features), len(self.basis), height, width)
-        for image, top, left, rows, columns in self._rectangles(features, memory):
-            around = padded[image, :, top : top + rows + 2 * border, left : left + columns + 2 * border]
-            responses = F.conv2d(around.unsqueeze(1), self.basis)  # [C, M, rows, columns]
-            responses = responses / taps[top : top + rows, left : left + columns]
+        for image, rows, columns in self._rectangles(features, memory):
+            near = padded[image].unfold(1, FILTER_SIZE, 1).unfold(2, FILTER_SIZE, 1)  # [C, h, w, 5, 5]
+            near = near[:, rows, columns].permute(1, 2, 0, 3, 4).flatten(3) / taps[rows, columns, None, None]
+            responses = near.flatten(0, 1) @ filters  # [cells, C, M]
             if self.layout == "published":
-                responses = responses.flatten(0, 1).unflatten(0, (len(self.basis), -1))  # [M, C, rows, columns]
-                described = responses.softmax(0).mean(1)
+                responses = responses.flatten(1).unflatten(1, (len(self.basis), -1))  # [cells, M, C]
+                described = responses.softmax(1).mean(2)
             else:
-                described = responses.softmax(1).mean(0)
-            out[image, :, top : top + rows, left : left + columns] = described
+                described = responses.softmax(2).mean(1)
+            out[image, :, rows, columns] = described.T.unflatten(1, near.shape[:2])
         return out
 
-    def _rectangles(self, features: Tensor, memory: int) -> Iterator[tuple[int, int, int, int, int]]:
-        """Yield rectangles of cells whose responses fit: image, top, left, rows and columns of each."""
+    def _rectangles(self, features: Tensor, memory: int) -> Iterator[tuple[int, slice, slice]]:
+        """Yield rectangles of cells whose responses fit: image, rows and columns of each."""
         batch, channels, height, width = features.shape
-        # The responses, their quotients and softmax, and as much for what a convolution lays out for itself.
-        one = 4 * channels * len(self.basis) * features.itemsize
+        # What the filters see, twice, and the responses with their softmax.
+        one = 2 * channels * (FILTER_SIZE**2 + len(self.basis)) * features.itemsize
         if one > memory:
             raise TooLittleMemoryError(f"memory is {memory} bytes: the responses of features at one cell take {one}")
         memory = max(min(memory, CPU_BYTES), one) if features.device.type == "cpu" else memory
         columns = min(width, memory // one)
         rows = min(height, memory // (one * columns))
         for image, top, left in itertools.product(range(batch), range(0, height, rows), range(0, width, columns)):
-            yield image, top, left, min(rows, height - top), min(columns, width - left)
+            yield image, slice(top, min(top + rows, height)), slice(left, min(left + columns, width))
 
 
 def _taps(side: int, like: Tensor) -> Tensor:

@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from omniup.mixing import TooLittleMemoryError
+from omniup.mixing import TooLittleMemoryError, pages
 from omniup.mixing.interruption import check_interruption
 from omniup.upsamplers.anyup.network import WIDTH, ResidualBlock, RotaryEmbedding
 from omniup.upsamplers.checks import Size
 
 Layer = Callable[[Tensor], Tensor]
+"""Maps vectors of pixels [n, D] to others."""
 
-#: Pixels that go through a layer at a time, if the memory allows: on a CPU as many as stay in its cache.
-CPU_PIXELS, GPU_PIXELS = 2**13, 2**20
+#: Bytes that go through a layer at a time, if the memory allows: on a CPU as many as stay in a core's own cache.
+CPU_BYTES, GPU_BYTES = 2**20, 2**29
 
-#: Maps that exist at a time, if they are kept: the encoded image, and a block's input and output.
+#: Strips of the image that a band of the result is as high as: each band needs a row above and one below.
+BAND_STRIPS = 8
+
+#: Maps that exist at a time, if they are kept: the encoded image or the queries, and a block's input and middle.
 KEPT_MAPS = 3
 
 #: Tensors of the size of a layer's input that exist at a time; and those that are remembered, if maps
@@ -48,7 +52,8 @@ class Plan:
         rows: of the image, how many go through a layer at a time.
         band: of the result, how many rows are made at a time.
         mixing: bytes for the mixing engine.
-        spare: maps that were kept and are not needed any more; their memory is used again, as fresh pages cost time.
+        places: memory of the maps that are kept, by their part in the network: those of the next encoder take it again,
+            as fresh pages cost time.
     """
 
     dtype: torch.dtype
@@ -56,7 +61,7 @@ class Plan:
     rows: int
     band: int
     mixing: int
-    spare: list[Tensor] = dataclasses.field(default_factory=list)
+    places: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, image: Tensor, size: Size, memory: int, dtype: torch.dtype) -> Plan:
@@ -76,36 +81,43 @@ class Plan:
         half = (memory - kept) // 2
         if half < least:
             raise TooLittleMemoryError(f"memory is {memory} bytes: a row of pixels takes {2 * least}")
-        pixels = CPU_PIXELS if image.device.type == "cpu" else GPU_PIXELS
+        pixels = (CPU_BYTES if image.device.type == "cpu" else GPU_BYTES) // (WIDTH * dtype.itemsize)
         rows = max(1, min(half // row, pixels // width, height))
-        band = max(1, min(half // result_row - 2, 2 * pixels // size[1], size[0]))
+        band = max(1, min(half // result_row - 2, BAND_STRIPS * pixels // size[1], size[0]))
         return cls(dtype, keep, rows, band, half)
 
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
-    """Maps [1, D, H, W] that are computed where they are asked for.
+    """Vectors of an image's pixels that are computed where they are asked for.
 
     Attributes:
-        compute: rows `top` up to `bottom`: [1, D, bottom - top, W].
+        compute: of rows `top` up to `bottom`: [n W, D], n rows of W pixels.
         size: (H, W).
         plan: how the memory is divided.
-        maps: all of it, if it was kept.
+        vectors: [H W, D], of all pixels, if they were kept.
+        moments: of the strips, one after the other, if they were kept.
     """
 
     compute: Callable[[int, int], Tensor]
     size: Size
     plan: Plan
-    maps: Tensor | None = None
+    vectors: Tensor | None = None
+    moments: tuple[Moments, ...] = ()
 
     @classmethod
     def of(cls, image: Tensor, plan: Plan) -> Pixels:
         """Wrap an image [1, 3, H, W]."""
-        image = image.to(plan.dtype, memory_format=torch.channels_last)
-        return cls(lambda top, bottom: image[:, :, top:bottom], (image.shape[2], image.shape[3]), plan)
+        vectors = image[0].to(plan.dtype).movedim(0, -1).flatten(0, 1)  # [H W, 3]
+        return cls._of_vectors(vectors, (image.shape[2], image.shape[3]), plan)
+
+    @classmethod
+    def _of_vectors(cls, vectors: Tensor, size: Size, plan: Plan, moments: tuple[Moments, ...] = ()) -> Pixels:
+        width = size[1]
+        return cls(lambda top, bottom: vectors[top * width : bottom * width], size, plan, vectors, moments)
 
     def through(self, layer: Callable[..., Tensor], *others: Pixels) -> Pixels:
-        """Apply a layer to these maps, [1, D, n, W], and to `others` that are computed from them."""
+        """Apply a layer to these vectors, [n, D], and to `others` that are computed from them."""
 
         def compute(top: int, bottom: int) -> Tensor:
             return layer(self.compute(top, bottom), *(other.compute(top, bottom) for other in others))
@@ -113,101 +125,143 @@ class Pixels:
         return Pixels(compute, self.size, self.plan)
 
     def rotated(self, rope: RotaryEmbedding) -> Pixels:
-        """Rotate the maps' vectors by their places."""
-        height = self.size[0]
-        return Pixels(lambda top, bottom: rope(self.compute(top, bottom), top, height), self.size, self.plan)
+        """Rotate the vectors by their places."""
+        rotation, width = rope.rotation(self.size), self.size[1]
+
+        def compute(top: int, bottom: int) -> Tensor:
+            return rotation.rotate(self.compute(top, bottom).unflatten(0, (-1, width)), top).flatten(0, 1)
+
+        return Pixels(compute, self.size, self.plan)
 
     def through_encoder(self, encoder: nn.Sequential) -> Pixels:
         """Apply an encoder: a 1×1 convolution and residual blocks."""
         layers: list[Any] = list(encoder)
         conv, *blocks = layers
-        pixels = self.through(functools.partial(convolve, conv)).kept()
+        weight = _matrix(conv, self.plan.dtype)
+        pixels = self.through(lambda vectors: vectors @ weight)
         for block in blocks:
-            pixels = pixels.through_block(block)
+            pixels = pixels.kept("block's input").through_block(block)
         return pixels
 
     def through_block(self, block: ResidualBlock) -> Pixels:
-        """Apply a residual block, and release the memory of these maps."""
+        """Apply a residual block."""
         layers: list[Any] = list(block.block)
         first_norm, _, first_conv, second_norm, _, second_conv = layers
-        first = self._norm_layer(first_norm)
-        half = self.through(lambda maps: convolve(first_conv, F.silu(first(maps), inplace=True))).kept()
-        second = half._norm_layer(second_norm)
-        whole = self.through(
-            lambda maps, half: convolve(second_conv, F.silu(second(half), inplace=True)).add_(maps), half
-        )
-        half.release()
-        self.release()
-        return whole.kept()
+        first_weight, second_weight = (_matrix(conv, self.plan.dtype) for conv in (first_conv, second_conv))
+        first = self._norm_and_silu(first_norm)
+        half = self.through(lambda vectors: first(vectors) @ first_weight).kept("block's middle")
+        second = half._norm_and_silu(second_norm)
+        return self.through(lambda vectors, half: torch.addmm(vectors, second(half), second_weight), half)
 
-    def kept(self) -> Pixels:
-        """Compute these maps now and once, if the memory allows.
+    def kept(self, place: str) -> Pixels:
+        """Compute these vectors now and once, if the memory allows, and take the moments of each strip.
 
         If it does not, the last rows are remembered, so that two layers that ask for the same rows use them.
+
+        Args:
+            place: where they are kept: in the memory of those that were kept there before, which they may be computed
+                from, row by row.
         """
         if not self.plan.keep:
             return Pixels(functools.lru_cache(maxsize=1)(self.compute), self.size, self.plan)
-        maps = self.band(0, self.size[0], self.plan.spare)
-        return Pixels(lambda top, bottom: maps[:, :, top:bottom], self.size, self.plan, maps)
-
-    def release(self) -> None:
-        """Release the memory of this map to the next that is kept, even if that is computed from it."""
-        if self.maps is not None:
-            self.plan.spare.append(self.maps)
-
-    def band(self, top: int, bottom: int, spare: list[Tensor] | None = None) -> Tensor:
-        """Compute rows `top` up to `bottom`: [1, D, bottom - top, W], in one of the `spare` tensors if any."""
-        if bottom - top <= self.plan.rows:
-            return self.compute(top, bottom)
-        if self.maps is not None:
-            return self.maps[:, :, top:bottom]
-        whole = spare.pop() if spare else None
-        for start in range(top, bottom, self.plan.rows):
-            strip = self.compute(start, min(start + self.plan.rows, bottom))
-            if whole is None:
-                whole = strip.new_empty(1, bottom - top, *strip.shape[3:], strip.shape[1]).movedim(3, 1)
-            whole[:, :, start - top : start - top + strip.shape[2]] = strip
-        assert whole is not None
-        return whole
+        moments: list[Moments] = []
+        vectors = self._assemble(0, self.size[0], self.plan.places.get(place), moments)
+        self.plan.places[place] = vectors
+        return self._of_vectors(vectors, self.size, self.plan, tuple(moments))
 
     def pooled(self, size: Size, top: int, bottom: int) -> Tensor:
         """Pool adaptively to a size (H', W'), rows `top` up to `bottom` only: [1, D, bottom - top, W']."""
         if size == self.size:
-            return self.band(top, bottom)
+            return self._maps(top, bottom)
         height = self.size[0]
         rows = ((row * height // size[0], -(-(row + 1) * height // size[0])) for row in range(top, bottom))
-        return torch.cat([F.adaptive_avg_pool2d(self.band(*row), (1, size[1])) for row in rows], dim=2)
+        return torch.cat([F.adaptive_avg_pool2d(self._maps(*row), (1, size[1])) for row in rows], dim=2)
 
-    def _norm_layer(self, norm: nn.GroupNorm) -> Layer:
-        """Gather the statistics of a group norm, and return it as a pixelwise layer.
+    def _maps(self, top: int, bottom: int) -> Tensor:
+        """Compute rows `top` up to `bottom` as maps [1, D, bottom - top, W]."""
+        vectors = self._assemble(top, bottom) if self.vectors is None else self.compute(top, bottom)
+        return vectors.view(1, bottom - top, self.size[1], -1).movedim(3, 1)
 
-        Means and variances of strips are merged without a difference of large numbers (Chan, Golub & LeVeque, 1983), so
-        float32 is enough: Apple's GPUs have no float64.
-        """
-        mean = variance = torch.zeros_like(norm.weight)  # [D]
-        for top in range(0, self.size[0], self.plan.rows):
+    def _strips(self, top: int, bottom: int) -> Iterator[tuple[int, int]]:
+        """Cut rows into strips that go through a layer at a time."""
+        for start in range(top, bottom, self.plan.rows):
             check_interruption()
-            bottom = min(top + self.plan.rows, self.size[0])
-            strip_mean, strip_variance = (values.to(mean) for values in _moments(self.compute(top, bottom)))
-            fraction = (bottom - top) / bottom  # of the strip, in all rows so far
-            step = strip_mean - mean
-            mean = mean + fraction * step
-            variance = variance + fraction * (strip_variance - variance) + fraction * (1 - fraction) * step.square()
-        grouped = (norm.num_groups, norm.num_channels // norm.num_groups)
-        means, variances = mean.view(grouped), variance.view(grouped)
-        together = means.mean(1), variances.mean(1) + means.var(1, correction=0)  # [groups], each
-        mean, variance = (values.repeat_interleave(grouped[1]) for values in together)  # [D]
-        return lambda maps: F.batch_norm(maps, mean, variance, norm.weight, norm.bias, eps=norm.eps)
+            yield start, min(start + self.plan.rows, bottom)
+
+    def _assemble(
+        self, top: int, bottom: int, whole: Tensor | None = None, moments: list[Moments] | None = None
+    ) -> Tensor:
+        """Compute rows strip by strip, in `whole` if that is given, and add the moments of each to `moments`."""
+        width = self.size[1]
+        for start, stop in self._strips(top, bottom):
+            strip = self.compute(start, stop)
+            if moments is not None:
+                moments.append(Moments.of(strip))
+            if whole is None:
+                whole = pages.new_empty(strip, ((bottom - top) * width, strip.shape[1]))
+            whole[(start - top) * width : (stop - top) * width] = strip
+        assert whole is not None
+        return whole
+
+    def _norm_and_silu(self, norm: nn.GroupNorm) -> Layer:
+        """Return a group norm and SiLU as a layer of single pixels, as the moments of all are known."""
+        strips = self.moments or [Moments.of(self.compute(*rows)) for rows in self._strips(0, self.size[0])]
+        mean, variance = Moments.of_groups(strips, norm.num_groups)  # [D] each
+        scale = norm.weight / (variance + norm.eps).sqrt()
+        shift = norm.bias - mean * scale
+
+        def layer(vectors: Tensor) -> Tensor:
+            return F.silu(torch.addcmul(shift, vectors, scale), inplace=True).to(vectors.dtype)
+
+        return layer
 
 
-def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the mean and the variance of each channel of maps [1, D, n, W]: [D], each."""
-    if maps.device.type in WITHOUT_STATISTICS:
-        variance, mean = torch.var_mean(maps.float(), (0, 2, 3), correction=0)
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """Mean and variance of each coordinate of some vectors.
+
+    Attributes:
+        mean: [D], float32 at least.
+        variance: [D].
+        count: how many vectors.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    count: int
+
+    @classmethod
+    def of(cls, vectors: Tensor) -> Moments:
+        """Compute those of vectors [n, D]."""
+        if vectors.device.type in WITHOUT_STATISTICS:
+            variance, mean = torch.var_mean(vectors.float(), 0, correction=0)
+        else:
+            mean, variance = torch.batch_norm_update_stats(vectors, None, None, 0.0)
+        return cls(mean, variance, len(vectors))
+
+    @classmethod
+    def of_groups(cls, strips: Sequence[Moments], groups: int) -> tuple[Tensor, Tensor]:
+        """Merge those of strips, all of one height but the last, and of the coordinates of each group: [D] each.
+
+        Variances are merged without a difference of large numbers (Chan, Golub & LeVeque, 1983), so float32 is enough:
+        Apple's GPUs have no float64.
+        """
+        means, variances = (torch.stack([getattr(each, name) for each in strips]) for name in ("mean", "variance"))
+        wide = torch.promote_types(means.dtype, torch.float32)
+        means, variances = means.to(wide), variances.to(wide)  # [strips, D]
+        mean, variance = means[-1], variances[-1]
+        if len(strips) > 1:
+            others = means[:-1].mean(0), variances[:-1].mean(0) + means[:-1].var(0, correction=0)
+            fraction = strips[-1].count / sum(each.count for each in strips)
+            step = mean - others[0]
+            mean = others[0] + fraction * step
+            variance = torch.lerp(others[1], variance, fraction) + fraction * (1 - fraction) * step.square()
+        means, variances = (each.unflatten(0, (groups, -1)) for each in (mean, variance))  # [groups, D / groups]
+        together = means.mean(1), variances.mean(1) + means.var(1, correction=0)
+        mean, variance = (each.repeat_interleave(means.shape[1]) for each in together)
         return mean, variance
-    return torch.batch_norm_update_stats(maps, None, None, 0.0)
 
 
-def convolve(conv: nn.Conv2d, maps: Tensor) -> Tensor:
-    """Convolve in the maps' dtype, whatever that of the weights is."""
-    return F.conv2d(maps, conv.weight.to(maps.dtype), padding=conv.padding)
+def _matrix(conv: nn.Conv2d, dtype: torch.dtype) -> Tensor:
+    """Return the weights of a 1×1 convolution as a matrix of vectors [n, D] to [n, E]: [D, E]."""
+    return conv.weight.flatten(1).to(dtype).T

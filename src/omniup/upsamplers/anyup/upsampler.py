@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.files.weights import IMAGENET_MEAN, IMAGENET_STD, summary
-from omniup.mixing import DEFAULT_MEMORY, Attention, Windows
+from omniup.mixing import DEFAULT_MEMORY, Attention, Windows, pages
 from omniup.upsamplers.anyup.feature_agnostic import LAYOUTS, Layout
 from omniup.upsamplers.anyup.network import HEADS, Network
 from omniup.upsamplers.anyup.pixels import Pixels, Plan
@@ -263,16 +263,11 @@ class AnyUp(Network):
     def _encode(self, image: Tensor, grid: Size, size: Size, memory: int) -> EncodedImage:
         """Encode one image [1, 3, H, W] for its queries and the image's part of the keys."""
         plan = Plan.of(image, size, memory, self.compute_dtype)
-        pixels = Pixels.of(image, plan)
-        straight = pixels.through_encoder(self.image_encoder)
-        straight.release()
-        pixels = straight.rotated(self.rope).kept()
-        for_keys = pixels.through_encoder(self.key_encoder)
-        image_part = for_keys.pooled(grid, 0, grid[0]).to(image.dtype)  # [1, D, h, w]
-        for_keys.release()
-        pixels.release()
-        encoded = EncodedImage(self, pixels.through_encoder(self.query_encoder), image_part, size, plan)
-        plan.spare.clear()  # so that queries may take the memory of maps that are not needed any more
+        pixels = Pixels.of(image, plan).through_encoder(self.image_encoder).rotated(self.rope).kept("encoded image")
+        image_part = pixels.through_encoder(self.key_encoder).pooled(grid, 0, grid[0]).to(image.dtype)  # [1, D, h, w]
+        pixels = pixels.through_encoder(self.query_encoder)
+        plan.places.clear()  # so that queries may take the memory of maps that are not needed any more
+        encoded = EncodedImage(self, pixels, image_part, size, plan)
         return encoded.with_queries() if plan.keep else encoded
 
 
@@ -298,7 +293,7 @@ class EncodedImage:
 
     def with_queries(self) -> EncodedImage:
         """Compute the queries of all pixels, and keep them in place of the maps that they are computed from."""
-        queries = self.image_part.new_empty(1, self.image_part.shape[1], *self.size)
+        queries = pages.new_empty(self.image_part, (1, self.image_part.shape[1], *self.size))
         for top, bottom in self._bands():
             queries[:, :, top:bottom] = self.query_rows(top, bottom)
         return dataclasses.replace(self, pixels=None, queries=queries)
@@ -413,7 +408,7 @@ class PreparedAnyUp(PreparedImage):
         with torch.set_grad_enabled(wanted):
             if wanted:
                 return torch.cat([self._mix(n, value, value, memory) for n, value in enumerate(signal.split(1))])
-            out = signal.new_empty(*signal.shape[:2], *self.size) if out is None else out
+            out = pages.new_empty(signal, (*signal.shape[:2], *self.size)) if out is None else out
             for n, value in enumerate(signal.split(1)):
                 self._mix(n, value, value, memory, out[n : n + 1])
         return out
