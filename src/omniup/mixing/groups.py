@@ -131,6 +131,17 @@ def write_pixels(maps: Tensor, values: Tensor, windows: Windows, where: Blocks |
         view.copy_(values.view(view.shape))
 
 
+def places_of(where: Blocks | Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
+    """Return the rows and columns of the pixels that `read_pixels` takes, [n, P] each."""
+    if isinstance(where, Tensor):
+        return where // windows.size[1], where % windows.size[1]
+    top, left, rows, columns, height, width = where
+    y = torch.arange(top, top + rows * height).view(rows, 1, height, 1)
+    x = torch.arange(left, left + columns * width).view(1, columns, 1, width)
+    y, x = (place.expand(rows, columns, height, width).reshape(rows * columns, -1) for place in (y, x))
+    return y, x
+
+
 def _everywhere(index: Tensor, maps: Tensor) -> Tensor:
     return index.flatten().expand(*maps.shape[:2], -1)
 
