@@ -7,6 +7,7 @@ at the pixels and applied to their colours. It is no convex mix: it may overshoo
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from functools import partial
 
@@ -14,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.mixing import interpolate
+from omniup.mixing import cell_means, interpolate
 from omniup.mixing.dtypes import widest
 from omniup.mixing.interruption import check_interruption
+from omniup.mixing.stencils import Stencil, interpolated_combs
 from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
 from omniup.upsamplers.interpolation import interpolate_at
@@ -145,11 +147,34 @@ class PreparedGuidedFilter(PreparedImage):
 
     def fit(self, signal: Tensor, valid: Tensor | None, memory: int) -> Tensor:
         """Upsample the valid cells of a checked signal [N, C, h, w], all where `valid` is None: [N, C, H, W]."""
+        return self.masked(valid)._render(signal, (), memory)
+
+    def masked(self, valid: Tensor | None) -> PreparedGuidedFilter:
+        """Leave out cells that are not valid, of signals with a mask [N, 1, h, w] each; none where it is None."""
         if valid is None:
-            return self._render(signal, (), memory)
-        every = (len(signal), -1, -1, -1)  # one image may serve several signals, each with cells of its own
-        masked = _prepare(self.guidance.expand(every), self.colour.expand(every), self.method, valid)
-        return masked._render(signal, (), memory)
+            return self
+        every = (len(valid), -1, -1, -1)  # one image may serve several signals, each with cells of its own
+        return _prepare(self.guidance.expand(every), self.colour.expand(every), self.method, valid)
+
+    def means(self, signal: Tensor) -> Tensor:
+        """Return the cell means of the result without upsampling, of one image: [1, C, h, w] to the same shape."""
+        slope, offset = self._coefficients(signal)  # [1, C, G, h, w], [1, C, h, w]
+        *colours, plain = self._stencils
+        return sum((stencil(each) for stencil, each in zip(colours, slope.unbind(2), strict=True)), plain(offset))
+
+    @functools.cached_property
+    def _stencils(self) -> list[Stencil]:
+        """What maps cells to the cell means of their bilinear interpolation: times each channel, and as it is."""
+        rows, columns = (
+            interpolated_combs(3, cells, side, "bilinear").to(self.guidance)
+            for cells, side in zip(self.grid, self.size, strict=True)
+        )  # [3, H], [3, W]
+        stencils = []
+        for image in [*self.guidance[0], torch.ones_like(self.guidance[0, 0])]:
+            by_rows = [cell_means((image * row[:, None])[None, None], (self.grid[0], self.size[1])) for row in rows]
+            products = torch.cat(by_rows) * columns[:, None]  # [3, 3, h, W]
+            stencils.append(Stencil.of_responses(cell_means(products, self.grid)))
+        return stencils
 
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
         dtype = torch.promote_types(signal.dtype, self.guidance.dtype)
