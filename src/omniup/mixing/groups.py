@@ -131,14 +131,15 @@ def write_pixels(maps: Tensor, values: Tensor, windows: Windows, where: Blocks |
         view.copy_(values.view(view.shape))
 
 
-def places_of(where: Blocks | Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
-    """Return the rows and columns of the pixels that `read_pixels` takes, [n, P] each."""
+def rectangles(where: Blocks | Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
+    """Return the rows [n, height] and columns [n, width] of the groups' pixels, on the CPU."""
     if isinstance(where, Tensor):
-        return where // windows.size[1], where % windows.size[1]
+        y, x = where.cpu() // windows.size[1], where.cpu() % windows.size[1]  # [n, P] each
+        wide = int((y[0] == y[0, 0]).sum())
+        return y[:, ::wide], x[:, :wide]
     top, left, rows, columns, height, width = where
-    y = torch.arange(top, top + rows * height).view(rows, 1, height, 1)
-    x = torch.arange(left, left + columns * width).view(1, columns, 1, width)
-    y, x = (place.expand(rows, columns, height, width).reshape(rows * columns, -1) for place in (y, x))
+    y = torch.arange(top, top + rows * height).view(rows, height).repeat_interleave(columns, 0)
+    x = torch.arange(left, left + columns * width).view(columns, width).repeat(rows, 1)
     return y, x
 
 

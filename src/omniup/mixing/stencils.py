@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.mixing.dtypes import least_weight
-from omniup.mixing.groups import places_of
+from omniup.mixing.groups import rectangles
 from omniup.mixing.kept import KeptTile
 from omniup.mixing.windows import Windows
 
@@ -73,40 +72,47 @@ def averaged_mix(tiles: Iterable[KeptTile], windows: Windows, like: Tensor, vali
             cell, as in `mix_valid`; None for all.
     """
     assert windows.radius is not None
-    (rows, ry), (columns, rx) = (
-        (shares.to(like), windows.radius + shares.shape[1] // 2)
-        for shares in map(_shares, windows.size, windows.grid)
-    )  # [H, ty], [W, tx]; how far a cell's stencil reaches
-    planes, (height, width) = (2 * ry + 1, 2 * rx + 1), windows.grid
-    flat = like.new_zeros(math.prod(planes) * height * width)
+    height, width = windows.grid
+    axes = list(zip(windows.size, windows.grid, strict=True))
+    ry, rx = (windows.radius + (side % cells > 0) for side, cells in axes)  # one more, where pixels lie in two cells
+    planes = like.new_zeros((2 * ry + 1) * (2 * rx + 1), height * width)
     for tile in tiles:
-        weights, cells = tile.weights[0], tile.cells  # [n, K, P], [n, K]
-        y, x = places_of(tile.where, windows)  # [n, P] each
-        own_y, own_x = (_own(place[:, :1], *sides) for place, *sides in zip((y, x), windows.size, windows.grid))
+        weights, cells = tile.weights[0], tile.cells.unsqueeze(2)  # [n, K, P], [n, K, 1]
+        y, x = rectangles(tile.where, windows)  # [n, rows], [n, columns]
         if valid is not None:
-            masked = weights * valid.flatten()[cells].unsqueeze(-1)
-            total, least = masked.sum(1, keepdim=True), least_weight(weights.dtype)  # [n, 1, P]
-            known = total > least
-            weights = torch.cat([masked * known / total.clamp_min(least), ~known], dim=1)  # [n, K + 1, P]
-            cells = torch.cat([cells, own_y * width + own_x], dim=1)
-        shares = rows[y].unsqueeze(-1) * columns[x].unsqueeze(-2)  # [n, P, ty, tx]
-        to_y, to_x = (
-            (own + torch.arange(side.shape[1], device=like.device) - side.shape[1] // 2).unsqueeze(1)
-            for own, side in ((own_y, rows), (own_x, columns))
-        )  # [n, 1, ty], [n, 1, tx]
-        dy, dx = (cells // width).unsqueeze(-1) - to_y + ry, (cells % width).unsqueeze(-1) - to_x + rx
-        down = dy * (planes[1] * height * width) + to_y.clamp(0, height - 1) * width  # [n, K, ty]
-        across = dx * (height * width) + to_x.clamp(0, width - 1)  # [n, K, tx]; there are no shares outside
-        index = down.unsqueeze(-1) + across.unsqueeze(-2)  # [n, K, ty, tx]
-        flat.scatter_add_(0, index.flatten(), (weights @ shares.flatten(2)).flatten())
+            own_y, own_x = (_own(place, *axis).to(cells) for place, axis in zip((y, x), axes, strict=True))
+            own = (own_y.unsqueeze(2) * width + own_x.unsqueeze(1)).flatten(1).unsqueeze(1)  # [n, 1, P]
+            weights = _renormalised(weights, valid.flatten()[cells], cells == own)
+        (to_y, down), (to_x, across) = (_shares(place, *axis) for place, axis in zip((y, x), axes, strict=True))
+        weights = weights.unflatten(2, (y.shape[1], x.shape[1]))  # [n, K, rows, columns]
+        averages = down.to(weights).unsqueeze(1) @ (weights @ across.to(weights).mT.unsqueeze(1))  # [n, K, ty, tx]
+        to_y, to_x = to_y.to(cells).unsqueeze(1), to_x.to(cells).unsqueeze(1)  # [n, 1, ty], [n, 1, tx]
+        dy, dx = (cells // width - to_y).clamp(-ry, ry) + ry, (cells % width - to_x).clamp(-rx, rx) + rx
+        plane = dy.unsqueeze(3) * (2 * rx + 1) + dx.unsqueeze(2)  # [n, K, ty, tx]; farther cells have no weight
+        to = to_y.clamp(max=height - 1).unsqueeze(3) * width + to_x.clamp(max=width - 1).unsqueeze(2)
+        planes.view(-1).scatter_add_(0, (plane * (height * width) + to).flatten(), averages.flatten())
     offsets = itertools.product(range(-ry, ry + 1), range(-rx, rx + 1))
-    ty, tx = ry - windows.radius, rx - windows.radius
-    used = [
-        (n, offset)
-        for n, offset in enumerate(offsets)
-        if max(0, abs(offset[0]) - ty) ** 2 + max(0, abs(offset[1]) - tx) ** 2 <= windows.radius**2
-    ]
-    return Stencil([offset for _, offset in used], flat.view(-1, height, width)[[n for n, _ in used]])
+    near = {
+        n: (dy, dx)
+        for n, (dy, dx) in enumerate(offsets)
+        if max(0, abs(dy) - (ry - windows.radius)) ** 2 + max(0, abs(dx) - (rx - windows.radius)) ** 2
+        <= windows.radius**2
+    }
+    return Stencil(list(near.values()), planes[list(near)].unflatten(1, windows.grid))
+
+
+def _renormalised(weights: Tensor, valid: Tensor, own: Tensor) -> Tensor:
+    """Renormalise weights over valid cells, as `mix_valid` does.
+
+    Args:
+        weights: [n, K, P].
+        valid: boolean [n, K, 1].
+        own: boolean [n, K, P], the cell that has all the weight where no valid one has any.
+    """
+    masked = weights * valid
+    total, least = masked.sum(1, keepdim=True), least_weight(weights.dtype)  # [n, 1, P]
+    own = own & (own.cumsum(1) == 1)  # lists may be filled up with cells that they have already
+    return torch.where(total > least, masked / total.clamp_min(least), own.to(weights))
 
 
 def _own(place: Tensor, side: int, cells: int) -> Tensor:
@@ -114,13 +120,10 @@ def _own(place: Tensor, side: int, cells: int) -> Tensor:
     return (2 * place + 1) * cells // (2 * side)
 
 
-def _shares(side: int, cells: int) -> Tensor:
-    """Return what part pixels are of cells along an axis: of the one before their own, their own, and the one after.
-
-    Where every pixel lies in one cell, of their own only: float64 [side, 3], or [side, 1].
-    """
-    pixel = torch.arange(side)[:, None]
-    cell = _own(pixel, side, cells) + torch.arange(-1, 2)  # [side, 3]
-    ends, begins = ((cell + 1) * side).minimum((pixel + 1) * cells), (cell * side).maximum(pixel * cells)
-    shares = (ends - begins).clamp_min(0).double() / side
-    return shares[:, 1:2] if side % cells == 0 else shares
+def _shares(place: Tensor, side: int, cells: int) -> tuple[Tensor, Tensor]:
+    """Return the cells along an axis that pixels [n, m] lie in, [n, t], and which part of each: float64 [n, t, m]."""
+    first, end = place[:, :1] * cells // side, -(-(place[:, -1:] + 1) * cells // side)  # [n, 1]
+    cell = first + torch.arange(int((end - first).max()))  # [n, t]
+    lower, upper = cell.unsqueeze(2) * side, place.unsqueeze(1) * cells
+    overlap = (lower + side).minimum(upper + cells) - lower.maximum(upper)
+    return cell, overlap.clamp_min(0).double() / side

@@ -117,8 +117,8 @@ def _weigh(
     coarsest, coarsest_valid = halved(coarse, coarse_valid)
     coarse_grid, coarse_counts = (coarse.shape[2], coarse.shape[3]), _counts(coarse, coarse_valid)
     scale = _Scale.of(pyramid, coarse_grid, coarsest, coarsest_valid, settings, sigma_r, memory)
-    cubic = scale.spline(coarsest)
-    detail = scale.detail(scale.blend(coarsest, first, second), coarsest, cubic, first, second)
+    cubic, (cells, *model) = scale.spline(coarsest), scale.blend(coarsest, first, second)
+    detail = scale.detail(scale.mix(cells), (first + second) * cubic, *model)
     rest = residual - first * details[0] - second * details[1]
     coarse_residual = coarse - interpolate(cubic, coarse_grid, "bicubic")
     ratio = trend(detail, coarse_residual, residual, rest, coarse_counts, counts)
@@ -175,7 +175,8 @@ class _Scale:
 
     def modelled(self, signal: Tensor) -> Tensor:
         """Fit a linear model in the colours, and mix what it leaves: [1, C, h, w] to [1, C, H, W]."""
-        return self._model(signal) + self.mix(self._lacking(signal, self._linear.means(signal)))
+        model = self._model.coefficients(signal)
+        return self._model.apply(model) + self.mix(self._lacking(signal, self._model.means(model)))
 
     def render(self, signal: Tensor, first: Tensor, second: Tensor, ratio: Tensor) -> Tensor:
         """Upsample cells: interpolation plus detail, which fades from octave to octave.
@@ -191,42 +192,37 @@ class _Scale:
         """
         if self.valid is not None:  # the image knows more of holes than the nearest cell
             signal = torch.where(self.valid, signal, self.mix.means(signal))
-        cubic, out = self.spline(signal), self.blend(signal, first, second)
-        at_once = max(1, min(self.memory, CACHED) // (4 * out.itemsize * math.prod(self.size)))  # channels
-        channels = (each.split(at_once, dim=1) for each in (out, signal, cubic, first, second, ratio))
+        cubic, (cells, *model) = self.spline(signal), self.blend(signal, first, second)
+        mixed = self.mix(cells)
+        at_once = max(1, min(self.memory, CACHED) // (4 * mixed.itemsize * math.prod(self.size)))  # channels
+        maps = (each.split(at_once, dim=1) for each in (mixed, ratio, cubic, (first + second) * cubic, *model))
         parts = []
-        for part, value, spline, *weights, fading in zip(*channels, strict=True):
-            faded = fade(self.detail(part, value, spline, *weights), fading, self.grid, spline)
-            parts.append(faded if out.requires_grad else part.copy_(faded))
-        return torch.cat(parts, dim=1) if out.requires_grad else out
+        for out, fading, spline, *rest in zip(*maps, strict=True):
+            faded = fade(self.detail(out, *rest), fading, self.grid, spline)
+            parts.append(faded if out.requires_grad else out.copy_(faded))
+        return torch.cat(parts, dim=1) if mixed.requires_grad else mixed
 
-    def blend(self, signal: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Mix the cells [1, C, h, w] that make `detail`, to which the model is added there: [1, C, H, W]."""
-        cells = first * (signal + self._lacking(signal, self.mix.means(signal)))
-        if _is_any(second):
-            cells = cells + second * self._lacking(signal, self._linear.means(signal))
-        return self.mix(cells)
+    def blend(self, signal: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
+        """Find what the weighted sum of `mixed` and `modelled` is made of: arguments as `render`.
 
-    def detail(self, blend: Tensor, signal: Tensor, cubic: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Compute what `mixed` and `modelled` add to interpolation, weighted: [1, C, H, W].
-
-        Args:
-            blend: [1, C, H, W], as `blend` returns it.
-            signal: [1, C, h, w].
-            cubic: likewise, as `spline` returns it.
-            first: [1, C, 1, 1], the weight of `mixed`.
-            second: likewise, of `modelled`.
+        Returns:
+            The cells to be mixed, [1, C, h, w], and the model's coefficients, if it has any weight.
         """
-        detail = blend - interpolate((first + second) * cubic, self.size, "bicubic")
-        return detail + self._model(second * signal) if _is_any(second) else detail
+        cells = first * (signal + self._lacking(signal, self.mix.means(signal)))
+        if not (second > 0).any():
+            return (cells,)
+        model = self._model.coefficients(signal)
+        return cells + second * self._lacking(signal, self._model.means(model)), second.unsqueeze(2) * model
+
+    def detail(self, mixed: Tensor, cubic: Tensor, *model: Tensor) -> Tensor:
+        """Subtract interpolated cells [1, C, h, w] from a mix [1, C, H, W], to which the model is added, if any."""
+        detail = mixed - interpolate(cubic, self.size, "bicubic")
+        return detail.add_(self._model.apply(*model)) if model else detail
 
     @cached_property  # once for all channels, and not where the mix alone is tried
-    def _linear(self) -> PreparedGuidedFilter:
-        linear = GuidedFilter(self.settings.filter_radius, self.settings.filter_eps)
-        return linear.prepare(self.pyramid.average(self.size), self.grid).masked(self.valid)
-
-    def _model(self, signal: Tensor) -> Tensor:
-        return self._linear.fit(signal, None, self.memory)
+    def _model(self) -> PreparedGuidedFilter:
+        model = GuidedFilter(self.settings.filter_radius, self.settings.filter_eps)
+        return model.prepare(self.pyramid.average(self.size), self.grid).masked(self.valid)
 
     def _lacking(self, signal: Tensor, means: Tensor) -> Tensor:
         """Accumulate what is mixed in all steps, from cell means before the first: [1, C, h, w]."""
@@ -287,7 +283,3 @@ def _range_sigmas(settings: PyramidBilateral) -> list[float]:
 def _counts(signal: Tensor, valid: Tensor | None) -> Tensor:
     """Return 1 in valid cells, else 0: [1, 1, h, w] of a signal [1, C, h, w]."""
     return torch.ones_like(signal[:, :1]) if valid is None else valid.to(signal)
-
-
-def _is_any(weights: Tensor) -> bool:
-    return bool((weights > 0).any())
