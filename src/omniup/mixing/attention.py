@@ -31,6 +31,7 @@ from omniup.mixing.groups import read_pixels, scatter_add, write_pixels
 from omniup.mixing.kept import KeptTile, KeptWeights
 from omniup.mixing.kernels import Scratch, mean_of_heads, pair_products
 from omniup.mixing.planner import DEFAULT_MEMORY, DotProduct, Embedding, Plan
+from omniup.mixing.stencils import Stencil, averaged_mix
 from omniup.mixing.windows import Windows
 
 
@@ -231,6 +232,22 @@ class Attention:
         self._check_value(like)
         plan = self._plan(compute_dtype(query, self.key, like))
         return _weight_tiles(query, self.key, plan, plan.channel_chunks(like.shape[1])[0].stop)
+
+    def averaged(self, query: Tensor, kept: KeptWeights | None = None, valid: Tensor | None = None) -> Stencil:
+        """Return what maps values to the cell means of their mix, of one image, without mixing anything.
+
+        Args:
+            query: [1, D, H, W], as in `mix`.
+            kept: the weights, where they are known.
+            valid: boolean [1, 1, h, w], the cells that the weights are renormalised over; None for all.
+
+        Raises:
+            ValueError, TooLittleMemoryError: as `mix`.
+        """
+        self._check_query(query, self.windows.size)
+        plan = self._plan(compute_dtype(query, self.key))
+        tiles = _weight_tiles(query, self.key, plan, channels=1) if kept is None else kept.tiles
+        return averaged_mix(tiles, self.windows, query.new_empty(0, dtype=plan.dtype), valid)
 
     def band(self, top: int, bottom: int) -> Attention:
         """Return the attention of rows `top` up to `bottom` of the output alone."""

@@ -20,6 +20,11 @@ def widest(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def least_weight(dtype: torch.dtype) -> float:
+    """Return the least sum of weights that values are divided by: with smaller ones products lose digits."""
+    return torch.finfo(dtype).tiny * 2**24
+
+
 @contextlib.contextmanager
 def exact_products(device: torch.device) -> Iterator[None]:
     """Compute matrix products in full float32 within, whatever autocast and matmul precision the caller has set."""

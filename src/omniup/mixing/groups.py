@@ -129,6 +129,18 @@ def write_pixels(maps: Tensor, values: Tensor, windows: Windows, where: Blocks |
         view.copy_(values.to(maps.dtype).view(view.shape))  # a copy that converts as well takes five times as long
 
 
+def rectangles(where: Blocks | Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
+    """Return the rows [n, height] and columns [n, width] of the groups' pixels, on the CPU."""
+    if isinstance(where, Tensor):
+        y, x = where.cpu() // windows.size[1], where.cpu() % windows.size[1]  # [n, P] each
+        wide = int((y[0] == y[0, 0]).sum())
+        return y[:, ::wide], x[:, :wide]
+    top, left, rows, columns, height, width = where
+    y = torch.arange(top, top + rows * height).view(rows, height).repeat_interleave(columns, 0)
+    x = torch.arange(left, left + columns * width).view(columns, width).repeat(rows, 1)
+    return y, x
+
+
 def _everywhere(index: Tensor, maps: Tensor) -> Tensor:
     return index.flatten().expand(*maps.shape[:2], -1)
 

@@ -17,6 +17,10 @@ from omniup.mixing.interruption import check_interruption
 from omniup.mixing.windows import Windows
 
 
+#: Bytes that a product writes at once: more leave the cache.
+CACHED = 2**24
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class KeptTile:
     """The weights of a few groups.
@@ -59,10 +63,11 @@ class KeptWeights:
         out = value.new_empty(*value.shape[:2], *self.windows.size)
         cells, pixels = value.flatten(2), out.flatten(2)
         with exact_products(value.device):
-            for start in range(0, value.shape[1], self.channels):
-                channels = slice(start, start + self.channels)
-                for tile in self.tiles:
-                    check_interruption()
+            for tile in self.tiles:
+                check_interruption()
+                at_once = max(1, min(self.channels, CACHED // tile.weights[:, :, 0].nbytes))
+                for start in range(0, value.shape[1], at_once):
+                    channels = slice(start, start + at_once)
                     values = gather(cells[tile.images, channels], tile.cells).to(tile.weights.dtype).transpose(1, 2)
                     mixed = values @ tile.weights  # [B, n, C, P]
                     write_pixels(pixels[tile.images, channels], mixed, self.windows, tile.where)

@@ -16,16 +16,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.mixing import cell_means, interpolate
-from omniup.mixing.dtypes import exact_products
 from omniup.mixing.interruption import check_interruption
+from omniup.mixing.stencils import Stencil, interpolated_combs
 from omniup.upsamplers.checks import Size
 
 #: Steps that `"full"` takes: what is lacking gets smaller than a thousandth, whatever the factor.
@@ -81,14 +80,13 @@ def add_lacking(out: Tensor, signal: Tensor, steps: float, memory: int, valid: T
     maps = max(1, memory // (3 * wide.itemsize * math.prod(size)))  # that are interpolated at a time
     images, channels = max(1, maps // out.shape[1]), min(maps, out.shape[1])
     masks = itertools.repeat(None) if valid is None else valid.split(images)
-    batches = []
+    batches, means = [], cubic_means(grid, size)
     for results, values, mask in zip(out.split(images), signal.split(images), masks, strict=False):
         parts = []
         for part, value in zip(results.split(channels, dim=1), values.split(channels, dim=1), strict=True):
             check_interruption()
             lacking = value.to(wide) - cell_means(part.to(wide), grid)  # [B, C, h, w]
-            lacking = lacking if mask is None else lacking * mask
-            added = interpolate(_accumulate(lacking, size, steps, mask), size, "bicubic")
+            added = interpolate(accumulate(lacking, means, steps, mask), size, "bicubic")
             parts.append((part + added).to(out.dtype) if wanted else part.add_(added))
         batches.append(torch.cat(parts, dim=1) if wanted else results)
     return torch.cat(batches) if wanted else out
@@ -150,39 +148,32 @@ def _is_gradient_wanted(*tensors: Tensor) -> bool:
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
-def _accumulate(lacking: Tensor, size: Size, steps: float, valid: Tensor | None) -> Tensor:
-    """Sum up what is added in some steps, on the grid: r = s - D U s to y, both [B, C, h, w]."""
+def accumulate(lacking: Tensor, means: Callable[[Tensor], Tensor], steps: float, valid: Tensor | None) -> Tensor:
+    """Sum up, on the grid, what some steps upsample and add.
+
+    Args:
+        lacking: [B, C, h, w], what the cell means lack before the first step.
+        means: the cell means of what is upsampled, linear: [B, C, h, w] to the same shape.
+        steps: how many; what is after the point counts as a part of the last.
+        valid: boolean [B, 1, h, w]: other cells lack nothing; None for all.
+
+    Returns:
+        [B, C, h, w], whose upsampling is what all steps add.
+    """
     whole = math.floor(steps)
+    lacking = lacking if valid is None else lacking * valid
     total = min(steps, 1.0) * lacking
-    if steps <= 1:
-        return total
-    grid = lacking.shape[2], lacking.shape[3]
-    bands = [_diagonals(*sides).to(lacking) for sides in zip(grid, size, strict=True)]
     for step in range(1, math.ceil(steps)):
-        left = lacking - _banded(_banded(total, bands[1], 3), bands[0], 2)
-        left = left if valid is None else left * valid
+        left = lacking - (means(total) if valid is None else means(total) * valid)
         total = total + (left if step < whole else (steps - whole) * left)
     return total
 
 
-def _diagonals(cells: int, side: int) -> Tensor:
-    """Compute the five diagonals of D B along an axis: [5, cells], of cells i the weight of cell i + k - 2."""
-    comb = torch.zeros(1, 5, 1, cells, dtype=torch.float64)
-    for k in range(5):
-        comb[:, k, :, k::5] = 1
-    with exact_products(comb.device):
-        means = cell_means(F.interpolate(comb, (1, side), mode="bicubic"), (1, cells))[0, :, 0]  # [5, cells]
-    places = torch.arange(cells) + torch.arange(-2, 3)[:, None]  # [5, cells]
-    within = (places >= 0) & (places < cells)
-    return means.gather(0, places % 5) * within
-
-
-def _banded(maps: Tensor, diagonals: Tensor, dim: int) -> Tensor:
-    """Multiply along an axis by a matrix with five diagonals: [B, C, h, w] to [B, C, h, w]."""
-    cells = maps.shape[dim]
-    shape: Sequence[int] = (-1, 1) if dim == 2 else (-1,)
-    padded = F.pad(maps, (0, 0, 2, 2) if dim == 2 else (2, 2, 0, 0))
-    return sum(
-        (padded.narrow(dim, k, cells) * diagonal.view(shape) for k, diagonal in zip(itertools.count(), diagonals)),
-        start=torch.zeros_like(maps),
-    )
+def cubic_means(grid: Size, size: Size) -> Callable[[Tensor], Tensor]:
+    """Return what maps cells [B, C, h, w] to the cell means of their bicubic interpolation: D B."""
+    rows, columns = (
+        cell_means(interpolated_combs(5, *sides, "bicubic")[None, None], (5, sides[0]))[0, 0]
+        for sides in zip(grid, size, strict=True)
+    )  # [5, h], [5, w]
+    down, across = Stencil.of_responses(rows[:, None, :, None]), Stencil.of_responses(columns[None, :, None])
+    return lambda maps: down(across(maps))

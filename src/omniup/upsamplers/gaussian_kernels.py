@@ -28,6 +28,7 @@ from omniup.files import read_tensors, write_tensors
 from omniup.mixing import Attention, Groups, Windows
 from omniup.mixing.groups import gather
 from omniup.mixing.kept import KeptWeights
+from omniup.mixing.stencils import Stencil
 from omniup.mixing.windows import MAX_RADIUS
 from omniup.upsamplers.base import PreparedImage
 from omniup.upsamplers.checks import Size, check_choice, check_number
@@ -169,6 +170,10 @@ class GaussianKernels(PreparedImage):
     def keep(self, signal: Tensor, memory: int, most: int) -> KeptWeights | None:
         """Keep the weights for mixes of signals like [B, C, h, w], if they take `most` bytes: see `Attention.keep`."""
         return self.attention(memory).keep(self.guidance, signal, most)
+
+    def averaged(self, memory: int, kept: KeptWeights | None = None, valid: Tensor | None = None) -> Stencil:
+        """Return what maps a signal [1, C, h, w] to the cell means of its mix: see `Attention.averaged`."""
+        return self._attention(memory).averaged(self.guidance, kept, valid)
 
     def mix_at(self, signal: Tensor, points: Tensor, memory: int) -> Tensor:
         """Mix at points [B, P, 2] only: [B, C, h, w] to [B, C, P]."""

@@ -7,6 +7,7 @@ at the pixels and applied to their colours. It is no convex mix: it may overshoo
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from functools import partial
 
@@ -14,14 +15,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.mixing import interpolate
+from omniup.mixing import cell_means
 from omniup.mixing.dtypes import widest
 from omniup.mixing.interruption import check_interruption
+from omniup.mixing.stencils import Stencil, interpolated_combs
 from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
 from omniup.upsamplers.interpolation import interpolate_at
 from omniup.upsamplers.registry import register
 from omniup.upsamplers.signal_types import SignalType
+
+
+#: Bytes that are worked on at once: more leave the cache.
+CACHED = 2**24
 
 
 @register(
@@ -127,17 +133,12 @@ class PreparedGuidedFilter(PreparedImage):
         out = out if out is not None and out.is_contiguous() else signal.new_empty(shape)  # [N, C, H, W]
         flat, result = self._flat(signal), out.view(self.batch, -1, *self.size)
         g, pixels, cells = self.colour.shape[1], self.batch * math.prod(self.size), self.batch * math.prod(self.grid)
-        left = memory - 8 * cells * g * (5 * g + 3)
-        at_once = max(1, left // (dtype.itemsize * (5 * pixels + 6 * (g + 1) * cells)))  # channels
+        left = min(memory - 8 * cells * g * (5 * g + 3), CACHED)
+        at_once = max(1, left // (dtype.itemsize * ((g + 4) * pixels + 6 * (g + 1) * cells)))  # channels
         for start in range(0, flat.shape[1], at_once):
             check_interruption()
             channels = slice(start, start + at_once)
-            slope, offset = self._coefficients(flat[:, channels].to(dtype))
-            fitted = interpolate(offset, self.size, "bilinear")  # [B, C, H, W]
-            for i in range(g):
-                slopes = interpolate(slope[:, :, i], self.size, "bilinear")  # [B, C, H, W]
-                fitted = fitted + slopes * self.guidance[:, i : i + 1]
-            result[:, channels] = fitted
+            result[:, channels] = self.apply(self.coefficients(flat[:, channels].to(dtype)))
         return out
 
     def _render_valid(self, signal: Tensor, valid: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
@@ -145,29 +146,67 @@ class PreparedGuidedFilter(PreparedImage):
 
     def fit(self, signal: Tensor, valid: Tensor | None, memory: int) -> Tensor:
         """Upsample the valid cells of a checked signal [N, C, h, w], all where `valid` is None: [N, C, H, W]."""
+        return self.masked(valid)._render(signal, (), memory)
+
+    def masked(self, valid: Tensor | None) -> PreparedGuidedFilter:
+        """Leave out cells that are not valid, of signals with a mask [N, 1, h, w] each; none where it is None."""
         if valid is None:
-            return self._render(signal, (), memory)
-        every = (len(signal), -1, -1, -1)  # one image may serve several signals, each with cells of its own
-        masked = _prepare(self.guidance.expand(every), self.colour.expand(every), self.method, valid)
-        return masked._render(signal, (), memory)
+            return self
+        every = (len(valid), -1, -1, -1)  # one image may serve several signals, each with cells of its own
+        return _prepare(self.guidance.expand(every), self.colour.expand(every), self.method, valid)
+
+    def apply(self, coefficients: Tensor) -> Tensor:
+        """Interpolate coefficients [B, C, G + 1, h, w] and apply them to the pixels' colours: [B, C, H, W]."""
+        (height, width), cells = self.size, self.grid[0]
+        lines = F.interpolate(coefficients.flatten(0, 1), (cells, width), mode="bilinear")
+        lines = lines.unflatten(0, coefficients.shape[:2]).movedim(3, 0)  # [h, B, C, G + 1, W]
+        place = ((torch.arange(height, dtype=torch.float64) + 0.5) * cells / height - 0.5).clamp_min(0)
+        upper, runs = place.floor().long().unique_consecutive(return_counts=True)
+        parts = torch.stack([1 - place.frac(), place.frac()]).to(lines).unsqueeze(2).split(runs.tolist(), dim=1)
+        bands = self.guidance.to(lines).split(runs.tolist(), dim=2)
+        results = []
+        for row, (above, below), band in zip(upper.tolist(), parts, bands, strict=True):
+            fitted: Tensor | None = None
+            for line, part in ((lines[row], above), (lines[min(row + 1, cells - 1)], below)):
+                *slopes, offset = line.unsqueeze(3).unbind(2)  # [B, C, 1, W] each
+                fitted = part * offset if fitted is None else fitted.addcmul_(part, offset)  # [B, C, rows, W]
+                for colour, slope in zip(band.unsqueeze(2).unbind(1), slopes, strict=True):
+                    fitted.addcmul_(part * colour, slope)
+            results.append(fitted)
+        return torch.cat(results, dim=2)
+
+    def means(self, coefficients: Tensor) -> Tensor:
+        """Return the cell means of what `apply` makes of one image's coefficients, without it: [1, C, h, w]."""
+        return sum((stencil(each) for stencil, each in zip(self._stencils, coefficients.unbind(2), strict=True)))
+
+    @functools.cached_property
+    def _stencils(self) -> list[Stencil]:
+        """What maps cells to the cell means of their bilinear interpolation: times each channel, and as it is."""
+        rows, columns = (
+            interpolated_combs(3, cells, side, "bilinear").to(self.guidance)
+            for cells, side in zip(self.grid, self.size, strict=True)
+        )  # [3, H], [3, W]
+        stencils = []
+        for image in [*self.guidance[0], torch.ones_like(self.guidance[0, 0])]:
+            by_rows = [cell_means((image * row[:, None])[None, None], (self.grid[0], self.size[1])) for row in rows]
+            products = torch.cat(by_rows) * columns[:, None]  # [3, 3, h, W]
+            stencils.append(Stencil.of_responses(cell_means(products, self.grid)))
+        return stencils
 
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
         dtype = torch.promote_types(signal.dtype, self.guidance.dtype)
-        slope, offset = self._coefficients(signal.to(dtype))  # [N, C, G, h, w], [N, C, h, w]
-        fitted = interpolate_at(offset, points, self.size, "bilinear")  # [N, C, P]
+        coefficients = self.coefficients(signal.to(dtype)).flatten(1, 2)  # [N, C (G + 1), h, w]
+        coefficients = interpolate_at(coefficients, points, self.size, "bilinear").unflatten(1, (signal.shape[1], -1))
         images = torch.arange(len(points), device=points.device)[:, None] % self.batch  # [N, 1]
-        colour = self.guidance[images, :, points[..., 0], points[..., 1]].mT  # [N, G, P]
-        for i in range(colour.shape[1]):
-            slopes = interpolate_at(slope[:, :, i], points, self.size, "bilinear")  # [N, C, P]
-            fitted = fitted + slopes * colour[:, i : i + 1]
-        return fitted.to(signal.dtype)
+        colour = self.guidance[images, :, points[..., 0], points[..., 1]].mT.unsqueeze(1)  # [N, 1, G, P]
+        return ((coefficients[:, :, :-1] * colour).sum(2) + coefficients[:, :, -1]).to(signal.dtype)
 
     def _flat(self, signal: Tensor) -> Tensor:
         """Make channels of several signals of one image: [N, C, h, w] to [B, N C / B, h, w]."""
         return signal.reshape(self.batch, -1, *self.grid)
 
-    def _coefficients(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Fit a signal [N, C, h, w]: the averaged slopes [N, C, G, h, w] and offsets [N, C, h, w]."""
+    def coefficients(self, value: Tensor) -> Tensor:
+        """Fit a signal [N, C, h, w]: the averaged slopes and, last, offsets, [N, C, G + 1, h, w]."""
         colour, mean, inverse = (maps.to(value) for maps in (self.colour, self.mean, self.inverse))
         radius, valid = self.method.radius, self.valid
         mean_value = window_mean(value, radius, valid)
@@ -175,8 +214,8 @@ class PreparedGuidedFilter(PreparedImage):
         cross = cross.unflatten(1, (-1, colour.shape[1])).permute(0, 3, 4, 1, 2)  # [N, h, w, C, G]
         slope = (cross @ inverse).permute(0, 3, 4, 1, 2)  # [N, C, G, h, w]
         offset = mean_value - (slope * mean.unsqueeze(1)).sum(2)  # [N, C, h, w]
-        slopes = window_mean(slope.flatten(1, 2), radius).view_as(slope)
-        return slopes, window_mean(offset, radius)
+        fitted = torch.cat([slope, offset.unsqueeze(2)], dim=2)
+        return window_mean(fitted.flatten(1, 2), radius).view_as(fitted)
 
 
 def window_mean(maps: Tensor, radius: int, valid: Tensor | None = None) -> Tensor:

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.mixing import cell_means
+from omniup.mixing.dtypes import least_weight
 
 HOLES = ("fill", "keep")
 
@@ -108,7 +109,7 @@ def mix_valid(mix: Callable[[Tensor], Tensor], signal: Tensor, valid: Tensor | N
     mixed = mix(torch.cat([exact * valid, valid.to(exact)], dim=1))  # [B, C + 1, H, W]
     value, weight = mixed[:, :-1], mixed[:, -1:].detach()
     own = F.interpolate(exact, value.shape[2:], mode="nearest-exact")
-    least = torch.finfo(weight.dtype).tiny * 2**24  # with smaller ones products lose digits
+    least = least_weight(weight.dtype)
     return torch.where(weight > least, value / weight.clamp_min(least), own).to(signal.dtype)
 
 

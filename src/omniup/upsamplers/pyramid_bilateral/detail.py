@@ -109,31 +109,27 @@ def trend(
     return kept ** (ACCELERATION * certainty)
 
 
-def fade(detail: Tensor, ratio: Tensor, grid: Size) -> Tensor:
+def fade(detail: Tensor, ratio: Tensor, grid: Size, cubic: Tensor | None = None) -> Tensor:
     """Weight the octaves of a detail by ρ, ρ², … from the cells to the pixels; what is coarser than cells goes.
 
     Args:
         detail: [1, C, H, W].
         ratio: ρ, [1, C, 1, 1].
         grid: (h, w).
+        cubic: [1, C, h, w], cells whose bicubic interpolation is added; none by default.
 
     Returns:
         [1, C, H, W].
     """
-    size = detail.shape[2], detail.shape[3]
-    weight = ratio
-    out = -weight * _smooth(detail, grid)
-    fades = bool((ratio < 1).any())
-    while fades and all(4 * cells <= side for cells, side in zip(grid, size, strict=True)):
-        grid = 2 * grid[0], 2 * grid[1]
-        out = out + weight * (1 - ratio) * _smooth(detail, grid)
-        weight = weight * ratio
-    return out + weight * detail
-
-
-def _smooth(detail: Tensor, grid: Size) -> Tensor:
-    """Average [1, C, H, W] over a grid, and interpolate."""
-    return interpolate(cell_means(detail, grid), (detail.shape[2], detail.shape[3]), "bicubic")
+    size, grids = (detail.shape[2], detail.shape[3]), [grid]
+    while bool((ratio < 1).any()) and all(4 * cells <= side for cells, side in zip(grids[-1], size, strict=True)):
+        grids.append((2 * grids[-1][0], 2 * grids[-1][1]))
+    out, means = ratio ** len(grids) * detail, detail
+    for octave, cells in reversed(list(enumerate(grids))):
+        means = cell_means(means, cells)  # of means over smaller cells, if there are any
+        kept = ratio**octave * (1 - ratio) * means if octave else (0 if cubic is None else cubic) - ratio * means
+        out += interpolate(kept, size, "bicubic")
+    return out
 
 
 def _spread(residual: Tensor, counts: Tensor) -> Tensor:

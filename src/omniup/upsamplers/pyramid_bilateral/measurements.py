@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,10 +17,12 @@ from torch import Tensor
 
 from omniup.mixing import cell_means, interpolate
 from omniup.upsamplers.checks import Size
+from omniup.upsamplers.consistency import accumulate, cubic_means
 from omniup.upsamplers.guided_filter import GuidedFilter, PreparedGuidedFilter
 from omniup.upsamplers.pyramid_bilateral.detail import TREND_CELLS, detail_weights, fade, trend
+from omniup.upsamplers.pyramid_bilateral.features import CACHED
 from omniup.upsamplers.pyramid_bilateral.probabilities import from_roots, to_roots
-from omniup.upsamplers.pyramid_bilateral.pyramid import Mix, Pixels, Pyramid, halved
+from omniup.upsamplers.pyramid_bilateral.pyramid import Mix, Pixels, Pyramid, RepeatedMix, halved
 from omniup.upsamplers.signal_types import are_probabilities
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 #: Cells along each side, below which guidance has no say.
 SMALLEST_GRID = 4
+
+#: Maps of the grid's size that a channel takes.
+CELL_MAPS = 40
 
 
 def render_measurement(
@@ -57,17 +62,16 @@ def render_measurement(
     if min(grid) < SMALLEST_GRID:
         return spline(wide, pyramid.size, settings.back_projections, valid).to(signal.dtype)
     sigma_r, first, second, ratio = _weigh(pyramid, wide, settings, memory, valid)
-    out = signal.new_empty(1, signal.shape[1], *pyramid.size)
-    at_once = max(1, memory // (8 * wide.itemsize * math.prod(pyramid.size)))  # channels, half of the memory
+    # The mix of all channels becomes the result in place; where it cannot, some channels are rendered at a time.
+    maps = 0 if valid is None and wide.dtype == signal.dtype else 4 * math.prod(pyramid.size)
+    at_once = max(1, memory // (2 * wide.itemsize * (maps + CELL_MAPS * math.prod(grid))))  # channels
     scale = _Scale.of(pyramid, pyramid.size, wide[:, :at_once], valid, settings, sigma_r, memory // 2)
-    for start in range(0, signal.shape[1], at_once):
-        channels = slice(start, start + at_once)
-        value = wide[:, channels]
-        if valid is not None:  # the image knows more of holes than the nearest cell
-            value = torch.where(valid, value, cell_means(scale.mix(value), grid))
-        base = spline(value, pyramid.size, settings.back_projections, valid)
-        detail = scale.blended(value, base, first[:, channels], second[:, channels])
-        out[:, channels] = base + fade(detail, ratio[:, channels], grid)
+    parts = zip(*(each.split(at_once, dim=1) for each in (wide, first, second, ratio)), strict=True)
+    if at_once >= signal.shape[1]:
+        return scale.render(*next(parts)).to(signal.dtype)
+    out = signal.new_empty(1, signal.shape[1], *pyramid.size)
+    for result, part in zip(out.split(at_once, dim=1), parts, strict=True):
+        result.copy_(scale.render(*part))
     return out
 
 
@@ -96,7 +100,6 @@ def _weigh(
     signal = signal / signal.detach().abs().amax().clamp_min(torch.finfo(signal.dtype).tiny)  # squares would overflow
     grid, counts = (signal.shape[2], signal.shape[3]), _counts(signal, valid)
     coarse, coarse_valid = halved(signal, valid)  # [1, C, ⌈h/2⌉, ⌈w/2⌉]
-    base = spline(coarse, grid, settings.back_projections, coarse_valid)
     best: tuple[float, float, Tensor, _Scale] | None = None
     for sigma_r in _range_sigmas(settings):
         scale = _Scale.of(pyramid, grid, coarse, coarse_valid, settings, sigma_r, memory)
@@ -106,23 +109,27 @@ def _weigh(
             best = error, sigma_r, restored, scale
     assert best is not None  # there is a candidate
     _, sigma_r, restored, scale = best
+    base = interpolate(scale.spline(coarse), grid, "bicubic")
     residual, details = signal - base, (restored - base, scale.modelled(coarse) - base)
     first, second = detail_weights(*details, residual, counts)
     if coarse.shape[2] * coarse.shape[3] < TREND_CELLS:
         return sigma_r, first, second, torch.ones_like(first)
     coarsest, coarsest_valid = halved(coarse, coarse_valid)
     coarse_grid, coarse_counts = (coarse.shape[2], coarse.shape[3]), _counts(coarse, coarse_valid)
-    coarse_base = spline(coarsest, coarse_grid, settings.back_projections, coarsest_valid)
-    coarse_scale = _Scale.of(pyramid, coarse_grid, coarsest, coarsest_valid, settings, sigma_r, memory)
-    detail = coarse_scale.blended(coarsest, coarse_base, first, second)
+    scale = _Scale.of(pyramid, coarse_grid, coarsest, coarsest_valid, settings, sigma_r, memory)
+    cubic, (cells, *model) = scale.spline(coarsest), scale.blend(coarsest, first, second)
+    detail = scale.detail(scale.mix(cells), (first + second) * cubic, *model)
     rest = residual - first * details[0] - second * details[1]
-    ratio = trend(detail, coarse - coarse_base, residual, rest, coarse_counts, counts)
+    coarse_residual = coarse - interpolate(cubic, coarse_grid, "bicubic")
+    ratio = trend(detail, coarse_residual, residual, rest, coarse_counts, counts)
     return sigma_r, first, second, ratio
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Scale:
-    """The ways in which guidance upsamples a measurement to one size.
+    """The ways in which guidance upsamples a measurement to one size, back-projected by the mix.
+
+    All are linear in the cells, so that the steps of back-projection take place on the grid.
 
     Attributes:
         pyramid: of the image.
@@ -137,7 +144,7 @@ class _Scale:
     pyramid: Pyramid
     size: Size
     grid: Size
-    mix: Mix
+    mix: RepeatedMix
     valid: Tensor | None
     settings: PyramidBilateral
     memory: int
@@ -158,41 +165,74 @@ class _Scale:
         kernels = pyramid.kernels(size, grid, settings.sigma, sigma_r)
         return cls(pyramid, size, grid, Pixels(memory).mix_repeatedly(kernels, like, valid), valid, settings, memory)
 
+    def spline(self, signal: Tensor) -> Tensor:
+        """Back-project bicubic interpolation: cells [1, C, h, w] to those that are interpolated."""
+        return spline_cells(signal, self.size, self.settings.back_projections, self.valid)
+
     def mixed(self, signal: Tensor) -> Tensor:
-        """Mix cells [1, C, h, w], back-projected: [1, C, H, W]."""
-        return self._project(signal, self.mix(signal))
+        """Mix cells [1, C, h, w]: [1, C, H, W]."""
+        return self.mix(signal + self._lacking(signal, self.mix.means(signal)))
 
     def modelled(self, signal: Tensor) -> Tensor:
         """Fit a linear model in the colours, and mix what it leaves: [1, C, h, w] to [1, C, H, W]."""
-        return self._project(signal, self._model(signal))
+        model = self._model.coefficients(signal)
+        return self._model.apply(model) + self.mix(self._lacking(signal, self._model.means(model)))
 
-    def blended(self, signal: Tensor, base: Tensor, mix: Tensor, model: Tensor) -> Tensor:
-        """Compute the detail of both in one back-projection, as it is linear.
+    def render(self, signal: Tensor, first: Tensor, second: Tensor, ratio: Tensor) -> Tensor:
+        """Upsample cells: interpolation plus detail, which fades from octave to octave.
 
         Args:
             signal: [1, C, h, w].
-            base: [1, C, H, W], the interpolation that it adds to.
-            mix: [1, C, 1, 1], the weight of `mixed`.
-            model: likewise, of `modelled`.
+            first: [1, C, 1, 1], the weight of `mixed`.
+            second: likewise, of `modelled`.
+            ratio: likewise, by which the octaves fade.
 
         Returns:
             [1, C, H, W].
         """
-        begin = mix * self.mix(signal)
-        if bool((model > 0).any()):
-            begin = begin + model * self._model(signal)
-        return self._project((mix + model) * signal, begin) - (mix + model) * base
+        if self.valid is not None:  # the image knows more of holes than the nearest cell
+            signal = torch.where(self.valid, signal, self.mix.means(signal))
+        cubic, (cells, *model) = self.spline(signal), self.blend(signal, first, second)
+        mixed = self.mix(cells)
+        at_once = max(1, min(self.memory, CACHED) // (4 * mixed.itemsize * math.prod(self.size)))  # channels
+        maps = (each.split(at_once, dim=1) for each in (mixed, ratio, cubic, (first + second) * cubic, *model))
+        parts = []
+        for out, fading, spline, *rest in zip(*maps, strict=True):
+            faded = fade(self.detail(out, *rest), fading, self.grid, spline)
+            parts.append(faded if out.requires_grad else out.copy_(faded))
+        return torch.cat(parts, dim=1) if mixed.requires_grad else mixed
+
+    def blend(self, signal: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
+        """Find what the weighted sum of `mixed` and `modelled` is made of: arguments as `render`.
+
+        Returns:
+            The cells to be mixed, [1, C, h, w], and the model's coefficients, if it has any weight.
+        """
+        cells = first * (signal + self._lacking(signal, self.mix.means(signal)))
+        if not (second > 0).any():
+            return (cells,)
+        model = self._model.coefficients(signal)
+        return cells + second * self._lacking(signal, self._model.means(model)), second.unsqueeze(2) * model
+
+    def detail(self, mixed: Tensor, cubic: Tensor, *model: Tensor) -> Tensor:
+        """Subtract interpolated cells [1, C, h, w] from a mix [1, C, H, W], to which the model is added, if any."""
+        detail = mixed - interpolate(cubic, self.size, "bicubic")
+        return detail.add_(self._model.apply(*model)) if model else detail
 
     @cached_property  # once for all channels, and not where the mix alone is tried
-    def _linear(self) -> PreparedGuidedFilter:
-        linear = GuidedFilter(self.settings.filter_radius, self.settings.filter_eps)
-        return linear.prepare(self.pyramid.average(self.size), self.grid)
+    def _model(self) -> PreparedGuidedFilter:
+        model = GuidedFilter(self.settings.filter_radius, self.settings.filter_eps)
+        return model.prepare(self.pyramid.average(self.size), self.grid).masked(self.valid)
 
-    def _model(self, signal: Tensor) -> Tensor:
-        return self._linear.fit(signal, self.valid, self.memory)
+    def _lacking(self, signal: Tensor, means: Tensor) -> Tensor:
+        """Accumulate what is mixed in all steps, from cell means before the first: [1, C, h, w]."""
+        return accumulate(signal - means, self.mix.means, self.settings.back_projections, self.valid)
 
-    def _project(self, signal: Tensor, start: Tensor) -> Tensor:
-        return back_project(self.mix, signal, start, self.settings.back_projections, self.valid)
+
+def spline_cells(signal: Tensor, size: Size, steps: int, valid: Tensor | None = None) -> Tensor:
+    """Return the cells [1, C, h, w] whose bicubic interpolation is the back-projected one of a signal's."""
+    means = cubic_means((signal.shape[2], signal.shape[3]), size)
+    return signal + accumulate(signal - means(signal), means, steps, valid)
 
 
 def spline(signal: Tensor, size: Size, steps: int, valid: Tensor | None = None) -> Tensor:
@@ -200,8 +240,7 @@ def spline(signal: Tensor, size: Size, steps: int, valid: Tensor | None = None) 
 
     Invalid cells, where `valid` [1, 1, h, w] is given, hold the nearest valid one's value.
     """
-    cubic = partial(interpolate, size=size, mode="bicubic")
-    return back_project(cubic, signal, cubic(signal), steps, valid)
+    return interpolate(spline_cells(signal, size, steps, valid), size, "bicubic")
 
 
 def back_project(upsample: Mix, signal: Tensor, start: Tensor, steps: int, valid: Tensor | None = None) -> Tensor:

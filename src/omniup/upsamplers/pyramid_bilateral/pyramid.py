@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeAlias
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from omniup.mixing import cell_means
 from omniup.mixing.dtypes import exact_products, widest
+from omniup.mixing.kept import KeptWeights
 from omniup.mixing.residual import write_residual_mix
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, GaussianKernels, Window
@@ -63,7 +64,7 @@ class Pixels:
             return mix_valid(partial(kernels.mix, memory=self._scratch), signal, valid)
         return kernels.mix_at(signal, self.points, self._scratch)
 
-    def mix_repeatedly(self, kernels: GaussianKernels, like: Tensor, valid: Tensor | None = None) -> Mix:
+    def mix_repeatedly(self, kernels: GaussianKernels, like: Tensor, valid: Tensor | None = None) -> RepeatedMix:
         """Return how to mix signals like [1, C, h, w], their valid cells, at all pixels.
 
         Where no gradient is wanted and a quarter of the memory suffices, the kernels' weights are computed once.
@@ -72,8 +73,7 @@ class Pixels:
         if not (torch.is_grad_enabled() and (like.requires_grad or kernels.guidance.requires_grad)):
             with_mask = like if valid is None else torch.cat([like, like[:, :1]], dim=1)
             kept = kernels.keep(with_mask, self._scratch, self.memory // 4)
-        mix = partial(kernels.mix, memory=self._scratch) if kept is None else kept.mix
-        return partial(mix_valid, mix, valid=valid)
+        return RepeatedMix(kernels, kept, valid, self._scratch)
 
     def mix_residual(
         self,
@@ -100,6 +100,33 @@ class Pixels:
         for kernels in stages[:-1]:
             signal, valid = Pixels(self.memory).mix(kernels, signal, valid), None
         return self.mix(stages[-1], signal, valid)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RepeatedMix:
+    """A mix of several signals at all pixels by the same kernels.
+
+    Attributes:
+        kernels: of one image.
+        kept: their weights; None where they are computed for each signal anew.
+        valid: boolean [1, 1, h, w], the cells that count; None for all.
+        memory: bytes of working memory.
+    """
+
+    kernels: GaussianKernels
+    kept: KeptWeights | None
+    valid: Tensor | None
+    memory: int
+
+    def __call__(self, signal: Tensor) -> Tensor:
+        """Mix a signal [1, C, h, w]: [1, C, H, W]."""
+        mix = partial(self.kernels.mix, memory=self.memory) if self.kept is None else self.kept.mix
+        return mix_valid(mix, signal, self.valid)
+
+    @cached_property
+    def means(self) -> Mix:
+        """What maps a signal to the cell means of its mix, without mixing: [1, C, h, w] to the same shape."""
+        return self.kernels.averaged(self.memory, self.kept, self.valid)
 
 
 class Pyramid:
