@@ -25,7 +25,6 @@ from omniup.upsamplers.interpolation import interpolate_at
 from omniup.upsamplers.registry import register
 from omniup.upsamplers.signal_types import SignalType
 
-
 #: Bytes that are worked on at once: more leave the cache.
 CACHED = 2**24
 
