@@ -178,14 +178,12 @@ def _build(
     # Groups of the same class, and of the same window if they have one, have the same list.
     classes = rows.membership_class[row_run] * len(columns.membership) + columns.membership_class[column_run]  # [n]
     known = windows.candidates
-    counts, all_dy, all_dx, logs = (
-        table.reshape(-1, *table.shape[2:]) for table in (known.count, known.dy, known.dx, known.log_occurrences)
-    )  # [classes], [classes, K], [classes, K], [classes, E, K]
+    logs = known.log_occurrences.reshape(-1, *known.log_occurrences.shape[2:])  # [classes, E, K]
     own = own_y[:, 0] + own_x[:, 0] if one_window else 0 * classes
     _, example, list_of = np.unique(classes * logs.shape[1] + own, return_index=True, return_inverse=True)  # [U], [n]
-    count = counts[classes]
+    count = known.count.reshape(-1)[classes]
     k, of_list = int(count.max()), classes[example]
-    dy, dx = all_dy[of_list, :k], all_dx[of_list, :k]  # [U, K]
+    dy, dx = (offsets.reshape(len(logs), -1)[of_list, :k] for offsets in (known.dy, known.dx))  # [U, K]
     log = logs[of_list, own[example], :k][None] if one_window else logs[of_list, :, :k].swapaxes(0, 1)  # [E, U, K]
     offset = np.stack(
         [
