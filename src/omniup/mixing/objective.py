@@ -34,7 +34,7 @@ class _Operands:
     Attributes:
         queries: [n, D + E, P].
         values: [n, C + 1, K]; the last channel is 1.
-        targets: [n, C, P].
+        targets: [C, n, P].
         count: [n], the lengths of the groups' lists.
     """
 
@@ -45,10 +45,8 @@ class _Operands:
 
     def select(self, index: Tensor) -> _Operands:
         """Select some of the groups."""
-        queries, values, targets = (
-            tensor.index_select(0, index) for tensor in (self.queries, self.values, self.targets)
-        )
-        return _Operands(queries, values, targets, self.count[index.cpu().numpy()])
+        queries, values = self.queries.index_select(0, index), self.values.index_select(0, index)
+        return _Operands(queries, values, self.targets.index_select(1, index), self.count[index.cpu().numpy()])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,7 +104,7 @@ class L1Objective:
         self._like = query.new_empty(0, dtype=compute_dtype(query, value, target))
         self._scratch = Scratch(self._like)
         numbers = 2 * (embed.width + query.shape[1] + 2 * value.shape[1])
-        self._longest, self._tile = tile_size(
+        self._longest, self._tile, tile_bytes = tile_size(
             windows,
             numbers=numbers,
             memory=memory,
@@ -115,12 +113,12 @@ class L1Objective:
             by_radius=windows.radius is not None,
             parts=2,
         )
-        # Half of the memory is a tile's; of the other half a chunk takes what it needs, and the rest keeps chunks.
+        # A tile takes half of the memory at most, a chunk the other half; what they leave keeps chunks.
         p, k = windows.most_pixels(self._longest), windows.most_candidates
         group_bytes = (p + k) * (numbers + 2 * windows.most_coordinates + 12) * self._like.itemsize
         most = memory // 2 // group_bytes
         self._chunk = max(1, most if self._like.device.type != "cpu" else min(most, CPU_CANDIDATES // k))
-        self._kept = self._keep(memory // 2 - self._chunk * group_bytes)
+        self._kept = self._keep(memory - tile_bytes - self._chunk * group_bytes)
 
     def __call__(self, key: Tensor, reach: Tensor | None = None) -> Tensor:
         """Compute the loss of each image.
@@ -158,7 +156,7 @@ class L1Objective:
                 operands = _Operands(
                     append_coordinates(queries, group.window[None])[0].contiguous(),
                     append_coordinates(values, torch.ones_like(values[:, :1]))[0].contiguous(),
-                    gather(self.target[images], group.pixels)[0].transpose(0, 1).contiguous(),
+                    gather(self.target[images], group.pixels)[0],
                     group.count,
                 )
                 yield _Chunk(images, group, self.embed.constants(group, images), operands)
@@ -169,64 +167,62 @@ class L1Objective:
         smaller = None if reach is None else may_be_smaller(reach, self.windows)  # [B, cells]
         for chunk in self.chunks():
             images, group = chunk.images, chunk.group
-            cells = gather(key[images], group.cells)  # [1, G, n, K]
-            keys = self.embed.key(cells, group, chunk.constants)  # [1, D, n, K]
-            keys = append_coordinates(keys, group.log_occurrences[None])[0]  # [n, D + E, K]
+            log, d = group.log_occurrences, self.embed.width  # [E, n, K]
+            keys = self._scratch.take("keys", d + len(log), *group.cells.shape)  # [D + E, n, K]
+            self.embed.key(gather(key[images], group.cells), group, chunk.constants, keys[None, :d])
+            keys[d:] = log
             some = None if smaller is None else smaller[images, group.middle][0]  # [n]
+            dkeys = self._scratch.take("key gradients", d, *group.cells.shape)  # [D, n, K]
             if reach is None or some is None or not bool(some.any()):
-                loss, dkeys = self._tiles(chunk.operands, keys)
+                losses[images] += self._tiles(chunk.operands, keys, dkeys)
             else:  # groups with smaller discs cost more, so they are worked on apart from the others
                 small, large = some.nonzero().flatten(), (~some).nonzero().flatten()
                 pixels = group.pixels[small]
-                radius = radii_at(reach[images], self.windows, pixels)[0]
-                loss, dkeys_large = self._tiles(chunk.operands.select(large), keys.index_select(0, large))
-                loss_small, dkeys_small = self._tiles(
-                    chunk.operands.select(small), keys.index_select(0, small), pixels, radius
-                )
-                loss += loss_small
-                dkeys = torch.cat([dkeys_large, dkeys_small]).index_select(0, torch.cat([large, small]).argsort())
-            losses[images] += loss
-            dcells = self.embed.key_gradient(dkeys.transpose(0, 1)[None], group, chunk.constants)
+                discs = pixels, radii_at(reach[images], self.windows, pixels)
+                parts = dkeys.split([len(large), len(small)], dim=1)
+                for index, out, of_index in ((large, parts[0], None), (small, parts[1], discs)):
+                    operands = chunk.operands.select(index)
+                    losses[images] += self._tiles(operands, keys.index_select(1, index), out, of_index)
+                dkeys = dkeys.index_select(1, torch.cat([large, small]).argsort())
+            dcells = self.embed.key_gradient(dkeys[None], group, chunk.constants)
             scatter_add(dkey[images], group.cells, dcells)
         return losses, dkey
 
     def _tiles(
-        self, operands: _Operands, keys: Tensor, pixels: Tensor | None = None, radius: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self, operands: _Operands, keys: Tensor, dkeys: Tensor, discs: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """Compute loss and gradient of some groups, tile by tile.
 
         Args:
             operands: of the groups.
-            keys: [n, D + E, K].
-            pixels: [n, P], where discs differ.
-            radius: [n, P], of these discs.
+            keys: [D + E, n, K].
+            dkeys: [D, n, K], where the gradient with respect to the embedded keys goes.
+            discs: where they differ, pixels [n, P] and their radii [1, n, P].
 
         Returns:
-            Sum of |mix - target|, and its gradient with respect to the embedded keys, [n, D, K].
+            Sum of |mix - target|.
         """
-        d = self.embed.width
-        loss, dkeys = keys.new_zeros(()), torch.zeros_like(keys[:, :d])
-        for start in range(0, len(keys), self._tile):
+        d, errors = self.embed.width, self._scratch.take("errors", *operands.targets.shape)  # [C, n, P]
+        for start in range(0, keys.shape[1], self._tile):
             n = slice(start, start + self._tile)
             k = slice(int(operands.count[n].max()))
-            query, key, value = operands.queries[n], keys[n, :, k], operands.values[n, :, k]
+            query, key, value = operands.queries[n], keys[:, n, k].transpose(0, 1), operands.values[n, :, k]
             log_occurrences = None
-            if pixels is not None and radius is not None:
-                log_occurrences = log_occurrences_at(self.windows, pixels[n], radius[None, n], k.stop, key)[0]
+            if discs is not None:
+                pixels, radius = discs
+                log_occurrences = log_occurrences_at(self.windows, pixels[n], radius[:, n], k.stop, key)[0]
                 query, key = query[:, :d], key[:, :d]
-            logits = pair_products(key, query, self._scratch, log_occurrences)
+            logits = pair_products(key, query, self._scratch, more=log_occurrences)
             weights = exponentials(logits, self._scratch)  # [n, K, P], to be divided by their sum
-            mixed = value.bmm(weights)  # [n, C + 1, P]; the last channel is that sum
-            total = mixed[:, -1:]
-            mixed = mixed[:, :-1] / total  # [n, C, P]
-            error = mixed - operands.targets[n]
-            loss += error.abs().sum()
-            g = error.sign_()  # [n, C, P], the derivative of the loss by the mix
+            mixed = value.bmm(weights).transpose(0, 1).contiguous()  # [C + 1, n, P]; the last channel is that sum
+            total, mixed = mixed[-1], mixed[:-1].div_(mixed[-1])  # [n, P], [C, n, P]
+            g = torch.sub(mixed, operands.targets[:, n], out=errors[:, n]).sign()  # the derivative of the loss by it
             # dlogits = w ⊙ (⟨g, v⟩ - ⟨g, mix⟩); the second term is the product with the channel of ones.
-            g = torch.cat([g, mixed.mul_(g).sum(1, keepdim=True).neg_()], dim=1).div_(total)  # [n, C + 1, P]
-            dlogits = pair_products(value, g, self._scratch).mul_(weights)  # [n, K, P]
-            dkeys[n, :, k] = query[:, :d].bmm(dlogits.mT)  # [n, D, K]
-        return loss, dkeys
+            g = torch.cat([g, mixed.mul_(g).sum(0, keepdim=True).neg_()]).div_(total)  # [C + 1, n, P]
+            dlogits = pair_products(value, g.transpose(0, 1), self._scratch, "gradients").mul_(weights)  # [n, K, P]
+            dkeys[:, n, k] = query[:, :d].bmm(dlogits.mT).transpose(0, 1)  # [D, n, K]
+            dkeys[:, n, k.stop :] = 0
+        return torch.linalg.vector_norm(errors, 1)
 
 
 class _L1(torch.autograd.Function):

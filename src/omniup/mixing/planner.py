@@ -52,11 +52,11 @@ class Embedding(Protocol):
     def constants(self, group: Groups, images: slice) -> Tensor:
         """Return what the keys of some groups are made of besides the cells: [B, any, n, K]."""
 
-    def key(self, cells: Tensor, group: Groups, constants: Tensor) -> Tensor:
-        """Make keys of cells: [B, G, n, K] to [B, D, n, K]."""
+    def key(self, cells: Tensor, group: Groups, constants: Tensor, out: Tensor) -> None:
+        """Make keys of cells: [B, G, n, K] to `out` [B, D, n, K]."""
 
     def key_gradient(self, dkeys: Tensor, group: Groups, constants: Tensor) -> Tensor:
-        """Apply the transpose of `key`, for the backward pass: [B, D, n, K] to [B, G, n, K]."""
+        """Apply the transpose of `key`, for the backward pass: [B, D, n, K], overwritten, to [B, G, n, K]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,11 +71,11 @@ class DotProduct:
 
     def constants(self, group: Groups, images: slice) -> Tensor:
         """Return none."""
-        return group.cell_offset[None, :0]
+        return torch.empty(0)
 
-    def key(self, cells: Tensor, group: Groups, constants: Tensor) -> Tensor:
-        """Return the cells [B, D, n, K] unchanged."""
-        return cells
+    def key(self, cells: Tensor, group: Groups, constants: Tensor, out: Tensor) -> None:
+        """Copy the cells [B, D, n, K]."""
+        out.copy_(cells)
 
     def key_gradient(self, dkeys: Tensor, group: Groups, constants: Tensor) -> Tensor:
         """Return the gradient [B, D, n, K] unchanged."""
@@ -111,7 +111,7 @@ class Tile:
 
     def weights(self, scratch: Scratch) -> Tensor:
         """Compute the weights of each head, [B, n, heads, K, P]."""
-        return softmax(pair_products(self.keys, self.queries, scratch, self.log_occurrences), scratch)
+        return softmax(pair_products(self.keys, self.queries, scratch, more=self.log_occurrences), scratch)
 
     def values(self, maps: Tensor) -> Tensor:
         """Gather the candidates' values: [B, C, cells] to [B, n, C, K]."""
@@ -149,12 +149,11 @@ class Plan:
                 radius = radii_at(self.reach[images], self.windows, group.pixels)  # [B, n, P]
                 log_at = log_occurrences_at(self.windows, group.pixels, radius, cells.shape[3], like).unsqueeze(2)
                 window, log = window[:, :0], log[:, :0]
+            keys = cells.new_empty(len(cells), self.embed.width, *group.cells.shape)  # [B, D, n, K]
+            self.embed.key(cells, group, self.embed.constants(group, images), keys)
             queries, keys = (
                 append_coordinates(vectors.unflatten(1, (self.heads, -1)), more.unsqueeze(1))
-                for vectors, more in (
-                    (self.embed.query(pixels, group, images), window),
-                    (self.embed.key(cells, group, self.embed.constants(group, images)), log),
-                )
+                for vectors, more in ((self.embed.query(pixels, group, images), window), (keys, log))
             )
             yield Tile(images, group, places, queries, keys, self.embed.width // self.heads, log_at)
 
@@ -167,7 +166,7 @@ class Plan:
         self, query: Tensor, key: Tensor, channels: int, like: Tensor
     ) -> Iterator[tuple[slice, Groups, Tensor]]:
         """Yield images, groups, and the places of their queries [n, P]."""
-        longest, most = tile_size(
+        longest, most, _ = tile_size(
             self.windows,
             numbers=query.shape[1] + key.shape[1] + 3 * (self.embed.width + channels),
             memory=self.memory,
@@ -200,8 +199,8 @@ def tile_size(
     by_radius: bool,
     heads: int = 1,
     parts: int = 1,
-) -> tuple[int, int]:
-    """Return how high and wide a group may be, in pixels, and how many groups make a tile: for memory and cache.
+) -> tuple[int, int, int]:
+    """Return how high and wide a group may be, how many groups make a tile, and its bytes: for memory and cache.
 
     Args:
         windows: which cells each pixel draws from.
@@ -220,9 +219,10 @@ def tile_size(
     numbers += 12 + 3 * heads * (windows.most_coordinates - 1)
     while True:
         p = windows.most_pixels(longest)
-        need = parts * ((p + k) * numbers + (6 if by_radius else 5) * heads * p * k) * like.itemsize
-        if need <= memory:
-            return longest, max(1, min(memory // need, pairs // (heads * p * k)))
+        need = ((p + k) * numbers + (6 if by_radius else 5) * heads * p * k) * like.itemsize
+        if parts * need <= memory:
+            count = max(1, min(memory // (parts * need), pairs // (heads * p * k)))
+            return longest, count, count * need
         if longest == 1:
-            raise TooLittleMemoryError(f"memory is {memory} bytes: the window of one pixel takes {need}")
+            raise TooLittleMemoryError(f"memory is {memory} bytes: the window of one pixel takes {parts * need}")
         longest //= 2

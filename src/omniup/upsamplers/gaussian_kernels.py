@@ -329,13 +329,13 @@ class GaussianEmbedding:
         return 7 + self.cell_guidance.shape[1]
 
     def query(self, pixels: Tensor, group: Groups, images: slice) -> Tensor:
-        """Map colours [B, G, n, P] of pixels to queries [B, D, n, P]: x², xy, y², |I|², x, y, 1, I."""
+        """Map colours [B, G, n, P] of pixels to queries [B, D, n, P]: -x²/2, -xy, -y²/2, -|I|²/2, x, y, -1/2, I."""
         colour = pixels - self._colour(group.middle.unsqueeze(1), images)  # [B, G, n, P]
-        square = colour.square().sum(1, keepdim=True)  # [B, 1, n, P]
+        square = -0.5 * colour.square().sum(1, keepdim=True)  # [B, 1, n, P]
         y, x = group.pixel_offset  # [n, P]
         quadratic, linear = (
             torch.stack(rows).expand(len(colour), -1, -1, -1)  # [B, 3, n, P]
-            for rows in ([x * x, x * y, y * y], [x, y, torch.ones_like(x)])
+            for rows in ([-0.5 * x * x, -x * y, -0.5 * y * y], [x, y, torch.full_like(x, -0.5)])
         )
         return torch.cat([quadratic, square, linear, colour], dim=1)
 
@@ -344,39 +344,30 @@ class GaussianEmbedding:
         colour = self._colour(group.cells, images) - self._colour(group.middle.unsqueeze(1), images)  # [B, G, n, K]
         return torch.cat([colour, colour.square().sum(1, keepdim=True)], dim=1)
 
-    def key(self, cells: Tensor, group: Groups, constants: Tensor) -> Tensor:
-        """Map precision matrices [B, 4, n, K] of cells to keys [B, D, n, K]: the coefficients of the query."""
+    def key(self, cells: Tensor, group: Groups, constants: Tensor, out: Tensor) -> None:
+        """Map precision matrices [B, 4, n, K] of cells to keys, `out` [B, D, n, K]: the coefficients of the query."""
         colour, square = constants[:, :-1], constants[:, -1]  # [B, G, n, K], [B, n, K]
         xx, xy, yy, r = cells.unbind(1)  # [B, n, K]
         y, x = group.cell_offset  # [n, K]
-        keys = cells.new_empty(len(cells), self.width, *cells.shape[2:])
-        torch.mul(cells, self._quadratic, out=keys[:, :4])
-        along_x = torch.addcmul(xx * x, xy, y, out=keys[:, 4])
-        along_y = torch.addcmul(xy * x, yy, y, out=keys[:, 5])
-        constant = torch.mul(x, along_x, out=keys[:, 6])
-        constant.addcmul_(y, along_y).addcmul_(r, square).mul_(-0.5)
-        torch.mul(r.unsqueeze(1), colour, out=keys[:, 7:])
-        return keys
+        out[:, :4] = cells
+        along_x = torch.addcmul(xx * x, xy, y, out=out[:, 4])
+        along_y = torch.addcmul(xy * x, yy, y, out=out[:, 5])
+        torch.mul(x, along_x, out=out[:, 6]).addcmul_(y, along_y).addcmul_(r, square)
+        torch.mul(r.unsqueeze(1), colour, out=out[:, 7:])
 
     def key_gradient(self, dkeys: Tensor, group: Groups, constants: Tensor) -> Tensor:
-        """Apply the transpose of `key`: [B, D, n, K] to [B, 4, n, K]."""
+        """Apply the transpose of `key`: [B, D, n, K], which is overwritten, to [B, 4, n, K]."""
         y, x = group.cell_offset  # [n, K]
-        constant = -0.5 * dkeys[:, 6]  # [B, n, K]
-        along_x, along_y = dkeys[:, 4] + x * constant, dkeys[:, 5] + y * constant  # [B, n, K] each
-        dcells = dkeys[:, :4] * self._quadratic
-        dxx, dxy, dyy, dr = dcells.unbind(1)  # [B, n, K] each
+        dxx, dxy, dyy, dr, along_x, along_y, constant = dkeys[:, :7].unbind(1)  # [B, n, K]
+        along_x.addcmul_(x, constant)
+        along_y.addcmul_(y, constant)
         dxx.addcmul_(x, along_x)
         dxy.addcmul_(y, along_x).addcmul_(x, along_y)
         dyy.addcmul_(y, along_y)
         dr.addcmul_(constants[:, -1], constant)
         for colour, dcolour in zip(constants[:, :-1].unbind(1), dkeys[:, 7:].unbind(1), strict=True):
             dr.addcmul_(colour, dcolour)
-        return dcells
-
-    @property
-    def _quadratic(self) -> Tensor:
-        """Coefficients of x², xy, y² and |I|², by entry of the precision matrix: [4, 1, 1]."""
-        return self.cell_guidance.new_tensor([-0.5, -1, -0.5, -0.5]).view(4, 1, 1)
+        return dkeys[:, :4]
 
     def _colour(self, cells: Tensor, images: slice) -> Tensor:
         return gather(self.cell_guidance[images].flatten(2), cells)
