@@ -4,8 +4,7 @@
 
 U mixes values v, D takes means over the cells of a coarser grid, F is bicubic interpolation from that grid, and y is
 what is interpolated. Mix and means are linear, so D U v follows from weights averaged over the pixels of each cell, and
-takes no map of the result's size. Then one product per group of pixels gives both terms: its candidates are the cells
-that the mix draws from, and those that the interpolation does.
+takes no map of the result's size. Then two products per group of pixels, one added to the other, give both terms.
 
 Weights are computed once, a band of rows at a time: a band is written when the means around it are known.
 """
@@ -27,7 +26,7 @@ from omniup.mixing.interpolation import axis_taps
 from omniup.mixing.kept import KeptTile
 
 #: Bytes that one product reads and writes: more leave the cache of a CPU.
-CACHED = 2**22
+CACHED = 2**24
 
 #: Rows of a band, in cells of the coarser grid, at least: bicubic interpolation reaches over two and a half.
 LEAST_CELLS = 4
@@ -56,11 +55,9 @@ def write_residual_mix(
         out: [1, C, H, W], floating point, its rows one after the other. Nothing is differentiable.
     """
     (height, width), grid = attention.windows.size, (base.shape[2], base.shape[3])
-    cells, dtype = math.prod(attention.windows.grid), compute_dtype(query, attention.key, value)
-    # A row for each cell of either grid: v, and what is interpolated, y - a D U v.
-    table = value.new_empty(cells + math.prod(grid), value.shape[1], dtype=dtype)
-    table[:cells] = value[0].flatten(1).T
-    wanted, means = base[0].flatten(1).T.to(dtype), torch.zeros_like(table[cells:])  # y and D U v, [h' w', C]
+    dtype = compute_dtype(query, attention.key, value)
+    values = (value[0].to(dtype) * amount).flatten(1).T.contiguous()  # a v, [h w, C]
+    lacking = base[0].flatten(1).T.to(dtype, copy=True).contiguous()  # y - a D U v, less and less of y, [h' w', C]
     average = _Taps.area(height, grid[0]), _Taps.area(width, grid[1])
     spline = _Taps.cubic(height, grid[0]), _Taps.cubic(width, grid[1])
     low, high = (bound.flatten()[:, None].to(dtype) for bound in bounds)  # [C, 1]
@@ -69,20 +66,18 @@ def write_residual_mix(
         for band in (*_bands(attention, query, value, grid[0]), None):
             if band is not None:
                 for tile in band.tiles():
-                    covering, fractions = band.operator(tile.where, *average, table)  # [n, Q], [n, Q, P]
+                    covering, fractions = band.operator(tile.where, *average, values)  # [n, Q], [n, Q, P]
                     means_of = fractions @ tile.weights[0].mT  # [n, Q, K]
                     for groups, _ in _split(tile, value.shape[1]):
-                        sums = means_of[groups] @ _rows(table, tile.cells[groups])  # [m, Q, C]
-                        means.index_add_(0, covering[groups].flatten(), sums.flatten(0, 1))
+                        means = means_of[groups] @ _rows(values, tile.cells[groups])  # [m, Q, C]
+                        lacking.index_add_(0, covering[groups].flatten(), means.flatten(0, 1), alpha=-1)
             if waiting is not None:
-                torch.sub(wanted, means, alpha=amount, out=table[cells:])
                 pixels = out[:, :, waiting.top : waiting.bottom].flatten(2)
                 for tile in waiting.tiles():
-                    near, cubic = waiting.operator(tile.where, *spline, table)  # [n, R], [n, R, P]
-                    candidates = torch.cat([tile.cells, cells + near], dim=1)  # [n, K + R]
-                    weights = torch.cat([amount * tile.weights[0], cubic], dim=1)  # [n, K + R, P]
+                    near, cubic = waiting.operator(tile.where, *spline, values)  # [n, R], [n, R, P]
                     for groups, where in _split(tile, value.shape[1]):
-                        mixed = _rows(table, candidates[groups]).mT @ weights[groups]  # [m, C, P]
+                        mixed = _rows(values, tile.cells[groups]).mT @ tile.weights[0, groups]  # [m, C, P]
+                        mixed.baddbmm_(_rows(lacking, near[groups]).mT, cubic[groups])
                         torch.maximum(mixed, low, out=mixed)
                         torch.minimum(mixed, high, out=mixed)
                         write_pixels(pixels, mixed[None], waiting.attention.windows, where)
