@@ -106,7 +106,7 @@ def mix_valid(mix: Callable[[Tensor], Tensor], signal: Tensor, valid: Tensor | N
         return mix(signal)
     exact = signal.to(torch.promote_types(signal.dtype, torch.float32))
     mixed = mix(torch.cat([exact * valid, valid.to(exact)], dim=1))  # [B, C + 1, H, W]
-    value, weight = mixed[:, :-1], mixed[:, -1:].detach()
+    value, weight = mixed[:, :-1], mixed[:, -1:]
     own = F.interpolate(exact, value.shape[2:], mode="nearest-exact")
     least = torch.finfo(weight.dtype).tiny * 2**24  # with smaller ones products lose digits
     return torch.where(weight > least, value / weight.clamp_min(least), own).to(signal.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast, overload
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -20,11 +21,19 @@ from omniup.upsamplers.scattered import gather
 
 
 @overload
-def upsample(image: ImageLike, signal: Tensor | NDArray[Any], **options: Any) -> Tensor: ...
+def upsample(image: ImageLike, signal: Tensor, **options: Any) -> Tensor: ...
 
 
 @overload
-def upsample(image: Sequence[ImageLike], signal: Sequence[Tensor | NDArray[Any]], **options: Any) -> list[Tensor]: ...
+def upsample(image: ImageLike, signal: NDArray[Any], **options: Any) -> NDArray[Any]: ...
+
+
+@overload
+def upsample(image: Sequence[ImageLike], signal: Sequence[Tensor], **options: Any) -> list[Tensor]: ...
+
+
+@overload
+def upsample(image: Sequence[ImageLike], signal: Sequence[NDArray[Any]], **options: Any) -> list[NDArray[Any]]: ...
 
 
 @uncompiled
@@ -43,7 +52,7 @@ def upsample(
     consistency: float | str | None = "auto",
     memory: int | str = DEFAULT_MEMORY,
     **settings: Any,
-) -> Tensor | list[Tensor]:
+) -> Tensor | NDArray[Any] | list[Tensor] | list[NDArray[Any]]:
     """Upsample anything computed from an image to the image's resolution, sharp along the image's edges.
 
     The same as `upsampler(method, **settings).prepare(image, grid, size).render(signal, signal_type)`, with
@@ -72,7 +81,9 @@ def upsample(
         **settings: of the method: see `methods()[method].settings`.
 
     Returns:
-        [B, C, H', W'], in the signal's dtype and on its device; of lists a list.
+        [B, C, H', W'], in the signal's dtype and on its device: an array of an array, a tensor of a tensor, of lists a
+        list. Tensors are differentiable in the signal, but for labels; by some methods (`Method.image_gradient`) in the
+        image too.
 
     Raises:
         InputError: an argument cannot be accepted; it is named.
@@ -92,7 +103,9 @@ def upsample(
         return _each(image, signal, valid, options)
     if isinstance(signal, (list, tuple)):
         raise InputError("signal", "is a list, and the image is none", "a list of as many images, or one array")
-    tensor = as_tensor(cast("Tensor | NDArray[Any]", signal))
+    if isinstance(signal, np.ndarray):
+        return upsample(cast("ImageLike", image), as_tensor(signal), valid=valid, **options).detach().numpy()
+    tensor = as_tensor(cast("Tensor", signal))
     guidance = as_guidance(cast("ImageLike", image), device=tensor.device)
     if tensor.ndim == 5:
         return _frames(guidance, tensor, valid, options)
@@ -126,7 +139,7 @@ def _check_batches(signal: Tensor, guidance: Tensor) -> None:
         raise InputError("signal", problem, "equal batches, or one image", signals=len(signal), images=len(guidance))
 
 
-def _each(images: Sequence[ImageLike], signals: Any, valid: Any, options: dict[str, Any]) -> list[Tensor]:
+def _each(images: Sequence[ImageLike], signals: Any, valid: Any, options: dict[str, Any]) -> list[Any]:
     """Upsample one signal for each image of a list."""
     if not isinstance(signals, (list, tuple)) or len(signals) != len(images):
         count = len(signals) if isinstance(signals, (list, tuple)) else 1
