@@ -68,7 +68,8 @@ ONE_MEANING = {
     },
     "precision": {  # the floating-point type that a network computes in; or a precision matrix
         *("cli/restore.py", "restoration/enhancer.py", "training/hypir/configuration.py", "training/settings.py"),
-        *("upsamplers/anyup/upsampler.py", "upsamplers/gaussian_kernels.py", "web/schemas.py"),
+        *("upsamplers/anyup/upsampler.py", "upsamplers/ensemble.py", "upsamplers/gaussian_kernels.py"),
+        "web/schemas.py",
     },
 }
 

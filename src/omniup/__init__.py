@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from omniup import nn
     from omniup.upsamplers import (
         AnyUp,
+        Ensemble,
         GaussianKernels,
         Prepared,
         PreparedImage,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnyUp",
+    "Ensemble",
     "GaussianKernels",
     "InputError",
     "MissingPackageError",

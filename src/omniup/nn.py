@@ -3,12 +3,13 @@
     self.upsample = omniup.nn.Upsample(signal_type="logits")
     logits = self.upsample(image, self.head(features))
 
-The layer is a method with its settings. Only AnyUp has weights, which are constants.
+The layer is a method with its settings. Only AnyUp's network has weights, which are constants.
 """
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import dataclasses
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,11 +40,11 @@ class Upsample(nn.Module):
     are differentiable in the signal, but for labels; in the image too with `anyup`, `guided_filter` and the
     interpolations, while any other method refuses an image that requires a gradient.
 
-    The state dict is empty, as of `torch.nn.Upsample`, but for AnyUp's: its weights, which come without gradients and
-    stay in evaluation mode when the network around them is trained. Autocast changes nothing: weights are computed in
-    float32, and the result has the signal's dtype. `torch.nn.DataParallel` splits image and signal, so give both as
-    batches of one length. `torch.compile` leaves the layer out of its graph. TorchScript, `torch.jit.trace` and
-    `torch.export` are refused; `omniup.upsamplers.anyup.export_onnx` exports AnyUp.
+    The state dict is empty, as of `torch.nn.Upsample`, but with `anyup` and `ensemble`: the weights of AnyUp's network,
+    which come without gradients and stay in evaluation mode when the network around them is trained. Autocast changes
+    nothing: weights of the mix are computed in float32, and the result has the signal's dtype. `torch.nn.DataParallel`
+    splits image and signal, so give both as batches of one length. `torch.compile` leaves the layer out of its graph.
+    TorchScript, `torch.jit.trace` and `torch.export` are refused; `omniup.upsamplers.anyup.export_onnx` exports AnyUp.
 
     Args:
         method: one of `omniup.methods()`.
@@ -77,6 +78,8 @@ class Upsample(nn.Module):
     ) -> None:
         super().__init__()
         self.upsampler = upsampler(method, **settings)
+        networks = _networks(self.upsampler)  # registered, so that they are copied to every device
+        self.networks = nn.ModuleDict(networks) if networks else networks
         check_choice("signal_type", signal_type, ("auto", *SIGNAL_TYPES))
         check_choice("holes", holes, HOLES)
         parse_consistency(consistency, 0.0)
@@ -117,7 +120,8 @@ class Upsample(nn.Module):
             problem = "requires a gradient, which {method} does not have"
             able = ", ".join(name for name, method in methods().items() if method.image_gradient)
             raise InputError("image", problem, "image.detach(), or one of {methods}", method=self.method, methods=able)
-        prepared = self.upsampler.prepare(guidance, (signal.shape[2], signal.shape[3]), size, memory=self.memory)
+        method = dataclasses.replace(cast(Any, self.upsampler), **self.networks) if self.networks else self.upsampler
+        prepared = method.prepare(guidance, (signal.shape[2], signal.shape[3]), size, memory=self.memory)
         return prepared.render(
             signal,
             self.signal_type,
@@ -128,10 +132,10 @@ class Upsample(nn.Module):
         )
 
     def train(self, mode: bool = True) -> Upsample:
-        """Set the mode, but keep AnyUp's weights in evaluation mode: they are constants of the layer."""
+        """Set the mode, but keep networks in evaluation mode: their weights are constants of the layer."""
         super().train(mode)
-        if isinstance(self.upsampler, nn.Module):
-            self.upsampler.eval()
+        for network in self.children():
+            network.eval()
         return self
 
     def extra_repr(self) -> str:
@@ -147,3 +151,11 @@ class Upsample(nn.Module):
         problem = "cannot be {how}: how the work is cut depends on sizes and values"
         accepted = "plain Python and torch.compile; omniup.upsamplers.anyup.export_onnx exports AnyUp"
         raise InputError("omniup.nn.Upsample", problem, accepted, how=how)
+
+
+def _networks(method: Any) -> dict[str, nn.Module]:
+    """Return the networks in the fields of a method that is none itself."""
+    if isinstance(method, nn.Module) or not dataclasses.is_dataclass(method):
+        return {}
+    values = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+    return {name: value for name, value in values.items() if isinstance(value, nn.Module)}

@@ -126,6 +126,9 @@ def test_arrays_in_lists_and_of_several_signals():
     assert np.array_equal(array, expected)
     assert torch.is_tensor(tensor)
     assert np.array_equal(omniup.upsample(image, signal[:, None]), expected[:, None])
+    made = omniup.upsample(image, signal, confidence=True)
+    assert np.array_equal(made.result, expected)
+    assert np.array_equal(made.confidence, omniup.upsample(IMAGE, SIGNAL, confidence=True).confidence.numpy())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

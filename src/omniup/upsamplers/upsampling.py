@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast, overload
+from typing import Any, Literal, NamedTuple, TypeVar, cast, overload
 
 import numpy as np
 import torch
@@ -20,20 +20,45 @@ from omniup.upsamplers.registry import upsampler
 from omniup.upsamplers.scattered import gather
 
 
-@overload
-def upsample(image: ImageLike, signal: Tensor, **options: Any) -> Tensor: ...
+class Upsampled(NamedTuple):
+    """A result and how far it can be trusted: tensors, or arrays where the signal is one.
+
+    Attributes:
+        result: [B, C, H, W].
+        confidence: [B, 1, H, W] in 0..1; see `PreparedImage.confidence`.
+    """
+
+    result: Any
+    confidence: Any
+
+
+_Data = TypeVar("_Data", Tensor, NDArray[Any])
 
 
 @overload
-def upsample(image: ImageLike, signal: NDArray[Any], **options: Any) -> NDArray[Any]: ...
+def upsample(image: ImageLike, signal: _Data, *, confidence: Literal[False] = False, **options: Any) -> _Data: ...
 
 
 @overload
-def upsample(image: Sequence[ImageLike], signal: Sequence[Tensor], **options: Any) -> list[Tensor]: ...
+def upsample(
+    image: ImageLike, signal: Tensor | NDArray[Any], *, confidence: Literal[True], **options: Any
+) -> Upsampled: ...
 
 
 @overload
-def upsample(image: Sequence[ImageLike], signal: Sequence[NDArray[Any]], **options: Any) -> list[NDArray[Any]]: ...
+def upsample(
+    image: Sequence[ImageLike], signal: Sequence[_Data], *, confidence: Literal[False] = False, **options: Any
+) -> list[_Data]: ...
+
+
+@overload
+def upsample(
+    image: Sequence[ImageLike],
+    signal: Sequence[Tensor | NDArray[Any]],
+    *,
+    confidence: Literal[True],
+    **options: Any,
+) -> list[Upsampled]: ...
 
 
 @uncompiled
@@ -50,9 +75,10 @@ def upsample(
     valid: Tensor | NDArray[Any] | None = None,
     holes: str = "fill",
     consistency: float | str | None = "auto",
+    confidence: bool = False,
     memory: int | str = DEFAULT_MEMORY,
     **settings: Any,
-) -> Tensor | NDArray[Any] | list[Tensor] | list[NDArray[Any]]:
+) -> Tensor | NDArray[Any] | Upsampled | list[Any]:
     """Upsample anything computed from an image to the image's resolution, sharp along the image's edges.
 
     The same as `upsampler(method, **settings).prepare(image, grid, size).render(signal, signal_type)`, with
@@ -76,14 +102,15 @@ def upsample(
         holes: `"fill"` or `"keep"`: what becomes of pixels far from all valid cells; likewise.
         consistency: None, a number of steps, or `"full"`: how often what the result's means over the cells lack of the
             signal is added; see `PreparedImage.render`. By default as many as the method recommends: with AnyUp one for
-            features and probabilities, with others none.
+            features and a part of one for probabilities, with others none.
+        confidence: return how far the result can be trusted as well; see `PreparedImage.confidence`.
         memory: working memory beyond inputs and outputs: bytes, or a text such as `"512MB"` or `"1GB"`.
         **settings: of the method: see `methods()[method].settings`.
 
     Returns:
-        [B, C, H', W'], in the signal's dtype and on its device: an array of an array, a tensor of a tensor, of lists a
-        list. Tensors are differentiable in the signal, but for labels; by some methods (`Method.image_gradient`) in the
-        image too.
+        [B, C, H', W'], in the signal's dtype and on its device: an array of an array, a tensor of a tensor; with
+        `confidence`, an `Upsampled` of this and the confidence [B, 1, H', W']; of lists a list. Tensors are
+        differentiable in the signal, but for labels; by some methods (`Method.image_gradient`) in the image too.
 
     Raises:
         InputError: an argument cannot be accepted; it is named.
@@ -95,16 +122,22 @@ def upsample(
         torch.Size([1, 1, 64, 96])
         >>> omniup.upsample(image, depth, region=(0, 0, 64, 48)).shape  # of the left half alone
         torch.Size([1, 1, 64, 48])
+        >>> result, trust = omniup.upsample(image, depth, confidence=True)
+        >>> trust.shape
+        torch.Size([1, 1, 64, 96])
     """
     options: dict[str, Any] = {"method": method, "signal_type": signal_type, "size": size, "grid": grid}
     options |= {"layout": layout, "region": region, "holes": holes, "consistency": consistency}
-    options |= {"memory": memory} | settings
+    options |= {"confidence": confidence, "memory": memory} | settings
     if isinstance(image, (list, tuple)):
         return _each(image, signal, valid, options)
     if isinstance(signal, (list, tuple)):
         raise InputError("signal", "is a list, and the image is none", "a list of as many images, or one array")
     if isinstance(signal, np.ndarray):
-        return upsample(cast("ImageLike", image), as_tensor(signal), valid=valid, **options).detach().numpy()
+        made: Tensor | Upsampled = upsample(cast("ImageLike", image), as_tensor(signal), valid=valid, **options)
+        if isinstance(made, Upsampled):
+            return Upsampled(*(maps.detach().numpy() for maps in made))
+        return made.detach().numpy()
     tensor = as_tensor(cast("Tensor", signal))
     guidance = as_guidance(cast("ImageLike", image), device=tensor.device)
     if tensor.ndim == 5:
@@ -127,10 +160,13 @@ def upsample(
     cells = tensor.shape[2], tensor.shape[3]
     prepared = upsampler(method, **settings).prepare(guidance, cells, size, memory=memory)
     result = prepared.render(tensor, signal_type, valid=valid, holes=holes, consistency=consistency, memory=memory)
-    if region == (0, 0, *whole):
-        return result
-    rows, columns = inside(region, whole)
-    return result[:, :, rows, columns]
+    maps = [result]
+    if confidence:
+        maps.append(prepared.confidence(tensor, signal_type, valid=valid, result=result, memory=memory))
+    if region != (0, 0, *whole):
+        rows, columns = inside(region, whole)
+        maps = [each[:, :, rows, columns] for each in maps]
+    return Upsampled(*maps) if confidence else maps[0]
 
 
 def _check_batches(signal: Tensor, guidance: Tensor) -> None:
@@ -154,7 +190,7 @@ def _each(images: Sequence[ImageLike], signals: Any, valid: Any, options: dict[s
     ]
 
 
-def _frames(guidance: Tensor, signal: Tensor, valid: Any, options: dict[str, Any]) -> Tensor:
+def _frames(guidance: Tensor, signal: Tensor, valid: Any, options: dict[str, Any]) -> Tensor | Upsampled:
     """Upsample T signals of each image: [B, T, C, h, w] to [B, T, C, H, W]."""
     _check_batches(signal, guidance)
     mask = torch.as_tensor(valid) if valid is not None else None
@@ -163,9 +199,14 @@ def _frames(guidance: Tensor, signal: Tensor, valid: Any, options: dict[str, Any
     options["layout"] = "channels_first" if options["layout"] == "auto" else options["layout"]
     if len(guidance) == 1:  # which is prepared once
         flat = mask.flatten(0, 1) if mask is not None and mask.ndim == 5 else mask
-        return upsample(guidance, signal.flatten(0, 1), valid=flat, **options).unflatten(0, signal.shape[:2])
+        made = upsample(guidance, signal.flatten(0, 1), valid=flat, **options)
+        if isinstance(made, Upsampled):
+            return Upsampled(*(maps.unflatten(0, signal.shape[:2]) for maps in made))
+        return made.unflatten(0, signal.shape[:2])
     parts = []
     for n, frames in enumerate(signal):
         own = mask[n] if mask is not None and mask.ndim == 5 else mask
         parts.append(upsample(guidance[n : n + 1], frames, valid=own, **options))
+    if options["confidence"]:
+        return Upsampled(*(torch.stack(maps) for maps in zip(*parts, strict=True)))
     return torch.stack(parts)
