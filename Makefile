@@ -1,6 +1,7 @@
 # make run    create the environment, upsample the sample photograph, write pictures and numbers to out/; replaces what
 #             it wrote there before, and no other file
 # make demo   create the environment, serve the demo at http://127.0.0.1:8000
+# make docs   create the environment, build the site of the documents to out/site
 # make test   create the environment, run every check and test; before a release, make test-release
 #
 # All need Python 3.10 to 3.13 and make. Another interpreter: make run PYTHON=python3.12
@@ -11,7 +12,7 @@ BIN := .venv/bin
 # Tests start Python many times, and without bytecode each of these processes compiles PyTorch's sources.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run demo test tests test-release fuzz lint benchmarks bench constraints clean
+.PHONY: setup run demo docs test tests test-release fuzz lint benchmarks bench constraints clean
 
 setup: .venv/ready
 
@@ -30,6 +31,15 @@ run: setup
 
 demo: setup
 	@$(BIN)/omniup serve
+
+# Broken links and pages that the menu lacks end it. The first line of the site's theme is about its own future.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+.venv/docs: .venv/ready
+	@$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
+		--constraint constraints.txt --build-constraint constraints.txt --editable ".[docs]"
+	@touch $@
 
 test: setup
 	@$(MAKE) --no-print-directory --jobs 2 lint tests

@@ -14,6 +14,7 @@ from omniup._version import __version__
 from omniup.errors import InputError, MissingPackageError
 
 if TYPE_CHECKING:
+    from omniup import nn
     from omniup.upsamplers import (
         AnyUp,
         Ensemble,
@@ -45,6 +46,7 @@ __all__ = [
     "Upsampler",
     "__version__",
     "methods",
+    "nn",
     "register",
     "scale_bands",
     "upsample",
@@ -55,6 +57,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "nn":
+        return importlib.import_module("omniup.nn")
     return getattr(importlib.import_module("omniup.upsamplers"), name)
 
 

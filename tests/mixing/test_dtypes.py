@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omniup.mixing import Attention, DotProduct, Windows
+from omniup.mixing.dtypes import exact_products
 from omniup.mixing.objective import L1Objective
 from support.cases import Layout, mix, problem, problems
 
@@ -122,3 +123,19 @@ def test_large_common_terms_cancel_in_full_precision():
     value = torch.randn(1, 3, 8, 8, generator=generator)
     out = Attention(key, windows).mix(query, value)
     torch.testing.assert_close(out, Attention(key.double(), windows).mix(query.double(), value), rtol=0, atol=5e-3)
+
+
+def test_the_matmul_precision_is_restored_after_its_last_user():
+    """Threads share it, and may end in any order."""
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        first, second = exact_products(torch.device("cpu")), exact_products(torch.device("cpu"))
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert torch.get_float32_matmul_precision() == "highest"
+        second.__exit__(None, None, None)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)

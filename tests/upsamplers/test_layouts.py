@@ -127,7 +127,8 @@ def test_upsample_takes_every_layout():
     expected = omniup.upsample(image, signal)
     last = signal.permute(0, 2, 3, 1)
     assert torch.equal(omniup.upsample(image, last), expected)
-    torch.testing.assert_close(omniup.upsample(image, last[0].numpy()), expected)  # of other strides
+    array = omniup.upsample(image, last[0].numpy())  # of other strides
+    torch.testing.assert_close(torch.from_numpy(array), expected)
     assert torch.equal(omniup.upsample(image, last, layout="channels_last"), expected)
     tokens = torch.cat([torch.rand(1, 1, 200), signal.flatten(2).mT], dim=1)
     torch.testing.assert_close(omniup.upsample(image, tokens, grid=(8, 12)), expected)

@@ -106,9 +106,29 @@ def test_grey_arrays_have_one_channel():
     assert torch.equal(omniup.upsample(grey[..., None], SIGNAL, method="joint_bilateral"), expected)
 
 
-def test_signals_may_be_arrays(method):
+def test_signals_may_be_arrays_and_so_are_their_results(method):
     out = omniup.upsample(IMAGE, SIGNAL.numpy()[:, :, ::-1, :], **method)
-    assert torch.equal(out, omniup.upsample(IMAGE, SIGNAL.flip(2), **method))
+    assert isinstance(out, np.ndarray)
+    assert np.array_equal(out, omniup.upsample(IMAGE, SIGNAL.flip(2), **method).numpy())
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, ">f4", np.uint16, bool])
+def test_arrays_keep_their_dtype(dtype):
+    signal = (SIGNAL.abs() > 0.5).numpy().astype(dtype)
+    out = omniup.upsample(IMAGE, signal, method="bilinear", signal_type="labels" if dtype is bool else "measurement")
+    assert out.dtype == np.dtype(dtype).newbyteorder("=")
+
+
+def test_arrays_in_lists_and_of_several_signals():
+    image, signal = IMAGE[0].permute(1, 2, 0).numpy(), SIGNAL.numpy()
+    expected = omniup.upsample(IMAGE, SIGNAL).numpy()
+    array, tensor = omniup.upsample([image, IMAGE], [signal, SIGNAL])
+    assert np.array_equal(array, expected)
+    assert torch.is_tensor(tensor)
+    assert np.array_equal(omniup.upsample(image, signal[:, None]), expected[:, None])
+    made = omniup.upsample(image, signal, confidence=True)
+    assert np.array_equal(made.result, expected)
+    assert np.array_equal(made.confidence, omniup.upsample(IMAGE, SIGNAL, confidence=True).confidence.numpy())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -155,7 +175,7 @@ def test_one_image_may_serve_many_signals(method):
 
 def test_an_image_that_requires_a_gradient_is_no_obstacle(method):
     image = IMAGE.clone().requires_grad_()
-    assert torch.equal(omniup.upsample(image, SIGNAL, **method), omniup.upsample(IMAGE, SIGNAL, **method))
+    torch.testing.assert_close(omniup.upsample(image, SIGNAL, **method), omniup.upsample(IMAGE, SIGNAL, **method))
 
 
 def test_nothing_is_changed_in_place(method):
@@ -246,7 +266,8 @@ def test_arrays_of_the_other_byte_order_are_accepted_or_refused_by_name():
         except InputError as error:
             assert str(error).startswith(name)
         else:
-            torch.testing.assert_close(out, omniup.upsample(IMAGE, SIGNAL, method="bilinear"))
+            expected = omniup.upsample(IMAGE, SIGNAL, method="bilinear")
+            torch.testing.assert_close(torch.as_tensor(out), expected)
 
 
 def test_an_array_that_may_not_be_written_causes_no_warning():

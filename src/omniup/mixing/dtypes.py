@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Iterator
 
 import torch
@@ -25,13 +26,39 @@ def least_weight(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).tiny * 2**24
 
 
+class _ExactProducts:
+    """Count those who need exact products: the setting belongs to the process, and its threads share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = ""
+
+    def enter(self) -> None:
+        """Ask for exact products; the first user remembers what the caller had set."""
+        with self._lock:
+            if self._users == 0:
+                self._before = torch.get_float32_matmul_precision()
+                torch.set_float32_matmul_precision("highest")
+            self._users += 1
+
+    def leave(self) -> None:
+        """Restore what the caller had set, after the last user."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                torch.set_float32_matmul_precision(self._before)
+
+
+_EXACT_PRODUCTS = _ExactProducts()
+
+
 @contextlib.contextmanager
 def exact_products(device: torch.device) -> Iterator[None]:
     """Compute matrix products in full float32 within, whatever autocast and matmul precision the caller has set."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    _EXACT_PRODUCTS.enter()
     try:
         with torch.autocast(device.type, enabled=False):
             yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        _EXACT_PRODUCTS.leave()

@@ -604,8 +604,17 @@ class PreparedImage(abc.ABC):
             )
 
 
-def check_image(image: ImageLike, grid: Size, size: Size | None) -> tuple[Tensor, Size]:
+def check_image(
+    image: ImageLike, grid: Size, size: Size | None, *, differentiable: bool = False
+) -> tuple[Tensor, Size]:
     """Check the arguments of `prepare`.
+
+    Args:
+        image: as in `Upsampler.prepare`.
+        grid: likewise.
+        size: likewise.
+        differentiable: whether the method's results are differentiable in the image; otherwise the guidance is a
+            constant.
 
     Returns:
         The guidance [B, G, H, W] at the image's own size, and the size of the results.
@@ -613,7 +622,7 @@ def check_image(image: ImageLike, grid: Size, size: Size | None) -> tuple[Tensor
     Raises:
         InputError: as `Upsampler.prepare`.
     """
-    guidance = as_guidance(image)
+    guidance = as_guidance(image) if differentiable else as_guidance(image).detach()
     check_size(grid, (1, 1), name="grid")
     return guidance, check_size((guidance.shape[2], guidance.shape[3]) if size is None else size, grid)
 

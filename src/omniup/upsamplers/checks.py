@@ -58,7 +58,7 @@ def as_guidance(image: ImageLike, *, device: torch.device | None = None, name: s
         name: what to call it in errors.
 
     Returns:
-        [B, G, H, W], float32 or float64, in 0..1.
+        [B, G, H, W], float32 or float64, in 0..1; differentiable in the image.
 
     Raises:
         InputError: wrong rank or type, an empty side, values that are not finite or outside 0..1.
@@ -75,7 +75,7 @@ def as_guidance(image: ImageLike, *, device: torch.device | None = None, name: s
     if image.shape[3] <= _COLOURS < image.shape[1]:
         logger.warning("%s: the shape %s is taken for [B, H, W, G]", name, list(image.shape))
         image = image.permute(0, 3, 1, 2)
-    image = image.detach().to(device)
+    image = image.to(device)
     if image.dtype == torch.uint8:
         return image.float().div_(255)
     if not image.is_floating_point():
@@ -85,7 +85,7 @@ def as_guidance(image: ImageLike, *, device: torch.device | None = None, name: s
             "floating point in 0..1 and 8-bit integers; omniup.scale_bands gives the first",
             dtype=image.dtype,
         )
-    low, high = (bound.item() for bound in image.aminmax())
+    low, high = (bound.item() for bound in image.detach().aminmax())
     image = image if image.dtype == torch.float64 else image.float()
     if low >= 0 and high <= 1:
         return image

@@ -33,6 +33,7 @@ CACHED = 2**24
     "guided_filter",
     "a linear model of the signal in the colour around each cell; may overshoot",
     summary_zh="在每个单元周围用颜色的线性模型表示信号；可能过冲",
+    image_gradient=True,
 )
 @dataclasses.dataclass(frozen=True)
 class GuidedFilter(Upsampler):
@@ -61,7 +62,7 @@ class GuidedFilter(Upsampler):
         memory: int | str = DEFAULT_MEMORY,
     ) -> PreparedGuidedFilter:
         """Invert the covariances of the colours around each cell; see `Upsampler`."""
-        guidance, size = check_image(image, grid, size)
+        guidance, size = check_image(image, grid, size, differentiable=True)
         guidance = resize(guidance, size)
         colour = F.interpolate(guidance, (grid[0], grid[1]), mode="area")  # [B, G, h, w]
         colour = colour.to(widest(guidance.device))  # variances cancel

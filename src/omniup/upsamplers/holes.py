@@ -107,7 +107,7 @@ def mix_valid(mix: Callable[[Tensor], Tensor], signal: Tensor, valid: Tensor | N
         return mix(signal)
     exact = signal.to(torch.promote_types(signal.dtype, torch.float32))
     mixed = mix(torch.cat([exact * valid, valid.to(exact)], dim=1))  # [B, C + 1, H, W]
-    value, weight = mixed[:, :-1], mixed[:, -1:].detach()
+    value, weight = mixed[:, :-1], mixed[:, -1:]
     own = F.interpolate(exact, value.shape[2:], mode="nearest-exact")
     least = least_weight(weight.dtype)
     return torch.where(weight > least, value / weight.clamp_min(least), own).to(signal.dtype)

@@ -70,6 +70,7 @@ class _Interpolation(Upsampler):
     "nearest",
     "copies the cell that the pixel lies in; does not look at the image",
     summary_zh="复制像素所在的单元；不看图像",
+    image_gradient=True,
 )
 class Nearest(_Interpolation):
     """Copies the cell that the pixel lies in."""
@@ -81,6 +82,7 @@ class Nearest(_Interpolation):
     "bilinear",
     "linear interpolation between the four nearest cells; does not look at the image",
     summary_zh="在最近的四个单元之间线性插值；不看图像",
+    image_gradient=True,
 )
 class Bilinear(_Interpolation):
     """Interpolates linearly between the four nearest cells."""
@@ -92,6 +94,7 @@ class Bilinear(_Interpolation):
     "bicubic",
     "cubic interpolation over sixteen cells, may overshoot; does not look at the image",
     summary_zh="在十六个单元上三次插值，可能过冲；不看图像",
+    image_gradient=True,
 )
 class Bicubic(_Interpolation):
     """Interpolates with cubic polynomials (a = -0.75) over sixteen cells; overshoots at steps."""

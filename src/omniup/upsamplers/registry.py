@@ -40,6 +40,7 @@ class Method:
             the names that stand for something else, and are safe.
         choices: the settings that are one of a few values, with these; None among them where it is the default.
         variants: the one setting, if any, which selects a variant, with their names: presets, weights.
+        image_gradient: whether results are differentiable in the image too.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Method:
     paths: Mapping[str, Collection[str]]
     choices: Mapping[str, Sequence[Any]]
     variants: Mapping[str, Collection[str]]
+    image_gradient: bool = False
 
 
 _METHODS: dict[str, Method] = {}
@@ -65,6 +67,7 @@ def register(
     paths: Mapping[str, Collection[str]] | None = None,
     choices: Mapping[str, Sequence[Any]] | None = None,
     variants: Mapping[str, Collection[str]] | None = None,
+    image_gradient: bool = False,
 ) -> Callable[[_Build], _Build]:
     """Register a method under a name.
 
@@ -76,6 +79,7 @@ def register(
         paths: as in `Method`; none by default.
         choices: as in `Method`; by default those of the keyword arguments that are annotated with `Literal`.
         variants: as in `Method`; none by default.
+        image_gradient: as in `Method`.
 
     Raises:
         InputError: the name is taken, or is not a plain identifier.
@@ -91,7 +95,7 @@ def register(
         words = {**literals(build), **(choices or {}), **{key: tuple(names) for key, names in (variants or {}).items()}}
         options = {key: words[key] for key in found if key in words}
         _METHODS[name] = Method(
-            name, summary, summary_zh or summary, build, found, paths or {}, options, variants or {}
+            name, summary, summary_zh or summary, build, found, paths or {}, options, variants or {}, image_gradient
         )
         return build
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, cast, overload
+from typing import Any, Literal, NamedTuple, TypeVar, cast, overload
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -20,21 +21,22 @@ from omniup.upsamplers.scattered import gather
 
 
 class Upsampled(NamedTuple):
-    """A result and how far it can be trusted.
+    """A result and how far it can be trusted: tensors, or arrays where the signal is one.
 
     Attributes:
         result: [B, C, H, W].
         confidence: [B, 1, H, W] in 0..1; see `PreparedImage.confidence`.
     """
 
-    result: Tensor
-    confidence: Tensor
+    result: Any
+    confidence: Any
+
+
+_Data = TypeVar("_Data", Tensor, NDArray[Any])
 
 
 @overload
-def upsample(
-    image: ImageLike, signal: Tensor | NDArray[Any], *, confidence: Literal[False] = False, **options: Any
-) -> Tensor: ...
+def upsample(image: ImageLike, signal: _Data, *, confidence: Literal[False] = False, **options: Any) -> _Data: ...
 
 
 @overload
@@ -45,12 +47,8 @@ def upsample(
 
 @overload
 def upsample(
-    image: Sequence[ImageLike],
-    signal: Sequence[Tensor | NDArray[Any]],
-    *,
-    confidence: Literal[False] = False,
-    **options: Any,
-) -> list[Tensor]: ...
+    image: Sequence[ImageLike], signal: Sequence[_Data], *, confidence: Literal[False] = False, **options: Any
+) -> list[_Data]: ...
 
 
 @overload
@@ -80,7 +78,7 @@ def upsample(
     confidence: bool = False,
     memory: int | str = DEFAULT_MEMORY,
     **settings: Any,
-) -> Tensor | Upsampled | list[Tensor] | list[Upsampled]:
+) -> Tensor | NDArray[Any] | Upsampled | list[Any]:
     """Upsample anything computed from an image to the image's resolution, sharp along the image's edges.
 
     The same as `upsampler(method, **settings).prepare(image, grid, size).render(signal, signal_type)`, with
@@ -110,8 +108,9 @@ def upsample(
         **settings: of the method: see `methods()[method].settings`.
 
     Returns:
-        [B, C, H', W'], in the signal's dtype and on its device; with `confidence`, an `Upsampled` of this and the
-        confidence [B, 1, H', W']; of lists a list.
+        [B, C, H', W'], in the signal's dtype and on its device: an array of an array, a tensor of a tensor; with
+        `confidence`, an `Upsampled` of this and the confidence [B, 1, H', W']; of lists a list. Tensors are
+        differentiable in the signal, but for labels; by some methods (`Method.image_gradient`) in the image too.
 
     Raises:
         InputError: an argument cannot be accepted; it is named.
@@ -134,7 +133,12 @@ def upsample(
         return _each(image, signal, valid, options)
     if isinstance(signal, (list, tuple)):
         raise InputError("signal", "is a list, and the image is none", "a list of as many images, or one array")
-    tensor = as_tensor(cast("Tensor | NDArray[Any]", signal))
+    if isinstance(signal, np.ndarray):
+        made: Tensor | Upsampled = upsample(cast("ImageLike", image), as_tensor(signal), valid=valid, **options)
+        if isinstance(made, Upsampled):
+            return Upsampled(*(maps.detach().numpy() for maps in made))
+        return made.detach().numpy()
+    tensor = as_tensor(cast("Tensor", signal))
     guidance = as_guidance(cast("ImageLike", image), device=tensor.device)
     if tensor.ndim == 5:
         return _frames(guidance, tensor, valid, options)
@@ -156,13 +160,13 @@ def upsample(
     cells = tensor.shape[2], tensor.shape[3]
     prepared = upsampler(method, **settings).prepare(guidance, cells, size, memory=memory)
     result = prepared.render(tensor, signal_type, valid=valid, holes=holes, consistency=consistency, memory=memory)
-    made = [result]
+    maps = [result]
     if confidence:
-        made.append(prepared.confidence(tensor, signal_type, valid=valid, result=result, memory=memory))
+        maps.append(prepared.confidence(tensor, signal_type, valid=valid, result=result, memory=memory))
     if region != (0, 0, *whole):
         rows, columns = inside(region, whole)
-        made = [maps[:, :, rows, columns] for maps in made]
-    return Upsampled(*made) if confidence else made[0]
+        maps = [each[:, :, rows, columns] for each in maps]
+    return Upsampled(*maps) if confidence else maps[0]
 
 
 def _check_batches(signal: Tensor, guidance: Tensor) -> None:
@@ -171,9 +175,7 @@ def _check_batches(signal: Tensor, guidance: Tensor) -> None:
         raise InputError("signal", problem, "equal batches, or one image", signals=len(signal), images=len(guidance))
 
 
-def _each(
-    images: Sequence[ImageLike], signals: Any, valid: Any, options: dict[str, Any]
-) -> list[Tensor] | list[Upsampled]:
+def _each(images: Sequence[ImageLike], signals: Any, valid: Any, options: dict[str, Any]) -> list[Any]:
     """Upsample one signal for each image of a list."""
     if not isinstance(signals, (list, tuple)) or len(signals) != len(images):
         count = len(signals) if isinstance(signals, (list, tuple)) else 1

@@ -39,8 +39,9 @@ def pca_rgb(*maps: Tensor, seed: int = 0, samples: int = 16384) -> list[Tensor]:
     Example:
         >>> features = torch.rand(1, 32, 14, 14)
         >>> upsampled = F.interpolate(features, scale_factor=16, mode="bilinear")
-        >>> [list(picture.shape) for picture in pca_rgb(features, upsampled)]
-        [[1, 3, 14, 14], [1, 3, 224, 224]]
+        >>> low, high = pca_rgb(features, upsampled)
+        >>> low.shape, high.shape
+        (torch.Size([1, 3, 14, 14]), torch.Size([1, 3, 224, 224]))
     """
     _check(maps, samples)
     generator = torch.Generator().manual_seed(seed)

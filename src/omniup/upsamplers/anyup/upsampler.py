@@ -53,8 +53,8 @@ class AnyUp(Network):
     """The upsampler, a `torch.nn.Module` whose state dict has the names of the published checkpoints.
 
     In evaluation mode, in which `from_pretrained` returns it, the weights are constants: what is computed from the
-    image runs strip by strip within `memory`, and results are differentiable in the signal. In training mode everything
-    is differentiable, and autograd keeps what it needs.
+    image runs strip by strip within `memory`, and results are differentiable in the signal; where the image requires a
+    gradient, in the image too, and autograd keeps what it needs. In training mode everything is differentiable.
 
     Args:
         basis_layout: of the feature-agnostic layer: `"published"`, the one the published weights were trained with, or
@@ -169,12 +169,12 @@ class AnyUp(Network):
         """
         if self.training:
             raise InputError("anyup", "is in training mode", "evaluation mode: anyup.eval()")
-        guidance, size = check_image(image, grid, size)
+        guidance, size = check_image(image, grid, size, differentiable=True)
+        wanted = torch.is_grad_enabled() and guidance.requires_grad
+        encode = self._encode_for_gradient if wanted else self._encode
         # The network's precision is a setting: autocast does not change it.
-        with enough_memory(), torch.no_grad(), torch.autocast(guidance.device.type, enabled=False):
-            encoded = [
-                self._encode(one, (grid[0], grid[1]), size, parse_memory(memory)) for one in self._normal(guidance)
-            ]
+        with enough_memory(), torch.autocast(guidance.device.type, enabled=False):
+            encoded = [encode(one, (grid[0], grid[1]), size, parse_memory(memory)) for one in self._normal(guidance)]
         return PreparedAnyUp(self, tuple(encoded), (grid[0], grid[1]), size)
 
     def forward(
@@ -209,7 +209,7 @@ class AnyUp(Network):
         if not self.training:
             prepared = self.prepare(guidance, grid, size, memory=memory)
             return prepared.render(signal, "features", memory=memory, out=out)
-        guidance, size = check_image(guidance, grid, size)
+        guidance, size = check_image(guidance, grid, size, differentiable=True)
         encoded = self.encode(torch.cat(list(self._normal(guidance))))
         query, key = self.queries(encoded, size), self.keys(encoded, signal.to(encoded.dtype))
         windows = Windows.relative(size, grid, self.window_ratio)
@@ -260,6 +260,14 @@ class AnyUp(Network):
         mean, std = (guidance.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         return ((guidance - mean) / std).to(self.rope.freqs.dtype).split(1)
 
+    def _encode_for_gradient(self, image: Tensor, grid: Size, size: Size, memory: int) -> EncodedImage:
+        """Encode one image [1, 3, H, W] as a whole, so that queries and keys are differentiable in it."""
+        encoded = self.encode(image)  # [1, D, H, W]
+        image_part = F.adaptive_avg_pool2d(self.key_encoder(encoded), grid)  # [1, D, h, w]
+        plan = Plan.of(image, size, memory, self.compute_dtype)
+        return EncodedImage(self, None, image_part, size, plan, self.queries(encoded, size))
+
+    @torch.no_grad()
     def _encode(self, image: Tensor, grid: Size, size: Size, memory: int) -> EncodedImage:
         """Encode one image [1, 3, H, W] for its queries and the image's part of the keys."""
         plan = Plan.of(image, size, memory, self.compute_dtype)
@@ -281,7 +289,7 @@ class EncodedImage:
         image_part: [1, D, h, w], the image's part of the keys.
         size: (H', W') of the results.
         plan: how the memory is divided.
-        queries: [1, D, H', W'], if they were kept.
+        queries: [1, D, H', W'], if they were kept; differentiable in the image where it requires a gradient.
     """
 
     anyup: AnyUp
@@ -315,7 +323,6 @@ class EncodedImage:
             bands.append(attention.mix(self.query_rows(top, bottom), value, out=band))
         return torch.cat(bands, dim=2) if out is None else out
 
-    @torch.no_grad()
     def query_at(self, points: Tensor) -> Tensor:
         """Compute the queries at points [P, 2]: [1, D, P]."""
         rows, which = points[:, 0].unique(return_inverse=True)
@@ -323,11 +330,13 @@ class EncodedImage:
         query = torch.cat([self.query_rows(y, y + 1) for y in each], dim=2)  # [1, D, rows, W']
         return query[:, :, which, points[:, 1]]
 
-    @torch.no_grad()
     def query_rows(self, top: int, bottom: int) -> Tensor:
-        """Compute rows `top` up to `bottom` of the queries, [1, D, bottom - top, W']."""
-        if self.queries is not None:
-            return self.queries[:, :, top:bottom]
+        """Return rows `top` up to `bottom` of the queries, [1, D, bottom - top, W']."""
+        return self._query_rows(top, bottom) if self.queries is None else self.queries[:, :, top:bottom]
+
+    @torch.no_grad()
+    def _query_rows(self, top: int, bottom: int) -> Tensor:
+        """Compute rows of the queries from the encoder's maps."""
         assert self.pixels is not None
         anyup = self.anyup
         first, last = max(top - 1, 0), min(bottom + 1, self.size[0])
@@ -404,7 +413,8 @@ class PreparedAnyUp(PreparedImage):
         return self.images[n if self.batch > 1 else 0]
 
     def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
-        wanted = torch.is_grad_enabled() and signal.requires_grad
+        of_image = any(image.image_part.requires_grad for image in self.images)
+        wanted = torch.is_grad_enabled() and (signal.requires_grad or of_image)
         with torch.set_grad_enabled(wanted):
             if wanted:
                 return torch.cat([self._mix(n, value, value, memory) for n, value in enumerate(signal.split(1))])
@@ -466,6 +476,7 @@ class PreparedAnyUp(PreparedImage):
     choices={"basis_layout": LAYOUTS, "precision": PRECISIONS},
     variants={"weights": tuple(PUBLISHED)},
     summary_zh="在多种编码器的特征上训练的网络（AnyUp）；首次使用时下载权重",
+    image_gradient=True,
 )
 def _pretrained(**settings: Any) -> AnyUp:
     return AnyUp.from_pretrained(**settings)
