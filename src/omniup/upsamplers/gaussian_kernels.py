@@ -173,7 +173,7 @@ class GaussianKernels(PreparedImage):
 
     def averaged(self, memory: int, kept: KeptWeights | None = None, valid: Tensor | None = None) -> Stencil:
         """Return what maps a signal [1, C, h, w] to the cell means of its mix: see `Attention.averaged`."""
-        return self._attention(memory).averaged(self.guidance, kept, valid)
+        return self.attention(memory).averaged(self.guidance, kept, valid)
 
     def mix_at(self, signal: Tensor, points: Tensor, memory: int) -> Tensor:
         """Mix at points [B, P, 2] only: [B, C, h, w] to [B, C, P]."""

@@ -172,12 +172,14 @@ class PreparedGuidedFilter(PreparedImage):
                 fitted = part * offset if fitted is None else fitted.addcmul_(part, offset)  # [B, C, rows, W]
                 for colour, slope in zip(band.unsqueeze(2).unbind(1), slopes, strict=True):
                     fitted.addcmul_(part * colour, slope)
+            assert fitted is not None  # there are two rows
             results.append(fitted)
         return torch.cat(results, dim=2)
 
     def means(self, coefficients: Tensor) -> Tensor:
         """Return the cell means of what `apply` makes of one image's coefficients, without it: [1, C, h, w]."""
-        return sum((stencil(each) for stencil, each in zip(self._stencils, coefficients.unbind(2), strict=True)))
+        pairs = zip(self._stencils, coefficients.unbind(2), strict=True)
+        return torch.stack([stencil(each) for stencil, each in pairs]).sum(0)
 
     @functools.cached_property
     def _stencils(self) -> list[Stencil]:
