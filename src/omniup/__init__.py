@@ -1,6 +1,7 @@
 """OmniUp: upsample anything computed from an image at low resolution to the image's resolution.
 
     hr = omniup.upsample(image, features)
+    dense = omniup.features("photo.jpg", "timm:vit_small_patch14_dinov2")
 
 The public names; each is imported when it is first used, so that `import omniup` is quick.
 """
@@ -14,6 +15,7 @@ from omniup._version import __version__
 from omniup.errors import InputError, MissingPackageError
 
 if TYPE_CHECKING:
+    from omniup.encoders import encoder, features
     from omniup.upsamplers import (
         AnyUp,
         GaussianKernels,
@@ -42,6 +44,8 @@ __all__ = [
     "UpsampleAnything",
     "Upsampler",
     "__version__",
+    "encoder",
+    "features",
     "methods",
     "register",
     "scale_bands",
@@ -53,7 +57,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("omniup.upsamplers"), name)
+    room = "omniup.encoders" if name in ("encoder", "features") else "omniup.upsamplers"
+    return getattr(importlib.import_module(room), name)
 
 
 def __dir__() -> list[str]:

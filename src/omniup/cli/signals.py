@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from omniup.cli.inputs import source
@@ -13,6 +11,7 @@ from omniup.cli.outputs import Target
 from omniup.cli.report import Report
 from omniup.errors import InputError
 from omniup.files import write_image
+from omniup.files.images import label_image
 from omniup.upsamplers import Prepared
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.signal_files import SignalFile, are_whole, read_signal_file
@@ -113,9 +112,7 @@ def _write(result: Tensor, palette: list[int] | None, target: Target) -> None:
     if palette is None or target.format != "png":
         target.write(result)
     else:
-        picture = Image.fromarray(result[0, 0].cpu().numpy().astype(np.uint8))
-        picture.putpalette(palette)
-        write_image(target.argument, picture)
+        write_image(target.argument, label_image(result, palette))
 
 
 def _check_agreement(signal_type: str, are_labels: bool | None) -> None:

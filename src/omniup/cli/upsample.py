@@ -20,8 +20,12 @@ def upsample(
         str, typer.Option(metavar="NAME", help="Upsampling method; `omniup methods` lists them.")
     ] = options.DEFAULT_METHOD,
     size: Annotated[
-        options.Sides | None,
-        typer.Option(parser=options.Sides.parse, metavar="HxW", help="Size of the result; by default the image's own."),
+        options.Extent | None,
+        typer.Option(
+            parser=options.Extent.parse,
+            metavar="N|HxW",
+            help="Size of the result, or its longer side; by default the image's own.",
+        ),
     ] = None,
     preset: options.Preset = None,
     iterations: options.Iterations = None,
@@ -54,6 +58,7 @@ def upsample(
 
     from omniup.cli import inputs, signals
     from omniup.upsamplers import parse_memory, upsampler
+    from omniup.upsamplers.checks import chosen_size
     from omniup.upsamplers.regions import check_region, cut, inside
 
     if region is not None:
@@ -85,7 +90,8 @@ def upsample(
         signals.check(low, target, report)
 
         with report.stage("prepare"), report.progress("prepare") as progress:
-            prepared = chosen.prepare(guidance, low.grid, size, progress=progress, memory=scratch)
+            wanted = None if size is None else chosen_size(size.size, whole)
+            prepared = chosen.prepare(guidance, low.grid, wanted, progress=progress, memory=scratch)
         part = None if region is None else inside(place, whole)
         facts = signals.render(low, prepared, target, report, memory=scratch, holes=holes, consistency=steps, part=part)
     report.result({"method": method} | facts)

@@ -1,0 +1,203 @@
+"""`omniup features`: from photographs to features at their resolution, and to pictures of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from omniup.cli import options
+from omniup.cli.outputs import output_file
+from omniup.cli.report import Report
+from omniup.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from omniup.encoders import EncodedImage, Encoder
+
+_PICTURES = "Pictures of the features"
+
+_ARRAYS = (".npy", ".npz", ".safetensors")
+_ARRAY = ".safetensors"
+"""Suffix of arrays in folders."""
+
+
+def features(
+    inputs: options.Pictures,
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="A file for the features of one picture, by its suffix: .npy, .npz or .safetensors; or a folder, for "
+            "NAME.safetensors of each picture.",
+        ),
+    ],
+    encoder: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Encoder, such as timm:vit_small_patch14_dinov2; `omniup encoders` lists them."
+        ),
+    ],
+    encoder_set: options.EncoderSettings = None,
+    size: options.ResultSize = None,
+    pca: Annotated[
+        bool,
+        typer.Option(
+            "--pca",
+            help="Write NAME.pca.png: the first three principal components as colours, the same in all pictures.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = False,
+    segments: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            max=256,
+            metavar="K",
+            help="Write NAME.segments.png: K segments by k-means, the same in all pictures, as a palette picture.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = None,
+    similar: Annotated[
+        options.Point | None,
+        typer.Option(
+            parser=options.Point.parse,
+            metavar="X,Y",
+            help="Write NAME.similarity.png: the cosine with the features of a pixel of the first picture.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = None,
+    arrays: Annotated[
+        bool,
+        typer.Option(
+            "--arrays/--no-arrays", help="Write the features, or the pictures alone.", rich_help_panel=_PICTURES
+        ),
+    ] = True,
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help="Upsampling method; `omniup methods` lists them.")
+    ] = options.DEFAULT_METHOD,
+    settings: options.Settings = None,
+    resolution: options.Resolution = None,
+    sides: options.Padding = "resize",
+    precision: options.Precision = "float32",
+    overwrite: options.Overwrite = False,
+    memory: options.Memory = options.DEFAULT_MEMORY,
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Compute features of pictures at their resolution, sharp along their edges.
+
+    For example: omniup features photo.jpg --encoder timm:vit_small_patch14_dinov2 -o features.safetensors --pca
+    """
+    report = Report(as_json, quiet, verbose)
+    wanted = {".pca.png": pca, ".segments.png": segments is not None, ".similarity.png": similar is not None}
+    drawn = [suffix for suffix, is_wanted in wanted.items() if is_wanted]
+    if not (arrays or drawn):
+        raise InputError("--no-arrays", "leaves nothing to write", "it with --pca, --segments or --similar")
+
+    from omniup.cli import encoding
+    from omniup.cli.feature_pictures import FeaturePictures
+    from omniup.cli.inputs import find_pictures, read_picture
+    from omniup.files import together, write_image, write_signal
+
+    where = options.pick_device(device)
+    pictures = find_pictures(inputs, results=output)
+    stems, suffix = _stems(pictures, output)
+    endings = [*([suffix] if arrays else []), *drawn]
+    files = {source: [f"{stem}{ending}" for ending in endings] for source, stem in stems.items()}
+    how = {"resolution": resolution, "sides": sides, "precision": precision}
+    facts: list[dict[str, Any]] = []
+    with _own(output, files.values(), [*pictures, *encoding.files(encoder_set)], overwrite):
+        with report.stage("load"):
+            network = encoding.build(encoder, encoder_set)
+        with report.stage("encode"), encoding.placed(encoder):
+            encoded = {source: _encode(read_picture(source).to(where), network, size, how) for source in pictures}
+        cells = [each.encoding.features for each in encoded.values()]
+        with report.stage("upsample and write"):
+            drawings = FeaturePictures(cells, pca=pca, segments=segments)
+            for source, each in encoded.items():
+                dense = each.upsample(method=method, memory=memory, **options.pick_settings(settings))
+                if similar is not None and not facts:
+                    drawings.compare_with(dense, _place(similar, read_picture(source), dense))
+                with together():
+                    if arrays:
+                        write_signal(f"{stems[source]}{suffix}", dense)
+                    for ending, picture in drawings.draw(dense).items():
+                        write_image(f"{stems[source]}{ending}", picture)
+                grid = list(each.encoding.features.shape[2:])
+                facts.append({"image": source, "shape": list(dense.shape), "grid": grid, "files": files[source]})
+                shape, rows_columns = (" x ".join(map(str, numbers)) for numbers in (dense.shape, grid))
+                report.note(f"{', '.join(files[source])}: {shape} {precision}, from {rows_columns} cells")
+    used = next(iter(encoded.values())).encoding
+    report.note(f"{used.encoder}, weights: {used.weights} ({report.times})")
+    made = {"output": output, "encoder": used.encoder, "weights": used.weights, "method": method, "dtype": precision}
+    report.result({**made, "device": str(where), "pictures": facts, "seconds": report.seconds})
+
+
+def _encode(picture: Tensor, network: Encoder, size: options.Extent | None, how: Mapping[str, Any]) -> EncodedImage:
+    from omniup.encoders import encode_image
+
+    return encode_image(picture, network, size=None if size is None else size.size, **how)
+
+
+def _place(point: options.Point, picture: Tensor, dense: Tensor) -> tuple[int, int]:
+    """Return the pixel (y, x) of features [1, C, H, W] at a point of their picture.
+
+    Raises:
+        InputError: the picture has no such pixel.
+    """
+    height, width = picture.shape[2:]
+    if point.x >= width or point.y >= height:
+        problem, accepted = "is {x},{y}", "pixels of the first picture, {width} x {height}"
+        raise InputError("--similar", problem, accepted, x=point.x, y=point.y, width=width, height=height)
+    return point.y * dense.shape[2] // height, point.x * dense.shape[3] // width
+
+
+def _stems(pictures: Mapping[str, PurePath], output: str) -> tuple[dict[str, Path], str]:
+    """Determine the names of the results without their endings, and the ending of arrays.
+
+    Raises:
+        InputError: several pictures would go into one file, or it has the suffix of another format.
+    """
+    path = Path(output)
+    suffix = path.suffix.lower()
+    if path.is_dir() or not suffix:
+        return {source: path / name.with_suffix("") for source, name in pictures.items()}, _ARRAY
+    if suffix not in _ARRAYS:
+        raise InputError(
+            output, "has the suffix {suffix!r}", "a folder, or {known}", suffix=suffix, known=", ".join(_ARRAYS)
+        )
+    if len(pictures) > 1:
+        raise InputError(output, "is one file for {count} pictures", "a folder", count=len(pictures))
+    return dict.fromkeys(pictures, path.with_suffix("")), path.suffix
+
+
+@contextmanager
+def _own(output: str, files: Iterable[Sequence[str]], inputs: Sequence[str], overwrite: bool) -> Iterator[None]:
+    """Have the files of the results for this process alone.
+
+    Raises:
+        InputError: one cannot be written, is an input, or is there and not to be overwritten.
+    """
+    from omniup.files import output_folder
+
+    path = Path(output)
+    names = [name for some in files for name in some]
+    with ExitStack() as stack:
+        if path.suffix and not path.is_dir():
+            for name in names:
+                stack.enter_context(output_file(name, inputs, overwrite))
+        else:
+            place = stack.enter_context(output_folder(path, "features", inputs=inputs, overwrite=overwrite))
+            for name in names:
+                Path(name).parent.mkdir(parents=True, exist_ok=True)
+            place.claim(*(Path(name).relative_to(path).as_posix() for name in names))
+        yield
