@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from omniup import __version__
-from omniup.cli import about, bench, kernels, options, train
+from omniup.cli import about, bench, kernels, options, probe, train
 from omniup.cli.degrade import degrade
 from omniup.cli.errors import guarded
 from omniup.cli.features import features
@@ -34,6 +34,7 @@ for command in (
     *(about.methods, about.encoders, about.info),
 ):
     app.command()(command)
+app.add_typer(probe.app, name="probe")
 app.add_typer(train.app, name="train")
 app.add_typer(bench.app, name="bench")
 

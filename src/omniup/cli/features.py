@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path, PurePath
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from omniup.cli import options
-from omniup.cli.outputs import output_file
 from omniup.cli.report import Report
 from omniup.errors import InputError
 
@@ -22,8 +19,6 @@ if TYPE_CHECKING:
 _PICTURES = "Pictures of the features"
 
 _ARRAYS = (".npy", ".npz", ".safetensors")
-_ARRAY = ".safetensors"
-"""Suffix of arrays in folders."""
 
 
 def features(
@@ -38,12 +33,7 @@ def features(
             "NAME.safetensors of each picture.",
         ),
     ],
-    encoder: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help="Encoder, such as timm:vit_small_patch14_dinov2; `omniup encoders` lists them."
-        ),
-    ],
+    encoder: options.EncoderName,
     encoder_set: options.EncoderSettings = None,
     size: options.ResultSize = None,
     pca: Annotated[
@@ -79,9 +69,7 @@ def features(
             "--arrays/--no-arrays", help="Write the features, or the pictures alone.", rich_help_panel=_PICTURES
         ),
     ] = True,
-    method: Annotated[
-        str, typer.Option(metavar="NAME", help="Upsampling method; `omniup methods` lists them.")
-    ] = options.DEFAULT_METHOD,
+    method: options.Method = options.DEFAULT_METHOD,
     settings: options.Settings = None,
     resolution: options.Resolution = None,
     sides: options.Padding = "resize",
@@ -106,16 +94,16 @@ def features(
     from omniup.cli import encoding
     from omniup.cli.feature_pictures import FeaturePictures
     from omniup.cli.inputs import find_pictures, read_picture
+    from omniup.cli.picture_results import PictureResults
     from omniup.files import together, write_image, write_signal
 
     where = options.pick_device(device)
     pictures = find_pictures(inputs, results=output)
-    stems, suffix = _stems(pictures, output)
-    endings = [*([suffix] if arrays else []), *drawn]
-    files = {source: [f"{stem}{ending}" for ending in endings] for source, stem in stems.items()}
+    results = PictureResults(pictures, output, suffixes=_ARRAYS, default=".safetensors")
+    endings = [*([results.suffix] if arrays else []), *drawn]
     how = {"resolution": resolution, "sides": sides, "precision": precision}
     facts: list[dict[str, Any]] = []
-    with _own(output, files.values(), [*pictures, *encoding.files(encoder_set)], overwrite):
+    with results.own("features", endings, [*pictures, *encoding.files(encoder_set)], overwrite):
         with report.stage("load"):
             network = encoding.build(encoder, encoder_set)
         with report.stage("encode"), encoding.placed(encoder):
@@ -129,13 +117,14 @@ def features(
                     drawings.compare_with(dense, _place(similar, read_picture(source), dense))
                 with together():
                     if arrays:
-                        write_signal(f"{stems[source]}{suffix}", dense)
+                        write_signal(results.file(source, results.suffix), dense)
                     for ending, picture in drawings.draw(dense).items():
-                        write_image(f"{stems[source]}{ending}", picture)
+                        write_image(results.file(source, ending), picture)
+                files = [results.file(source, ending) for ending in endings]
                 grid = list(each.encoding.features.shape[2:])
-                facts.append({"image": source, "shape": list(dense.shape), "grid": grid, "files": files[source]})
+                facts.append({"image": source, "shape": list(dense.shape), "grid": grid, "files": files})
                 shape, rows_columns = (" x ".join(map(str, numbers)) for numbers in (dense.shape, grid))
-                report.note(f"{', '.join(files[source])}: {shape} {precision}, from {rows_columns} cells")
+                report.note(f"{', '.join(files)}: {shape} {precision}, from {rows_columns} cells")
     used = next(iter(encoded.values())).encoding
     report.note(f"{used.encoder}, weights: {used.weights} ({report.times})")
     made = {"output": output, "encoder": used.encoder, "weights": used.weights, "method": method, "dtype": precision}
@@ -159,45 +148,3 @@ def _place(point: options.Point, picture: Tensor, dense: Tensor) -> tuple[int, i
         problem, accepted = "is {x},{y}", "pixels of the first picture, {width} x {height}"
         raise InputError("--similar", problem, accepted, x=point.x, y=point.y, width=width, height=height)
     return point.y * dense.shape[2] // height, point.x * dense.shape[3] // width
-
-
-def _stems(pictures: Mapping[str, PurePath], output: str) -> tuple[dict[str, Path], str]:
-    """Determine the names of the results without their endings, and the ending of arrays.
-
-    Raises:
-        InputError: several pictures would go into one file, or it has the suffix of another format.
-    """
-    path = Path(output)
-    suffix = path.suffix.lower()
-    if path.is_dir() or not suffix:
-        return {source: path / name.with_suffix("") for source, name in pictures.items()}, _ARRAY
-    if suffix not in _ARRAYS:
-        raise InputError(
-            output, "has the suffix {suffix!r}", "a folder, or {known}", suffix=suffix, known=", ".join(_ARRAYS)
-        )
-    if len(pictures) > 1:
-        raise InputError(output, "is one file for {count} pictures", "a folder", count=len(pictures))
-    return dict.fromkeys(pictures, path.with_suffix("")), path.suffix
-
-
-@contextmanager
-def _own(output: str, files: Iterable[Sequence[str]], inputs: Sequence[str], overwrite: bool) -> Iterator[None]:
-    """Have the files of the results for this process alone.
-
-    Raises:
-        InputError: one cannot be written, is an input, or is there and not to be overwritten.
-    """
-    from omniup.files import output_folder
-
-    path = Path(output)
-    names = [name for some in files for name in some]
-    with ExitStack() as stack:
-        if path.suffix and not path.is_dir():
-            for name in names:
-                stack.enter_context(output_file(name, inputs, overwrite))
-        else:
-            place = stack.enter_context(output_folder(path, "features", inputs=inputs, overwrite=overwrite))
-            for name in names:
-                Path(name).parent.mkdir(parents=True, exist_ok=True)
-            place.claim(*(Path(name).relative_to(path).as_posix() for name in names))
-        yield

