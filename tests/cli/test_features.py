@@ -104,7 +104,8 @@ def test_nothing_is_overwritten_but_what_it_wrote_itself(omniup, refusal, two_ph
         (("-o", "out", "--size", "big"), "'big' is not height x width"),
         (("-o", "out", "--encoder-set", "seed=-1"), "--encoder-set: seed is -1"),
         (("-o", "out", "--encoder-set", "layer=1"), "--encoder-set: settings do not fit projection"),
-        (("-o", "out", "--sides", "crop"), "sides is 'crop'; accepted: resize, pad"),
+        (("-o", "out", "--sides", "crop"), "--sides is 'crop'; accepted: resize, pad"),
+        (("-o", "out", "--precision", "half"), "--precision is 'half'; accepted: float32, float16, bfloat16"),
         (("-o", "out", "--method", "cubist"), "method is 'cubist'"),
     ],
 )

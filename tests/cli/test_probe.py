@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from omniup.evaluation.label_probe import LabelProbe
 from omniup.files import read_labels, read_signal
 from omniup.files.stored import read_stored
 
@@ -88,6 +89,13 @@ def test_other_files_are_no_probes(omniup, refusal, photo):
     assert omniup("features", photo, "--encoder", "projection", "-o", "dense.safetensors").status == 0
     said = refusal("probe", "predict", "dense.safetensors", photo, "-o", "labels.png")
     assert said == "dense.safetensors holds no probe; accepted: a file that `omniup probe fit` wrote\n"
+
+
+def test_a_probe_without_its_encoder_is_refused(refusal, probe, photo):
+    made, _ = LabelProbe.load(probe)
+    made.save("bare.safetensors", {"omniup_probe": '{"encoder": ["projection"]}'})
+    said = refusal("probe", "predict", "bare.safetensors", photo, "-o", "labels.png")
+    assert said.startswith("bare.safetensors does not say which encoder it is for; accepted: a file that")
 
 
 def test_help_without_a_command(omniup):

@@ -87,7 +87,7 @@ def test_a_layer_that_is_not_there_is_refused(folders):
 
 @pytest.mark.parametrize(
     ("name", "problem"),
-    [("bert", "is no vision model"), ("mae", "gives 50 tokens of an image with 196 patches")],
+    [("bert", "is no vision model"), ("mae", "gives 5 tokens of an image with 16 patches")],
 )
 def test_what_gives_no_features_of_patches_is_refused(name, problem, folders):
     with pytest.raises(InputError, match=problem) as refusal:
@@ -115,3 +115,11 @@ def test_a_repository_that_cannot_be_had_is_refused(monkeypatch, tmp_path):
 
 def test_every_family_is_tested():
     assert FAMILIES.keys() == MODELS.keys() - {"mae", "bert"}
+
+
+def test_a_network_of_one_size_gets_the_image_at_that_size(folders):
+    """As in a release that does not resample the positions of this one."""
+    encoder = TransformersModel(folders("vit"))
+    encoder._options = {}
+    assert encoder(torch.rand(1, 3, 97, 130)).features.shape == (1, 32, 14, 14)
+    assert encoder(torch.rand(1, 3, 224, 224)).features.shape == (1, 32, 14, 14)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omniup.cli import options
 from omniup.errors import InputError
@@ -23,6 +23,20 @@ def build(name: str, settings: list[options.Setting] | None) -> Encoder:
 
     with placed(name):
         return encoder(name, **options.pick_settings(settings))
+
+
+def view(resolution: int | None, sides: str, precision: str) -> dict[str, Any]:
+    """Return what `encode_image` takes of these options.
+
+    Raises:
+        InputError: one of them is none of its choices.
+    """
+    from omniup.encoders.dense import PRECISIONS, SIDES
+    from omniup.upsamplers.checks import check_choice
+
+    check_choice("--sides", sides, SIDES)
+    check_choice("--precision", precision, tuple(PRECISIONS))
+    return {"resolution": resolution, "sides": sides, "precision": precision}
 
 
 @contextmanager

@@ -101,7 +101,12 @@ def features(
     pictures = find_pictures(inputs, results=output)
     results = PictureResults(pictures, output, suffixes=_ARRAYS, default=".safetensors")
     endings = [*([results.suffix] if arrays else []), *drawn]
-    how = {"resolution": resolution, "sides": sides, "precision": precision}
+    if similar is not None:
+        height, width = read_picture(next(iter(pictures))).shape[2:]
+        if similar.x >= width or similar.y >= height:
+            problem, accepted = "is {x},{y}", "pixels of the first picture, {width} x {height}"
+            raise InputError("--similar", problem, accepted, **similar._asdict(), width=width, height=height)
+    how = encoding.view(resolution, sides, precision)
     facts: list[dict[str, Any]] = []
     with results.own("features", endings, [*pictures, *encoding.files(encoder_set)], overwrite):
         with report.stage("load"):
@@ -113,8 +118,9 @@ def features(
             drawings = FeaturePictures(cells, pca=pca, segments=segments)
             for source, each in encoded.items():
                 dense = each.upsample(method=method, memory=memory, **options.pick_settings(settings))
-                if similar is not None and not facts:
-                    drawings.compare_with(dense, _place(similar, read_picture(source), dense))
+                if similar is not None and not facts:  # the first
+                    place = similar.y * dense.shape[2] // height, similar.x * dense.shape[3] // width
+                    drawings.compare_with(dense, place)
                 with together():
                     if arrays:
                         write_signal(results.file(source, results.suffix), dense)
@@ -135,16 +141,3 @@ def _encode(picture: Tensor, network: Encoder, size: options.Extent | None, how:
     from omniup.encoders import encode_image
 
     return encode_image(picture, network, size=None if size is None else size.size, **how)
-
-
-def _place(point: options.Point, picture: Tensor, dense: Tensor) -> tuple[int, int]:
-    """Return the pixel (y, x) of features [1, C, H, W] at a point of their picture.
-
-    Raises:
-        InputError: the picture has no such pixel.
-    """
-    height, width = picture.shape[2:]
-    if point.x >= width or point.y >= height:
-        problem, accepted = "is {x},{y}", "pixels of the first picture, {width} x {height}"
-        raise InputError("--similar", problem, accepted, x=point.x, y=point.y, width=width, height=height)
-    return point.y * dense.shape[2] // height, point.x * dense.shape[3] // width

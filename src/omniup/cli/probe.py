@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -76,12 +75,13 @@ def fit(
         raise InputError(output, "is no name for a file of a probe", "names that end in .safetensors")
 
     from omniup.cli import encoding
+    from omniup.cli.probe_record import ProbeRecord
     from omniup.evaluation.label_probe import FEWEST, VECTORS, LabelProbe
 
     where = options.pick_device(device)
     pairs = _pairs(inputs, labels, output)
     unseen = _pairs(validation, None, output) if validation else {}
-    how = {"resolution": resolution, "sides": sides, "precision": precision}
+    how = encoding.view(resolution, sides, precision)
     ignored = frozenset(ignore or ())
     read = [*pairs, *map(str, pairs.values()), *encoding.files(encoder_set)]
     with output_file(output, read, overwrite):
@@ -95,9 +95,10 @@ def fit(
         if unseen:
             with report.stage("measure"):
                 facts |= _measure(made, reader.read(unseen), ignored, memory) | {"validation_pictures": len(unseen)}
-        kept = {"encoder": encoder, "settings": options.pick_settings(encoder_set), "palette": reader.palette, **how}
+        settings = options.pick_settings(encoder_set)
+        seen = {"weights": reader.weights, "palette": reader.palette}
         with report.stage("write"):
-            made.save(output, {"omniup_probe": json.dumps(kept), "weights": reader.weights})
+            made.save(output, ProbeRecord(encoder=encoder, settings=settings, **seen, **how).metadata())
     facts |= {"encoder": encoder, "weights": reader.weights, "device": str(where), "seconds": report.seconds}
     report.note(f"{output}: {len(made.labels)} labels from {len(pairs)} pictures ({report.times})")
     if unseen:
@@ -142,6 +143,7 @@ def predict(
     from omniup.cli.inputs import find_pictures, read_picture
     from omniup.cli.outputs import Target
     from omniup.cli.picture_results import PictureResults
+    from omniup.cli.probe_record import ProbeRecord
     from omniup.encoders import encode_image, encoder
     from omniup.evaluation.label_probe import LabelProbe
 
@@ -150,10 +152,10 @@ def predict(
     results = PictureResults(pictures, output, suffixes=_SUFFIXES, default=".labels.png")
     with report.stage("load"):
         made, metadata = LabelProbe.load(probe)
-        kept = _kept(probe, metadata)
-        with encoding.placed(kept["encoder"]):
-            network = encoder(kept["encoder"], **kept["settings"])
-    how = {name: kept[name] for name in ("resolution", "sides", "precision")}
+        record = ProbeRecord.read(probe, metadata)
+        with encoding.placed(record.encoder):
+            network = encoder(record.encoder, **record.settings)
+    how = encoding.view(record.resolution, record.sides, record.precision)
     facts = []
     with results.own("probe predict", [results.suffix], [probe, *pictures], overwrite), report.stage("predict"):
         for source in pictures:
@@ -162,12 +164,12 @@ def predict(
             found = made.predict(encoded, method=method, memory=memory, **options.pick_settings(settings))
             target = Target(results.file(source, results.suffix), overwrite=overwrite)
             target.check(found)
-            palette = kept["palette"] if found.max() < 2**8 else None
+            palette = record.palette if found.max() < 2**8 else None
             signals.write(found, palette, target)
             facts.append({"image": source, "labels": target.argument, "shape": list(found.shape)})
             report.note(f"{target.argument}: {' x '.join(map(str, found.shape[2:]))}, {len(found.unique())} labels")
-    if encoded.encoding.weights != metadata.get("weights"):
-        report.note(f"{probe}: fitted to weights {metadata.get('weights')}, and these are {encoded.encoding.weights}")
+    if encoded.encoding.weights != record.weights:
+        report.note(f"{probe}: fitted to weights {record.weights}, and these are {encoded.encoding.weights}")
     report.result({"probe": probe, "pictures": facts, "device": str(where), "seconds": report.seconds})
 
 
@@ -250,17 +252,3 @@ def _measure(
                 known[truth == label] = index
         total = total + confusion(found.numpy(), known.numpy(), len(numbers))
     return {"mean_iou": mean_iou(confusion_overlaps(total)), "pixel_accuracy": accuracy(total)}
-
-
-def _kept(probe: str, metadata: dict[str, str]) -> dict[str, Any]:
-    """Return what `omniup probe fit` has kept of how features are computed.
-
-    Raises:
-        InputError: there is nothing of that.
-    """
-    try:
-        kept = json.loads(metadata["omniup_probe"])
-        return {name: kept[name] for name in ("encoder", "settings", "palette", "resolution", "sides", "precision")}
-    except (KeyError, TypeError, ValueError) as error:
-        accepted = "a file that `omniup probe fit` wrote"
-        raise InputError(probe, "does not say which encoder it is for", accepted) from error

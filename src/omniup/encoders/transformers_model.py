@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,25 +112,25 @@ class TransformersModel:
             InputError: the image or the grid cannot be accepted, or the model gives no features of cells.
         """
         check_request(image, grid)
+        resized, output = self._run(image.float())
+        size = resized.shape[2], resized.shape[3]
+        layers = [self._arrange(layer, size) for layer in self._pick(output)]
+        return Encoding(to_grid(concatenate(layers), grid), f"transformers:{self.name}", self.weights)
+
+    def _run(self, image: Tensor) -> tuple[Tensor, Any]:
+        """Resize an image to what the network takes, which it finds out by trying, and run it."""
+        model = partial(self._model.to(image.device), output_hidden_states=self._layers is not None, **self._options)
         if self._only_size is None:
+            resized = to_multiples(image, self.stride, self._least)
             try:
-                layers = self._run(to_multiples(image.float(), self.stride, self._least))
+                return resized, model(pixel_values=normalise(resized, self._mean, self._std))
             except (ValueError, RuntimeError) as error:  # the network's own check, or positions that do not fit
                 side = getattr(self._model.config, "image_size", None)
                 if is_out_of_memory(error) or not isinstance(side, int):
                     raise
                 self._only_size = side, side
-        if self._only_size is not None:
-            layers = self._run(resize(image.float(), self._only_size))
-        return Encoding(to_grid(concatenate(layers), grid), f"transformers:{self.name}", self.weights)
-
-    def _run(self, image: Tensor) -> list[Tensor]:
-        """Compute the wanted layers of an image of a size that the network takes: [B, C, h, w] each."""
-        model = self._model.to(image.device)
-        pixels = normalise(image, self._mean, self._std)
-        output = model(pixel_values=pixels, output_hidden_states=self._layers is not None, **self._options)
-        size = image.shape[2], image.shape[3]
-        return [self._arrange(layer, size) for layer in self._pick(output)]
+        resized = resize(image, self._only_size)
+        return resized, model(pixel_values=normalise(resized, self._mean, self._std))
 
     def _pick(self, output: Any) -> list[Tensor]:
         """Return the layers that are wanted, [B, N, C] or [B, C, h, w] each."""
@@ -143,14 +144,13 @@ class TransformersModel:
         """Arrange tokens [B, N, C] of an image of a size (H, W) as [B, C, h, w]; leave features that are so."""
         if layer.ndim == 4:
             return layer
-        strides = (self._patch * 2**stage for stage in range(self.stride // self._patch))
-        for stride in strides:
+        stride = self._patch
+        while stride <= self.stride:  # of transformers without stages the two are the same
             rows, columns = size[0] // stride, size[1] // stride
             extra = layer.shape[1] - rows * columns
             if 0 <= extra <= (0 if self._has_stages else MOST_EXTRA_TOKENS):
                 return layer[:, extra:].mT.unflatten(2, (rows, columns))
-            if not self._has_stages:
-                break
+            stride *= 2
         raise InputError(
             "name",
             "is {name}, which gives {count} tokens of an image with {patches} patches",
