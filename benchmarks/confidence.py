@@ -28,7 +28,9 @@ from omniup.upsamplers import SignalType, upsampler
 from omniup.upsamplers.confidence import (
     Calibration,
     feature_cues,
+    is_mask,
     label_cues,
+    mask_cues,
     measurement_cues,
     probability_cues,
 )
@@ -165,12 +167,16 @@ def _smooth(image: Tensor) -> Tensor:
     return F.interpolate(lightness, (image.shape[2], image.shape[3]), mode="bicubic")
 
 
-CUES: Mapping[SignalType, Callable[[Tensor, Tensor], Tensor]] = {
+TYPES: tuple[SignalType, ...] = ("probabilities", "labels", "measurement", "features")
+
+CUES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "probabilities": probability_cues,
     "labels": label_cues,
     "measurement": measurement_cues,
+    "mask": mask_cues,
     "features": lambda result, signal: feature_cues(result, signal, DEFAULT_MEMORY),
 }
+"""By the names of the calibrations: measurements have two."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,12 +185,14 @@ class Sampled:
 
     Attributes:
         case: what was upsampled, its data, factor and image's index.
-        method: by which.
+        calibration: name of the one that applies, in `CUES`.
+        method: what it was upsampled by.
         cues: [n, K].
         outcomes: of the n pixels, all valid.
     """
 
     case: tuple[str, int, int]
+    calibration: str
     method: str
     cues: NDArray[np.float64]
     outcomes: Outcomes
@@ -194,15 +202,16 @@ def sample(signal_type: SignalType, folders: Folders) -> Iterator[Sampled]:
     """Upsample the cases for tuning by all methods, and choose pixels at random."""
     random = np.random.default_rng(0)
     for case in cases(signal_type, "tune", folders):
+        calibration = "mask" if signal_type == "measurement" and is_mask(case.signal) else signal_type
         for method in FITTED:
             grid = case.signal.shape[2], case.signal.shape[3]
             result = upsampler(method).prepare(case.image, grid, case.size).render(case.signal, case.signal_type)
             found = case.outcomes(result)
-            cues = CUES[signal_type](result, case.signal)[0].double().permute(1, 2, 0).numpy()[found.valid]  # [n, K]
+            cues = CUES[calibration](result, case.signal)[0].double().permute(1, 2, 0).numpy()[found.valid]  # [n, K]
             chosen = random.permutation(len(cues))[:PIXELS]
             valid = np.ones((1, len(chosen)), dtype=bool)
             outcomes = Outcomes(valid, found.outcome[chosen], found.error[chosen])
-            yield Sampled((case.data, case.factor, case.index), method, cues[chosen], outcomes)
+            yield Sampled((case.data, case.factor, case.index), calibration, method, cues[chosen], outcomes)
 
 
 def fit(samples: Sequence[Sampled], with_products: bool) -> Calibration:
@@ -244,14 +253,16 @@ def _rounded(numbers: Sequence[float] | NDArray[np.float64]) -> tuple[float, ...
 
 def show_fit(folders: Folders) -> None:
     """Print the constants, and how they do on the pixels that they were fitted to."""
-    for signal_type in CUES:
-        samples = list(sample(signal_type, folders))
-        with_products = signal_type == "measurement"
-        calibration = fit(samples, with_products)
-        print(f"{signal_type.upper()} = {calibration}", flush=True)
-        _print_scores(_scores(samples, calibration))
-        if signal_type == "measurement":
-            for index in (0, 1):
+    for signal_type in TYPES:
+        by_calibration: dict[str, list[Sampled]] = defaultdict(list)
+        for each in sample(signal_type, folders):
+            by_calibration[each.calibration].append(each)
+        for name, samples in by_calibration.items():
+            with_products = name == "measurement"
+            calibration = fit(samples, with_products)
+            print(f"{name.upper()} = {calibration}", flush=True)
+            _print_scores(_scores(samples, calibration))
+            for index in (0, 1) if name == "measurement" else ():
                 print(f"fitted without image {index} of each, measured on it:")
                 kept = fit([each for each in samples if each.case[2] != index], with_products)
                 _print_scores(_scores([each for each in samples if each.case[2] == index], kept))
@@ -268,7 +279,7 @@ def _scores(samples: Sequence[Sampled], calibration: Calibration) -> dict[tuple[
 def report(folders: Folders) -> None:
     """Print the tables: scores of each method, and the reliability curves of the default one."""
     found: dict[tuple[str, str], list[Statistics]] = defaultdict(list)
-    for signal_type in CUES:
+    for signal_type in TYPES:
         _measure(cases(signal_type, "val", folders), folders, found)
     _measure((case for case in _feature_cases("enlarged", "val", folders)), folders, found)
     _print_scores(found)

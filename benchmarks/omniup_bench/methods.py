@@ -88,8 +88,8 @@ class Entry:
         """Build the upsampler.
 
         Args:
-            weights: a folder that may hold published weights as METHOD_NAME.pth or .safetensors, e.g.
-                `anyup_paper.pth`; they are downloaded where it does not.
+            weights: a folder that may hold AnyUp's published weights as anyup_NAME.pth or .safetensors; they are
+                downloaded where it does not.
 
         Raises:
             InputError: a setting's value is not accepted, or weights cannot be loaded.
@@ -98,7 +98,7 @@ class Entry:
         for setting, published in method.paths.items():
             name = settings.get(setting, method.settings[setting])
             if weights is not None and name in published:
-                files = (weights / f"{self.method}_{name}{suffix}" for suffix in SUFFIXES)
+                files = (weights / f"anyup_{name}{suffix}" for suffix in SUFFIXES)
                 settings[setting] = next((str(file) for file in files if file.is_file()), name)
         built = method.build(**settings)
         return Consistent(built, self.given[CONSISTENCY]) if CONSISTENCY in self.given else built

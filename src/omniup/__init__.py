@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from omniup.encoders import encoder, features
     from omniup.upsamplers import (
         AnyUp,
+        Ensemble,
         GaussianKernels,
         Prepared,
         PreparedImage,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnyUp",
+    "Ensemble",
     "GaussianKernels",
     "InputError",
     "MissingPackageError",

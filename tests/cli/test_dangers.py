@@ -51,7 +51,9 @@ class Command:
 TINY = "--model tiny --longest-side 64"
 MASKS = "--data DATA --task masks --images 1 --method bilinear"
 COMMANDS = {
-    "upsample": Command("upsample photo.png features.npy -o out.npy --method bilinear", "--overwrite"),
+    "upsample": Command(
+        "upsample photo.png features.npy -o out.npy --confidence trust.png --method bilinear", "--overwrite"
+    ),
     "fit": Command("fit photo.png --stride 16 --iters 1 -o out.safetensors", "--overwrite"),
     "render": Command("render kernels.safetensors features.npy -o out.npy --confidence trust.npy", "--overwrite"),
     "reconstruct": Command("reconstruct photo.png -o out --iters 1 --features", tried=6),
@@ -369,8 +371,9 @@ def test_no_result_replaces_a_file_of_another_s(name, run, inputs, undisturbed):
 
 
 def test_two_results_of_one_name_are_refused(refusal, inputs):
-    said = refusal("render", "kernels.safetensors", "features.npy", "-o", "out.npy", "--confidence", "./out.npy")
-    assert said.startswith("--confidence is the file of --output")
+    for command in ("render kernels.safetensors", "upsample photo.png"):
+        said = refusal(*command.split(), "features.npy", "-o", "out.npy", "--confidence", "./out.npy")
+        assert said.startswith("--confidence is the file of --output")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@ import json
 
 import numpy as np
 import torch
-from PIL import Image
 
 from omniup import GaussianKernels, UpsampleAnything
 from omniup.files import read_image, read_signal
@@ -46,14 +45,7 @@ def test_render(omniup, photo, features):
     assert json.loads(outcome.stdout)["seconds"].keys() == {"read", "render", "write", "confidence"}
     kernels = GaussianKernels.load("kernels.safetensors")
     assert torch.equal(torch.from_numpy(np.load("out.npy")), kernels.render(read_signal(features)))
-    assert torch.equal(torch.from_numpy(np.load("trust.npy")), kernels.confidence())
-
-
-def test_confidence_as_a_picture(omniup, photo, features):
-    omniup("fit", photo, "--stride", 16, "--iters", 2, "-o", "kernels.safetensors")
-    assert omniup("render", "kernels.safetensors", features, "-o", "o.npy", "--confidence", "trust.png").status == 0
-    trust = 255 * GaussianKernels.load("kernels.safetensors").confidence()[0, 0].numpy()
-    assert np.array_equal(np.array(Image.open("trust.png")), trust.round().astype(np.uint8))
+    assert torch.equal(torch.from_numpy(np.load("trust.npy")), kernels.confidence(read_signal(features)))
 
 
 def test_several_signals_of_one_image(omniup, photo, folder, features):

@@ -20,7 +20,7 @@ PICTURES = {
         "error_fixed",
         "error_fitted",
         "error_pyramid",
-        "confidence",
+        "concentration",
         "sigma_x",
         "sigma_y",
         "theta",

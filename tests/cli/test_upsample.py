@@ -506,3 +506,61 @@ def test_a_signal_is_opened_once(omniup, photo, mask, monkeypatch):
     monkeypatch.setattr(Path, "open", lambda path, *how, **more: opened.append(path.name) or plain(path, *how, **more))
     assert omniup("upsample", photo, mask, "-o", "out.png", "--method", "nearest").status == 0
     assert opened.count(mask) == 1
+
+
+@pytest.mark.parametrize("method", ["pyramid_bilateral", "anyup"])
+def test_the_confidence_of_the_result(omniup, photo, features, method):
+    torch.save(random_anyup().state_dict(), "weights.pth")
+    settings = {"weights": "weights.pth"} if method == "anyup" else {}
+    given = [argument for name, value in settings.items() for argument in ("--set", f"{name}={value}")]
+    arguments = ("--method", method, *given, "--confidence", "trust.npy", "--json")
+    facts = json.loads(omniup("upsample", photo, features, "-o", "out.npy", *arguments).stdout)
+    assert facts["confidence"] == "trust.npy"
+    assert "confidence" in facts["seconds"]
+    image, signal = read_image(photo), read_signal(features)
+    expected = library.upsample(image, signal, method=method, confidence=True, **settings)
+    assert torch.equal(torch.from_numpy(np.load("out.npy")), expected.result)
+    assert torch.equal(torch.from_numpy(np.load("trust.npy")), expected.confidence)
+    alone = library.upsampler(method, **settings).prepare(image, signal.shape[2:]).confidence(signal)
+    assert torch.equal(expected.confidence, alone) == (method != "anyup")  # which adds a step of consistency
+
+
+def test_the_confidence_of_a_part_with_holes_at_another_size(omniup, photo):
+    signal, depth = _square(photo), np.random.default_rng(1).random((6, 8)).astype(np.float32)
+    region = ("--region", "0,0,64,64", "--confidence", "trust.npy")
+    assert omniup("upsample", photo, "square.npy", "-o", "out.npy", *region).status == 0
+    expected = library.upsample(read_image(photo), signal, region=(0, 0, 64, 64), confidence=True)
+    assert torch.equal(torch.from_numpy(np.load("trust.npy")), expected.confidence)
+    depth[:, :4] = np.nan
+    np.save("depth.npy", depth)
+    arguments = ("--invalid", "nan", "--holes", "keep", "--size", "96x128", "--confidence", "trust.safetensors")
+    assert omniup("upsample", photo, "depth.npy", "-o", "full.npy", *arguments).status == 0
+    trust, full = load_file("trust.safetensors")["signal"], torch.from_numpy(np.load("full.npy"))
+    assert trust.shape == full.shape == (1, 1, 96, 128)
+    assert full.isnan().any()
+    assert (trust[full.isnan()] == 0).all()
+    assert trust.isfinite().all()
+
+
+@pytest.mark.parametrize(("options", "most", "dtype"), [((), 255, np.uint8), (("--bits", 16), 65535, np.uint16)])
+def test_the_confidence_as_a_picture(omniup, photo, features, options, most, dtype):
+    arguments = ("-o", "out.npy", "--confidence", "trust.png", *options)
+    assert omniup("upsample", photo, features, *arguments).status == 0
+    trust = library.upsample(read_image(photo), read_signal(features), confidence=True).confidence
+    wanted = (most * trust[0, 0]).round().numpy().astype(dtype)
+    found = np.array(Image.open("trust.png"))
+    assert found.dtype == dtype
+    assert np.array_equal(found, wanted)
+
+
+def test_confidences_that_cannot_be_written(refusal, photo, features):
+    np.save("two.npy", np.ones((2, 5, 3, 4), np.float32))
+    for signal, confidence, problem in (
+        (features, "trust.jpg", "trust.jpg has another suffix than those of the formats"),
+        (features, "missing/trust.npy", "missing, which does not exist"),
+        ("two.npy", "trust.png", "and not a signal of 2 x 1 x 3 x 4 in 8 bits"),
+    ):
+        assert problem in refusal("upsample", photo, signal, "-o", "out.npy", "--confidence", confidence)
+    both = ("-o", "out.npy", "--confidence", "-", "--json")
+    assert "both write to standard output" in refusal("upsample", photo, features, *both)
+    assert not Path("out.npy").exists()

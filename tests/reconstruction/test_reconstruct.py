@@ -67,7 +67,7 @@ def test_features_are_upsampled_with_the_same_kernels(image, made):
     pyramid = PyramidBilateral().prepare(image, (6, 8)).render(features, "features")
     torch.testing.assert_close(made.features["pyramid"], pyramid)
     assert made.features.keys() == set(WAYS) - {"bicubic"}
-    assert made.confidence.equal(made.kernels.confidence())
+    assert made.concentration.equal(made.kernels.confidence())
 
 
 def test_the_fit_is_the_method_s(image, made):
@@ -102,7 +102,7 @@ def test_stages_are_told_in_their_order(image):
     method = UpsampleAnything(iterations=4)
     reconstruct(image, method, stride=8, encode=Projection(), stage=stages, progress=steps.append)
     assert stages.begun == stages.ended
-    assert stages.begun == ["encode", "fit", "render image", "render features", "confidence", "metrics"]
+    assert stages.begun == ["encode", "fit", "render image", "render features", "concentration", "metrics"]
     assert [step.iteration for step in steps] == [1, 2, 3, 4]
 
 
@@ -130,7 +130,7 @@ def test_every_panel_is_of_the_reconstruction(made):
     errors = {f"error_{way}" for way in WAYS}
     features = {f"features_{way}" for way in ("low_resolution", "bilinear", "fixed", "fitted", "pyramid")}
     parameters = {"sigma_x", "sigma_y", "theta", "sigma_r"}
-    assert found.keys() == {"original", "low_resolution", "confidence", *WAYS} | errors | features | parameters
+    assert found.keys() == {"original", "low_resolution", "concentration", *WAYS} | errors | features | parameters
     assert len({found[name].limits for name in errors}) == 1
     assert found["sigma_x"].limits == found["sigma_y"].limits
 

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 from omniup.upsamplers import (
     Bicubic,
     Bilinear,
+    Ensemble,
     GuidedFilter,
     JointBilateral,
     Nearest,
@@ -17,15 +18,17 @@ from support.kernels import random_signal
 
 def all_methods():
     """A method of each name: AnyUp with random weights, fits and back-projections of a few steps."""
+    default = PyramidBilateral(back_projections=2, sigma_r_candidates=2)
     return {
         "nearest": Nearest(),
         "bilinear": Bilinear(),
         "bicubic": Bicubic(),
         "guided_filter": GuidedFilter(),
         "joint_bilateral": JointBilateral(),
-        "pyramid_bilateral": PyramidBilateral(back_projections=2, sigma_r_candidates=2),
+        "pyramid_bilateral": default,
         "upsample_anything": UpsampleAnything.preset("paper", iterations=2),
         "anyup": random_anyup(),
+        "ensemble": Ensemble(random_anyup(), default),
     }
 
 

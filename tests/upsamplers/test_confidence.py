@@ -14,7 +14,9 @@ from omniup.upsamplers.confidence import (
     Calibration,
     bilinear_weight,
     feature_cues,
+    is_mask,
     label_cues,
+    mask_cues,
     measurement_cues,
     probability_cues,
 )
@@ -69,7 +71,7 @@ def test_it_is_low_where_nothing_valid_is_near_and_holes_change_nothing(name, si
     assert torch.equal(prepared.confidence(poisoned, signal_type, valid=valid), found)
     assert torch.equal(prepared.confidence(poisoned, signal_type, valid=valid[0, 0].numpy()), found)
     assert found[..., :4].mean() < 0.2 * found[..., -4:].mean()
-    if name not in ("guided_filter", "upsample_anything", "anyup"):  # which have wide windows
+    if name not in ("guided_filter", "upsample_anything", "anyup", "ensemble"):  # which have wide windows
         assert found[..., :4].max() < 1e-3
 
 
@@ -141,6 +143,79 @@ def test_a_label_that_its_neighbours_do_not_have_is_uncertain():
     assert cell[0, 0, 0, 0] < cell[0, 0, 1, 1]
 
 
+def region_of(grid, size=(96, 128)):
+    """A disc, its area-averages over cells, and the image that shows it."""
+    rows, columns = torch.meshgrid(*(torch.arange(side) for side in size), indexing="ij")
+    truth = ((rows - 40).square() + (columns - 60).square() < 33**2).float()[None, None]
+    return truth, cell_means(truth, grid), 0.2 + 0.6 * truth.expand(1, 3, *size)
+
+
+@pytest.mark.parametrize("grid", [(6, 8), (12, 16), (24, 32)])
+@pytest.mark.parametrize("name", ["bilinear", "nearest", "pyramid_bilateral"])
+def test_of_a_mask_what_is_neither_value_is_not_trusted_and_the_inside_is(name, grid):
+    truth, signal, image = region_of(grid)
+    prepared = METHODS[name].prepare(image, grid)
+    for unit in (1.0, -40.0):
+        result = prepared.render(unit * signal, "measurement") / unit
+        found = prepared.confidence(unit * signal, "measurement")
+        between = (result > 0.06) & (result < 0.94)
+        assert (found[between] < 0.05).all()
+        inside = F.avg_pool2d(truth, 65, stride=1, padding=32, count_include_pad=False)  # the disc is as wide
+        assert found[(inside < 1e-6)].min() > 0.95
+
+
+def test_what_a_mask_is():
+    _, signal, _ = region_of((12, 16))
+    assert is_mask(signal)
+    assert is_mask(9 - 3 * signal)
+    assert not is_mask(signal.round())  # which shows no averages
+    assert not is_mask(torch.ones_like(signal))
+    slope = torch.linspace(0, 1, 16).expand(1, 1, 12, 16)
+    assert not is_mask(slope)
+    assert not is_mask((3 * slope - 1).clamp(0, 1))  # clipped at both ends, and graded in between
+    peak = torch.zeros_like(signal)
+    peak[..., 5:8, 5:8] = 0.5
+    peak[..., 6, 6] = 1
+    assert not is_mask(peak)  # one cell alone has the largest value
+
+
+def test_the_cues_of_a_mask_are_those_of_the_nearer_value():
+    _, signal, _ = region_of((12, 16))
+    result = F.interpolate(signal, (96, 128), mode="nearest-exact")
+    close, odds = mask_cues(result, signal).split(1, dim=1)
+    assert torch.equal(close == 1, (result < 0.05) | (result > 0.95))
+    mirrored = mask_cues(5 - 2 * result, 5 - 2 * signal)
+    torch.testing.assert_close(mirrored[:, 1:][result != 0.5], odds[result != 0.5], atol=1e-3, rtol=1e-3)
+    assert odds[result == 1].min() > 0 > mask_cues(1 - result, signal)[:, 1:][result == 1].max()
+
+
+def test_the_confidence_of_a_given_result():
+    signal, prepared = signal_of("measurement"), METHODS["bilinear"].prepare(IMAGES, GRID)
+    consistent = prepared.render(signal, "measurement", consistency="full")
+    found = prepared.confidence(signal, "measurement", result=consistent)
+    assert not torch.equal(found, prepared.confidence(signal, "measurement"))
+    plain = prepared.render(signal, "measurement")
+    assert torch.equal(
+        prepared.confidence(signal, "measurement", result=plain), prepared.confidence(signal, "measurement")
+    )
+
+
+@every_type
+def test_holes_that_are_kept_have_no_confidence(signal_type):
+    if signal_type == "labels":
+        pytest.skip("whole numbers have no NaN")
+    valid = torch.ones(2, 1, *GRID, dtype=torch.bool)
+    valid[..., :5] = False
+    signal, prepared = signal_of(signal_type), METHODS["joint_bilateral"].prepare(IMAGES, GRID)
+    kept = prepared.render(signal, signal_type, valid=valid, holes="keep")
+    absent = kept.isnan().any(1, keepdim=True)
+    found = prepared.confidence(signal, signal_type, valid=valid, result=kept)
+    assert absent.any()
+    assert (found[absent] == 0).all()
+    filled = prepared.confidence(signal, signal_type, valid=valid)
+    torch.testing.assert_close(found[~absent], filled[~absent], atol=1e-3, rtol=0)
+
+
 def test_a_calibration_is_the_logistic_function_of_its_sum():
     calibration = Calibration(0.1, (0.2, -0.3), (0.4, 0.5), (0.6,))
     cues = torch.tensor([2.0, 3.0]).view(1, 2, 1, 1)
@@ -162,6 +237,12 @@ def test_refusals(name):
     prepared = METHODS[name].prepare(IMAGES, GRID)
     with pytest.raises(InputError, match=r"^signal is 3 × 4"):
         prepared.confidence(torch.rand(2, 3, 3, 4))
+    with pytest.raises(
+        InputError, match=r"^result is \[2, 3, 24, 31\] on cpu; accepted: the signal's, \[2, 3, 24, 32\]"
+    ):
+        prepared.confidence(signal_of("values"), result=torch.rand(2, 3, 24, 31))
+    with pytest.raises(InputError, match=r"^result is given without its signal"):
+        prepared.confidence(result=torch.rand(2, 3, *SIZE))
     with pytest.raises(InputError, match=r"^signal_type is 'colours'"):
         prepared.confidence(signal_of("values"), "colours")
     with pytest.raises(InputError, match=r"^memory is"):

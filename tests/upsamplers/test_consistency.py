@@ -12,7 +12,7 @@ import omniup
 from omniup import InputError
 from omniup.mixing import cell_means
 from omniup.upsamplers import SIGNAL_TYPES
-from omniup.upsamplers.consistency import FULL, add_lacking, centred_logarithms
+from omniup.upsamplers.consistency import FULL, add_lacking, centred_logarithms, probability_step
 from oracles.consistency import steps as oracle
 from support.cases import sides
 from support.kernels import smooth_image
@@ -157,21 +157,35 @@ def test_none_and_0_change_nothing(name, signal_type):
     plain = prepared.render(signal, signal_type)
     for none in (None, 0, 0.0):
         assert torch.equal(prepared.render(signal, signal_type, consistency=none), plain)
-    steps = prepared.recommended_consistency(signal_type)
-    asked = prepared.render(signal, signal_type, consistency=steps)
-    assert torch.equal(prepared.render(signal, signal_type, consistency="auto"), asked)
-    assert torch.equal(asked, plain) == (steps == 0)
+    automatic = prepared.render(signal, signal_type, consistency="auto")
+    for n, one in enumerate(signal.split(1)):
+        alone = prepared.only(n)
+        steps = alone.recommended_consistency(one, signal_type)
+        assert torch.equal(
+            alone.render(one, signal_type, consistency="auto"), alone.render(one, signal_type, consistency=steps)
+        )
+        torch.testing.assert_close(alone.render(one, signal_type, consistency=steps), automatic[n : n + 1])
 
 
-def test_a_step_is_recommended_where_it_is_measured_to_help():
+def test_steps_are_recommended_where_they_are_measured_to_help():
     recommended = {
-        (name, signal_type): METHODS[name].prepare(IMAGES, GRID).recommended_consistency(signal_type)
+        (name, signal_type): METHODS[name]
+        .prepare(IMAGES, GRID)
+        .recommended_consistency(signal_of(signal_type), signal_type)
         for name in METHODS
         for signal_type in SIGNAL_TYPES
     }
-    assert {key for key, steps in recommended.items() if steps} == {
-        ("anyup", "features"), ("anyup", "probabilities"), ("anyup", "logits")
-    }  # fmt: skip
+    found = {key: steps for key, steps in recommended.items() if steps}
+    assert found.keys() == {("anyup", "features"), ("anyup", "probabilities"), ("anyup", "logits")}
+    assert found["anyup", "features"] == 1
+
+
+@pytest.mark.parametrize(("cells", "part"), [(0.1, 1.0), (6, 0.6)])
+def test_a_larger_part_of_a_step_is_recommended_the_sharper_borders_are(cells, part):
+    """Of borders between cells, and of those that take several cells."""
+    ramp = ((torch.arange(48) - 23.3) / cells).clamp(-0.5, 0.5) + 0.5
+    probabilities = torch.stack([ramp, 1 - ramp]).view(1, 2, 1, 48).expand(-1, -1, 16, -1)
+    assert probability_step(probabilities) == pytest.approx(part)
 
 
 @every_type
@@ -199,7 +213,9 @@ def test_neither_memory_nor_neighbours_make_a_difference(name, signal_type):
     signal, prepared = signal_of(signal_type), METHODS[name].prepare(IMAGES, GRID)
     found = prepared.render(signal, signal_type, consistency=1.5)
     wide = {"rtol": 1e-4, "atol": 1e-2 if signal_type == "logits" else 2e-5}
-    small = prepared.render(signal, signal_type, consistency=1.5, memory="1500KB" if name == "anyup" else "100KB")
+    small = prepared.render(
+        signal, signal_type, consistency=1.5, memory="1500KB" if name in ("anyup", "ensemble") else "100KB"
+    )
     torch.testing.assert_close(small, found, **wide)
     for n in range(2):
         alone = METHODS[name].prepare(IMAGES[n : n + 1], GRID)

@@ -14,8 +14,8 @@ from omniup import InputError, PyramidBilateral
 from omniup.mixing import cell_means
 from omniup.upsamplers import Bilinear
 from omniup.upsamplers.checks import resize
+from omniup.upsamplers.consistency import LEAST_STEP, SHARPNESS, border_sharpness
 from omniup.upsamplers.pyramid_bilateral.measurements import back_project, back_project_probabilities, spline
-from omniup.upsamplers.pyramid_bilateral.probabilities import LEAST_STEP, SHARPNESS, border_sharpness
 from omniup.upsamplers.pyramid_bilateral.pyramid import oklab
 from omniup.upsamplers.signal_types import are_probabilities
 from oracles import consistency

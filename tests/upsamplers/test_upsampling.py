@@ -39,6 +39,32 @@ def test_several_signals_of_each_image(images):
             torch.testing.assert_close(result[b, t], one[0], atol=1e-5, rtol=1e-5)
 
 
+def test_the_confidence_is_that_of_the_result():
+    signal, region = torch.rand(2, 5, 6, 8), (-8, 0, 60, 64)
+    valid = torch.rand(2, 1, 6, 8) > 0.2
+    options = {"method": "joint_bilateral", "consistency": 1, "valid": valid}
+    made = omniup.upsample(IMAGES, signal, confidence=True, **options)
+    assert torch.equal(made.result, omniup.upsample(IMAGES, signal, **options))
+    prepared = omniup.upsampler("joint_bilateral").prepare(IMAGES, (6, 8))
+    assert torch.equal(made.confidence, prepared.confidence(signal, valid=valid, result=made.result))
+    assert not torch.equal(made.confidence, prepared.confidence(signal, valid=valid))  # of no steps of consistency
+    part = omniup.upsample(IMAGES, signal, region=region, confidence=True)
+    assert (part.result.shape, part.confidence.shape) == ((2, 5, 48, 64), (2, 1, 48, 64))
+    large = omniup.upsample(IMAGES, signal, size=(60, 70), confidence=True)
+    assert (large.result.shape, large.confidence.shape) == ((2, 5, 60, 70), (2, 1, 60, 70))
+    each = omniup.upsample([IMAGES[:1], IMAGES[1:]], [signal[:1], signal[1:]], confidence=True)
+    assert torch.equal(each[1].confidence, omniup.upsample(IMAGES[1:], signal[1:], confidence=True).confidence)
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_each_of_several_signals_has_its_confidence(images):
+    signals = torch.rand(2, 3, 4, 6, 8)
+    made = omniup.upsample(IMAGES[:images], signals, confidence=True)
+    assert (made.result.shape, made.confidence.shape) == ((2, 3, 4, 48, 64), (2, 3, 1, 48, 64))
+    one = omniup.upsample(IMAGES[images - 1][None], signals[1, 2][None], confidence=True)
+    torch.testing.assert_close(made.confidence[1, 2], one.confidence[0], atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("method", ["pyramid_bilateral", "joint_bilateral", "bilinear", "guided_filter"])
 def test_a_crop_is_upsampled_by_its_part_of_the_image(method):
     signal, region = torch.rand(1, 5, 4, 5), (8, 16, 32, 40)

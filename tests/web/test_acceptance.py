@@ -25,7 +25,7 @@ OF_THE_SPECIFICATION = {
     *("sigma_x", "sigma_y", "theta", "sigma_r"),
 }
 OURS = {
-    *("I_lr", "I_lr_up_bicubic", "I_hat_fixed", "err_abs_bilinear", "err_abs_fixed", "confidence"),
+    *("I_lr", "I_lr_up_bicubic", "I_hat_fixed", "err_abs_bilinear", "err_abs_fixed", "concentration"),
     *("feat_hr_fixed_pca", "I_hat_pyramid", "err_abs_pyramid", "feat_hr_pyramid_pca"),
 }
 

@@ -576,7 +576,7 @@ def test_own_signal(visit, artefacts):
     expect(page.locator("#signal-result")).to_contain_text(
         "Taken for features · 5 channels · 6 × 4 → 96 × 64", timeout=RUN
     )
-    assert widths(page, "#signal-result img") == [96] * 5
+    assert widths(page, "#signal-result img") == [96] * 7
     names = page.locator("#signal-result .files a").all_inner_texts()
     assert {"result.npy", "kernels.safetensors"} <= set(names)
     with page.expect_download() as download:
@@ -623,7 +623,8 @@ def test_own_label_map(visit):
     page.select_option("#signal-method", "joint_bilateral")
     page.click("#signal-run")
     expect(page.locator("#signal-result")).to_contain_text("Taken for labels", timeout=RUN)
-    assert len(widths(page, "#signal-result img")) == 5
+    assert len(widths(page, "#signal-result img")) == 7
+    expect(page.locator("#signal-result")).to_contain_text("in 8 of 10 such pixels the label is right")
 
 
 def test_own_bands_guide_and_what_was_decided_is_said(visit, artefacts):
@@ -649,7 +650,7 @@ def test_own_bands_guide_and_what_was_decided_is_said(visit, artefacts):
     expect(result).to_contain_text(re.compile(r"from 50\d to 9,\d00: each of its bands was scaled to 0..1"))
     expect(result).to_contain_text("Few of its 48 × 64 cells hold a measurement, so they were averaged down to")
     expect(result).to_contain_text("Cells that are holes and do not count: ")
-    assert widths(page, "#signal-result img") == [48] * 5
+    assert widths(page, "#signal-result img") == [48] * 7
     expect(page.locator("#file-error")).to_be_hidden()
     page.screenshot(path=artefacts / "signal_bands.png", full_page=True)
     page.click("#language")
@@ -663,6 +664,55 @@ def test_own_bands_guide_and_what_was_decided_is_said(visit, artefacts):
     page.fill("#signal-region", "96, 0, 48, 64")
     page.click("#signal-run")
     expect(page.locator("#signal-error")).to_contain_text("lies outside the image", timeout=RUN)
+
+
+def test_the_confidence_of_an_own_signal(visit, artefacts):
+    """A step that the picture does not show: away from it the result is trusted, at it not."""
+    page, depth = visit("#tab=signal"), np.full((4, 6), 2, np.float32)
+    depth[:, 3:] = 7
+    depth[:, 2] = 4
+    file = io.BytesIO()
+    np.save(file, depth)
+    upload(page)
+    upload(page, "depth.npy", file.getvalue(), selector="#signal")
+    page.select_option("#signal-method", "bilinear")
+    page.click("#signal-run")
+    result = page.locator("#signal-result")
+    expect(result).to_contain_text("in 8 of 10 such pixels the error is at most 5 % of the range", timeout=RUN)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="confidence.npy").click()
+    trust = np.load(download.value.path())[0, 0]
+    assert trust.shape == (64, 96)
+    assert trust[:, 40:48].max() < 0.5 < trust[:, :8].min()
+    assert page.locator("#signal-result .legend").count() == 2
+    trusted = result.locator("figure", has_text="What can be trusted")
+    expect(trusted.get_by_role("button")).to_be_visible()  # it is painted
+
+    def hidden():
+        """Which pixels are transparent."""
+        return np.array(page.evaluate(TRANSPARENT, trusted.locator("img").element_handle())).reshape(64, 96)
+
+    slider = page.get_by_label("Hide what has less than")
+    rounded = (255 * trust).round()
+    for least in ("0.5", "0.95", "0"):
+        slider.fill(least)
+        expect(trusted.locator("output")).to_have_text(f"{float(least):.2f}")
+        np.testing.assert_array_equal(hidden(), rounded < 255 * float(least))
+    page.screenshot(path=artefacts / "signal_confidence.png", full_page=True)
+    page.click("#language")
+    expect(result).to_contain_text("10 个有 8 个的误差不超过周围单元数值范围的 5 %")
+    page.screenshot(path=artefacts / "signal_confidence_zh.png", full_page=True)
+
+
+TRANSPARENT = """async (image) => {
+  await image.decode();
+  const canvas = document.createElement("canvas");
+  Object.assign(canvas, { width: image.naturalWidth, height: image.naturalHeight });
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0);
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  return Array.from({ length: data.length / 4 }, (_, at) => data[4 * at + 3] === 0);
+}"""
 
 
 def test_own_mask_as_run_lengths(visit):

@@ -75,6 +75,28 @@ def test_steps_of_consistency(client, image, given, steps):
     torch.testing.assert_close(result, wanted, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("consistency", ["none", 1])
+def test_the_confidence_of_the_result(client, image, consistency):
+    signal, steps = numbers(1), None if consistency == "none" else consistency
+    signal[0, :2, :2] = 0
+    region = {"left": 8, "top": 0, "width": 64, "height": 48}
+    given = {"method": "joint_bilateral", "consistency": consistency, "invalid": [0], "region": region}
+    answer = upsample(client, image, npy(signal), **given)
+    valid, options = torch.from_numpy(signal != 0)[None], {"consistency": steps, "region": (0, 8, 48, 64)}
+    wanted = expected(signal[None], "joint_bilateral", valid=valid, confidence=True, **options)
+    torch.testing.assert_close(array(client, answer, "result.npy"), wanted.result, atol=1e-4, rtol=1e-4)
+    trust = array(client, answer, "confidence.npy")
+    torch.testing.assert_close(trust, wanted.confidence, atol=1e-3, rtol=0)
+    with Image.open(BytesIO(client.get(answer["files"]["confidence.png"]).content)) as grey:
+        assert_array_equal(np.array(grey), (255 * trust[0, 0]).round().numpy().astype(np.uint8))
+    key = answer["confidence"]
+    assert (key["low"], key["high"]) == (0, 1)
+    stops = np.array([[int(colour[n : n + 2], 16) for n in (1, 3, 5)] for colour in key["colours"]])  # [17, 3]
+    colours = picture(answer["images"]["confidence"]).reshape(-1, 3).astype(int)
+    for place in (trust.argmin(), trust.argmax()):
+        assert np.abs(colours[place] - stops[(16 * trust.flatten()[place]).round().int()]).max() < 16
+
+
 @pytest.mark.parametrize("given", ["half", -1, 33, None])
 def test_what_is_no_number_of_steps_is_refused(client, image, given):
     answer = post_upsample(client, image, npy(numbers(2)), consistency=given)
@@ -588,7 +610,9 @@ def test_many_labels_can_be_cancelled(client, monkeypatch):
 
 def test_an_answer_s_files_go_with_the_run(client, image):
     answer = upsample(client, image, npy(numbers(1)), method="nearest")
-    assert set(answer["files"]) == {"result.npy", "result.png"}
+    assert set(answer["files"]) == {
+        f"{name}.{suffix}" for name in ("result", "confidence") for suffix in ("npy", "png")
+    }
     assert client.delete(f"/api/runs/{answer['run_id']}").status_code == 204
     assert {client.get(url).status_code for url in answer["files"].values()} == {404}
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from omniup.cli import options
-from omniup.cli.outputs import Target, output_file
+from omniup.cli.outputs import output_file, targets
 from omniup.cli.report import Report
 from omniup.errors import InputError
 
@@ -91,14 +89,7 @@ def render(
     ],
     signal: options.Signal,
     output: options.Output,
-    confidence: Annotated[
-        str | None,
-        typer.Option(
-            metavar="OUT",
-            help="File for the confidence, 0 to 1 for each pixel (0 to 255 in a .png): one minus the normalised "
-            "entropy of its weights.",
-        ),
-    ] = None,
+    confidence: options.Confidence = None,
     memory: options.Memory = options.DEFAULT_MEMORY,
     device: options.Device = "auto",
     name: options.ArrayName = None,
@@ -119,19 +110,13 @@ def render(
     For example: omniup render street.safetensors features.npy -o features_full.npy
     """
     report = Report(as_json, quiet, verbose)
-    options.check_streams(signal, output=output, as_json=as_json)
-    if confidence is not None and Path(confidence).resolve() == Path(output).resolve():
-        raise InputError("--confidence", "is the file of --output", "another name")
+    options.check_streams(signal, output=output, confidence=confidence, as_json=as_json)
 
     from omniup.cli import signals
-    from omniup.files import together
     from omniup.upsamplers import GaussianKernels, parse_memory
 
     where, scratch, steps = options.pick_device(device), parse_memory(memory), options.pick_consistency(consistency)
-    guarded = partial(Target, inputs=(kernels, signal), overwrite=overwrite)
-    with ExitStack() as stack:
-        target = stack.enter_context(guarded(output, bits))
-        trust_target = stack.enter_context(guarded(confidence)) if confidence else None
+    with targets(output, confidence, bits, inputs=(kernels, signal), overwrite=overwrite) as (target, trust):
         with report.stage("read"):
             fitted = GaussianKernels.load(kernels).to(where)
             low = signals.read(
@@ -145,14 +130,6 @@ def render(
                 are_labels=labels,
                 invalid=invalid or (),
             ).to(where)
-        signals.check(low, target, report)
-        if trust_target:
-            trust_target.check(fitted.guidance[:, :1])  # of the same shape, and in 0..1 likewise
-
-        with together():
-            facts = signals.render(low, fitted, target, report, memory=scratch, holes=holes, consistency=steps)
-            if trust_target:
-                with report.stage("confidence"):
-                    trust = fitted.confidence(valid=low.valid, memory=scratch)
-                    trust_target.write(255 * trust if trust_target.format == "png" else trust)
+        signals.check(low, target, trust, report)
+        facts = signals.render(low, fitted, target, report, trust=trust, memory=scratch, holes=holes, consistency=steps)
     report.result(facts)

@@ -113,6 +113,24 @@ class Target:
 
 
 @contextmanager
+def targets(
+    output: str, confidence: str | None, bits: int | None, *, inputs: Iterable[str], overwrite: bool
+) -> Iterator[tuple[Target, Target | None]]:
+    """Have the file of a result, and that of its confidence where one is named; see `Target`.
+
+    Raises:
+        InputError: as `Target`.
+    """
+    with ExitStack() as stack:
+        target, trust = (
+            None if path is None else stack.enter_context(Target(path, bits, inputs=inputs, overwrite=overwrite))
+            for path in (output, confidence)
+        )
+        assert target is not None
+        yield target, trust
+
+
+@contextmanager
 def output_file(path: str, inputs: Iterable[str], overwrite: bool) -> Iterator[None]:
     """Have a file for results for this process alone, checked before the work begins; see `omniup.files.outputs`.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from omniup.cli.inputs import source
 from omniup.cli.outputs import Target
 from omniup.cli.report import Report
 from omniup.errors import InputError
-from omniup.files import write_image
+from omniup.files import together, write_image
 from omniup.files.images import label_image
 from omniup.upsamplers import Prepared
 from omniup.upsamplers.checks import Size
@@ -44,9 +45,11 @@ def read(
     return found
 
 
-def check(signal: SignalFile, target: Target, report: Report) -> None:
-    """Refuse a target that cannot hold the result; point out one that rounds it."""
+def check(signal: SignalFile, target: Target, trust: Target | None, report: Report) -> None:
+    """Refuse targets that cannot hold the result or its confidence; point out one that rounds the result."""
     target.check(signal.values)
+    if trust is not None:
+        trust.check(torch.zeros(len(signal.values), 1, *signal.grid))
     if target.format == "png" and not are_whole(signal.values):
         report.note(f"{target.argument}: a PNG holds whole numbers, so values are rounded; .npy keeps them")
 
@@ -57,6 +60,7 @@ def render(
     target: Target,
     report: Report,
     *,
+    trust: Target | None = None,
     memory: int,
     holes: str = "fill",
     consistency: float | str | None = "auto",
@@ -69,6 +73,7 @@ def render(
         prepared: of its image.
         target: where the result goes.
         report: notes what was done.
+        trust: where its confidence goes; None for nowhere.
         memory: bytes of working memory.
         holes: as in `Prepared.render`.
         consistency: likewise.
@@ -87,10 +92,19 @@ def render(
             memory=memory,
             progress=progress,
         )
-        if part is not None:
-            result = result[:, :, part[0], part[1]]
-    with report.stage("write"):
+    confidence = None
+    if trust is not None:
+        with report.stage("confidence"):
+            confidence = prepared.confidence(
+                signal.values, signal.signal_type, valid=signal.valid, result=result, memory=memory
+            )
+    if part is not None:
+        result = result[:, :, part[0], part[1]]
+        confidence = confidence if confidence is None else confidence[:, :, part[0], part[1]]
+    with report.stage("write"), together():
         write(result, signal.palette, target)
+        if trust is not None and confidence is not None:
+            trust.write(confidence * (2 ** (trust.bits or 8) - 1) if trust.format == "png" else confidence)
     found = ", ".join(sorted(set(signal.types)))
     facts = {
         "output": target.argument,
@@ -102,6 +116,8 @@ def render(
         "device": str(result.device),
         "seconds": report.seconds,
     }
+    if trust is not None:
+        facts["confidence"] = trust.argument
     shape = " x ".join(map(str, result.shape))
     report.note(f"{target.argument}: {shape} {facts['dtype']}, {found} ({report.times})")
     return facts

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from omniup.cli import options
-from omniup.cli.outputs import Target
+from omniup.cli.outputs import targets
 from omniup.cli.report import Report
 from omniup.errors import InputError
 
@@ -16,6 +16,7 @@ def upsample(
     image: options.Image,
     signal: options.Signal,
     output: options.Output,
+    confidence: options.Confidence = None,
     method: options.Method = options.DEFAULT_METHOD,
     size: Annotated[
         options.Extent | None,
@@ -52,7 +53,7 @@ def upsample(
     For example: omniup upsample street.jpg features.npy -o features_full.npy
     """
     report = Report(as_json, quiet, verbose)
-    options.check_streams(image, signal, output=output, as_json=as_json)
+    options.check_streams(image, signal, output=output, confidence=confidence, as_json=as_json)
 
     from omniup.cli import inputs, signals
     from omniup.upsamplers import parse_memory, upsampler
@@ -66,7 +67,7 @@ def upsample(
 
     where, scratch, steps = options.pick_device(device), parse_memory(memory), options.pick_consistency(consistency)
     chosen = upsampler(method, **options.pick_settings(settings, preset=preset, iterations=iterations))
-    with Target(output, bits, inputs=(image, signal), overwrite=overwrite) as target:
+    with targets(output, confidence, bits, inputs=(image, signal), overwrite=overwrite) as (target, trust):
         with report.stage("read"):
             photo = inputs.read_guidance(image, report, name=image_name)
             low = signals.read(
@@ -85,11 +86,13 @@ def upsample(
             whole = guidance.shape[2], guidance.shape[3]
             place = check_region(region, whole)
             guidance, low = cut(guidance, place).to(where), low.gathered().to(where)
-        signals.check(low, target, report)
+        signals.check(low, target, trust, report)
 
         with report.stage("prepare"), report.progress("prepare") as progress:
             wanted = None if size is None else chosen_size(size.size, whole)
             prepared = chosen.prepare(guidance, low.grid, wanted, progress=progress, memory=scratch)
         part = None if region is None else inside(place, whole)
-        facts = signals.render(low, prepared, target, report, memory=scratch, holes=holes, consistency=steps, part=part)
+        facts = signals.render(
+            low, prepared, target, report, trust=trust, memory=scratch, holes=holes, consistency=steps, part=part
+        )
     report.result({"method": method} | facts)

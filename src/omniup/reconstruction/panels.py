@@ -22,7 +22,7 @@ TITLES = {
 }
 
 NAMES = (
-    *("original", "low_resolution", *TITLES, *(f"error_{way}" for way in TITLES), "confidence"),
+    *("original", "low_resolution", *TITLES, *(f"error_{way}" for way in TITLES), "concentration"),
     *("features_low_resolution", *(f"features_{way}" for way in TITLES if way != "bicubic")),
     *("sigma_x", "sigma_y", "theta", "sigma_r"),
 )
@@ -33,7 +33,7 @@ def panels(made: Reconstruction) -> dict[str, Panel]:
     """Make the panels of a reconstruction.
 
     Returns:
-        By name: original, low_resolution; each way of upsampling it, and error_WAY; confidence;
+        By name: original, low_resolution; each way of upsampling it, and error_WAY; concentration;
         features_low_resolution and features_WAY; the kernels' four parameters.
     """
     errors = {way: error_map(image, made.image) for way, image in made.images.items()}
@@ -43,7 +43,8 @@ def panels(made: Reconstruction) -> dict[str, Panel]:
         found[way] = Panel(f"{TITLES[way]}, {made.metrics[way]['psnr_recon']:.2f} dB", image)
     for way, error in errors.items():
         found[f"error_{way}"] = Panel(f"error of {TITLES[way]}", error, limits=(0, worst), unit="L1")
-    found["confidence"] = Panel("confidence of the fitted kernels", made.confidence, limits=(0, 1), colours="viridis")
+    weights = made.concentration
+    found["concentration"] = Panel("concentration of the weights", weights, limits=(0, 1), colours="viridis")
 
     low, *high = pca_rgb(made.encoding.features, *made.features.values())
     found["features_low_resolution"] = Panel("features, low resolution", low)

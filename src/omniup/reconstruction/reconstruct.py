@@ -53,7 +53,7 @@ class Reconstruction:
         encoding: features [1, C, h, w] and where they come from.
         kernels: fitted to the image.
         fixed: the kernels that they are compared with.
-        confidence: [1, 1, H, W], of the fitted kernels.
+        concentration: [1, 1, H, W], of the fitted kernels' weights: 1 where one cell has all.
         images: reconstructions [1, 3, H, W] by the way they were made: bilinear, bicubic, fixed, fitted, pyramid.
         features: [1, C, H, W] likewise, without bicubic.
         metrics: l1_recon, psnr_recon and ssim_recon of each of the images.
@@ -64,7 +64,7 @@ class Reconstruction:
     encoding: Encoding
     kernels: GaussianKernels
     fixed: GaussianKernels
-    confidence: Tensor
+    concentration: Tensor
     images: dict[str, Tensor]
     features: dict[str, Tensor]
     metrics: dict[str, dict[str, float]]
@@ -94,7 +94,7 @@ def reconstruct(
         stride: pixels per cell.
         encode: makes features [1, C, h, w] of the image for a grid (h, w).
         baseline: the fixed kernels to compare with; by default those of the demo's specification.
-        stage: surrounds each stage: encode, fit, render image, render features, confidence, metrics.
+        stage: surrounds each stage: encode, fit, render image, render features, concentration, metrics.
         progress: called before each step of the fit; what it raises ends the job.
         memory: bytes of working space.
     """
@@ -125,11 +125,11 @@ def reconstruct(
             for way, prepared in ways.items()
             if way != "bicubic"
         }
-    with stage("confidence"):
-        confidence = kernels.confidence(memory=memory)
+    with stage("concentration"):
+        concentration = kernels.confidence(memory=memory)  # without a signal
     with stage("metrics"):
         metrics = {way: reconstruction_metrics(made, image) for way, made in images.items()}
-    return Reconstruction(image, cells, encoding, kernels, fixed, confidence, images, features, metrics)
+    return Reconstruction(image, cells, encoding, kernels, fixed, concentration, images, features, metrics)
 
 
 def working_image(image: Tensor, stride: int, longest: int | None, *, square: bool = False) -> Tensor:

@@ -7,13 +7,14 @@ from omniup.upsamplers.joint_bilateral import JointBilateral  # isort: skip
 from omniup.upsamplers.pyramid_bilateral import PyramidBilateral  # isort: skip
 from omniup.upsamplers.upsample_anything import PRESETS, UpsampleAnything  # isort: skip
 from omniup.upsamplers.anyup import AnyUp  # isort: skip
+from omniup.upsamplers.ensemble import Ensemble  # isort: skip
 from omniup.upsamplers.bands import scale_bands
 from omniup.upsamplers.base import DEFAULT_METHOD, Prepared, PreparedImage, Progress, Upsampler
 from omniup.upsamplers.checks import as_guidance, parse_memory
 from omniup.upsamplers.gaussian_kernels import GaussianKernels, History, Window
 from omniup.upsamplers.registry import Method, methods, register, upsampler
 from omniup.upsamplers.signal_types import SIGNAL_TYPES, SignalType, signal_types
-from omniup.upsamplers.upsampling import upsample
+from omniup.upsamplers.upsampling import Upsampled, upsample
 
 __all__ = [
     "DEFAULT_METHOD",
@@ -22,6 +23,7 @@ __all__ = [
     "AnyUp",
     "Bicubic",
     "Bilinear",
+    "Ensemble",
     "GaussianKernels",
     "GuidedFilter",
     "History",
@@ -34,6 +36,7 @@ __all__ = [
     "PyramidBilateral",
     "SignalType",
     "UpsampleAnything",
+    "Upsampled",
     "Upsampler",
     "Window",
     "as_guidance",

@@ -102,6 +102,7 @@ class Prepared(Protocol):
         signal_type: str = "auto",
         *,
         valid: Tensor | NDArray[Any] | None = None,
+        result: Tensor | None = None,
         memory: int | str = DEFAULT_MEMORY,
     ) -> Tensor:
         """Estimate how far a result can be trusted; see `PreparedImage.confidence`."""
@@ -207,8 +208,8 @@ class PreparedImage(abc.ABC):
         """True where `_render` is a linear mix of weights that are not negative and depend on the image alone."""
         return False
 
-    def recommended_consistency(self, signal_type: SignalType) -> float:
-        """Return how many steps of consistency help with signals of a type: what `"auto"` takes, 0 for none."""
+    def recommended_consistency(self, signal: Tensor, signal_type: SignalType) -> float:
+        """Return how many steps of consistency help a signal [1, C, h, w]: what `"auto"` takes, 0 for none."""
         return 0.0
 
     @abc.abstractmethod
@@ -287,8 +288,11 @@ class PreparedImage(abc.ABC):
         wide = torch.promote_types(signal.dtype, torch.float32) if signal.is_floating_point() else torch.float32
         return self._render(valid.to(wide), types, memory).clamp(0, 1)
 
-    def _confidence_of_weights(self, valid: Tensor | None, memory: int) -> Tensor:
-        """Compute the confidence without a signal [B, 1, H, W], of the mask [N, 1, h, w]: here by bilinear weights."""
+    def _concentration(self, valid: Tensor | None, memory: int) -> Tensor:
+        """Compute how much of the weights one cell has [B, 1, H, W], with a mask [N, 1, h, w]: here of bilinear ones.
+
+        It is the confidence without a signal.
+        """
         weight = confidences.bilinear_weight(self.grid, self.size).float().expand(self.batch, 1, *self.size)
         if valid is None:
             return weight
@@ -380,7 +384,9 @@ class PreparedImage(abc.ABC):
         check_choice("holes", holes, HOLES)
         signal, mask = self._accept(signal, valid, layout)
         types, scratch = signal_types(signal, signal_type), parse_memory(memory)
-        steps = tuple(parse_consistency(consistency, self.recommended_consistency(each)) for each in types)
+        pairs = zip(signal.split(1), types, strict=True) if consistency == "auto" else ()
+        recommended = [self.recommended_consistency(*pair) for pair in pairs] or [0.0] * len(types)
+        steps = tuple(parse_consistency(consistency, each) for each in recommended)
         if holes == "keep" and not signal.is_floating_point():
             raise InputError("holes", "is 'keep', and the signal is of type {dtype}", "fill", dtype=signal.dtype)
         if out is not None:
@@ -446,12 +452,13 @@ class PreparedImage(abc.ABC):
         signal_type: str = "auto",
         *,
         valid: Tensor | NDArray[Any] | None = None,
+        result: Tensor | None = None,
         memory: int | str = DEFAULT_MEMORY,
     ) -> Tensor:
         """Estimate how far the result of `render` can be trusted.
 
         With a signal the confidence is calibrated, and its meaning follows from the signal's type: see
-        `confidence.py`. Without one it says what the weights alone tell: of Gaussian kernels, one minus their
+        `confidence.py`. Without one it is the concentration of the weights: of Gaussian kernels, one minus their
         normalised entropy; of other methods, the weight that the nearest cell has in bilinear interpolation.
 
         Args:
@@ -459,6 +466,8 @@ class PreparedImage(abc.ABC):
             signal_type: as in `render`.
             valid: as in `render`; the confidence is multiplied by the weight of valid cells, so that it is 0 where
                 nothing valid is near.
+            result: what `render` gave for the signal, with any steps of consistency; without one it is rendered here,
+                with none. Where it is NaN, as holes may be kept, the confidence is 0.
             memory: as in `render`. The result of each image is held beside it, and a few maps of one channel.
 
         Returns:
@@ -469,19 +478,37 @@ class PreparedImage(abc.ABC):
         """
         scratch = parse_memory(memory)
         if signal is None:
+            if result is not None:
+                raise InputError("result", "is given without its signal", "both, or none")
             with enough_memory():
-                return self._confidence_of_weights(self._mask_alone(valid), scratch)
+                return self._concentration(self._mask_alone(valid), scratch)
         signal, mask = self._accept(signal, valid)
-        types = signal_types(signal, signal_type)
+        types, shape = signal_types(signal, signal_type), [*signal.shape[:2], *self.size]
+        if result is not None and (list(result.shape) != shape or result.device != signal.device):
+            problem, accepted = "is {given} on {there}", "the signal's, {shape} on {device}"
+            where = {"there": result.device, "device": signal.device}
+            raise InputError("result", problem, accepted, given=list(result.shape), shape=shape, **where)
         parts = []
         for n, value in enumerate(signal.split(1)):
             one = self.only(n if self.batch > 1 else 0)
             there = None if mask is None else mask[n : n + 1]
-            result = one.render(value, types[n], valid=there, memory=memory)
+            made = one.render(value, types[n], valid=there, memory=memory) if result is None else result[n : n + 1]
             with enough_memory():
-                part = confidences.estimate(result, value, types[n], scratch)
-                parts.append(part if there is None else part * one._valid_weight(value, there, scratch).to(part))
+                parts.append(one._confidence_of(made, value, types[n], there, scratch))
         return torch.cat(parts)
+
+    def _confidence_of(
+        self, result: Tensor, signal: Tensor, signal_type: SignalType, valid: Tensor | None, memory: int
+    ) -> Tensor:
+        """Estimate the confidence of one image's result [1, C, H, W] of a signal [1, C, h, w]: [1, 1, H, W]."""
+        if valid is None:
+            return confidences.estimate(result, signal, signal_type, memory)
+        absent = result.isnan().any(1, keepdim=True)  # [1, 1, H, W], holes that were kept
+        if bool(absent.any()):
+            result = torch.where(absent, F.interpolate(signal, self.size, mode="nearest-exact"), result)
+        found = confidences.estimate(result, signal, signal_type, memory)
+        weight = self._valid_weight(signal, valid, memory).to(found)
+        return (found * weight).masked_fill_(absent, 0)
 
     def _mask_alone(self, valid: Tensor | NDArray[Any] | None) -> Tensor | None:
         """Check a mask without its signal: [N, 1, h, w], where N is the batch, or the mask's own for one image."""

@@ -11,7 +11,8 @@ What a confidence c of 0..1 means depends on the signal's type:
 
 It is the logistic function of a sum over a few cues and their squares (Platt 1999, with squares). The cues are computed
 from the result and the 3 × 3 cells around a pixel, so they know nothing of the method or the image. Their weights were
-fitted by benchmarks/confidence.py, which also measures what they are worth (docs/confidence.md).
+fitted by benchmarks/confidence.py, which also measures what they are worth (docs/confidence.md). Measurements of a mask
+have a calibration of their own: the truth is known to have two values.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ SIGMA = 0.7
 _LEAST = 1e-3  # of probabilities and of one minus cosines, whose logarithms are cues
 _ROUNDING = 3e-3  # of the largest value: a smaller range is that of rounding
 _LEAST_PART = 1e-2  # of fractions of the local range, likewise
+_PURE = 0.5  # least fraction of the cells of a mask that have one of its two values
+_BESIDE = 0.75  # least fraction of the other cells that adjoin one of those
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +76,12 @@ class Calibration:
 PROBABILITIES = Calibration(bias=-0.07388, slopes=(0.6351, 0.4368), squares=(-0.01275, -0.01437), products=())
 LABELS = Calibration(bias=0.8425, slopes=(1.422,), squares=(-0.1069,), products=())
 MEASUREMENT = Calibration(
-    bias=-9.771,
-    slopes=(-0.8174, 2.09, 4.037, -0.3375, -1.018, -0.2837, -1.463, -1.436),
-    squares=(-0.03348, 0.1572, 12.65, 0.07631, 0.02758, 0.01392, -0.3969, -0.3849),
-    products=(-0.2615, 0.4923, 3.087, -0.109, -0.1705, 0.02442, 0.5681),
+    bias=0.5937,
+    slopes=(-0.4831, 1.053, -3.534, 0.171, -0.5978, 0.2533, -0.3766, 0.9556, 1.574),
+    squares=(-0.02626, 0.067, -5.479, 0.02424, 0.006427, -0.03969, -0.1601, 0.124, -0.2869),
+    products=(-0.1934, 0.3104, -1.779, 0.1608, -0.09339, 0.2541, 0.2479, 0.4001),
 )
+MASK = Calibration(bias=-6.54, slopes=(18.69, 0.5244), squares=(-8.1, -0.03875), products=())
 FEATURES = Calibration(
     bias=-1.345, slopes=(-1.139, 0.5519, -1.189, -1.509), squares=(-0.1002, 0.3204, -0.1602, 0.2908), products=()
 )
@@ -110,7 +114,27 @@ def estimate(result: Tensor, signal: Tensor, signal_type: SignalType, memory: in
     if signal_type in ("features", "directions"):
         return FEATURES(feature_cues(result, signal, memory))
     channels = zip(result.split(1, dim=1), signal.split(1, dim=1), strict=True)
-    return _least(MEASUREMENT(measurement_cues(*pair)) for pair in channels)
+    return _least(
+        MASK(mask_cues(made, cells)) if is_mask(cells) else MEASUREMENT(measurement_cues(made, cells))
+        for made, cells in channels
+    )
+
+
+def is_mask(signal: Tensor) -> bool:
+    """Tell whether a measurement [1, 1, h, w] is a mask: area-averages of something that has two values.
+
+    Then most cells have one of them, the least or the largest of the signal, and most of the others, which lie on the
+    boundary, adjoin such a cell. Each value is that of more than one cell, and without cells on the boundary nothing
+    shows that they are averages.
+    """
+    low, high = signal.aminmax()
+    rounding = _ROUNDING * (high - low)
+    at_low, at_high = signal - low <= rounding, high - signal <= rounding  # [1, 1, h, w]
+    pure = at_low | at_high
+    if min(int(at_low.sum()), int(at_high.sum())) < 2 or bool(pure.all()):
+        return False
+    beside = F.max_pool2d(pure.float(), 3, stride=1, padding=1)[~pure]
+    return float(pure.float().mean()) >= _PURE and float(beside.mean()) >= _BESIDE
 
 
 def bilinear_weight(grid: Size, size: Size) -> Tensor:
@@ -146,24 +170,26 @@ def label_cues(result: Tensor, signal: Tensor) -> Tensor:
 
 
 def measurement_cues(result: Tensor, signal: Tensor) -> Tensor:
-    """Compute the cues of a measurement: [1, 1, H, W] and [1, 1, h, w] to [1, 8, H, W].
+    """Compute the cues of a measurement: [1, 1, H, W] and [1, 1, h, w] to [1, 9, H, W].
 
     They are the local range as a fraction of the whole; and, as fractions of the local range: the distance from the
     cell's value, the standard deviation of the 3 × 3 cells around, the largest difference of a cell there from the mean
     of its neighbours, the range of the result within a quarter of a cell, what the result's means over the cells lack
-    of the signal, the distance from the nearest of the values of the 3 × 3 cells, and a cell's distance from the
-    nearest of its neighbours' values, the mean over the image. But for the standard deviation they are logarithms.
+    of the signal, the distance from the nearest of the values of the 3 × 3 cells, that from the nearer of the least and
+    the largest of them, and a cell's distance from the nearest of its neighbours' values, the mean over the image. But
+    for the standard deviation they are logarithms.
     """
     size, around = result.shape[2:], _neighbours(signal)  # [9, 1, h, w]
     smallest = (_ROUNDING * signal.abs().amax()).clamp_min(torch.finfo(signal.dtype).tiny)
     whole = (signal.amax() - signal.amin()).maximum(smallest)
-    local = around.amax(0, keepdim=True) - around.amin(0, keepdim=True)  # [1, 1, h, w]
+    least, largest = around.amin(0, keepdim=True), around.amax(0, keepdim=True)  # [1, 1, h, w]
+    local = largest - least
     floor = local.clamp_min(LEAST_RANGE * whole)
     lacking = (cell_means(result, (signal.shape[2], signal.shape[3])) - signal).abs() / floor
     mean = around.mean(0, keepdim=True)
     deviation = around.std(0, correction=0, keepdim=True) / floor
     bend = _neighbours((signal - mean).abs() / floor).amax(0, keepdim=True)
-    pixel_range = F.interpolate(floor, size, mode="nearest-exact")  # [1, 1, H, W]
+    pixel_range, low, high = (F.interpolate(cells, size, mode="nearest-exact") for cells in (floor, least, largest))
     closest = torch.full_like(result, math.inf)
     for cell in around.split(1):
         closest = torch.minimum(closest, (result - F.interpolate(cell, size, mode="nearest-exact")).abs())
@@ -180,9 +206,27 @@ def measurement_cues(result: Tensor, signal: Tensor) -> Tensor:
         _log_part(steep / pixel_range),
         _log_part(F.interpolate(lacking, size, mode="bilinear")),
         _log_part(closest / pixel_range),
+        _log_part(torch.minimum((result - low).abs(), (result - high).abs()) / pixel_range),
         _log_part(level).expand_as(result),
     ]
     return torch.cat(cues, dim=1)
+
+
+def mask_cues(result: Tensor, signal: Tensor) -> Tensor:
+    """Compute the cues of a measurement that `is_mask`: [1, 1, H, W] and [1, 1, h, w] to [1, 2, H, W].
+
+    They are whether the result is close to one of the two values, 1 or 0: only then it can be close to the truth, which
+    is one of them; and the log-odds of the nearer one in the mean of the 3 × 3 cells around.
+    """
+    size, around = result.shape[2:], _neighbours(signal)  # [9, 1, h, w]
+    low, high = signal.aminmax()
+    local = (around.amax(0, keepdim=True) - around.amin(0, keepdim=True)).clamp_min(LEAST_RANGE * (high - low))
+    distance = torch.minimum((result - low).abs(), (result - high).abs())
+    close = distance <= CLOSE * F.interpolate(local, size, mode="nearest-exact")
+    is_high = result > (low + high) / 2
+    part = ((signal - low) / (high - low)).flatten()  # of each cell, that has the larger value
+    mean = _around(result, signal, lambda cell: torch.where(is_high[0, 0], part[cell], 1 - part[cell]))
+    return torch.cat([close.to(mean), torch.logit(mean, _LEAST)], dim=1)
 
 
 def feature_cues(result: Tensor, signal: Tensor, memory: int) -> Tensor:

@@ -193,7 +193,7 @@ class GaussianKernels(PreparedImage):
         """Make channels of several signals of one image: [N, C, h, w] to [B, N C / B, h, w]."""
         return signal.reshape(self.batch, -1, *self.grid)
 
-    def _confidence_of_weights(self, valid: Tensor | None, memory: int) -> Tensor:
+    def _concentration(self, valid: Tensor | None, memory: int) -> Tensor:
         """Compute one minus the entropy of the weights over that of equal weights: 1 where one cell has all."""
         nats = self._attention(memory).entropy(self.guidance)
         most = math.log(self._windows.shape.sum())

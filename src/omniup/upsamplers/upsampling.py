@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, cast, overload
+from typing import Any, Literal, NamedTuple, TypeAlias, cast, overload
 
 import torch
 from numpy.typing import NDArray
@@ -25,12 +25,36 @@ from omniup.upsamplers.signal_files import as_file, read_signal_file
 SignalLike: TypeAlias = "Tensor | NDArray[Any] | Image.Image | str | Path"
 
 
-@overload
-def upsample(image: Picture, signal: SignalLike, **options: Any) -> Tensor: ...
+class Upsampled(NamedTuple):
+    """A result and how far it can be trusted.
+
+    Attributes:
+        result: [B, C, H, W].
+        confidence: [B, 1, H, W] in 0..1; see `PreparedImage.confidence`.
+    """
+
+    result: Tensor
+    confidence: Tensor
 
 
 @overload
-def upsample(image: Sequence[Picture], signal: Sequence[SignalLike], **options: Any) -> list[Tensor]: ...
+def upsample(image: Picture, signal: SignalLike, *, confidence: Literal[False] = False, **options: Any) -> Tensor: ...
+
+
+@overload
+def upsample(image: Picture, signal: SignalLike, *, confidence: Literal[True], **options: Any) -> Upsampled: ...
+
+
+@overload
+def upsample(
+    image: Sequence[Picture], signal: Sequence[SignalLike], *, confidence: Literal[False] = False, **options: Any
+) -> list[Tensor]: ...
+
+
+@overload
+def upsample(
+    image: Sequence[Picture], signal: Sequence[SignalLike], *, confidence: Literal[True], **options: Any
+) -> list[Upsampled]: ...
 
 
 @uncompiled
@@ -47,9 +71,10 @@ def upsample(
     valid: Tensor | NDArray[Any] | None = None,
     holes: str = "fill",
     consistency: float | str | None = "auto",
+    confidence: bool = False,
     memory: int | str = DEFAULT_MEMORY,
     **settings: Any,
-) -> Tensor | list[Tensor]:
+) -> Tensor | Upsampled | list[Tensor] | list[Upsampled]:
     """Upsample anything computed from an image to the image's resolution, sharp along the image's edges.
 
     The same as `upsampler(method, **settings).prepare(image, grid, size).render(signal, signal_type)`, with
@@ -75,12 +100,14 @@ def upsample(
         holes: `"fill"` or `"keep"`: what becomes of pixels far from all valid cells; likewise.
         consistency: None, a number of steps, or `"full"`: how often what the result's means over the cells lack of the
             signal is added; see `PreparedImage.render`. By default as many as the method recommends: with AnyUp one for
-            features and probabilities, with others none.
+            features and a part of one for probabilities, with others none.
+        confidence: return how far the result can be trusted as well; see `PreparedImage.confidence`.
         memory: working memory beyond inputs and outputs: bytes, or a text such as `"512MB"` or `"1GB"`.
         **settings: of the method: see `methods()[method].settings`.
 
     Returns:
-        [B, C, H', W'], in the signal's dtype and on its device; of lists a list.
+        [B, C, H', W'], in the signal's dtype and on its device; with `confidence`, an `Upsampled` of this and the
+        confidence [B, 1, H', W']; of lists a list.
 
     Raises:
         InputError: an argument cannot be accepted; it is named.
@@ -92,10 +119,13 @@ def upsample(
         torch.Size([1, 1, 64, 96])
         >>> omniup.upsample(image, depth, region=(0, 0, 64, 48)).shape  # of the left half alone
         torch.Size([1, 1, 64, 48])
+        >>> result, trust = omniup.upsample(image, depth, confidence=True)
+        >>> trust.shape
+        torch.Size([1, 1, 64, 96])
     """
     options: dict[str, Any] = {"method": method, "signal_type": signal_type, "size": size, "grid": grid}
     options |= {"layout": layout, "region": region, "holes": holes, "consistency": consistency}
-    options |= {"memory": memory} | settings
+    options |= {"confidence": confidence, "memory": memory} | settings
     if isinstance(image, (list, tuple)):
         return _each(image, signal, valid, options)
     if isinstance(signal, (list, tuple)):
@@ -135,10 +165,13 @@ def upsample(
     cells = tensor.shape[2], tensor.shape[3]
     prepared = upsampler(method, **settings).prepare(guidance, cells, chosen_size(size, whole), memory=memory)
     result = prepared.render(tensor, signal_type, valid=valid, holes=holes, consistency=consistency, memory=memory)
-    if region == (0, 0, *whole):
-        return result
-    rows, columns = inside(region, whole)
-    return result[:, :, rows, columns]
+    made = [result]
+    if confidence:
+        made.append(prepared.confidence(tensor, signal_type, valid=valid, result=result, memory=memory))
+    if region != (0, 0, *whole):
+        rows, columns = inside(region, whole)
+        made = [maps[:, :, rows, columns] for maps in made]
+    return Upsampled(*made) if confidence else made[0]
 
 
 def _check_batches(signal: Tensor, guidance: Tensor) -> None:
@@ -147,7 +180,9 @@ def _check_batches(signal: Tensor, guidance: Tensor) -> None:
         raise InputError("signal", problem, "equal batches, or one image", signals=len(signal), images=len(guidance))
 
 
-def _each(images: Sequence[Picture], signals: Any, valid: Any, options: dict[str, Any]) -> list[Tensor]:
+def _each(
+    images: Sequence[Picture], signals: Any, valid: Any, options: dict[str, Any]
+) -> list[Tensor] | list[Upsampled]:
     """Upsample one signal for each image of a list."""
     if not isinstance(signals, (list, tuple)) or len(signals) != len(images):
         count = len(signals) if isinstance(signals, (list, tuple)) else 1
@@ -162,7 +197,7 @@ def _each(images: Sequence[Picture], signals: Any, valid: Any, options: dict[str
     ]
 
 
-def _frames(guidance: Tensor, signal: Tensor, valid: Any, options: dict[str, Any]) -> Tensor:
+def _frames(guidance: Tensor, signal: Tensor, valid: Any, options: dict[str, Any]) -> Tensor | Upsampled:
     """Upsample T signals of each image: [B, T, C, h, w] to [B, T, C, H, W]."""
     _check_batches(signal, guidance)
     mask = torch.as_tensor(valid) if valid is not None else None
@@ -171,9 +206,14 @@ def _frames(guidance: Tensor, signal: Tensor, valid: Any, options: dict[str, Any
     options["layout"] = "channels_first" if options["layout"] == "auto" else options["layout"]
     if len(guidance) == 1:  # which is prepared once
         flat = mask.flatten(0, 1) if mask is not None and mask.ndim == 5 else mask
-        return upsample(guidance, signal.flatten(0, 1), valid=flat, **options).unflatten(0, signal.shape[:2])
+        made = upsample(guidance, signal.flatten(0, 1), valid=flat, **options)
+        if isinstance(made, Upsampled):
+            return Upsampled(*(maps.unflatten(0, signal.shape[:2]) for maps in made))
+        return made.unflatten(0, signal.shape[:2])
     parts = []
     for n, frames in enumerate(signal):
         own = mask[n] if mask is not None and mask.ndim == 5 else mask
         parts.append(upsample(guidance[n : n + 1], frames, valid=own, **options))
+    if options["confidence"]:
+        return Upsampled(*(torch.stack(maps) for maps in zip(*parts, strict=True)))
     return torch.stack(parts)

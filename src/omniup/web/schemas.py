@@ -206,7 +206,7 @@ class RunAnswer(_Model):
     metrics: Metrics
     losses: list[float] = Field(description="Mean absolute error before each step of the fit.")
     parameters: dict[Literal["sigma_x", "sigma_y", "theta", "sigma_r"], ParameterMap]
-    scales: dict[str, Scale] = Field(description="Scales of the other maps: errors and confidence.")
+    scales: dict[str, Scale] = Field(description="Scales of the other maps: errors, and the weights' concentration.")
     seg_status: SegmentationStatus
     segmentation: Segmentation | None
     hint: Literal["use_paper"] | None = Field(description="use_paper where the fit gained less than 0.1 dB.")
@@ -305,7 +305,7 @@ class UpsampleConfig(_Model):
         "auto",
         description="Steps of consistency: how often what the result's means over the cells lack of the signal is "
         "added; full until nothing is lacking. auto is what the method recommends: with AnyUp one step for features "
-        "and probabilities, else none.",
+        "and a part of one for probabilities, else none.",
     )
     invalid: list[NumberOrNaN] = Field(
         default_factory=list,
@@ -360,11 +360,17 @@ class UpsampleAnswer(_Model):
     )
     method: str
     device: str
-    images: dict[Literal["image", "low", "result"], DataUrl]
+    images: dict[Literal["image", "low", "result", "confidence"], DataUrl]
     scale: Scale | None = Field(description="Scale of a map's colours.")
+    confidence: Scale = Field(
+        description="Scale of the confidence's colours, 0 to 1. With a confidence of 0.8, in 8 of 10 pixels the most "
+        "probable class is right (probabilities, logits), the label is right, or the error is at most 5 % of the local "
+        "range (measurement, values); of features and directions, 0.8 is the expected cosine similarity."
+    )
     seconds: dict[str, float]
     files: dict[str, str] = Field(
-        description="result.npy, result.png and, of methods with Gaussian kernels, kernels.safetensors."
+        description="result.npy and result.png; confidence.npy, [1, 1, H, W] in 0..1, and confidence.png, in 0..255; "
+        "of methods with Gaussian kernels, kernels.safetensors."
     )
 
 

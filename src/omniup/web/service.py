@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
+import scipy.ndimage  # noqa: F401  # before there are threads: two that import it at once can fail
 import torch
 from fastapi import UploadFile
 from torch import Tensor

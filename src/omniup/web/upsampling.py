@@ -39,6 +39,9 @@ LARGEST = 1e30
 MAX_LABEL_PIXELS = 2**30
 """Labels times pixels: the 0/1 map of every label is mixed."""
 
+TRUST = "viridis"
+"""The colour map of a confidence."""
+
 _BOX = Image.Resampling.BOX
 
 PICTURED = 512
@@ -248,10 +251,15 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs, seconds: float)
             consistency=None if order.config.consistency == "none" else order.config.consistency,
             progress=lambda _: check(),
         )
-        result = result[:, :, rows, columns]
+    with interruptible(check), stage("confidence"):
+        confidence = prepared.confidence(signal.values, order.signal_type, valid=signal.valid, result=result)
+    result, confidence = (maps[:, :, rows, columns] for maps in (result, confidence))
     with stage("draw"):
         low_picture, picture, key = _pictures(order, result)
+        trust = heat_map(confidence, (0, 1), TRUST)
         makers |= {"result.npy": tensor_maker(lambda: result), "result.png": picture_maker(picture)}
+        makers |= {"confidence.npy": tensor_maker(lambda: confidence)}
+        makers |= {"confidence.png": picture_maker(_grey(confidence))}
         kept = Kept(job.id, makers, comparison=None, size=0)
         runs.add(kept, *makers)
         shown = _shown_size((result.shape[2], result.shape[3]))
@@ -271,8 +279,10 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs, seconds: float)
                 "image": data_url(_guidance_picture(guidance[:, :, rows, columns]).resize(shown[::-1], _BOX)),
                 "low": data_url(low_picture.resize(shown[::-1], Image.Resampling.NEAREST, _cells(order))),
                 "result": data_url(picture.resize(shown[::-1], _BOX)),
+                "confidence": data_url(trust.resize(shown[::-1], _BOX)),
             },
             scale=key,
+            confidence=scale(Panel("", confidence, limits=(0, 1), colours=TRUST)),
             seconds=dict(stage.seconds),
             files=kept.urls,
         )
@@ -299,6 +309,11 @@ def _cells(order: Order) -> tuple[float, float, float, float]:
 def _guidance_picture(guidance: Tensor) -> Image.Image:
     """Draw guidance of any number of channels: its first three bands, or the first."""
     return to_picture(as_guidance(guidance[:, :3] if guidance.shape[1] >= 3 else guidance[:, :1]))
+
+
+def _grey(confidence: Tensor) -> Image.Image:
+    """Draw a confidence [1, 1, H, W] from black to white."""
+    return Image.fromarray((255 * confidence[0, 0]).round().byte().cpu().numpy())
 
 
 def _pictures(order: Order, result: Tensor) -> tuple[Image.Image, Image.Image, Scale | None]:

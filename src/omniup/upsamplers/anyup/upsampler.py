@@ -37,9 +37,10 @@ from omniup.upsamplers.checks import (
     enough_memory,
     parse_memory,
 )
+from omniup.upsamplers.consistency import probability_step
 from omniup.upsamplers.holes import mix_valid
 from omniup.upsamplers.registry import register
-from omniup.upsamplers.signal_types import SignalType, one_hot
+from omniup.upsamplers.signal_types import SignalType, one_hot, softmax
 
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
@@ -389,12 +390,11 @@ class PreparedAnyUp(PreparedImage):
         mask = valid.to(signal if signal.is_floating_point() else torch.float32)
         return self._mix(0, signal if signal.is_floating_point() else mask, mask, memory)
 
-    def recommended_consistency(self, signal_type: SignalType) -> float:
-        """Return one step for features and probabilities: see `PreparedImage.recommended_consistency`.
-
-        Logits are probabilities too. With other types no gain is measured.
-        """
-        return 1.0 if signal_type in ("features", "probabilities", "logits") else 0.0
+    def recommended_consistency(self, signal: Tensor, signal_type: SignalType) -> float:
+        """Return one step for features, a part of one for probabilities; with other types no gain is measured."""
+        if signal_type in ("probabilities", "logits"):
+            return probability_step(softmax(signal) if signal_type == "logits" else signal)
+        return 1.0 if signal_type == "features" else 0.0
 
     @property
     def _radius(self) -> int:

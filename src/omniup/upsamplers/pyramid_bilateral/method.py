@@ -187,8 +187,8 @@ class PreparedPyramid(PreparedImage):
     def _radius(self) -> int:
         return self.method.radius
 
-    def _confidence_of_weights(self, valid: Tensor | None, memory: int) -> Tensor:
-        """Compute the confidence of a single mix from the grid to the pixels: see `GaussianKernels`."""
+    def _concentration(self, valid: Tensor | None, memory: int) -> Tensor:
+        """Compute the concentration of a single mix from the grid to the pixels: see `GaussianKernels`."""
         results = []
         for n, pyramid in enumerate(self.pyramids):
             kernels = pyramid.kernels(self.size, self.grid, self.method.sigma, self.method.sigma_r)

@@ -20,16 +20,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from omniup.upsamplers.consistency import LEAST_PROBABILITY, add_lacking, apply_by_rows, centred_logarithms
+from omniup.upsamplers.consistency import (
+    LEAST_PROBABILITY,
+    add_lacking,
+    apply_by_rows,
+    border_sharpness,
+    centred_logarithms,
+    probability_step,
+)
 from omniup.upsamplers.guided_filter import GuidedFilter
 from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Pyramid, halved
 
 if TYPE_CHECKING:
     from omniup.upsamplers.pyramid_bilateral.method import PyramidBilateral
-
-#: Part of a step of consistency that the linear model is given, and the sharpness of borders from which on it is more.
-LEAST_STEP = 0.6
-SHARPNESS = 1.25
 
 
 def render_probabilities(
@@ -65,8 +68,7 @@ def render_probabilities(
         return mixed.to(signal.dtype)
     logs, grid = centred_logarithms(finest), (signal.shape[2], signal.shape[3])  # [1, C, h, w]
     linear = GuidedFilter(settings.filter_radius, settings.filter_eps).prepare(pyramid.guidance, grid)
-    step = (LEAST_STEP + sharpness.detach() - SHARPNESS).clamp(LEAST_STEP, 1)
-    modelled = add_lacking(linear.fit(logs, valid, memory), logs, float(step), memory, valid)
+    modelled = add_lacking(linear.fit(logs, valid, memory), logs, probability_step(finest), memory, valid)
     # Constants in a pixel make no difference to the softmax, so these logarithms are not centred.
     averaged = torch.lerp(mixed.clamp_min(LEAST_PROBABILITY).log().to(modelled), modelled, settings.filter_weight)
     return apply_by_rows(partial(torch.softmax, dim=1), averaged, memory).to(signal.dtype)
@@ -114,26 +116,6 @@ def power_mean(
         sigma = settings.sigma
     kernels = pyramid.kernels(pyramid.size, (roots.shape[2], roots.shape[3]), sigma, settings.sigma_r)
     return from_roots(Pixels(memory).mix(kernels, roots, valid), settings.power)
-
-
-def border_sharpness(probabilities: Tensor) -> Tensor:
-    """Measure the sharpness of borders between classes: how small cells are against what a network resolves.
-
-    From one class to another, probabilities of which the network is so sure that their squares add up to s jump by s in
-    the mean; where a sharp border cuts cells in two, by s / √3 or more; and where borders take several cells, by as
-    many times less. The square makes up for noise, which jumps as well.
-
-    Args:
-        probabilities: [1, C, h, w].
-
-    Returns:
-        A number, 3 (Σ d² / (s Σ |d|))² over the differences d of neighbours: about 1 or more where borders are sharp.
-    """
-    along = probabilities.diff(dim=2), probabilities.diff(dim=3)
-    squares = along[0].square().sum() + along[1].square().sum()
-    jumps = along[0].abs().sum() + along[1].abs().sum()
-    certainty = probabilities.square().sum(1).mean()
-    return 3 * (squares / (certainty * jumps).clamp_min(1e-30)).square()
 
 
 def to_roots(probabilities: Tensor, power: int, least: float) -> Tensor:

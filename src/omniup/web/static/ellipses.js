@@ -4,10 +4,8 @@
  */
 
 import { getArray } from "./api.js";
-import { draw, icon, make } from "./dom.js";
-import { t, tellLabel } from "./i18n.js";
-import { makeFigure } from "./pictures.js";
-import { saveBlob } from "./take_away.js";
+import { draw, make } from "./dom.js";
+import { makeFigure, makeSaveButton } from "./pictures.js";
 import { note } from "./words.js";
 
 /** More of them are a grey veil. */
@@ -41,7 +39,7 @@ export function makeEllipses({ meta, files }, photograph, file) {
     (parts) => {
       const shapes = findShapes(width, ...parts);
       layer.append(...shapes.map(drawShape));
-      figure.querySelector(".caption").append(saveButton(() => paint(image, shapes, width), file));
+      figure.querySelector(".caption").append(makeSaveButton("ellipses", file, () => paint(image, shapes, width)));
     },
     () => figure.remove(), // the run is no longer kept, and its arrays neither
   );
@@ -61,12 +59,6 @@ function drawShape({ x, y, rx, ry, turn }) {
   const degrees = ((turn * 180) / Math.PI).toFixed(1);
   const transform = `translate(${x} ${y}) rotate(${degrees})`;
   return draw("ellipse", { rx: rx.toFixed(3), ry: ry.toFixed(3), transform });
-}
-
-function saveButton(paintPicture, file) {
-  const save = () => paintPicture().toBlob((blob) => saveBlob(file, blob));
-  const button = make("button", { type: "button", class: "icon", click: save }, icon("download"));
-  return tellLabel(button, "save", { name: () => t("picture.ellipses") });
 }
 
 /** The photograph and the ellipses as one picture. */

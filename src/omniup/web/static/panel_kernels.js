@@ -1,4 +1,4 @@
-/** Tab 3: the kernels' parameters as maps with their keys and distributions; how sure the kernels are; their shapes. */
+/** Tab 3: the kernels' parameters as maps with their keys and distributions; how concentrated the weights are; their shapes. */
 
 import { makeHistogram } from "./charts.js";
 import { byId, make } from "./dom.js";
@@ -16,12 +16,12 @@ export function renderKernels(result) {
   const maps = Object.entries(answer.parameters).map(([key, values]) =>
     makeFigure(picture(key), { pick: true }, makeLegend(values), makeHistogram(key, values), about(key)),
   );
-  const { confidence } = answer.scales;
-  const sure = makeFigure(picture("confidence"), { pick: true }, makeLegend(confidence), about("confidence"));
+  const legend = makeLegend(answer.scales.concentration);
+  const weights = makeFigure(picture("concentration"), { pick: true }, legend, about("concentration"));
   const ellipses = makeEllipses(answer, picture("I_hr"), `${stem}_kernels.png`);
   return panel.replaceChildren(
     heading("section.kernels"),
     note("section.kernels.note"),
-    make("div", { class: "grid maps" }, ...maps, sure, ...(ellipses ? [ellipses] : [])),
+    make("div", { class: "grid maps" }, ...maps, weights, ...(ellipses ? [ellipses] : [])),
   );
 }

@@ -4,9 +4,16 @@ import { createCompare } from "./compare.js";
 import { byId, make, show } from "./dom.js";
 import { current, number, significant, t, tOr, tell, tellText } from "./i18n.js";
 import { makeFigure, makeLegend, hold } from "./pictures.js";
+import { makeTrusted } from "./trusted.js";
 import { channels, heading, note } from "./words.js";
 
-const ORDER = ["image", "low", "result"];
+const ORDER = ["image", "low", "result", "confidence"];
+
+/** What a confidence means, by the type of the signal: names a text. */
+const MEANINGS = {
+  ...{ probabilities: "classes", logits: "classes", labels: "labels", measurement: "values", values: "values" },
+  ...{ features: "features", directions: "features" },
+};
 
 /** Which of a preset's numbers is which setting of the method. */
 const OF_PRESET = { iterations: "iters", radius: "radius", lr: "lr" };
@@ -208,7 +215,15 @@ export class SignalPanel {
       compare.element,
       ...(answer.scale ? [makeLegend(answer.scale)] : []),
       make("ul", { class: "files" }, ...links),
-      make("div", { class: "grid" }, ...pictures.map((picture) => makeFigure(picture))),
+      make("div", { class: "grid" }, ...pictures.slice(0, -1).map((picture) => makeFigure(picture))),
+      heading("section.signal.confidence"),
+      note(`signal.confidence.${MEANINGS[answer.signal_type]}`),
+      make(
+        "div",
+        { class: "grid" },
+        makeFigure(pictures.at(-1), {}, makeLegend(answer.confidence)),
+        makeTrusted(urls.result, answer.files["confidence.png"], `${stem}_trusted.png`),
+      ),
     );
   }
 }

@@ -5,6 +5,7 @@
 
 import { icon, make } from "./dom.js";
 import { number, t, tOr, tell, tellAlt, tellLabel, tellText, within } from "./i18n.js";
+import { saveBlob } from "./take_away.js";
 
 /** Object URLs by the data they were made of, one set for each answer of the server. */
 const kept = new Map();
@@ -69,6 +70,19 @@ export function makeFigure(picture, { pick = false } = {}, ...below) {
 function saveLink({ key, url, file }) {
   const link = make("a", { class: "icon", href: url, download: file }, icon("download"));
   return tellLabel(link, "save", { name: () => t(`picture.${key}`) });
+}
+
+/**
+ * A button that saves what is painted when it is pressed.
+ *
+ * @param {string} key of the picture
+ * @param {string} file what it is saved as
+ * @param {() => HTMLCanvasElement} paint
+ */
+export function makeSaveButton(key, file, paint) {
+  const save = () => paint().toBlob((blob) => saveBlob(file, blob));
+  const button = make("button", { type: "button", class: "icon", click: save }, icon("download"));
+  return tellLabel(button, "save", { name: () => t(`picture.${key}`) });
 }
 
 /**
