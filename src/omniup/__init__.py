@@ -1,6 +1,7 @@
 """OmniUp: upsample anything computed from an image at low resolution to the image's resolution.
 
     hr = omniup.upsample(image, features)
+    dense = omniup.features("photo.jpg", "timm:vit_small_patch14_dinov2")
 
 The public names; each is imported when it is first used, so that `import omniup` is quick.
 """
@@ -15,6 +16,7 @@ from omniup.errors import InputError, MissingPackageError
 
 if TYPE_CHECKING:
     from omniup import nn
+    from omniup.encoders import encoder, features
     from omniup.upsamplers import (
         AnyUp,
         Ensemble,
@@ -45,6 +47,8 @@ __all__ = [
     "UpsampleAnything",
     "Upsampler",
     "__version__",
+    "encoder",
+    "features",
     "methods",
     "nn",
     "register",
@@ -59,7 +63,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "nn":
         return importlib.import_module("omniup.nn")
-    return getattr(importlib.import_module("omniup.upsamplers"), name)
+    room = "omniup.encoders" if name in ("encoder", "features") else "omniup.upsamplers"
+    return getattr(importlib.import_module(room), name)
 
 
 def __dir__() -> list[str]:

@@ -84,7 +84,7 @@ def test_signals(refusal, photo, features, folder):
         (("--method", "upsample_anything", "--set", "radius=wide"), "radius is 'wide'; accepted: whole numbers"),
         (("--method", "joint_bilateral", "--set", "sigma_x=-1"), "sigma_x is -1; accepted: numbers from"),
         (("--set", "radius"), "Invalid value for '--set': 'radius' is not name=value"),
-        (("--size", "10"), "Invalid value for '--size': '10' is not height x width"),
+        (("--size", "10x"), "Invalid value for '--size': '10x' is not height x width"),
         (("--size", "0x10"), "Invalid value for '--size'"),
         (("--size", "2x2"), "signal is 3 × 4, larger than the image or the size asked for, 2 × 2"),
         (("--memory", "lots"), "memory is 'lots'; accepted: bytes"),

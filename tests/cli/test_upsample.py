@@ -22,7 +22,11 @@ from support.anyup import random_anyup
 @pytest.mark.parametrize("method", library.methods())
 def test_every_method(omniup, photo, features, method):
     torch.save(random_anyup().state_dict(), "weights.pth")
-    settings = {"upsample_anything": {"iterations": 2}, "anyup": {"weights": "weights.pth"}}.get(method, {})
+    settings = {
+        "upsample_anything": {"iterations": 2},
+        "anyup": {"weights": "weights.pth"},
+        "ensemble": {"weights": "weights.pth"},
+    }.get(method, {})
     given = [argument for name, value in settings.items() for argument in ("--set", f"{name}={value}")]
     assert omniup("upsample", photo, features, "-o", "out.npy", "--method", method, *given).status == 0
     expected = library.upsample(read_image(photo), read_signal(features), method=method, **settings)

@@ -11,7 +11,7 @@ from omniup.errors import InputError, MissingPackageError
 
 def test_every_encoder_has_a_name_and_one_line():
     listed = encoders()
-    assert list(listed) == ["mask2former", "projection", "resnet18_layer2", "timm:NAME"]
+    assert list(listed) == ["mask2former", "projection", "resnet18_layer2", "timm:NAME", "transformers:NAME"]
     assert all(line and "\n" not in line for line in listed.values())
 
 

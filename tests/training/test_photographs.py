@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omniup.errors import InputError
+from omniup.files import read_photograph
 from omniup.training.photographs import (
     Positions,
     Squares,
@@ -13,7 +14,6 @@ from omniup.training.photographs import (
     central_square,
     measured_squares,
     photographs,
-    read_photograph,
 )
 
 

@@ -28,7 +28,7 @@ from omniup.upsamplers.pyramid_bilateral import pyramid
 from support.anyup import random_anyup
 from support.kernels import random_signal, smooth_image
 
-METHODS = ["anyup", "bicubic", "bilinear", "guided_filter", "joint_bilateral", "nearest"]
+METHODS = ["anyup", "bicubic", "bilinear", "ensemble", "guided_filter", "joint_bilateral", "nearest"]
 METHODS += ["pyramid_bilateral", "upsample_anything"]
 IMAGE = smooth_image((24, 32), dtype=torch.float32)
 SIGNAL = random_signal((3, 4), dtype=torch.float32)
@@ -45,7 +45,7 @@ def weights(tmp_path_factory):
 @pytest.fixture(params=METHODS)
 def method(request, weights):
     """The name of a method and settings that make it quick."""
-    settings = {"anyup": {"weights": weights}, "upsample_anything": {"iterations": 2}}
+    settings = {"anyup": {"weights": weights}, "ensemble": {"weights": weights}, "upsample_anything": {"iterations": 2}}
     return {"method": request.param} | settings.get(request.param, {})
 
 
@@ -57,7 +57,7 @@ def test_every_method_is_registered_with_one_line_and_its_settings(weights):
         assert method.summary
         assert "\n" not in method.summary
         assert method.paths.keys() <= method.settings.keys()
-        settings = {**method.settings, "weights": weights} if name == "anyup" else method.settings
+        settings = {**method.settings, "weights": weights} if "weights" in method.settings else method.settings
         assert type(upsampler(name, **settings)) is type(method.build(**settings))
     registered.clear()
     assert omniup.methods()
@@ -142,7 +142,7 @@ def test_results_are_of_the_signals_type(method, dtype):
 def test_another_size_is_that_of_the_image_resized(method, size):
     out = omniup.upsample(IMAGE, SIGNAL, size=size, **method)
     assert out.shape == (1, 4, *size)
-    if method["method"] == "anyup":
+    if method["method"] in ("anyup", "ensemble"):
         return  # it looks at the image as it is, and averages its queries
     resized = F.interpolate(IMAGE, tuple(size), mode="bilinear", antialias=True, align_corners=False)
     torch.testing.assert_close(out, omniup.upsample(resized, SIGNAL, **method), rtol=0, atol=1e-5)
@@ -192,7 +192,7 @@ def test_views_are_accepted(method):
 
 def test_the_memory_changes_nothing(method):
     expected = omniup.upsample(IMAGE, SIGNAL, **method)
-    least = "1.1MB" if method["method"] == "anyup" else "100KB"
+    least = "1.1MB" if method["method"] in ("anyup", "ensemble") else "100KB"
     for memory in (least, 2**21, "1.5 MiB", "1GB"):
         torch.testing.assert_close(omniup.upsample(IMAGE, SIGNAL, memory=memory, **method), expected, rtol=0, atol=1e-5)
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 import omniup
 from omniup import InputError
+from omniup.files import sample_image
 from omniup.mixing import cell_means
 
 torch.manual_seed(0)
@@ -127,3 +129,35 @@ def test_a_letterboxed_depth_keeps_its_edges():
 def test_what_does_not_fit_together_is_refused(image, signal, options, message):
     with pytest.raises(InputError, match=f"^{message}"):
         omniup.upsample(image, signal, **options)
+
+
+def test_paths_and_pictures_are_read_as_by_the_command(tmp_path):
+    photo, depth = sample_image("chelsea").resize((60, 40)), Image.fromarray(np.random.rand(8, 12).astype(np.float32))
+    labels = Image.fromarray(np.arange(96, dtype=np.uint8).reshape(8, 12) // 32)
+    labels.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    photo.save(tmp_path / "photo.png")
+    depth.save(tmp_path / "depth.tif")
+    labels.save(tmp_path / "labels.png")
+    full = omniup.upsample(str(tmp_path / "photo.png"), tmp_path / "depth.tif")
+    assert full.shape == (1, 1, 40, 60)
+    assert torch.equal(omniup.upsample(photo, depth), full)
+    assert torch.equal(omniup.upsample(photo, torch.from_numpy(np.array(depth))[None, None]), full)
+    found = omniup.upsample([photo, tmp_path / "photo.png"], [labels, tmp_path / "labels.png"], size=30)
+    assert torch.equal(*found)
+    assert found[0].shape == (1, 1, 20, 30)
+    assert found[0].unique().tolist() == [0, 1, 2]  # a palette picture's numbers are never mixed
+
+
+def test_samples_have_names():
+    assert omniup.upsample("sample:coffee", torch.rand(1, 2, 20, 30), size=60).shape == (1, 2, 40, 60)
+
+
+@pytest.mark.parametrize(("size", "shape"), [(128, (85, 128)), (np.int64(90), (60, 90)), (2, (1, 2))])
+def test_one_number_is_the_longer_side(size, shape):
+    assert omniup.upsample(torch.rand(1, 3, 40, 60), torch.rand(1, 1, 1, 2), size=size).shape[2:] == shape
+
+
+@pytest.mark.parametrize("size", [0, -3, True, 2.5, "60"])
+def test_sizes_that_are_none(size):
+    with pytest.raises(InputError, match=r"^size is "):
+        omniup.upsample(torch.rand(1, 3, 40, 60), torch.rand(1, 1, 4, 6), size=size)

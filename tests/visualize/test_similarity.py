@@ -126,3 +126,12 @@ def test_mixed_features_of_another_shape_are_refused(features: torch.Tensor) -> 
     for call in (lengths, lambda wrong: mixed_similarity(lambda signal: signal, wrong, wrong[:, 0, 0], wrong)):
         with pytest.raises(InputError, match="features has the shape"):
             call(features[0])
+
+
+def test_the_pixel_may_be_another_map_s(features: torch.Tensor) -> None:
+    part = features[..., 2:5, 3:9].double()
+    torch.testing.assert_close(similarity_map(features, (1, 2), of=part), similarity_map(features, (3, 5)))
+    with pytest.raises(InputError, match=r"^point is"):
+        similarity_map(features, (3, 0), of=part)
+    with pytest.raises(InputError, match=r"^of has the shape"):
+        similarity_map(features, (0, 0), of=part[:, :2])

@@ -15,9 +15,10 @@ from typing import Annotated, Any
 import typer
 
 from omniup import __version__
-from omniup.cli import about, bench, kernels, options, train
+from omniup.cli import about, bench, kernels, options, probe, train
 from omniup.cli.degrade import degrade
 from omniup.cli.errors import guarded
+from omniup.cli.features import features
 from omniup.cli.reconstruct import reconstruct
 from omniup.cli.restore import restore
 from omniup.cli.serve import serve
@@ -29,10 +30,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 for command in (
-    *(upsample, kernels.fit, kernels.render, reconstruct, degrade, restore, serve),
+    *(upsample, features, kernels.fit, kernels.render, reconstruct, degrade, restore, serve),
     *(about.methods, about.encoders, about.info),
 ):
     app.command()(command)
+app.add_typer(probe.app, name="probe")
 app.add_typer(train.app, name="train")
 app.add_typer(bench.app, name="bench")
 

@@ -37,7 +37,7 @@ def methods(as_json: options.AsJson = False) -> None:
 
 
 def encoders(as_json: options.AsJson = False) -> None:
-    """List the encoders of `omniup reconstruct`, which compute the features to upsample."""
+    """List the encoders of `omniup features` and `omniup reconstruct`, which compute the features to upsample."""
     from omniup.encoders import encoders as registered
 
     table = listing("encoder", "what it is")

@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from omniup.cli.inputs import SAMPLE, read_picture, read_picture_alpha
+from omniup.cli.inputs import read_picture, read_picture_alpha
 from omniup.cli.report import Report
 from omniup.errors import InputError, is_out_of_memory
+from omniup.files import SAMPLE
 from omniup.restoration.alpha import with_alpha
 from omniup.restoration.results import digest, is_done, write_result
 

@@ -11,14 +11,12 @@ from torch import Tensor
 
 from omniup.cli.report import Report
 from omniup.errors import InputError
-from omniup.files import Source, find_images, image_tensor, read_alpha, read_image, sample_image
+from omniup.files import SAMPLE, Source, find_images, read_alpha, read_image, read_photograph
 from omniup.files.images import ACCEPTED
 from omniup.files.refusals import printable
 from omniup.files.sources import open_source
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.guidance_files import GuidanceFile, read_guidance_file
-
-SAMPLE = "sample:"
 
 
 def read_picture(argument: str) -> Tensor:
@@ -27,9 +25,7 @@ def read_picture(argument: str) -> Tensor:
     Raises:
         InputError: it cannot be read, or there is no sample of this name.
     """
-    if argument.startswith(SAMPLE):
-        return image_tensor(sample_image(argument.removeprefix(SAMPLE)))
-    return read_image(source(argument))
+    return read_image(source(argument)) if argument == "-" else read_photograph(argument)
 
 
 def read_picture_alpha(argument: str) -> Tensor | None:

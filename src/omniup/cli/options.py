@@ -33,6 +33,33 @@ class Sides(NamedTuple):
         return cls(int(match[1]), int(match[2]))
 
 
+class Extent(NamedTuple):
+    """A size in pixels: both sides, or the longer one alone, whose proportions are then the image's."""
+
+    size: Sides | int
+
+    @classmethod
+    def parse(cls, text: str) -> Extent:
+        """Read `N`, or `HxW` as `Sides` does."""
+        match = re.fullmatch(r"0*([1-9]\d{0,8})", text.strip())
+        return cls(int(match[1]) if match else Sides.parse(text))
+
+
+class Point(NamedTuple):
+    """A pixel of an image."""
+
+    x: int
+    y: int
+
+    @classmethod
+    def parse(cls, text: str) -> Point:
+        """Read `X,Y`, e.g. `240,130`."""
+        match = re.fullmatch(r"(\d{1,9}),(\d{1,9})", re.sub(r"\s", "", text))
+        if match is None:
+            raise typer.BadParameter(f"{text!r} is not x,y, such as 240,130")
+        return cls(int(match[1]), int(match[2]))
+
+
 class Part(NamedTuple):
     """A region of an image, in pixels, in the order of `omniup.upsample`."""
 
@@ -173,6 +200,57 @@ Output: TypeAlias = Annotated[
         metavar="OUT",
         help="File for the result, by its suffix: .npy, .npz, .safetensors or .png; - for .npy on standard output.",
     ),
+]
+
+Method: TypeAlias = Annotated[str, typer.Option(metavar="NAME", help="Upsampling method; `omniup methods` lists them.")]
+EncoderName: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--encoder",
+        metavar="NAME",
+        help="Encoder, such as timm:vit_small_patch14_dinov2; `omniup encoders` lists them.",
+    ),
+]
+EncoderSettings: TypeAlias = Annotated[
+    list[Setting] | None,
+    typer.Option(
+        "--encoder-set",
+        parser=Setting.parse,
+        metavar="NAME=VALUE",
+        help="A setting of the encoder; may be repeated. Of timm:NAME: pretrained=FILE for weights of yours, "
+        "pretrained=false for random ones; of timm and transformers layer=N, or layer=[M,N] for several.",
+    ),
+]
+
+ResultSize: TypeAlias = Annotated[
+    Extent | None,
+    typer.Option(
+        "--size",
+        parser=Extent.parse,
+        metavar="N|HxW",
+        help="Size of the results, or their longer side; by default the image's own, but at most 1024.",
+    ),
+]
+Resolution: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Longer side of the image as the network sees it, in pixels; by default its own, but at most 1024.",
+        rich_help_panel=_COMPUTE,
+    ),
+]
+Padding: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--sides",
+        metavar="resize|pad",
+        help="Sides that are no multiples of the network's stride: resize them to the nearest, or pad them.",
+        rich_help_panel=_COMPUTE,
+    ),
+]
+Precision: TypeAlias = Annotated[
+    str, typer.Option(metavar="NAME", help="float32, float16 or bfloat16.", rich_help_panel=_COMPUTE)
 ]
 
 Preset: TypeAlias = Annotated[

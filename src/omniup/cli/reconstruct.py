@@ -11,7 +11,6 @@ import typer
 from omniup.cli import options
 from omniup.cli.about import listing, versions
 from omniup.cli.report import Report, to_json
-from omniup.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -36,16 +35,7 @@ def reconstruct(
     encoder: Annotated[
         str, typer.Option(metavar="NAME", help="Encoder of the features; `omniup encoders` lists them.")
     ] = "projection",
-    encoder_set: Annotated[
-        list[options.Setting] | None,
-        typer.Option(
-            "--encoder-set",
-            parser=options.Setting.parse,
-            metavar="NAME=VALUE",
-            help="A setting of the encoder; may be repeated. Of timm:NAME: pretrained=FILE for weights of yours, "
-            "pretrained=false for random ones, layer=N.",
-        ),
-    ] = None,
+    encoder_set: options.EncoderSettings = None,
     features: Annotated[
         bool, typer.Option("--features", help="Write features.npy too, fitted, C x H x W; it may be large.")
     ] = False,
@@ -67,9 +57,9 @@ def reconstruct(
     """
     report = Report(as_json, quiet, verbose)
 
-    from omniup.cli import inputs
+    from omniup.cli import encoding, inputs
     from omniup.cli.pictures import names, pictures
-    from omniup.encoders import Encoding, encode, encoder_settings
+    from omniup.encoders import Encoding, encode
     from omniup.files import atomic_write, output_folder, together, write_image, write_signal
     from omniup.reconstruction import WORTHWHILE, working_image
     from omniup.reconstruction import reconstruct as compute
@@ -82,15 +72,11 @@ def reconstruct(
     chosen = options.pick_settings(encoder_set)
 
     def encoded(image: Tensor, grid: tuple[int, int]) -> Encoding:
-        try:
+        with encoding.placed(encoder):
             return encode(image, encoder, grid=grid, **chosen)
-        except InputError as error:
-            if error.argument != "name" and error.argument in ("settings", *encoder_settings(encoder)):
-                raise error.within("--encoder-set") from error
-            raise error.within(f"--encoder {encoder}") from error
 
-    files = (value for value in chosen.values() if isinstance(value, str))
-    with output_folder(output, "reconstruct", inputs=[image, *files], overwrite=overwrite) as place:
+    inputs_used = [image, *encoding.files(encoder_set)]
+    with output_folder(output, "reconstruct", inputs=inputs_used, overwrite=overwrite) as place:
         folder = place.path
         arrays = ("features.npy",) if features else ()
         drawings = (f"{name}.png" for name in names(fitted=method.iterations > 0))

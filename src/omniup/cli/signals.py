@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from omniup.cli.inputs import source
@@ -14,6 +12,7 @@ from omniup.cli.outputs import Target
 from omniup.cli.report import Report
 from omniup.errors import InputError
 from omniup.files import together, write_image
+from omniup.files.images import label_image
 from omniup.upsamplers import Prepared
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.signal_files import SignalFile, are_whole, read_signal_file
@@ -103,7 +102,7 @@ def render(
         result = result[:, :, part[0], part[1]]
         confidence = confidence if confidence is None else confidence[:, :, part[0], part[1]]
     with report.stage("write"), together():
-        _write(result, signal.palette, target)
+        write(result, signal.palette, target)
         if trust is not None and confidence is not None:
             trust.write(confidence * (2 ** (trust.bits or 8) - 1) if trust.format == "png" else confidence)
     found = ", ".join(sorted(set(signal.types)))
@@ -124,14 +123,12 @@ def render(
     return facts
 
 
-def _write(result: Tensor, palette: list[int] | None, target: Target) -> None:
+def write(result: Tensor, palette: list[int] | None, target: Target) -> None:
     """Write a result, in the colours of the input where both can have them."""
     if palette is None or target.format != "png":
         target.write(result)
     else:
-        picture = Image.fromarray(result[0, 0].cpu().numpy().astype(np.uint8))
-        picture.putpalette(palette)
-        write_image(target.argument, picture)
+        write_image(target.argument, label_image(result, palette))
 
 
 def _check_agreement(signal_type: str, are_labels: bool | None) -> None:

@@ -17,12 +17,14 @@ def upsample(
     signal: options.Signal,
     output: options.Output,
     confidence: options.Confidence = None,
-    method: Annotated[
-        str, typer.Option(metavar="NAME", help="Upsampling method; `omniup methods` lists them.")
-    ] = options.DEFAULT_METHOD,
+    method: options.Method = options.DEFAULT_METHOD,
     size: Annotated[
-        options.Sides | None,
-        typer.Option(parser=options.Sides.parse, metavar="HxW", help="Size of the result; by default the image's own."),
+        options.Extent | None,
+        typer.Option(
+            parser=options.Extent.parse,
+            metavar="N|HxW",
+            help="Size of the result, or its longer side; by default the image's own.",
+        ),
     ] = None,
     preset: options.Preset = None,
     iterations: options.Iterations = None,
@@ -55,6 +57,7 @@ def upsample(
 
     from omniup.cli import inputs, signals
     from omniup.upsamplers import parse_memory, upsampler
+    from omniup.upsamplers.checks import chosen_size
     from omniup.upsamplers.regions import check_region, cut, inside
 
     if region is not None:
@@ -86,7 +89,8 @@ def upsample(
         signals.check(low, target, trust, report)
 
         with report.stage("prepare"), report.progress("prepare") as progress:
-            prepared = chosen.prepare(guidance, low.grid, size, progress=progress, memory=scratch)
+            wanted = None if size is None else chosen_size(size.size, whole)
+            prepared = chosen.prepare(guidance, low.grid, wanted, progress=progress, memory=scratch)
         part = None if region is None else inside(place, whole)
         facts = signals.render(
             low, prepared, target, report, trust=trust, memory=scratch, holes=holes, consistency=steps, part=part

@@ -32,7 +32,13 @@ class Encoding:
 
 
 class Encoder(Protocol):
-    """The protocol of encoders: `Projection`, `ResNet18Layer2`, `TimmBackbone` and others."""
+    """The protocol of encoders: `Projection`, `ResNet18Layer2`, `TimmBackbone` and others.
+
+    Attributes:
+        stride: in pixels; an image whose sides it divides is seen as it is, another one resized.
+    """
+
+    stride: int
 
     def __call__(self, image: Tensor, grid: tuple[int, int] | None = None) -> Encoding:
         """Compute the features of an image, without gradients.
@@ -65,31 +71,22 @@ def register(name: str, summary: str) -> Callable[[_Factory], _Factory]:
 
 def encoders() -> dict[str, str]:
     """List the encoders: their names, and one line on each."""
-    return dict(_summaries)
+    return dict(sorted(_summaries.items()))
 
 
-def encode(image: Tensor, name: str, *, grid: tuple[int, int] | None = None, **settings: Any) -> Encoding:
-    """Build the named encoder and encode an image with it.
-
-    Weights are loaded anew at every call: to encode many images, build the encoder once and call it.
+def encoder(name: str, /, **settings: Any) -> Encoder:
+    """Build an encoder by name.
 
     Args:
-        image: [B, 3, H, W], floating point in 0..1; the projection takes any number of channels.
         name: one of `encoders()`; of a family any member, e.g. "timm:vit_small_patch14_dinov2".
-        grid: the wanted (h, w), no larger than the image; None means the encoder's own.
-        **settings: what the encoder's constructor takes, e.g. `channels=8` for the projection.
-
-    Returns:
-        The encoding, on the image's device.
+        **settings: what the encoder's constructor takes, e.g. `layer=8` for those of timm.
 
     Raises:
-        InputError: no encoder has this name, it has no such setting, or it cannot accept a setting's value, the image
-            or the grid.
+        InputError: no encoder has this name, it has no such setting, or it cannot accept a setting's value.
 
     Example:
-        >>> import torch
-        >>> from omniup.encoders import encode
-        >>> encode(torch.rand(1, 3, 64, 96), "projection", channels=8).features.shape
+        >>> import omniup, torch
+        >>> omniup.encoder("projection", channels=8)(torch.rand(1, 3, 64, 96)).features.shape
         torch.Size([1, 8, 4, 6])
     """
     factory, arguments = _find(name)
@@ -100,7 +97,33 @@ def encode(image: Tensor, name: str, *, grid: tuple[int, int] | None = None, **s
         raise InputError(
             "settings", "do not fit {name} ({reason})", "{names}", name=name, reason=error, names=names
         ) from error
-    return factory(*arguments, **settings)(image, grid)
+    return factory(*arguments, **settings)
+
+
+def encode(image: Tensor, name: str, *, grid: tuple[int, int] | None = None, **settings: Any) -> Encoding:
+    """Build the named encoder and encode an image with it.
+
+    Weights are loaded anew at every call: to encode many images, build the encoder once and call it.
+
+    Args:
+        image: [B, 3, H, W], floating point in 0..1; the projection takes any number of channels.
+        name: as for `encoder`.
+        grid: the wanted (h, w), no larger than the image; None means the encoder's own.
+        **settings: as for `encoder`.
+
+    Returns:
+        The encoding, on the image's device.
+
+    Raises:
+        InputError: as `encoder`; or the encoder cannot accept the image or the grid.
+
+    Example:
+        >>> import torch
+        >>> from omniup.encoders import encode
+        >>> encode(torch.rand(1, 3, 64, 96), "projection", channels=8).features.shape
+        torch.Size([1, 8, 4, 6])
+    """
+    return encoder(name, **settings)(image, grid)
 
 
 def encoder_settings(name: str) -> list[str]:
@@ -121,5 +144,5 @@ def _find(name: str) -> tuple[Callable[..., Encoder], tuple[str, ...]]:
     prefix, colon, member = name.partition(":")
     factory = _factories.get(f"{prefix}:NAME" if member else name)
     if factory is None or (colon and not member):
-        raise InputError("name", "is {name!r}, which is no encoder", "{names}", name=name, names=", ".join(_summaries))
+        raise InputError("name", "is {name!r}, which is no encoder", "{names}", name=name, names=", ".join(encoders()))
     return factory, (member,) if member else ()

@@ -1,15 +1,7 @@
-"""Compute class probabilities with Mask2Former, a transformer for semantic segmentation.
-
-The weights come from a local folder, from the cache of the Hugging Face hub, or else from the hub itself. A folder is
-data and nothing more: settings are JSON, weights are safetensors, read by our own reader, and transformers is handed
-both; so nothing is unpickled, no code of a repository runs, and only `files/hub.py` ever asks the network for anything.
-"""
+"""Compute class probabilities with Mask2Former, a transformer for semantic segmentation."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,15 +12,18 @@ from torch import Tensor
 
 from omniup.encoders.base import Encoding, register
 from omniup.encoders.preparation import check_request, nearest_cells, normalise, to_grid
-from omniup.encoders.weights import seeded
+from omniup.encoders.transformers_files import (
+    PREPROCESSING,
+    SETTINGS,
+    load_network,
+    model_folder,
+    normalisation,
+    read_json,
+    unfit,
+)
 from omniup.errors import InputError, optional_import
-from omniup.files.hub import find
-from omniup.files.weights import IMAGENET_MEAN, IMAGENET_STD, read_state_dict, summary
 
-_SETTINGS, _PREPROCESSING, _WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
-_ACCEPTED = "a folder with config.json and model.safetensors, as `save_pretrained` writes it"
-
-_STRIDE = 32  # of Swin's last stage
+_NOUN = "Mask2Former"
 _RESOLUTIONS = (32, 2048)
 
 
@@ -46,6 +41,7 @@ class Mask2Former:
         offline: take weights that are on this machine only, as the environment variable HF_HUB_OFFLINE does.
 
     Attributes:
+        stride: of Swin's last stage.
         classes: the names of the K classes, in the order of the features' channels.
         weights: what was used, in plain words.
 
@@ -53,6 +49,8 @@ class Mask2Former:
         InputError: `resolution` is out of range, the weights cannot be had, or they are not Mask2Former's.
         MissingPackageError: transformers is not installed.
     """
+
+    stride = 32
 
     def __init__(
         self,
@@ -65,9 +63,9 @@ class Mask2Former:
             raise InputError("resolution", "is {value}", "{least} to {most}", value=resolution, least=least, most=most)
         self.resolution = resolution
         transformers = optional_import("transformers", extra="features")
-        folder = _folder(str(model), offline)
+        folder = model_folder(str(model), offline)
         self._model = _load(transformers, folder)
-        self._mean, self._std = _normalisation(folder / _PREPROCESSING)
+        self._mean, self._std = normalisation(folder / PREPROCESSING)
         names: dict[int, str] = self._model.config.id2label
         self.classes = tuple(names[index] for index in sorted(names))
         self.weights = f"read from {model}" if folder == Path(model) else f"Hugging Face {model}"
@@ -95,7 +93,7 @@ class Mask2Former:
 
     def _resize(self, image: Tensor) -> Tensor:
         longest = max(image.shape[2:])
-        size = [nearest_cells(side * self.resolution, longest * _STRIDE) * _STRIDE for side in image.shape[2:]]
+        size = [nearest_cells(side * self.resolution, longest * self.stride) * self.stride for side in image.shape[2:]]
         return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
@@ -124,24 +122,9 @@ def _class_probabilities(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
     return torch.einsum("bqk,bqhw->bkhw", classes.softmax(dim=-1), weights)
 
 
-def _folder(model: str, offline: bool) -> Path:
-    """Find the folder with a model's files: the caller's own, or the hub's."""
-    if Path(model).is_dir():
-        return Path(model)
-    return find(
-        model,
-        [_SETTINGS, _WEIGHTS],
-        argument="model",
-        accepted="a repository, once `{fetch}` has fetched it where there is a network, or a folder with config.json "
-        "and model.safetensors, as `save_pretrained` writes it",
-        more=[_PREPROCESSING],
-        offline=offline,
-    )
-
-
 def _load(transformers: ModuleType, folder: Path) -> Any:
     """Build the network of a folder, on the CPU."""
-    settings = _read_json(folder / _SETTINGS)
+    settings = read_json(folder / SETTINGS)
     backbone = settings.get("backbone_config")
     types = settings.get("model_type"), backbone.get("model_type") if isinstance(backbone, dict) else None
     if types != ("mask2former", "swin"):
@@ -154,89 +137,9 @@ def _load(transformers: ModuleType, folder: Path) -> Any:
             backbone=types[1],
         )
     settings.pop("backbone", None)  # which may name another repository to get the backbone's settings from
-    if not (folder / _WEIGHTS).is_file():
-        raise InputError(
-            "model",
-            "is {folder}, which has no {file}; pickled weights are not read",
-            _ACCEPTED,
-            folder=folder,
-            file=_WEIGHTS,
-        )
-    state = read_state_dict(folder / _WEIGHTS)
     try:
-        # Not from the folder: there transformers would also look for adapters, other weights and pickled ones. But not
-        # `load_state_dict` either, since transformers knows what older releases called the weights.
-        with _quiet(transformers), seeded():
-            network, report = transformers.Mask2FormerForUniversalSegmentation.from_pretrained(
-                None,
-                config=transformers.Mask2FormerConfig.from_dict(settings),
-                state_dict=state,
-                torch_dtype=torch.float32,  # by the name that every release knows
-                attn_implementation="eager",  # whatever the settings say, which may name a repository with code
-                ignore_mismatched_sizes=True,  # so as to report them here
-                output_loading_info=True,
-            )
-    except Exception as error:  # wrong settings raise TypeError, KeyError, AttributeError, ImportError …
-        raise InputError(
-            "model", "is {folder}, which is no Mask2Former ({reason})", _ACCEPTED, folder=folder, reason=summary(error)
-        ) from error
-    # Parameters that are missing or of another shape have been filled with random numbers; buffers can be made.
-    found = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
-    if unfit := sorted(found & dict(network.named_parameters()).keys()):
-        raise InputError(
-            "model",
-            "has weights in {path} that lack, or hold in another shape, {names}",
-            path=folder / _WEIGHTS,
-            names=summary(", ".join(unfit)),
-        )
-    return network.eval()
-
-
-@contextmanager
-def _quiet(transformers: ModuleType) -> Iterator[None]:
-    """Keep transformers' progress bar and its table of missing weights off the terminal."""
-    log = transformers.utils.logging
-    verbosity, bar = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity(log.CRITICAL)
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(verbosity)
-        if bar:
-            log.enable_progress_bar()
-
-
-def _normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and the standard deviation of the network's inputs: the file's, or else ImageNet's."""
-    settings = _read_json(path) if path.is_file() else {}
-    mean, std = settings.get("image_mean", IMAGENET_MEAN), settings.get("image_std", IMAGENET_STD)
-    try:
-        made = torch.tensor([mean, std])  # [2, 3]
-        usable = made.shape == (2, 3) and made.isfinite().all() and (made[1] > 0).all()
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        usable = False
-    if not usable:
-        raise InputError(
-            "model",
-            "has the image_mean {mean} and the image_std {std} in {path}",
-            "three numbers each, those of image_std above 0",
-            mean=summary(mean),
-            std=summary(std),
-            path=path,
-        )
-    return tuple(mean), tuple(std)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            "model", "has the file {path}, which cannot be read ({reason})", _ACCEPTED, path=path, reason=summary(error)
-        ) from error
-    if not isinstance(held, dict):
-        raise InputError(
-            "model", "has the file {path}, which holds a {held}", _ACCEPTED, path=path, held=type(held).__name__
-        )
-    return held
+        config = transformers.Mask2FormerConfig.from_dict(settings)
+    except Exception as error:  # TypeError, KeyError, AttributeError …
+        raise unfit(folder, _NOUN, error) from error
+    network = transformers.Mask2FormerForUniversalSegmentation
+    return load_network(transformers, folder, network, config, noun=_NOUN, attention="eager")

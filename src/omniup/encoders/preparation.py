@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -50,6 +53,19 @@ def nearest_cells(length: int, stride: int) -> int:
     return max(1, (2 * length + stride) // (2 * stride))
 
 
+def to_multiples(image: Tensor, stride: int, least: int = 1) -> Tensor:
+    """Resize an image [B, C, H, W] so that both sides are the nearest multiples of the stride, and at least `least`."""
+    height, width = (max(nearest_cells(side, stride) * stride, least) for side in image.shape[2:])
+    return resize(image, (height, width))
+
+
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize an image [B, C, H, W] bilinearly, antialiased where it shrinks."""
+    if image.shape[2:] == size:
+        return image
+    return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
 def normalise(image: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Subtract a mean and divide by a standard deviation, channel by channel.
 
@@ -82,3 +98,31 @@ def to_grid(features: Tensor, grid: tuple[int, int] | None) -> Tensor:
     if pooled.shape[2:] == grid:
         return pooled
     return F.interpolate(pooled, size=grid, mode="bilinear", align_corners=False)
+
+
+def concatenate(layers: Sequence[Tensor]) -> Tensor:
+    """Concatenate the features of layers [B, C, h, w] along the channels, on the finest of their grids."""
+    finest = max((layer.shape[2], layer.shape[3]) for layer in layers)
+    return torch.cat([to_grid(layer, finest) for layer in layers], dim=1)
+
+
+def check_layers(layer: int | Sequence[int] | None, count: int, name: str) -> list[int]:
+    """Check which layers of a network are wanted.
+
+    Args:
+        layer: an index, several, or None for the last.
+        count: how many layers there are.
+        name: of the network.
+
+    Returns:
+        Indices, at least one.
+
+    Raises:
+        InputError: there are no such layers.
+    """
+    wanted: list[Any] = [-1] if layer is None else list(layer) if isinstance(layer, (list, tuple)) else [layer]
+    for index in wanted or [layer]:
+        if isinstance(index, bool) or not isinstance(index, int) or not -count <= index < count:
+            accepted = "{least} to {most}, the layers of {name}"
+            raise InputError("layer", "is {value}", accepted, value=index, least=-count, most=count - 1, name=name)
+    return wanted

@@ -44,6 +44,8 @@ class ResNet18Layer2:
         MissingPackageError: torchvision is not installed.
     """
 
+    stride = 8
+
     def __init__(self, weights: str | Path | None = None) -> None:
         models = optional_import("torchvision.models", extra="features")
         with seeded():

@@ -10,20 +10,31 @@ the cells cover it exactly; it is neither padded nor cropped.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from omniup.encoders.base import Encoding, register
-from omniup.encoders.preparation import check_request, nearest_cells, normalise, to_grid
+from omniup.encoders.preparation import (
+    check_layers,
+    check_request,
+    concatenate,
+    normalise,
+    resize,
+    to_grid,
+    to_multiples,
+)
 from omniup.encoders.weights import SEED, seeded
 from omniup.errors import InputError, optional_import
 from omniup.files import hub
 from omniup.files.weights import read_state_dict, summary
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # timm's classes whose networks end without a norm of their own, and that refuse to be asked for it
 _WITHOUT_FINAL_NORM = ("Hiera", "HieraDet")
@@ -31,7 +42,7 @@ _WITHOUT_FINAL_NORM = ("Hiera", "HieraDet")
 
 @register("timm:NAME", "any backbone of timm by its name, e.g. timm:vit_small_patch14_dinov2")
 class TimmBackbone:
-    """The features of one layer of a timm backbone, after the network's final norm where it has one that fits.
+    """The features of one or several layers of a timm backbone, after its final norm where it has one that fits.
 
     The own grid is that of the resized image (see the head of this file): one cell per patch of a ViT, per stride of a
     convolutional network. Networks that take one size only, such as BEiT or MaxViT, get the image at that size. A few
@@ -41,7 +52,13 @@ class TimmBackbone:
         name: timm's, with or without a pretrained tag, e.g. "vit_small_patch14_dinov2.lvd142m".
         pretrained: True for timm's own weights, from the cache or the network; a local file with the state dict of the
             whole model, .safetensors or written by `torch.save`; False for random weights, always the same.
-        layer: which block of a ViT or stage of a convolutional network, as an index; None means the last.
+        layer: which block of a ViT or stage of a convolutional network, as an index; None means the last. The features
+            of several are concatenated, on the finest of their grids.
+
+    Attributes:
+        name: of the model.
+        stride: pixels that a cell of the last layer stands for.
+        weights: what is used, in plain words.
 
     Raises:
         InputError: timm has no such model, its weights cannot be had, the file cannot be read or does not fit, or the
@@ -49,29 +66,37 @@ class TimmBackbone:
         MissingPackageError: timm is not installed.
     """
 
-    def __init__(self, name: str, pretrained: bool | str | Path = True, layer: int | None = None) -> None:
+    def __init__(
+        self, name: str, pretrained: bool | str | Path = True, layer: int | Sequence[int] | None = None
+    ) -> None:
+        self._adopt(name, *load_timm(name, pretrained), layer)
+
+    @classmethod
+    def of(cls, model: Any, layer: int | Sequence[int] | None = None) -> Self:
+        """Take a model that `timm.create_model` returned, as it is, in evaluation mode.
+
+        Args:
+            model: of timm; with `dynamic_img_size=True`, where its family has that, it takes images of any size.
+            layer: as above.
+
+        Raises:
+            InputError: the model has no such layer.
+        """
+        backbone = cls.__new__(cls)
+        backbone._adopt(model.pretrained_cfg["architecture"], model.eval(), "the caller's", layer)
+        return backbone
+
+    def _adopt(self, name: str, model: Any, weights: str, layer: int | Sequence[int] | None) -> None:
         timm = optional_import("timm", extra="features")
-        self.name = name
-        self._model, self.weights = load_timm(name, pretrained)
-        layers = len(self._model.feature_info)
-        if layer is not None and not -layers <= layer < layers:
-            raise InputError(
-                "layer",
-                "is {value}",
-                "{least} to {most}, the layers of {name}",
-                value=layer,
-                least=-layers,
-                most=layers - 1,
-                name=name,
-            )
-        self.layer = -1 if layer is None else layer
+        self.name, self._model, self.weights = name, model, weights
+        self._layers = check_layers(layer, len(model.feature_info), name)
 
         data = timm.data.resolve_model_data_config(self._model)
         self._mean, self._std = data["mean"], data["std"]
         flexible = getattr(self._model, "dynamic_img_size", not self._model.pretrained_cfg["fixed_input_size"])
         self._trained_size: tuple[int, int] = data["input_size"][1:]
         self._only_size = None if flexible else self._trained_size
-        self._stride = max(int(info["reduction"]) for info in self._model.feature_info)
+        self.stride = max(int(info["reduction"]) for info in self._model.feature_info)
         self._norm = type(self._model).__name__ not in _WITHOUT_FINAL_NORM
 
     @torch.no_grad()
@@ -92,9 +117,9 @@ class TimmBackbone:
         check_request(image, grid)
         resized = self._resize(image.float())
         try:
-            (features,) = self._model.to(image.device).forward_intermediates(
+            layers = self._model.to(image.device).forward_intermediates(
                 normalise(resized, self._mean, self._std),
-                indices=[self.layer],
+                indices=self._layers,
                 norm=self._norm,
                 stop_early=True,
                 output_fmt="NCHW",
@@ -110,14 +135,10 @@ class TimmBackbone:
                 name=self.name,
                 best=best,
             ) from error
-        return Encoding(to_grid(features, grid), f"timm:{self.name}", self.weights)
+        return Encoding(to_grid(concatenate(layers), grid), f"timm:{self.name}", self.weights)
 
     def _resize(self, image: Tensor) -> Tensor:
-        height, width = (nearest_cells(side, self._stride) * self._stride for side in image.shape[2:])
-        size = self._only_size or (height, width)
-        if image.shape[2:] == size:
-            return image
-        return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
+        return resize(image, self._only_size) if self._only_size else to_multiples(image, self.stride)
 
 
 def _check_name(timm: ModuleType, name: str) -> None:

@@ -11,7 +11,14 @@ from omniup.files.guidance import read_guidance
 from omniup.files.images import find_images, image_tensor, read_alpha, read_image, write_image
 from omniup.files.orientation import read_orientation
 from omniup.files.outputs import Inputs, OutputFolder, check_output, locked, output_folder
-from omniup.files.samples import SAMPLES, SampleProbabilities, sample_image, sample_probabilities
+from omniup.files.samples import (
+    SAMPLE,
+    SAMPLES,
+    SampleProbabilities,
+    read_photograph,
+    sample_image,
+    sample_probabilities,
+)
 from omniup.files.signals import read_labels, read_signal, write_signal
 from omniup.files.sources import MAX_BYTES, Source
 from omniup.files.stored import Form, Stored, read_stored
@@ -20,6 +27,7 @@ from omniup.files.tensors import read_tensors, write_tensors
 __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
+    "SAMPLE",
     "SAMPLES",
     "Form",
     "Inputs",
@@ -38,6 +46,7 @@ __all__ = [
     "read_image",
     "read_labels",
     "read_orientation",
+    "read_photograph",
     "read_signal",
     "read_stored",
     "read_tensors",

@@ -188,6 +188,18 @@ def image_tensor(image: Image.Image) -> Tensor:
     return _in_floats(_guidance(decoded, subject, size=None))
 
 
+def label_image(labels: Tensor, palette: list[int]) -> Image.Image:
+    """Make a palette image of a label map, which keeps the labels.
+
+    Args:
+        labels: [1, 1, H, W], whole numbers in 0..255.
+        palette: red, green and blue of each label in turn.
+    """
+    image = Image.fromarray(labels[0, 0].cpu().numpy().astype(np.uint8))
+    image.putpalette(palette)
+    return image
+
+
 def write_image(path: str | Path, image: Image.Image) -> None:
     """Write a PIL image, atomically.
 

@@ -14,10 +14,14 @@ from PIL import Image
 from torch import Tensor
 
 from omniup.errors import InputError
-from omniup.files.images import image_tensor
+from omniup.files.images import image_tensor, read_image
 
 #: Names of the photographs: a cup on a table, a cat, a portrait, a launch.
 SAMPLES = ("coffee", "chelsea", "astronaut", "rocket")
+
+
+SAMPLE = "sample:"
+"""Begins the names of samples where paths are accepted too."""
 
 
 def sample_image(name: str = "coffee") -> Image.Image:
@@ -31,6 +35,17 @@ def sample_image(name: str = "coffee") -> Image.Image:
     from skimage import data  # here, since few calls need it and it is slow to import
 
     return Image.fromarray(getattr(data, name)())
+
+
+def read_photograph(source: str | Path) -> Tensor:
+    """Read a photograph, [1, 3, H, W] in 0..1: a path, or `sample:NAME`.
+
+    Raises:
+        InputError: it cannot be read, or there is no sample of this name.
+    """
+    if isinstance(source, str) and source.startswith(SAMPLE):
+        return image_tensor(sample_image(source.removeprefix(SAMPLE)))
+    return read_image(source)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.errors import InputError
-from omniup.files import read_labels
-from omniup.training.photographs import central_square, photographs, read_photograph, reduce
+from omniup.files import read_labels, read_photograph
+from omniup.training.photographs import central_square, photographs, reduce
 
 
 @dataclass(frozen=True, eq=False)

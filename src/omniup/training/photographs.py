@@ -18,10 +18,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from omniup.errors import InputError
-from omniup.files import find_images, image_tensor, read_image, sample_image
+from omniup.files import SAMPLE, find_images, read_photograph
 from omniup.files.images import ACCEPTED
 from omniup.training.randomness import draw
-from omniup.training.settings import SAMPLE
 
 
 def photographs(sources: Sequence[str]) -> list[str]:
@@ -43,17 +42,6 @@ def photographs(sources: Sequence[str]) -> list[str]:
             raise InputError(source, "holds no photographs", ACCEPTED)
         found.extend(map(str, inside))
     return found
-
-
-def read_photograph(source: str) -> Tensor:
-    """Read a photograph, [1, 3, H, W] in 0..1.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    if source.startswith(SAMPLE):
-        return image_tensor(sample_image(source.removeprefix(SAMPLE)))
-    return read_image(source)
 
 
 def reduce(images: Tensor, size: int) -> Tensor:

@@ -14,11 +14,8 @@ from typing import Annotated, Literal, TypeAlias, TypeVar
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from omniup.errors import InputError
-from omniup.files import SAMPLES
+from omniup.files import SAMPLE, SAMPLES
 from omniup.files.settings import Section
-
-SAMPLE = "sample:"
-"""Prefix of bundled photographs: `sample:coffee`."""
 
 
 def beside_the_file(path: Path, info: ValidationInfo) -> Path:

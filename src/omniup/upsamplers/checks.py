@@ -190,6 +190,28 @@ def check_size(size: Size, grid: Size, name: str = "size") -> Size:
     return size
 
 
+def chosen_size(size: Any, whole: Size) -> Any:
+    """Choose both sides by the longer one, where a size is one number.
+
+    Args:
+        size: (H, W), or the longer side; None stays.
+        whole: (H, W) of the image, whose proportions the other side keeps.
+
+    Returns:
+        (H, W) of a number; anything else as it is, for `check_size`.
+
+    Raises:
+        InputError: a number below 1.
+    """
+    if isinstance(size, bool) or not isinstance(size, numbers.Integral):
+        return size
+    longest = int(size)
+    if longest < 1:
+        raise InputError("size", "is {value!r}", "(height, width), or the longer side, from 1 on", value=size)
+    height, width = (max(1, (2 * side * longest + max(whole)) // (2 * max(whole))) for side in whole)
+    return height, width
+
+
 def check_points(points: Tensor, batch: int, size: Size) -> Tensor:
     """Check chosen pixels.
 

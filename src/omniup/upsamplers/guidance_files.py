@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from omniup.files import MAX_PIXELS, Source, read_guidance, read_orientation
+from omniup.files import MAX_PIXELS, SAMPLE, Source, read_guidance, read_orientation, read_photograph
 from omniup.files.orientation import turn_back
 from omniup.upsamplers.bands import scale_bands
-from omniup.upsamplers.checks import OVERSHOOT, Size, as_guidance, check_choice
+from omniup.upsamplers.checks import OVERSHOOT, ImageLike, Size, as_guidance, check_choice
+
+Picture: TypeAlias = "ImageLike | str | Path"
+"""An image, its file, or `sample:NAME`."""
 
 ORIENTATIONS = ("auto", "upright", "stored")
 
@@ -64,6 +69,17 @@ class GuidanceFile:
             return self.values, False
         stored = np.ascontiguousarray(turn_back(self.values.numpy(), self.orientation))
         return torch.from_numpy(stored), is_found
+
+
+def opened(image: Picture) -> ImageLike:
+    """Read an image, upright, where a path is given; return others as they are.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if isinstance(image, str) and image.startswith(SAMPLE):
+        return read_photograph(image)
+    return read_guidance_file(image).values if isinstance(image, (str, Path)) else image
 
 
 def read_guidance_file(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from omniup.files import MAX_BYTES, Form, Source, read_stored
@@ -63,6 +66,16 @@ class SignalFile:
         """Move the tensors to a device."""
         valid = None if self.valid is None else self.valid.to(device)
         return dataclasses.replace(self, values=self.values.to(device), valid=valid)
+
+
+def as_file(signal: str | Path | Image.Image) -> Source:
+    """Return the path, or the file that a PIL image would be stored in without loss."""
+    if not isinstance(signal, Image.Image):
+        return signal
+    held = BytesIO()
+    held.name = "signal"
+    signal.save(held, "TIFF" if signal.mode in ("F", "I") else "PNG")  # PNG has neither floats nor 32 bits
+    return held
 
 
 def read_signal_file(

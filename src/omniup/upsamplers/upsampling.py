@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, TypeVar, cast, overload
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.upsamplers.base import DEFAULT_METHOD, uncompiled
-from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, as_guidance, as_signal, as_tensor
+from omniup.upsamplers.checks import DEFAULT_MEMORY, Size, as_guidance, as_signal, as_tensor, chosen_size
+from omniup.upsamplers.guidance_files import Picture, opened
 from omniup.upsamplers.holes import check_valid
 from omniup.upsamplers.layouts import arrange
 from omniup.upsamplers.regions import Region, check_region, cut, inside, valid_inside
 from omniup.upsamplers.registry import upsampler
 from omniup.upsamplers.scattered import gather
+from omniup.upsamplers.signal_files import as_file, read_signal_file
+
+SignalLike: TypeAlias = "Tensor | NDArray[Any] | Image.Image | str | Path"
 
 
 class Upsampled(NamedTuple):
@@ -36,39 +42,49 @@ _Data = TypeVar("_Data", Tensor, NDArray[Any])
 
 
 @overload
-def upsample(image: ImageLike, signal: _Data, *, confidence: Literal[False] = False, **options: Any) -> _Data: ...
+def upsample(image: Picture, signal: _Data, *, confidence: Literal[False] = False, **options: Any) -> _Data: ...
 
 
 @overload
 def upsample(
-    image: ImageLike, signal: Tensor | NDArray[Any], *, confidence: Literal[True], **options: Any
-) -> Upsampled: ...
+    image: Picture, signal: str | Path | Image.Image, *, confidence: Literal[False] = False, **options: Any
+) -> Tensor: ...
+
+
+@overload
+def upsample(image: Picture, signal: SignalLike, *, confidence: Literal[True], **options: Any) -> Upsampled: ...
 
 
 @overload
 def upsample(
-    image: Sequence[ImageLike], signal: Sequence[_Data], *, confidence: Literal[False] = False, **options: Any
+    image: Sequence[Picture], signal: Sequence[_Data], *, confidence: Literal[False] = False, **options: Any
 ) -> list[_Data]: ...
 
 
 @overload
 def upsample(
-    image: Sequence[ImageLike],
-    signal: Sequence[Tensor | NDArray[Any]],
+    image: Sequence[Picture],
+    signal: Sequence[str | Path | Image.Image],
     *,
-    confidence: Literal[True],
+    confidence: Literal[False] = False,
     **options: Any,
+) -> list[Tensor]: ...
+
+
+@overload
+def upsample(
+    image: Sequence[Picture], signal: Sequence[SignalLike], *, confidence: Literal[True], **options: Any
 ) -> list[Upsampled]: ...
 
 
 @uncompiled
 def upsample(
-    image: ImageLike | Sequence[ImageLike],
-    signal: Tensor | NDArray[Any] | Sequence[Tensor | NDArray[Any]],
+    image: Picture | Sequence[Picture],
+    signal: SignalLike | Sequence[SignalLike],
     *,
     method: str = DEFAULT_METHOD,
     signal_type: str = "auto",
-    size: Size | None = None,
+    size: Size | int | None = None,
     grid: Size | None = None,
     layout: str = "auto",
     region: Region | None = None,
@@ -85,14 +101,16 @@ def upsample(
     `consistency="auto"`.
 
     Args:
-        image: the image that the signal was computed from: PIL; array [H, W] or [H, W, G]; tensor [B, G, H, W]. One
-            image may serve many signals. A list has images of any sizes, and `signal` then one signal for each.
+        image: the image that the signal was computed from: a path; PIL; array [H, W] or [H, W, G]; tensor
+            [B, G, H, W]. One image may serve many signals. A list has images of any sizes, and `signal` then one signal
+            for each.
         signal: [B, C, h, w]: features, class probabilities, depth, masks. Other shapes as in `layouts.py`: channels
-            last, tokens [B, N, C], a single map [h, w]; and [B, T, C, h, w], T signals of each image.
+            last, tokens [B, N, C], a single map [h, w]; and [B, T, C, h, w], T signals of each image. A path and a PIL
+            image are read as by `omniup upsample`: palette pictures are labels, and files may name their holes.
         method: one of `methods()`.
         signal_type: what the signal is: `"features"`, `"probabilities"`, `"labels"`, `"measurement"` (area-averages:
             depth, images), `"values"`, `"logits"`, `"directions"`, or `"auto"`; see `signal_types.py`.
-        size: (H', W') of the result, in pixels; the image's own by default.
+        size: (H', W') of the result, in pixels, or its longer side; the image's own by default.
         grid: (h, w) of the signal, in cells, where its shape does not show it: of tokens.
         layout: `"channels_first"` or `"channels_last"`; `"auto"` goes by what fits the image.
         region: (top, left, height, width) of the part of the image that the signal covers, in pixels: a crop, or, with
@@ -134,12 +152,25 @@ def upsample(
     if isinstance(signal, (list, tuple)):
         raise InputError("signal", "is a list, and the image is none", "a list of as many images, or one array")
     if isinstance(signal, np.ndarray):
-        made: Tensor | Upsampled = upsample(cast("ImageLike", image), as_tensor(signal), valid=valid, **options)
+        made: Tensor | Upsampled = upsample(cast("Picture", image), as_tensor(signal), valid=valid, **options)
         if isinstance(made, Upsampled):
             return Upsampled(*(maps.detach().numpy() for maps in made))
         return made.detach().numpy()
+    image = opened(cast("Picture", image))
+    if isinstance(signal, (str, Path, Image.Image)):
+        guidance = as_guidance(image)
+        found = read_signal_file(
+            as_file(signal),
+            (guidance.shape[2], guidance.shape[3]),
+            grid=grid,
+            layout=layout,
+            region=region,
+            signal_type=signal_type,
+        )
+        options |= {"signal_type": found.signal_type, "layout": "channels_first", "grid": None}
+        return upsample(guidance, found.values, valid=found.valid if valid is None else valid, **options)
     tensor = as_tensor(cast("Tensor", signal))
-    guidance = as_guidance(cast("ImageLike", image), device=tensor.device)
+    guidance = as_guidance(image, device=tensor.device)
     if tensor.ndim == 5:
         return _frames(guidance, tensor, valid, options)
     whole = guidance.shape[2], guidance.shape[3]
@@ -158,7 +189,7 @@ def upsample(
     if valid is not None:
         tensor, valid = gather(tensor, valid, signal_type)
     cells = tensor.shape[2], tensor.shape[3]
-    prepared = upsampler(method, **settings).prepare(guidance, cells, size, memory=memory)
+    prepared = upsampler(method, **settings).prepare(guidance, cells, chosen_size(size, whole), memory=memory)
     result = prepared.render(tensor, signal_type, valid=valid, holes=holes, consistency=consistency, memory=memory)
     maps = [result]
     if confidence:
@@ -175,7 +206,7 @@ def _check_batches(signal: Tensor, guidance: Tensor) -> None:
         raise InputError("signal", problem, "equal batches, or one image", signals=len(signal), images=len(guidance))
 
 
-def _each(images: Sequence[ImageLike], signals: Any, valid: Any, options: dict[str, Any]) -> list[Any]:
+def _each(images: Sequence[Picture], signals: Any, valid: Any, options: dict[str, Any]) -> list[Any]:
     """Upsample one signal for each image of a list."""
     if not isinstance(signals, (list, tuple)) or len(signals) != len(images):
         count = len(signals) if isinstance(signals, (list, tuple)) else 1

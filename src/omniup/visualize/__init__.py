@@ -4,16 +4,19 @@ Tensors go in, PIL pictures (or tensors to draw on) come out; nothing is kept be
 once. Importing this loads matplotlib, which `import omniup` does not.
 """
 
+from omniup.visualize.clusters import Clusters, segment
 from omniup.visualize.colours import heat_map, limits_of, to_picture
 from omniup.visualize.curves import loss_curve
 from omniup.visualize.maps import error_map, parameter_panels
 from omniup.visualize.panels import Panel, sheet
-from omniup.visualize.pca import pca_rgb
+from omniup.visualize.pca import PcaColours, pca_rgb
 from omniup.visualize.segments import class_colours, label_picture, outlined
 from omniup.visualize.similarity import lengths, mixed_similarity, similarity_map
 
 __all__ = [
+    "Clusters",
     "Panel",
+    "PcaColours",
     "class_colours",
     "error_map",
     "heat_map",
@@ -25,6 +28,7 @@ __all__ = [
     "outlined",
     "parameter_panels",
     "pca_rgb",
+    "segment",
     "sheet",
     "similarity_map",
     "to_picture",

@@ -7,19 +7,56 @@ band by band, so neither the number of channels nor the number of pixels sets th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from omniup.errors import InputError
-from omniup.visualize.tensors import check_map, pieces
+from omniup.visualize.tensors import SAMPLES, check_map, draw_vectors, pieces
 
 CONTRAST = (0.01, 0.99)  # these quantiles become 0 and 1, so that a few outliers do not grey out everything else
 FLAT = 1e-5  # a range below this part of the longest vector is rounding, not variation
 SUBSPACE, ITERATIONS = 16, 12  # three directions and room to spare: on real features converged to float32
 
 
-def pca_rgb(*maps: Tensor, seed: int = 0, samples: int = 16384) -> list[Tensor]:
+@dataclass(frozen=True, eq=False)
+class PcaColours:
+    """The colours of feature vectors: an affine map from vectors to red, green and blue.
+
+    Attributes:
+        gain: [C, 3].
+        offset: [3].
+    """
+
+    gain: Tensor
+    offset: Tensor
+
+    @classmethod
+    def fit(cls, *maps: Tensor, seed: int = 0, samples: int = SAMPLES) -> PcaColours:
+        """Fit the colours to feature maps; see `pca_rgb`, of which this is the first half."""
+        generator = torch.Generator().manual_seed(seed)
+        return cls(*_fit_colours(draw_vectors(maps, samples, generator), generator))
+
+    def picture(self, features: Tensor) -> Tensor:
+        """Colour a feature map.
+
+        Args:
+            features: [1, C, h, w], with the channels of those that the colours were fitted to.
+
+        Returns:
+            [1, 3, h, w] float32 in 0..1, on the map's device.
+
+        Raises:
+            InputError: the features are no such map.
+        """
+        check_map("features", features, channels=(len(self.gain),))
+        gain, offset = self.gain.to(features.device), self.offset.to(features.device)
+        colours = [torch.einsum("bchw,ck->bkhw", piece, gain) for piece in pieces(features)]  # [1, 3, r, w] each
+        return (torch.cat(colours, dim=2) + offset[:, None, None]).clamp(0, 1)
+
+
+def pca_rgb(*maps: Tensor, seed: int = 0, samples: int = SAMPLES) -> list[Tensor]:
     """Colour feature maps by their principal components, equal vectors the same in all of them.
 
     Directions in which the maps do not vary (always the case from the second on for C = 1) are drawn as 0.5.
@@ -43,35 +80,8 @@ def pca_rgb(*maps: Tensor, seed: int = 0, samples: int = 16384) -> list[Tensor]:
         >>> low.shape, high.shape
         (torch.Size([1, 3, 14, 14]), torch.Size([1, 3, 224, 224]))
     """
-    _check(maps, samples)
-    generator = torch.Generator().manual_seed(seed)
-    vectors = torch.cat([_draw(features, samples // len(maps), generator) for features in maps])  # [N, C]
-    if not vectors.isfinite().all():
-        raise InputError("maps", "holds NaN or infinite values", "finite values")
-    gain, offset = _fit_colours(vectors, generator)
-    return [_apply(features, gain, offset) for features in maps]
-
-
-def _check(maps: tuple[Tensor, ...], samples: int) -> None:
-    if not maps:
-        raise InputError("maps", "is empty", "one or more [1, C, h, w]")
-    for index, features in enumerate(maps):
-        check_map(f"maps[{index}]", features)
-    channels = [features.shape[1] for features in maps]
-    if len(set(channels)) > 1:
-        raise InputError("maps", "has {channels} channels", "maps with the same number of channels", channels=channels)
-    if samples < len(maps):
-        raise InputError(
-            "samples", "is {value}", "at least one for each of the {count} maps", value=samples, count=len(maps)
-        )
-
-
-def _draw(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Sample vectors of [1, C, h, w]: [min(count, h·w), C] float32, on the CPU: it rounds the same for every device."""
-    _, _, height, width = features.shape
-    drawn = torch.randperm(height * width, generator=generator)[:count].to(features.device)  # [N]
-    # By row and column: flattening h and w first would copy the whole of a map that is a crop of another.
-    return features.detach()[0, :, drawn // width, drawn % width].T.float().cpu()
+    colours = PcaColours.fit(*maps, seed=seed, samples=samples)
+    return [colours.picture(features) for features in maps]
 
 
 def _fit_colours(vectors: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -113,10 +123,3 @@ def _principal_directions(centred: Tensor, generator: torch.Generator) -> Tensor
     # and rounding then decides; a random reference practically never ties.
     reference = torch.randn(channels, generator=generator)
     return torch.where(reference @ directions < 0, -directions, directions)
-
-
-def _apply(features: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
-    """Map features [1, C, h, w] to colours [1, 3, h, w]."""
-    gain, offset = gain.to(features.device), offset.to(features.device)
-    colours = [torch.einsum("bchw,ck->bkhw", piece, gain) for piece in pieces(features)]  # [1, 3, r, w] each
-    return (torch.cat(colours, dim=2) + offset[:, None, None]).clamp(0, 1)

@@ -13,24 +13,28 @@ from omniup.visualize.tensors import check_map, check_point, pieces
 SMALLEST = torch.finfo(torch.float32).tiny  # only zero vectors are shorter; a larger epsilon would bend the cosine
 
 
-def similarity_map(features: Tensor, point: tuple[int, int]) -> Tensor:
+def similarity_map(features: Tensor, point: tuple[int, int], *, of: Tensor | None = None) -> Tensor:
     """Compare every pixel's feature vector with that of one pixel.
 
     Args:
         features: [1, C, h, w], any dtype.
-        point: (y, x) of the pixel to compare with, in pixels of this map.
+        point: (y, x) of the pixel to compare with, in pixels of its map.
+        of: the map [1, C, h', w'] that the point lies in; by default the same.
 
     Returns:
         [1, 1, h, w] float32, the cosine in -1..1; 0 where either vector is zero.
 
     Raises:
-        InputError: the features are no such map, or the point lies outside of it.
+        InputError: the features are no such map, or the point lies outside of its own.
     """
     check_map("features", features)
-    _, _, height, width = features.shape
+    source = features if of is None else of
+    check_map("of", source, channels=(features.shape[1],))
+    _, _, height, width = source.shape
     check_point("point", point, height, width)
     y, x = point
-    direction = F.normalize(features[0, :, y, x].detach().float(), dim=0, eps=SMALLEST)  # [C]
+    vector = source[0, :, y, x].detach().float().to(features.device)
+    direction = F.normalize(vector, dim=0, eps=SMALLEST)  # [C]
     return torch.cat([_cosine(piece, direction) for piece in pieces(features)], dim=2)
 
 

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from omniup.errors import InputError
 
+SAMPLES = 16384
+"""Vectors that a fit to maps looks at, at most."""
+
 PIECE_BYTES = 32 * 2**20
 
 
@@ -56,6 +59,46 @@ def check_point(name: str, point: tuple[int, int], height: int, width: int) -> N
             bottom=height - 1,
             right=width - 1,
         )
+
+
+def draw_vectors(maps: tuple[Tensor, ...], samples: int, generator: torch.Generator) -> Tensor:
+    """Sample feature vectors of maps, an equal part from each, on the CPU, which rounds the same for every device.
+
+    Args:
+        maps: one or more [1, C, h, w], any sizes and dtypes, the same C.
+        samples: of all maps together, at most.
+        generator: of the draw.
+
+    Returns:
+        [N, C] float32.
+
+    Raises:
+        InputError: no maps, maps of other ranks or differing channels, fewer samples than maps, or values that are
+            not finite.
+    """
+    if not maps:
+        raise InputError("maps", "is empty", "one or more [1, C, h, w]")
+    for index, features in enumerate(maps):
+        check_map(f"maps[{index}]", features)
+    channels = [features.shape[1] for features in maps]
+    if len(set(channels)) > 1:
+        raise InputError("maps", "has {channels} channels", "maps with the same number of channels", channels=channels)
+    if samples < len(maps):
+        raise InputError(
+            "samples", "is {value}", "at least one for each of the {count} maps", value=samples, count=len(maps)
+        )
+    vectors = torch.cat([_draw(features, samples // len(maps), generator) for features in maps])  # [N, C]
+    if not vectors.isfinite().all():
+        raise InputError("maps", "holds NaN or infinite values", "finite values")
+    return vectors
+
+
+def _draw(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Sample vectors of [1, C, h, w]: [min(count, h·w), C]."""
+    _, _, height, width = features.shape
+    drawn = torch.randperm(height * width, generator=generator)[:count].to(features.device)  # [N]
+    # By row and column: flattening h and w first would copy the whole of a map that is a crop of another.
+    return features.detach()[0, :, drawn // width, drawn % width].T.float().cpu()
 
 
 def pieces(value: Tensor) -> Iterator[Tensor]:

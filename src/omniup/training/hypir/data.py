@@ -22,9 +22,10 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from omniup.errors import InputError, optional_import
+from omniup.files import read_photograph
 from omniup.files.refusals import Subject, printable
 from omniup.training.hypir.configuration import DataSettings, SourceSettings
-from omniup.training.photographs import photographs, read_photograph
+from omniup.training.photographs import photographs
 from omniup.training.randomness import draw
 
 logger = logging.getLogger(__name__)

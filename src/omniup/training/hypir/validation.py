@@ -9,11 +9,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from omniup.evaluation.metrics import psnr, ssim
+from omniup.files import read_photograph
 from omniup.restoration.degradation import Degradation, degrade
 from omniup.training.hypir.configuration import DataSettings, ValidationSettings
 from omniup.training.hypir.data import find_photographs
 from omniup.training.hypir.perceptual import distance
-from omniup.training.photographs import central_square, read_photograph, reduce
+from omniup.training.photographs import central_square, reduce
 from omniup.visualize import Panel, sheet
 
 SEED = 0
