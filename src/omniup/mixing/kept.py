@@ -16,7 +16,6 @@ from omniup.mixing.groups import Blocks, gather, write_pixels
 from omniup.mixing.interruption import check_interruption
 from omniup.mixing.windows import Windows
 
-
 #: Bytes that a product writes at once: more leave the cache.
 CACHED = 2**24
 
