@@ -84,8 +84,8 @@ def averaged_mix(tiles: Iterable[KeptTile], windows: Windows, like: Tensor, vali
             own = (own_y.unsqueeze(2) * width + own_x.unsqueeze(1)).flatten(1).unsqueeze(1)  # [n, 1, P]
             weights = _renormalised(weights, valid.flatten()[cells], cells == own)
         (to_y, down), (to_x, across) = (_shares(place, *axis) for place, axis in zip((y, x), axes, strict=True))
-        weights = weights.unflatten(2, (y.shape[1], x.shape[1]))  # [n, K, rows, columns]
-        averages = down.to(weights).unsqueeze(1) @ (weights @ across.to(weights).mT.unsqueeze(1))  # [n, K, ty, tx]
+        shares = (down[:, :, None, :, None] * across[:, None, :, None]).to(weights)  # [n, ty, tx, rows, columns]
+        averages = weights @ shares.flatten(3).flatten(1, 2).mT  # [n, K, ty tx]
         to_y, to_x = to_y.to(cells).unsqueeze(1), to_x.to(cells).unsqueeze(1)  # [n, 1, ty], [n, 1, tx]
         dy, dx = (cells // width - to_y).clamp(-ry, ry) + ry, (cells % width - to_x).clamp(-rx, rx) + rx
         plane = dy.unsqueeze(3) * (2 * rx + 1) + dx.unsqueeze(2)  # [n, K, ty, tx]; farther cells have no weight

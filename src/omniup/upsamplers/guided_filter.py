@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.mixing import cell_means
+from omniup.mixing import cell_means, interpolate
 from omniup.mixing.dtypes import widest
 from omniup.mixing.interruption import check_interruption
 from omniup.mixing.stencils import Stencil, interpolated_combs
@@ -134,7 +134,7 @@ class PreparedGuidedFilter(PreparedImage):
         flat, result = self._flat(signal), out.view(self.batch, -1, *self.size)
         g, pixels, cells = self.colour.shape[1], self.batch * math.prod(self.size), self.batch * math.prod(self.grid)
         left = min(memory - 8 * cells * g * (5 * g + 3), CACHED)
-        at_once = max(1, left // (dtype.itemsize * ((g + 4) * pixels + 6 * (g + 1) * cells)))  # channels
+        at_once = max(1, left // (dtype.itemsize * (5 * pixels + 6 * (g + 1) * cells)))  # channels
         for start in range(0, flat.shape[1], at_once):
             check_interruption()
             channels = slice(start, start + at_once)
@@ -157,24 +157,10 @@ class PreparedGuidedFilter(PreparedImage):
 
     def apply(self, coefficients: Tensor) -> Tensor:
         """Interpolate coefficients [B, C, G + 1, h, w] and apply them to the pixels' colours: [B, C, H, W]."""
-        (height, width), cells = self.size, self.grid[0]
-        lines = F.interpolate(coefficients.flatten(0, 1), (cells, width), mode="bilinear")
-        lines = lines.unflatten(0, coefficients.shape[:2]).movedim(3, 0)  # [h, B, C, G + 1, W]
-        place = ((torch.arange(height, dtype=torch.float64) + 0.5) * cells / height - 0.5).clamp_min(0)
-        upper, runs = place.floor().long().unique_consecutive(return_counts=True)
-        parts = torch.stack([1 - place.frac(), place.frac()]).to(lines).unsqueeze(2).split(runs.tolist(), dim=1)
-        bands = self.guidance.to(lines).split(runs.tolist(), dim=2)
-        results = []
-        for row, (above, below), band in zip(upper.tolist(), parts, bands, strict=True):
-            fitted: Tensor | None = None
-            for line, part in ((lines[row], above), (lines[min(row + 1, cells - 1)], below)):
-                *slopes, offset = line.unsqueeze(3).unbind(2)  # [B, C, 1, W] each
-                fitted = part * offset if fitted is None else fitted.addcmul_(part, offset)  # [B, C, rows, W]
-                for colour, slope in zip(band.unsqueeze(2).unbind(1), slopes, strict=True):
-                    fitted.addcmul_(part * colour, slope)
-            assert fitted is not None  # there are two rows
-            results.append(fitted)
-        return torch.cat(results, dim=2)
+        out = interpolate(coefficients[:, :, -1], self.size, "bilinear")
+        for i, colour in enumerate(self.guidance.to(out).split(1, dim=1)):
+            out.addcmul_(interpolate(coefficients[:, :, i], self.size, "bilinear"), colour)
+        return out
 
     def means(self, coefficients: Tensor) -> Tensor:
         """Return the cell means of what `apply` makes of one image's coefficients, without it: [1, C, h, w]."""

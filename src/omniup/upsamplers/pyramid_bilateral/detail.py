@@ -124,12 +124,14 @@ def fade(detail: Tensor, ratio: Tensor, grid: Size, cubic: Tensor | None = None)
     size, grids = (detail.shape[2], detail.shape[3]), [grid]
     while bool((ratio < 1).any()) and all(4 * cells <= side for cells, side in zip(grids[-1], size, strict=True)):
         grids.append((2 * grids[-1][0], 2 * grids[-1][1]))
-    out, means = ratio ** len(grids) * detail, detail
+    means, out = detail, None
     for octave, cells in reversed(list(enumerate(grids))):
         means = cell_means(means, cells)  # of means over smaller cells, if there are any
         kept = ratio**octave * (1 - ratio) * means if octave else (0 if cubic is None else cubic) - ratio * means
-        out += interpolate(kept, size, "bicubic")
-    return out
+        smooth = interpolate(kept, size, "bicubic")
+        out = smooth if out is None else out.add_(smooth)
+    assert out is not None  # there is a grid
+    return out.addcmul_(detail, ratio ** len(grids))
 
 
 def _spread(residual: Tensor, counts: Tensor) -> Tensor:

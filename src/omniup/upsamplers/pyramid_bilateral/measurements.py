@@ -66,12 +66,12 @@ def render_measurement(
     maps = 0 if valid is None and wide.dtype == signal.dtype else 4 * math.prod(pyramid.size)
     at_once = max(1, memory // (2 * wide.itemsize * (maps + CELL_MAPS * math.prod(grid))))  # channels
     scale = _Scale.of(pyramid, pyramid.size, wide[:, :at_once], valid, settings, sigma_r, memory // 2)
-    parts = zip(*(each.split(at_once, dim=1) for each in (wide, first, second, ratio)), strict=True)
     if at_once >= signal.shape[1]:
-        return scale.render(*next(parts)).to(signal.dtype)
+        return scale.render(wide, first, second, ratio).to(signal.dtype)
     out = signal.new_empty(1, signal.shape[1], *pyramid.size)
-    for result, part in zip(out.split(at_once, dim=1), parts, strict=True):
-        result.copy_(scale.render(*part))
+    for start in range(0, signal.shape[1], at_once):
+        channels = slice(start, start + at_once)
+        out[:, channels] = scale.render(*(each[:, channels] for each in (wide, first, second, ratio)))
     return out
 
 
@@ -170,13 +170,12 @@ class _Scale:
         return spline_cells(signal, self.size, self.settings.back_projections, self.valid)
 
     def mixed(self, signal: Tensor) -> Tensor:
-        """Mix cells [1, C, h, w]: [1, C, H, W]."""
-        return self.mix(signal + self._lacking(signal, self.mix.means(signal)))
+        """Mix cells [1, C, h, w], back-projected: [1, C, H, W]."""
+        return self._project(signal, self.mix(signal))
 
     def modelled(self, signal: Tensor) -> Tensor:
         """Fit a linear model in the colours, and mix what it leaves: [1, C, h, w] to [1, C, H, W]."""
-        model = self._model.coefficients(signal)
-        return self._model.apply(model) + self.mix(self._lacking(signal, self._model.means(model)))
+        return self._project(signal, self._model.apply(self._model.coefficients(signal)))
 
     def render(self, signal: Tensor, first: Tensor, second: Tensor, ratio: Tensor) -> Tensor:
         """Upsample cells: interpolation plus detail, which fades from octave to octave.
@@ -208,15 +207,16 @@ class _Scale:
         Returns:
             The cells to be mixed, [1, C, h, w], and the model's coefficients, if it has any weight.
         """
-        cells = first * (signal + self._lacking(signal, self.mix.means(signal)))
-        if not (second > 0).any():
-            return (cells,)
-        model = self._model.coefficients(signal)
-        return cells + second * self._lacking(signal, self._model.means(model)), second.unsqueeze(2) * model
+        cells, means, model = first * signal, self.mix.means(first * signal), []
+        if bool((second > 0).any()):
+            model = [second.unsqueeze(2) * self._model.coefficients(signal)]  # [1, C, G + 1, h, w]
+            means = means + self._model.means(*model)
+        lacking = (first + second) * signal - means
+        return cells + accumulate(lacking, self.mix.means, self.settings.back_projections, self.valid), *model
 
     def detail(self, mixed: Tensor, cubic: Tensor, *model: Tensor) -> Tensor:
         """Subtract interpolated cells [1, C, h, w] from a mix [1, C, H, W], to which the model is added, if any."""
-        detail = mixed - interpolate(cubic, self.size, "bicubic")
+        detail = interpolate(-cubic, self.size, "bicubic").add_(mixed)
         return detail.add_(self._model.apply(*model)) if model else detail
 
     @cached_property  # once for all channels, and not where the mix alone is tried
@@ -224,9 +224,8 @@ class _Scale:
         model = GuidedFilter(self.settings.filter_radius, self.settings.filter_eps)
         return model.prepare(self.pyramid.average(self.size), self.grid).masked(self.valid)
 
-    def _lacking(self, signal: Tensor, means: Tensor) -> Tensor:
-        """Accumulate what is mixed in all steps, from cell means before the first: [1, C, h, w]."""
-        return accumulate(signal - means, self.mix.means, self.settings.back_projections, self.valid)
+    def _project(self, signal: Tensor, start: Tensor) -> Tensor:
+        return back_project(self.mix, signal, start, self.settings.back_projections, self.valid, self.mix.means)
 
 
 def spline_cells(signal: Tensor, size: Size, steps: int, valid: Tensor | None = None) -> Tensor:
@@ -243,16 +242,22 @@ def spline(signal: Tensor, size: Size, steps: int, valid: Tensor | None = None) 
     return interpolate(spline_cells(signal, size, steps, valid), size, "bicubic")
 
 
-def back_project(upsample: Mix, signal: Tensor, start: Tensor, steps: int, valid: Tensor | None = None) -> Tensor:
-    """Add the upsampled differences of a signal from the cell means of `start` [1, C, H, W], `steps` times.
+def back_project(
+    upsample: Mix, signal: Tensor, start: Tensor, steps: int, valid: Tensor | None = None, means: Mix | None = None
+) -> Tensor:
+    """Add the upsampled differences of a signal from the cell means of `start`, `steps` times, in one upsampling.
 
-    Invalid cells, where `valid` [1, 1, h, w] is given, have no difference.
+    Args:
+        upsample: linear, [1, C, h, w] to [1, C, H, W].
+        signal: [1, C, h, w].
+        start: [1, C, H, W].
+        steps: how many.
+        valid: boolean [1, 1, h, w]: other cells have no difference; None for all.
+        means: the cell means of what is upsampled, [1, C, h, w] to the same shape; None if only upsampling gives them.
     """
-    grid, out = (signal.shape[2], signal.shape[3]), start
-    for _ in range(steps):
-        lacking = signal - cell_means(out, grid)  # [1, C, h, w]
-        out = out + upsample(lacking if valid is None else lacking * valid)
-    return out
+    grid = signal.shape[2], signal.shape[3]
+    means = means or (lambda cells: cell_means(upsample(cells), grid))
+    return start + upsample(accumulate(signal - cell_means(start, grid), means, steps, valid))
 
 
 def back_project_probabilities(
