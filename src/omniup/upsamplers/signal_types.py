@@ -155,6 +155,10 @@ def render_labels(
         [1, 1, ...], in the dtype of the labels: of equally large ones the smallest.
     """
     known, places = torch.unique(_sortable(labels), return_inverse=True)
+    if len(known) == 2:  # what one leaves of 1 is the other's
+        first = render(places, torch.zeros(1, dtype=torch.long, device=labels.device), 2)  # [1, 1, ...]
+        check(2, 2)
+        return torch.where(first < 0.5, known[1].to(labels.dtype), known[0].to(labels.dtype))
     best = winner = None
     for part in torch.arange(len(known), device=labels.device).split(chunk):
         value, place = render(places, part, len(known)).max(dim=1, keepdim=True)  # [1, 1, ...] each

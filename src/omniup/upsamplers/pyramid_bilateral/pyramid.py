@@ -39,6 +39,9 @@ _LAB = (
     (0.0259040371, 0.7827717662, -0.8086757660),
 )
 
+#: Bytes of an image whose colours are converted at once: more leave the cache.
+CACHED = 2**21
+
 Stages: TypeAlias = "tuple[GaussianKernels, ...]"
 """Kernels from each grid to the next, the last ones to the pixels."""
 
@@ -175,10 +178,7 @@ class Pyramid:
         """
         colours = self._level(size)
         if (size, grid) not in self._cells:
-            middle = colours.mean((2, 3), keepdim=True)
-            means = cell_means(colours, grid)  # [1, G, h, w]
-            variance = cell_means((colours - middle).square(), grid) - (means - middle).square()  # or they would cancel
-            self._cells[size, grid] = means, variance.mean(1, keepdim=True).clamp_(min=0)
+            self._cells[size, grid] = _means_and_spread(colours, grid)
         means, spread = self._cells[size, grid]
         sigma_y, sigma_x = (max(sigma * side / cells, SIGMA_RANGE[0]) for side, cells in zip(size, grid, strict=True))
         width = (min(sigma_r, SIGMA_R_RANGE[1]) ** 2 + self._variance_weight * spread).sqrt().to(colours)
@@ -193,8 +193,29 @@ class Pyramid:
         """Return the image at a size, in the space where its colours are compared: [1, G, *size]."""
         if size not in self._colours:
             image = self.average(size)
-            self._colours[size] = oklab(image, self._chroma) if image.shape[1] == 3 else image
+            self._colours[size] = self._comparable(image) if image.shape[1] == 3 else image
         return self._colours[size]
+
+    def _comparable(self, image: Tensor) -> Tensor:
+        """Convert colours [1, 3, H, W] to the space where they are compared: rows that the cache holds at a time."""
+        if image.requires_grad:
+            return oklab(image, self._chroma)
+        rows = max(1, CACHED // image[:, :, :1].nbytes)
+        out = torch.empty_like(image)
+        for start in range(0, image.shape[2], rows):
+            out[:, :, start : start + rows] = oklab(image[:, :, start : start + rows], self._chroma)
+        return out
+
+
+def _means_and_spread(colours: Tensor, grid: Size) -> tuple[Tensor, Tensor]:
+    """Average over cells [1, G, H, W]: the means [1, G, h, w], and the mean of the channels' variances [1, 1, h, w]."""
+    means, variances = [], []
+    for channel in colours.split(1, dim=1):  # one at a time, as each takes a map of the image's size
+        middle = channel.mean()
+        mean = cell_means(channel, grid)
+        variances.append(cell_means((channel - middle).square_(), grid) - (mean - middle).square())  # or they cancel
+        means.append(mean)
+    return torch.cat(means, dim=1), torch.cat(variances, dim=1).mean(1, keepdim=True).clamp_(min=0)
 
 
 def finer_grid(size: Size, grid: Size) -> Size | None:
