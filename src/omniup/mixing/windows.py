@@ -39,8 +39,9 @@ SHORTEST_PIECE = 7
 #: The lengths that runs of relative intervals may have; in between, as many pixels as a cell has.
 SHORTEST_UNION, LONGEST_UNION = 8, 32
 
-#: So many intervals make a run at most: each one more is a coordinate of queries and keys.
-MOST_INTERVALS = 4
+#: So many intervals may make a run: few, as each is a coordinate of queries and keys, and such as often divide a grid,
+#: since what is left over at its end makes groups of another size.
+INTERVALS = 1, 2, 4
 
 #: Cost of a group, in pairs of a pixel and a candidate: of one candidate's key, and of the group itself.
 KEY_COST, GROUP_COST = 15, 300
@@ -407,8 +408,7 @@ def runs_of(size: tuple[int, int], grid: tuple[int, int], shape: NDArray[np.bool
         pixels = math.prod(max(1, number * length) for number, length in zip(together, stride, strict=True))
         return candidates + (KEY_COST * candidates + GROUP_COST) / pixels
 
-    numbers = range(1, MOST_INTERVALS + 1)
-    return min(itertools.product(numbers, numbers), key=cost)
+    return min(itertools.product(INTERVALS, INTERVALS), key=cost)
 
 
 def _number(low: Integers, high: Integers) -> Integers:
