@@ -260,7 +260,7 @@ class Windows:
             ValueError: a side is empty or the radius is out of range.
         """
         _check(size, grid, radius)
-        return cls._clamped(size, grid, radius, centre, np.ones((2 * radius + 1, 2 * radius + 1), bool))
+        return cls._clamped(size, grid, radius, centre, square(radius))
 
     @classmethod
     def disc(cls, size: tuple[int, int], grid: tuple[int, int], radius: int) -> Windows:
@@ -273,8 +273,7 @@ class Windows:
             ValueError: as `square`.
         """
         _check(size, grid, radius)
-        shape = _squared_distance(radius) <= radius**2
-        return dataclasses.replace(cls._clamped(size, grid, radius, "nearest", shape), radius=radius)
+        return dataclasses.replace(cls._clamped(size, grid, radius, "nearest", disc(radius)), radius=radius)
 
     @classmethod
     def relative(cls, size: tuple[int, int], grid: tuple[int, int], ratio: float = 0.1) -> Windows:
@@ -403,12 +402,27 @@ def runs_of(size: tuple[int, int], grid: tuple[int, int], shape: NDArray[np.bool
 
     def cost(together: tuple[int, int]) -> float:
         """Count the pairs that a pixel costs."""
-        rows, columns = (number - 1 for number in together)
-        candidates = int(shape.sum()) + rows * shape.shape[1] + columns * shape.shape[0] + rows * columns
+        candidates = union_size(shape, together)
         pixels = math.prod(max(1, number * length) for number, length in zip(together, stride, strict=True))
         return candidates + (KEY_COST * candidates + GROUP_COST) / pixels
 
     return min(itertools.product(INTERVALS, INTERVALS), key=cost)
+
+
+def union_size(shape: NDArray[np.bool_], together: tuple[int, int]) -> int:
+    """Count the cells of the union of so many windows [t, t] of rows and of columns, each a cell from the next."""
+    rows, columns = (number - 1 for number in together)
+    return int(shape.sum()) + rows * shape.shape[1] + columns * shape.shape[0] + rows * columns
+
+
+def disc(radius: int) -> NDArray[np.bool_]:
+    """Return the places of a disc: [2 radius + 1, 2 radius + 1]."""
+    return _squared_distance(radius) <= radius**2
+
+
+def square(radius: int) -> NDArray[np.bool_]:
+    """Return the places of a square, all of them: [2 radius + 1, 2 radius + 1]."""
+    return np.ones((2 * radius + 1, 2 * radius + 1), bool)
 
 
 def _number(low: Integers, high: Integers) -> Integers:
