@@ -212,7 +212,9 @@ def _build(
         log, offset = np.concatenate([row_log + log[:, list_of], column_log]), offset[:, list_of]
         list_of = np.arange(len(y))
     elif not one_window:
-        window = (_of_pixels(own_y, own_x) == np.arange(len(log))[:, None, None]).astype(np.float64)  # [E, n or 1, P]
+        pattern = _of_pixels(own_y, own_x)  # [n, P], mostly the same in all groups
+        pattern = pattern[:1] if (pattern == pattern[:1]).all() else pattern
+        window = (pattern == np.arange(len(log))[:, None, None]).astype(np.float64)  # [E, n or 1, P]
 
     def index(values: Integers) -> Tensor:
         return torch.from_numpy(values).to(like.device)
@@ -224,15 +226,14 @@ def _build(
         places + axis.origin + 0.5 - (middle[:, None] + 0.5) * axis.stride
         for axis, places, middle in ((rows, y, mid_y), (columns, x, mid_x))
     )  # [n, height], [n, width]
-    pixel_offset = np.stack(np.broadcast_arrays(_of_pixels(from_y, 0 * x), _of_pixels(0 * y, from_x)))
-    n_and_p = len(y), shape[0] * shape[1]
+    pixels = _of_pixels(y * windows.size[1], x)  # [n, P]
     return Groups(
-        pixels=index(_of_pixels(y * windows.size[1], x)).expand(n_and_p),
+        pixels=index(pixels),
         cells=index(cells),
-        window=real(window).expand(-1, *n_and_p),
+        window=real(window).expand(-1, *pixels.shape),
         count=count,
         middle=index(mid_y * windows.grid[1] + mid_x),
-        pixel_offset=real(pixel_offset).expand(-1, *n_and_p),
+        pixel_offset=real(np.stack([_of_pixels(from_y, 0 * x), _of_pixels(0 * y, from_x)])),
         lists=real(np.concatenate([log, offset])),
         list_of=index(list_of),
         blocks=blocks,
@@ -240,9 +241,7 @@ def _build(
 
 
 def _of_pixels(rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[Any]:
-    """Add what rows and columns of pixels have, [n, height] and [n, width]: [n, P], or [1, P] for equal groups."""
-    if all((part == part[:1]).all() for part in (rows, columns)):
-        rows, columns = rows[:1], columns[:1]
+    """Add what rows and columns of pixels have: [n, height] and [n, width] to [n, P]."""
     return (rows[:, :, None] + columns[:, None]).reshape(len(rows), -1)
 
 

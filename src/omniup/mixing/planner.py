@@ -27,6 +27,9 @@ DEFAULT_MEMORY = 512 * 2**20
 CPU_PAIRS = 3 * 2**18
 GPU_PAIRS = 2**25
 
+#: Numbers of all pixels and candidates of a tile on a CPU: values of many channels fill its cache before the pairs do.
+CPU_NUMBERS = 2**25
+
 #: No group is higher or wider than so many pixels.
 LONGEST_SIDE = 32
 
@@ -221,8 +224,10 @@ def tile_size(
         p = windows.most_pixels(longest)
         need = ((p + k) * numbers + (6 if by_radius else 5) * heads * p * k) * like.itemsize
         if parts * need <= memory:
-            count = max(1, min(memory // (parts * need), pairs // (heads * p * k)))
-            return longest, count, count * need
+            count = min(memory // (parts * need), pairs // (heads * p * k))
+            if like.device.type == "cpu":
+                count = min(count, CPU_NUMBERS // ((p + k) * numbers))
+            return longest, max(1, count), max(1, count) * need
         if longest == 1:
             raise TooLittleMemoryError(f"memory is {memory} bytes: the window of one pixel takes {parts * need}")
         longest //= 2

@@ -39,8 +39,9 @@ SHORTEST_PIECE = 7
 #: The lengths that runs of relative intervals may have; in between, as many pixels as a cell has.
 SHORTEST_UNION, LONGEST_UNION = 8, 32
 
-#: So many intervals make a run at most: each one more is a coordinate of queries and keys.
-MOST_INTERVALS = 4
+#: So many intervals may make a run: few, as each is a coordinate of queries and keys, and such as often divide a grid,
+#: since what is left over at its end makes groups of another size.
+INTERVALS = 1, 2, 4
 
 #: Cost of a group, in pairs of a pixel and a candidate: of one candidate's key, and of the group itself.
 KEY_COST, GROUP_COST = 15, 300
@@ -259,7 +260,7 @@ class Windows:
             ValueError: a side is empty or the radius is out of range.
         """
         _check(size, grid, radius)
-        return cls._clamped(size, grid, radius, centre, np.ones((2 * radius + 1, 2 * radius + 1), bool))
+        return cls._clamped(size, grid, radius, centre, square(radius))
 
     @classmethod
     def disc(cls, size: tuple[int, int], grid: tuple[int, int], radius: int) -> Windows:
@@ -272,8 +273,7 @@ class Windows:
             ValueError: as `square`.
         """
         _check(size, grid, radius)
-        shape = _squared_distance(radius) <= radius**2
-        return dataclasses.replace(cls._clamped(size, grid, radius, "nearest", shape), radius=radius)
+        return dataclasses.replace(cls._clamped(size, grid, radius, "nearest", disc(radius)), radius=radius)
 
     @classmethod
     def relative(cls, size: tuple[int, int], grid: tuple[int, int], ratio: float = 0.1) -> Windows:
@@ -402,13 +402,27 @@ def runs_of(size: tuple[int, int], grid: tuple[int, int], shape: NDArray[np.bool
 
     def cost(together: tuple[int, int]) -> float:
         """Count the pairs that a pixel costs."""
-        rows, columns = (number - 1 for number in together)
-        candidates = int(shape.sum()) + rows * shape.shape[1] + columns * shape.shape[0] + rows * columns
+        candidates = union_size(shape, together)
         pixels = math.prod(max(1, number * length) for number, length in zip(together, stride, strict=True))
         return candidates + (KEY_COST * candidates + GROUP_COST) / pixels
 
-    numbers = range(1, MOST_INTERVALS + 1)
-    return min(itertools.product(numbers, numbers), key=cost)
+    return min(itertools.product(INTERVALS, INTERVALS), key=cost)
+
+
+def union_size(shape: NDArray[np.bool_], together: tuple[int, int]) -> int:
+    """Count the cells of the union of so many windows [t, t] of rows and of columns, each a cell from the next."""
+    rows, columns = (number - 1 for number in together)
+    return int(shape.sum()) + rows * shape.shape[1] + columns * shape.shape[0] + rows * columns
+
+
+def disc(radius: int) -> NDArray[np.bool_]:
+    """Return the places of a disc: [2 radius + 1, 2 radius + 1]."""
+    return _squared_distance(radius) <= radius**2
+
+
+def square(radius: int) -> NDArray[np.bool_]:
+    """Return the places of a square, all of them: [2 radius + 1, 2 radius + 1]."""
+    return np.ones((2 * radius + 1, 2 * radius + 1), bool)
 
 
 def _number(low: Integers, high: Integers) -> Integers:

@@ -20,7 +20,9 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from omniup.errors import InputError
@@ -29,7 +31,7 @@ from omniup.mixing import Attention, Groups, Windows
 from omniup.mixing.groups import gather
 from omniup.mixing.kept import KeptWeights
 from omniup.mixing.stencils import Stencil
-from omniup.mixing.windows import MAX_RADIUS
+from omniup.mixing.windows import MAX_RADIUS, disc, runs_of, square, union_size
 from omniup.upsamplers.base import PreparedImage
 from omniup.upsamplers.checks import Size, check_choice, check_number
 from omniup.upsamplers.signal_types import SignalType
@@ -69,18 +71,22 @@ class Window:
     @property
     def cells(self) -> int:
         """Number of cells in the window, away from the border."""
-        steps = range(-self.radius, self.radius + 1)
-        limit = self.radius**2 if self.shape == "disc" else 2 * self.radius**2
-        return sum(x * x + y * y <= limit for x in steps for y in steps)
+        return int(self._places.sum())
 
     def pairs(self, size: Size, grid: Size) -> int:
         """Estimate how many pairs of pixel and cell a mix visits: a cell that clamping repeats is one."""
-        height, width = (min(2 * self.radius + 1, cells) for cells in grid)
-        return math.prod(size) * min(self.cells, height * width)
+        together = runs_of(size, grid, self._places)
+        sides = (min(2 * self.radius + number, cells) for number, cells in zip(together, grid, strict=True))
+        return math.prod(size) * min(union_size(self._places, together), math.prod(sides))
 
     def windows(self, size: Size, grid: Size) -> Windows:
         """Build the windows for an output (H, W) and a grid (h, w)."""
         return _windows(self.shape, size, grid, self.radius)
+
+    @property
+    def _places(self) -> NDArray[np.bool_]:
+        """Places of the window that belong to it: [2 radius + 1, 2 radius + 1]."""
+        return (disc if self.shape == "disc" else square)(self.radius)
 
     def reach(self, sigma_x: Tensor, sigma_y: Tensor) -> Tensor | None:
         """Compute the radius around each cell, [B, 1, h, w] in cells; None where all have the largest."""
