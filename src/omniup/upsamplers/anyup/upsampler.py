@@ -317,6 +317,8 @@ class EncodedImage:
     @torch.no_grad()
     def query_at(self, points: Tensor) -> Tensor:
         """Compute the queries at points [P, 2]: [1, D, P]."""
+        if self.queries is not None:
+            return self.queries[:, :, points[:, 0], points[:, 1]]
         rows, which = points[:, 0].unique(return_inverse=True)
         each = rows.tolist() or [0]  # one row, where there are no points
         query = torch.cat([self.query_rows(y, y + 1) for y in each], dim=2)  # [1, D, rows, W']
@@ -325,9 +327,7 @@ class EncodedImage:
     @torch.no_grad()
     def query_rows(self, top: int, bottom: int) -> Tensor:
         """Compute rows `top` up to `bottom` of the queries, [1, D, bottom - top, W']."""
-        if self.queries is not None:
-            return self.queries[:, :, top:bottom]
-        assert self.pixels is not None
+        assert self.pixels is not None  # or else there are queries
         anyup = self.anyup
         first, last = max(top - 1, 0), min(bottom + 1, self.size[0])
         pooled = self.pixels.pooled(self.size, first, last)  # with what the 3×3 convolution sees above and below
