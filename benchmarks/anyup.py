@@ -3,6 +3,9 @@
 The dense implementation is what one writes with `torch.nn.functional.scaled_dot_product_attention`: plain layers in
 torch's default memory format, every pixel against every cell under the same mask, a few thousand queries at a time.
 Weights are random, as times do not depend on them.
+
+The limit is what all of the network's matrix products would take as one: of the image's pixels with 128 × 128 numbers,
+timed in the same turns.
 """
 
 from __future__ import annotations
@@ -20,11 +23,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from measure import photograph, show
 from omniup import AnyUp
-from omniup.evaluation.measuring import Run, in_turns, ratio, resident, synchronise
-from omniup.upsamplers.anyup.network import HEADS
+from omniup.evaluation.measuring import Clock, Run, in_turns, ratio, resident, synchronise
+from omniup.upsamplers.anyup.network import HEADS, WIDTH
 
 CHANNELS = 384
 CASES = {224: 16, 448: 28}
@@ -41,24 +45,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps")
     parser.add_argument("--case", nargs=2, metavar=("SIDE", "WAY"), help="run one case, print its numbers as JSON")
+    parser.add_argument("--sides", type=int, nargs="+", default=[*CASES, LARGE], help="of the image, in pixels")
+    parser.add_argument(
+        "--processor-time", action="store_true", help="instead of the clock's: for a machine that others use as well"
+    )
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     if arguments.case:
         print(json.dumps(measure(int(arguments.case[0]), arguments.case[1], device)))
         return
-    rows = []
-    for side in CASES:
-        ways = ("dense", *PRECISIONS)
-        times = dict(zip(ways, in_turns([run(side, way, device) for way in ways], device, turns=5), strict=True))
-        for way in ways:
-            median, peak = statistics.median(times[way]), peak_of(side, way, device)["peak"]
-            spread = f"{min(times[way]):.2f} to {max(times[way]):.2f}"
-            faster = f"{ratio(times['dense'], times[way]):.1f} ×"
-            authors = f"{AUTHORS[side][0] / median:.1f} ×" if device.type == "cpu" else ""
-            rows.append([f"{side}×{side}, {way}", f"{median:.2f} s", spread, faster, authors, f"{peak:.0f} MB"])
-    header = ["what", "median", "range", "faster than dense", "than the authors' code", "peak above import torch"]
+    clock = time.process_time if arguments.processor_time else time.perf_counter
+    rows = [row for side in arguments.sides if side in CASES for row in compare(side, device, clock)]
+    header = [
+        "what",
+        "median",
+        "range",
+        "faster than dense",
+        "than the authors' code",
+        "limits",
+        "peak above import torch",
+    ]
     show(f"AnyUp, {CHANNELS} channels, grids 16×16 and 28×28", header, rows, device)
-    if device.type != "cpu":
+    if device.type != "cpu" or LARGE not in arguments.sides:
         return  # the mapped file is in the processor's memory, and so must be what is written to it
     large = peak_of(LARGE, "float32", device)
     show(
@@ -67,6 +75,37 @@ def main() -> None:
         [[f"{large['seconds']:.0f} s", f"{large['peak']:.0f} MB"]],
         device,
     )
+
+
+def compare(side: int, device: torch.device, clock: Clock) -> list[list[str]]:
+    """Time the ways of one size in turns: rows of the table."""
+    ways = ("dense", *PRECISIONS)
+    numbers = 2 * side**2 * WIDTH**2  # multiplications and additions of the one product
+    times = in_turns([run(side, way, device) for way in ways] + [product(side, device)], device, turns=5, clock=clock)
+    limit = [seconds * operations(side, device) / numbers for seconds in times.pop()]
+    rows = []
+    for way, taken in zip(ways, times, strict=True):
+        median, peak = statistics.median(taken), peak_of(side, way, device)["peak"]
+        spread = f"{min(taken):.2f} to {max(taken):.2f}"
+        authors = f"{AUTHORS[side][0] / median:.1f} ×" if device.type == "cpu" else ""
+        faster, distance = f"{ratio(times[0], taken):.1f} ×", f"{ratio(taken, limit):.2f} ×"
+        rows.append([f"{side}×{side}, {way}", f"{median:.2f} s", spread, faster, authors, distance, f"{peak:.0f} MB"])
+    half = f"{ratio(times[2], times[1]):.2f} × float32"
+    return [*rows, [f"{side}×{side}, limit", f"{statistics.median(limit):.2f} s", "", "", "", half, ""]]
+
+
+def product(side: int, device: torch.device) -> Run:
+    """One matrix product of as many rows as the image has pixels, into memory that is there."""
+    pixels, weight = torch.randn(side**2, WIDTH, device=device), torch.randn(WIDTH, WIDTH, device=device)
+    out = torch.empty_like(pixels)
+    return lambda: torch.mm(pixels, weight, out=out)
+
+
+def operations(side: int, device: torch.device) -> int:
+    """Count the multiplications and additions of all of the network's matrix products."""
+    with FlopCounterMode(display=False) as counter:
+        run(side, "float32", device)()
+    return counter.get_total_flops()
 
 
 def inputs(side: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ import torch
 from omniup import __version__
 
 Run = Callable[[], object]
+Clock = Callable[[], float]
 
 
 @dataclass
@@ -59,20 +60,23 @@ def synchronise(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def seconds(run: Run, device: torch.device) -> float:
+def seconds(run: Run, device: torch.device, clock: Clock = time.perf_counter) -> float:
     """Time one run."""
     synchronise(device)
-    began = time.perf_counter()
+    began = clock()
     run()
     synchronise(device)
-    return time.perf_counter() - began
+    return clock() - began
 
 
-def in_turns(runs: Sequence[Run], device: torch.device, *, turns: int = 7) -> list[list[float]]:
+def in_turns(
+    runs: Sequence[Run], device: torch.device, *, turns: int = 7, clock: Clock = time.perf_counter
+) -> list[list[float]]:
     """Time several things in turns: one list for each, of `turns` times."""
     for run in runs:
         seconds(run, device)
-    return [list(times) for times in zip(*([seconds(run, device) for run in runs] for _ in range(turns)), strict=True)]
+    each = ([seconds(run, device, clock) for run in runs] for _ in range(turns))
+    return [list(times) for times in zip(*each, strict=True)]
 
 
 def ratio(times: Sequence[float], others: Sequence[float]) -> float:

@@ -61,4 +61,4 @@ def _coverage(image: Tensor, dim: int, cells: int) -> Iterator[tuple[slice, Tens
         edges = torch.arange(start, stop + 1, dtype=torch.float64) * side / cells
         pixels = torch.arange(near.start, near.stop, dtype=torch.float64)
         covered = torch.minimum(edges[1:, None], pixels + 1) - torch.maximum(edges[:-1, None], pixels)
-        yield near, (covered.clamp_(min=0) * (cells / side)).to(image)
+        yield near, (covered.clamp_(min=0) * (cells / side)).to(image, non_blocking=True)

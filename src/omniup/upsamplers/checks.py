@@ -85,7 +85,7 @@ def as_guidance(image: ImageLike, *, device: torch.device | None = None, name: s
             "floating point in 0..1 and 8-bit integers; omniup.scale_bands gives the first",
             dtype=image.dtype,
         )
-    low, high = (bound.item() for bound in image.detach().aminmax())
+    low, high = bounds(image)
     image = image if image.dtype == torch.float64 else image.float()
     if low >= 0 and high <= 1:
         return image
@@ -156,12 +156,18 @@ def check_finite(signal: Tensor, name: str = "signal") -> Tensor:
         InputError: some values are not.
     """
     if signal.is_floating_point():
-        low, high = (bound.item() for bound in signal.detach().aminmax())  # one pass, no copy; NaN passes through
+        low, high = bounds(signal)
         if not (math.isfinite(low) and math.isfinite(high)):
             bad = int((~torch.isfinite(signal)).sum())
             problem = "has {bad} values of {all} that are not finite"
             raise InputError(name, problem, "finite values, and a mask `valid` of them", bad=bad, all=signal.numel())
     return signal
+
+
+def bounds(values: Tensor) -> tuple[float, float]:
+    """Return the least and the largest value, NaN if any is: in one pass, and waiting for a GPU once."""
+    low, high = torch.stack(values.detach().aminmax()).tolist()
+    return low, high
 
 
 def check_size(size: Size, grid: Size, name: str = "size") -> Size:

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.mixing.dtypes import widest
+from omniup.upsamplers.checks import bounds
 
 SignalType: TypeAlias = Literal["features", "probabilities", "labels", "measurement", "values", "logits", "directions"]
 SIGNAL_TYPES: tuple[SignalType, ...] = get_args(SignalType)
@@ -126,7 +127,7 @@ def unit_of(signal: Tensor) -> float:
 
     It is 1 but for the largest and the smallest numbers of a dtype.
     """
-    largest = max(abs(bound.item()) for bound in signal.detach().aminmax())
+    largest = max(map(abs, bounds(signal)))
     exponent = max(-126, math.frexp(largest)[1] - 1)  # largest is less than twice 2 to its power
     limit = 14 if signal.dtype == torch.float16 else 400 if signal.dtype == torch.float64 else 60
     return 1.0 if largest == 0 or -limit <= exponent < limit else 2.0**exponent
@@ -160,15 +161,16 @@ def render_labels(
         check(2, 2)
         return torch.where(first < 0.5, known[1].to(labels.dtype), known[0].to(labels.dtype))
     best = winner = None
-    for part in torch.arange(len(known), device=labels.device).split(chunk):
+    for start in range(0, len(known), chunk):
+        part = torch.arange(start, min(start + chunk, len(known)), device=labels.device)
         value, place = render(places, part, len(known)).max(dim=1, keepdim=True)  # [1, 1, ...] each
-        place = place + part[0]
+        place = place + start
         if best is None or winner is None:
             best, winner = value, place
         else:
             winner = torch.where(value > best, place, winner)
             best = torch.maximum(best, value)
-        check(int(part[-1]) + 1, len(known))
+        check(start + len(part), len(known))
     assert winner is not None  # labels are not empty
     return known[winner].to(labels.dtype)
 

@@ -325,6 +325,8 @@ class EncodedImage:
 
     def query_at(self, points: Tensor) -> Tensor:
         """Compute the queries at points [P, 2]: [1, D, P]."""
+        if self.queries is not None:
+            return self.queries[:, :, points[:, 0], points[:, 1]]
         rows, which = points[:, 0].unique(return_inverse=True)
         each = rows.tolist() or [0]  # one row, where there are no points
         query = torch.cat([self.query_rows(y, y + 1) for y in each], dim=2)  # [1, D, rows, W']
