@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.files import image_tensor, sample_image
-from omniup.upsamplers import AnyUp
+from omniup.upsamplers import AnyUp, methods
 
 CPU = torch.device("cpu")
 CHANNELS = 5
@@ -57,6 +57,11 @@ def signal_of(signal_type: str, grid: tuple[int, int]) -> Tensor:
     if signal_type == "directions":
         return F.normalize(signal, dim=1)
     return signal.mul(2).round().long() if signal_type == "labels" else signal
+
+
+def training_free() -> list[str]:
+    """Return the names of the methods that need no weights."""
+    return [name for name, method in methods().items() if not method.paths]
 
 
 def random_anyup(**settings: Any) -> AnyUp:

@@ -7,8 +7,8 @@ from functools import partial
 
 import torch
 
-from omniup.upsamplers import PreparedImage, Upsampler, methods, upsampler
-from omniup_bench.gpu.inputs import Sizes, generator, photograph, random_anyup
+from omniup.upsamplers import PreparedImage, Upsampler, upsampler
+from omniup_bench.gpu.inputs import Sizes, generator, photograph, random_anyup, training_free
 from omniup_bench.gpu.parity import FIT, POINTS, difference, random_points
 from omniup_bench.gpu.rows import Check, Row, within
 
@@ -21,10 +21,9 @@ CLOSE = 4e-3
 
 def features(device: torch.device, sizes: Sizes) -> Iterator[Check]:
     """Compare all methods, on features in float16: fits without a step, AnyUp with random weights."""
-    for name in methods():
-        if name != "anyup":
-            method = upsampler(name, **({"iterations": 0} if name == FIT else {}))
-            yield name, partial(one_method, name, method, device, sizes)
+    for name in training_free():
+        method = upsampler(name, **({"iterations": 0} if name == FIT else {}))
+        yield name, partial(one_method, name, method, device, sizes)
     yield "anyup", partial(one_method, "anyup", random_anyup(), device, sizes)
 
 

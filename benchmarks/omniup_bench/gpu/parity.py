@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from omniup.restoration import Enhancer
 from omniup.training.anyup.configuration import LossSettings
 from omniup.training.anyup.objective import Objective
-from omniup.upsamplers import AnyUp, PreparedImage, methods, upsampler
+from omniup.upsamplers import AnyUp, PreparedImage, upsampler
 from omniup.upsamplers.signal_types import SIGNAL_TYPES
-from omniup_bench.gpu.inputs import CPU, Sizes, generator, photograph, random_anyup, signal_of
+from omniup_bench.gpu.inputs import CPU, Sizes, generator, photograph, random_anyup, signal_of, training_free
 from omniup_bench.gpu.rows import Check, Row, within
 
 CELL = 14
@@ -40,9 +40,8 @@ LABELS_CLOSE, FIT_LABELS_CLOSE = 1e-3, 1e-2
 
 def methods_and_types(device: torch.device, sizes: Sizes) -> Iterator[Check]:
     """Compare every method that needs no download on all signal types, and at chosen pixels."""
-    for name in methods():
-        if name != "anyup":
-            yield name, partial(one_method, name, device, sizes)
+    for name in training_free():
+        yield name, partial(one_method, name, device, sizes)
 
 
 def one_method(name: str, device: torch.device, sizes: Sizes) -> Iterator[Row]:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from omniup.evaluation.measuring import Run, cost, seconds
-from omniup.upsamplers import Upsampler, methods, upsampler
-from omniup_bench.gpu.inputs import Sizes, generator, photograph, random_anyup
+from omniup.upsamplers import Ensemble, Upsampler, upsampler
+from omniup_bench.gpu.inputs import Sizes, generator, photograph, random_anyup, training_free
 from omniup_bench.gpu.rows import Check, Row
 
 #: Published times, on GPUs that are not this one, for 384 channels, by the side of the image and the method.
@@ -28,12 +28,13 @@ WARM_UP = 3
 def features(device: torch.device, sizes: Sizes) -> Iterator[Check]:
     """Time all methods on features: preparing the image, rendering, and the memory of both."""
     for side, cells in sizes.timed:
-        for name in methods():
-            if name != "anyup":
-                yield f"{side}²: {name}", partial(one_method, name, upsampler(name), side, cells, device, sizes)
+        for name in training_free():
+            yield f"{side}²: {name}", partial(one_method, name, upsampler(name), side, cells, device, sizes)
         reduced: dict[str, str] = {"precision": "bfloat16"}
         for name, settings in (("anyup", {}), ("anyup, bfloat16", reduced)):
             yield f"{side}²: {name}", partial(one_method, name, random_anyup(**settings), side, cells, device, sizes)
+        ensemble = Ensemble(random_anyup())
+        yield f"{side}²: ensemble", partial(one_method, "ensemble", ensemble, side, cells, device, sizes)
 
 
 def one_method(

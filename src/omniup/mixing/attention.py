@@ -247,8 +247,10 @@ class Attention:
             ValueError, TooLittleMemoryError: as `mix`.
         """
         self._check_query(query, self.windows.size)
+        if kept is not None:
+            return averaged_mix(kept.tiles, self.windows, kept.tiles[0].weights, valid)
         plan = self._plan(compute_dtype(query, self.key))
-        tiles = _weight_tiles(query, self.key, plan, channels=1) if kept is None else kept.tiles
+        tiles = _weight_tiles(query, self.key, plan, channels=1)
         return averaged_mix(tiles, self.windows, query.new_empty(0, dtype=plan.dtype), valid)
 
     def band(self, top: int, bottom: int) -> Attention:
