@@ -35,7 +35,7 @@ def failed(rows):
 
 def test_every_method_is_compared_and_every_type():
     names = [name for name, _ in parity.methods_and_types(CPU, SIZES)]
-    assert sorted([*names, "anyup"]) == sorted(methods())
+    assert sorted([*names, "anyup", "ensemble"]) == sorted(methods())
     rows = list(parity.one_method("bilinear", CPU, SIZES))
     assert len(rows) == 8
     assert not failed(rows)

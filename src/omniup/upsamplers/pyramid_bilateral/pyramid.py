@@ -144,7 +144,7 @@ class Pyramid:
     """
 
     def __init__(self, guidance: Tensor, radius: int, variance_weight: float, chroma: float, halvings: int) -> None:
-        self.guidance = guidance
+        self.guidance = guidance.contiguous()  # sums in another order have other digits
         self.size: Size = (guidance.shape[2], guidance.shape[3])
         self.halvings = halvings
         self._window = Window("disc", radius)
