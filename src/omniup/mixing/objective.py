@@ -23,6 +23,9 @@ from omniup.mixing.planner import DEFAULT_MEMORY, LONGEST_SIDE, Embedding, tile_
 from omniup.mixing.radii import log_occurrences_at, may_be_smaller, radii_at
 from omniup.mixing.windows import Integers, Windows
 
+#: Pairs of a tile on a CPU: twice as many as of a mix, since a step takes more operations, each of which has its cost.
+CPU_PAIRS = 3 * 2**18
+
 #: Candidates whose keys are made at a time on a CPU: as many as stay in its cache, and keep two cores busy.
 CPU_CANDIDATES = 2**17
 
@@ -112,6 +115,7 @@ class L1Objective:
             longest=LONGEST_SIDE,
             by_radius=windows.radius is not None,
             parts=2,
+            cpu_pairs=CPU_PAIRS,
         )
         # A tile takes half of the memory at most, a chunk the other half; what they leave keeps chunks.
         p, k = windows.most_pixels(self._longest), windows.most_candidates

@@ -24,11 +24,8 @@ DEFAULT_MEMORY = 512 * 2**20
 
 #: Pairs of a pixel and a candidate that are computed at a time, if the memory allows: on a CPU as many as stay in
 #: its cache, on a GPU enough to keep it busy.
-CPU_PAIRS = 3 * 2**18
+CPU_PAIRS = 3 * 2**17
 GPU_PAIRS = 2**25
-
-#: Numbers of all pixels and candidates of a tile on a CPU: values of many channels fill its cache before the pairs do.
-CPU_NUMBERS = 2**25
 
 #: No group is higher or wider than so many pixels.
 LONGEST_SIDE = 32
@@ -202,6 +199,7 @@ def tile_size(
     by_radius: bool,
     heads: int = 1,
     parts: int = 1,
+    cpu_pairs: int = CPU_PAIRS,
 ) -> tuple[int, int, int]:
     """Return how high and wide a group may be, how many groups make a tile, and its bytes: for memory and cache.
 
@@ -214,20 +212,19 @@ def tile_size(
         by_radius: whether windows of several radii may meet in a group.
         heads: how many weights there are for every pixel and candidate.
         parts: into how many equal parts the memory is divided, of which a tile takes one.
+        cpu_pairs: of a tile on a CPU.
 
     Raises:
         TooLittleMemoryError: one pixel's window exceeds the memory.
     """
-    k, pairs = windows.most_candidates, CPU_PAIRS if like.device.type == "cpu" else GPU_PAIRS
+    k, pairs = windows.most_candidates, cpu_pairs if like.device.type == "cpu" else GPU_PAIRS
     numbers += 12 + 3 * heads * (windows.most_coordinates - 1)
     while True:
         p = windows.most_pixels(longest)
         need = ((p + k) * numbers + (6 if by_radius else 5) * heads * p * k) * like.itemsize
         if parts * need <= memory:
-            count = min(memory // (parts * need), pairs // (heads * p * k))
-            if like.device.type == "cpu":
-                count = min(count, CPU_NUMBERS // ((p + k) * numbers))
-            return longest, max(1, count), max(1, count) * need
+            count = max(1, min(memory // (parts * need), pairs // (heads * p * k)))
+            return longest, count, count * need
         if longest == 1:
             raise TooLittleMemoryError(f"memory is {memory} bytes: the window of one pixel takes {parts * need}")
         longest //= 2
