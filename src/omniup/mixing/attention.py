@@ -183,6 +183,29 @@ class Attention:
                 write_pixels(out[tile.images], values, self.windows, tile.where)
         return out.unflatten(2, self.windows.size)
 
+    def averaged(self, query: Tensor, kept: KeptWeights | None = None, valid: Tensor | None = None) -> Stencil:
+        """Return what maps values to the cell means of their mix, of one image, without mixing anything.
+
+        Args:
+            query: [1, D, H, W], as in `mix`.
+            kept: the weights, where they are known.
+            valid: boolean [1, 1, h, w], the cells that the weights are renormalised over; None for all.
+
+        Raises:
+            ValueError, TooLittleMemoryError: as `mix`.
+        """
+        self._check_query(query, self.windows.size)
+        plan = self._plan(compute_dtype(query, self.key))
+        query, key = query.detach().flatten(2), self.key.detach().flatten(2)
+        like = query.new_empty(0, dtype=plan.dtype)
+        scratch = Scratch(like)
+        with torch.no_grad(), exact_products(query.device):
+            tiles = (
+                KeptTile(tile.images, tile.where, tile.group.cells, mean_of_heads(tile.weights(scratch)))
+                for tile in plan.tiles(query, key, channels=1)
+            )
+            return averaged_mix(tiles if kept is None else kept.tiles, self.windows, like, valid)
+
     def keep(self, query: Tensor, like: Tensor, most: int) -> KeptWeights | None:
         """Compute the weights of all pixels, and keep them for several mixes.
 
@@ -214,29 +237,6 @@ class Attention:
                 if left < 0:
                     return None
         return KeptWeights(self.windows, tuple(tiles), channels)
-
-    def averaged(self, query: Tensor, kept: KeptWeights | None = None, valid: Tensor | None = None) -> Stencil:
-        """Return what maps values to the cell means of their mix, of one image, without mixing anything.
-
-        Args:
-            query: [1, D, H, W], as in `mix`.
-            kept: the weights, where they are known.
-            valid: boolean [1, 1, h, w], the cells that the weights are renormalised over; None for all.
-
-        Raises:
-            ValueError, TooLittleMemoryError: as `mix`.
-        """
-        self._check_query(query, self.windows.size)
-        plan = self._plan(compute_dtype(query, self.key))
-        query, key = query.detach().flatten(2), self.key.detach().flatten(2)
-        like = query.new_empty(0, dtype=plan.dtype)
-        scratch = Scratch(like)
-        with torch.no_grad(), exact_products(query.device):
-            tiles = (
-                KeptTile(tile.images, tile.where, tile.group.cells, mean_of_heads(tile.weights(scratch)))
-                for tile in plan.tiles(query, key, channels=1)
-            )
-            return averaged_mix(tiles if kept is None else kept.tiles, self.windows, like, valid)
 
     def _plan(self, dtype: torch.dtype, points: Tensor | None = None) -> Plan:
         embed = self.embed or DotProduct(self.key.shape[1])

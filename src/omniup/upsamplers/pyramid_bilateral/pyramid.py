@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from omniup.mixing import cell_means
-from omniup.mixing.dtypes import exact_products
+from omniup.mixing.dtypes import exact_products, widest
 from omniup.mixing.kept import KeptWeights
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, GaussianKernels, Window
@@ -162,10 +162,10 @@ class Pyramid:
         """
         colours = self._level(size)
         if (size, grid) not in self._cells:
-            middle = colours.mean((2, 3), keepdim=True)
-            means = cell_means(colours, grid)  # [1, G, h, w]
-            variance = cell_means((colours - middle).square(), grid) - (means - middle).square()  # or they would cancel
-            self._cells[size, grid] = means, variance.mean(1, keepdim=True).clamp_(min=0)
+            wide = colours.to(widest(colours.device))  # variances cancel
+            variance = cell_means(wide.square(), grid) - cell_means(wide, grid).square()  # [1, G, h, w]
+            spread = variance.mean(1, keepdim=True).clamp_(min=0)  # [1, 1, h, w]
+            self._cells[size, grid] = cell_means(colours, grid), spread
         means, spread = self._cells[size, grid]
         sigma_y, sigma_x = (max(sigma * side / cells, SIGMA_RANGE[0]) for side, cells in zip(size, grid, strict=True))
         width = (min(sigma_r, SIGMA_R_RANGE[1]) ** 2 + self._variance_weight * spread).sqrt().to(colours)
@@ -213,8 +213,8 @@ def oklab(image: Tensor, chroma: float = 1.0) -> Tensor:
         >>> oklab(torch.ones(1, 3, 1, 1)).flatten().round(decimals=4).abs().tolist()
         [1.0, 0.0, 0.0]
     """
-    linear = torch.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055).pow_(2.4))
+    linear = torch.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
     axes = image.new_tensor(_LAB) * image.new_tensor([[1.0], [chroma], [chroma]])
     with exact_products(image.device):
-        cones = (image.new_tensor(_CONES) @ linear.flatten(2)).clamp_min_(0).pow_(1 / 3)  # [B, 3, H W]
-        return (axes @ cones).view(image.shape)
+        cones = torch.einsum("ij,bjhw->bihw", image.new_tensor(_CONES), linear).clamp_min_(0) ** (1 / 3)
+        return torch.einsum("ij,bjhw->bihw", axes, cones)
