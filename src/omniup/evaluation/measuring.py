@@ -21,6 +21,7 @@ import torch
 from omniup import __version__
 
 Run = Callable[[], object]
+Clock = Callable[[], float]
 
 
 @dataclass
@@ -59,20 +60,30 @@ def synchronise(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def seconds(run: Run, device: torch.device) -> float:
+def seconds(run: Run, device: torch.device, clock: Clock = time.perf_counter) -> float:
     """Time one run."""
     synchronise(device)
-    began = time.perf_counter()
+    began = clock()
     run()
     synchronise(device)
-    return time.perf_counter() - began
+    return clock() - began
 
 
-def in_turns(runs: Sequence[Run], device: torch.device, *, turns: int = 7) -> list[list[float]]:
-    """Time several things in turns: one list for each, of `turns` times."""
+def in_turns(
+    runs: Sequence[Run], device: torch.device, *, turns: int = 7, clock: Clock = time.perf_counter
+) -> list[list[float]]:
+    """Time several things in turns: one list for each, of `turns` times.
+
+    Args:
+        runs: what is timed, after a run of each that is not counted.
+        device: where it runs.
+        turns: how often.
+        clock: `time.process_time` for the time of this process's threads alone, where others share the cores.
+    """
     for run in runs:
         seconds(run, device)
-    return [list(times) for times in zip(*([seconds(run, device) for run in runs] for _ in range(turns)), strict=True)]
+    times = ([seconds(run, device, clock) for run in runs] for _ in range(turns))
+    return [list(each) for each in zip(*times, strict=True)]
 
 
 def ratio(times: Sequence[float], others: Sequence[float]) -> float:
