@@ -63,11 +63,16 @@ def test_a_list_holds_each_cell_once_and_is_no_longer_than_stated(layout, cut):
         assert group.cells.shape[1] <= windows.most_candidates
         for cells, count in zip(group.cells, group.count, strict=True):
             assert len(cells[:count].unique()) == count
-    longest_list = (layout.counts() > 0).sum(1).max()
-    if layout.name == "relative":  # whose lists are unions of windows
-        assert windows.most_candidates >= longest_list
-    else:
-        assert windows.most_candidates == longest_list
+
+
+@given(layouts(), st.booleans())
+def test_a_list_is_the_union_of_the_windows_of_its_pixels(layout, by_count):
+    windows, occurs, longest = layout.windows, layout.counts() > 0, 0
+    for group in groups(windows, longest=32, most=50, like=LIKE, by_count=by_count):
+        for pixels, cells, count in zip(group.pixels, group.cells, group.count, strict=True):
+            assert occurs[pixels].any(0).nonzero().flatten().tolist() == sorted(cells[:count].tolist())
+            longest = max(longest, count)
+    assert windows.most_candidates == longest
 
 
 @given(layouts(), cuts)
@@ -105,7 +110,18 @@ def test_a_growing_disc_takes_in_cells_at_its_squared_radii_and_nowhere_else(rad
 
 
 def test_a_disc_of_radius_8_has_197_places():
-    assert Windows.disc((224, 224), (56, 56), 8).most_candidates == 197
+    assert Windows.disc((1024, 1024), (64, 64), 8).most_candidates == 197
+
+
+@pytest.mark.parametrize(
+    ("stride", "together"), [((4, 4), (2, 2)), ((16, 16), (1, 1)), ((2, 2), (4, 4)), ((16, 2), (2, 2))]
+)
+def test_cells_of_few_pixels_form_groups_together(stride, together):
+    windows = Windows.disc((40 * stride[0], 40 * stride[1]), (40, 40), 8)
+    assert (windows.rows.together, windows.columns.together) == together
+    extra_rows, extra_columns = together[0] - 1, together[1] - 1
+    assert windows.most_candidates == 197 + 17 * (extra_rows + extra_columns) + extra_rows * extra_columns
+    assert windows.most_coordinates == together[0] * together[1]
 
 
 @given(st.integers(1, 700), st.integers(1, 70), st.sampled_from([0.01, 0.05, 0.1, 0.2, 1 / 3, 0.5, 1.0]))

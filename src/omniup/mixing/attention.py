@@ -174,10 +174,14 @@ class Attention:
         least = torch.finfo(plan.dtype).tiny  # whose logarithm is finite, for weights of 0
         with torch.no_grad(), exact_products(query.device):
             for tile in plan.tiles(query, key, channels=1):
-                weights = mean_of_heads(tile.weights(scratch))  # [B, n, K, P]
+                weights, log = (
+                    mean_of_heads(tile.weights(scratch)),
+                    tile.log_occurrences,
+                )  # [B, n, K, P], [B, n, 1, K, P]
                 # log m is the product of the coordinates after the vectors', the same in all heads. It is at least 0
                 # but for candidates that do not occur, whose weight is none.
-                log_m = pair_products(tile.keys[:, :, 0, tile.width :], tile.queries[:, :, 0, tile.width :], scratch)
+                counts = tile.keys[:, :, 0, tile.width :], tile.queries[:, :, 0, tile.width :]
+                log_m = pair_products(*counts, scratch, "gradients") if log is None else log[:, :, 0]
                 surprisal = log_m.clamp_(min=0).sub_(weights.clamp_min(least).log_())  # [B, n, K, P] = -log(w / m)
                 values = surprisal.mul_(weights).sum(2, keepdim=True)  # [B, n, 1, P]
                 write_pixels(out[tile.images], values, self.windows, tile.where)
@@ -305,7 +309,8 @@ class _Mix(torch.autograd.Function):
                         dvalues = (g @ mean_of_heads(weights).mT).transpose(1, 2)  # [B, C, n, K]
                         scatter_add(dvalue[tile.images, channels], tile.group.cells, dvalues)
                     if dquery is not None or dkey is not None:
-                        dweights = pair_products(tile.values(value[:, channels]), g, scratch)  # [B, n, K, P]
+                        values = tile.values(value[:, channels])  # [B, n, C, K]
+                        dweights = pair_products(values, g, scratch, "gradients")  # [B, n, K, P]
                         dweights = dweights.div_(plan.heads).unsqueeze(2)  # of each head: [B, n, 1, K, P]
                         dlogits = weights * (dweights - (weights * dweights).sum(3, keepdim=True))
                         if dquery is not None:
@@ -313,7 +318,8 @@ class _Mix(torch.autograd.Function):
                             scatter_add(dquery[tile.images], tile.places, dqueries)
                         if dkey is not None:
                             dkeys = (queries @ dlogits.mT).flatten(2, 3).transpose(1, 2)  # [B, D, n, K]
-                            dcells = plan.embed.key_gradient(dkeys, tile.group, tile.images)  # [B, G, n, K]
+                            constants = plan.embed.constants(tile.group, tile.images)
+                            dcells = plan.embed.key_gradient(dkeys, tile.group, constants)  # [B, G, n, K]
                             scatter_add(dkey[tile.images], tile.group.cells, dcells)
         gradients = zip((dquery, dkey, dvalue), (query, key, value), strict=True)
         return *(None if gradient is None else gradient.to(tensor.dtype) for gradient, tensor in gradients), None

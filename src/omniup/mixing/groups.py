@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -43,27 +43,40 @@ class Groups:
     Attributes:
         pixels: [n, P], flat indices into the output.
         cells: [n, K], flat indices into the grid. Shorter lists are filled up with cells that occur 0 times.
-        window: [E, n, P], 1 for the window that is a pixel's own, else 0; one of the rows and one of the columns, where
-            the pixels' windows differ.
-        log_occurrences: [E, n, K], logarithm of how often each cell occurs in each window.
+        window: [E, n, P], 1 for the window that is a pixel's own, else 0; of relative windows one for its rows and one
+            for its columns.
         count: [n], the length of each list.
-        classes: ([n], [n]), the membership classes of its rows and of its columns, which say what list it is.
         middle: [n], flat index of the cell in the middle.
         pixel_offset: [2, n, P], from the centre of that cell to the pixel's centre, (y, x) in pixels.
-        cell_offset: [2, n, K], from the centre of that cell to the candidate's centre, (y, x) in pixels.
+        lists: [E + 2, U, K], `log_occurrences` and `cell_offset`, of which there are fewer than groups.
+        list_of: [n], which of them are a group's.
         blocks: if the groups are, in this order, the blocks of a rectangle: views serve instead of indices.
     """
 
     pixels: Tensor
     cells: Tensor
     window: Tensor
-    log_occurrences: Tensor
     count: Integers
-    classes: tuple[Integers, Integers]
     middle: Tensor
     pixel_offset: Tensor
-    cell_offset: Tensor
+    lists: Tensor
+    list_of: Tensor
     blocks: Blocks | None
+
+    @property
+    def log_occurrences(self) -> Tensor:
+        """Logarithm of how often each cell occurs in each window: [E, n, K]."""
+        return self._of_groups(self.lists[:-2])
+
+    @property
+    def cell_offset(self) -> Tensor:
+        """Offset from the centre of the middle cell to the candidate's centre, (y, x) in pixels: [2, n, K]."""
+        return self._of_groups(self.lists[-2:])
+
+    def _of_groups(self, lists: Tensor) -> Tensor:
+        if lists.shape[1] == 1:
+            return lists.expand(-1, len(self.list_of), -1)
+        return lists.index_select(1, self.list_of)
 
 
 def groups(windows: Windows, *, longest: int, most: int, like: Tensor, by_count: bool = False) -> Iterator[Groups]:
@@ -153,58 +166,82 @@ def _build(
     blocks: Blocks | None,
 ) -> Groups:
     """Look up the pixels and candidates of groups."""
-    rows, columns, candidates = windows.rows, windows.columns, windows.candidates
-    classes = rows.membership_class[row_run], columns.membership_class[column_run]
-    count = candidates.count[classes]
-    k = slice(int(count.max()))
-    dy, dx = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
-    y, x = top[:, None] + dy, left[:, None] + dx  # [n, P]
-    cell_y = rows.first[row_run][:, None] + candidates.dy[classes][:, k]  # [n, K]
-    cell_x = columns.first[column_run][:, None] + candidates.dx[classes][:, k]  # [n, K]
-    mid_y, mid_x = rows.middle[row_run][:, None], columns.middle[column_run][:, None]  # [n, 1]
-    window, log = np.ones((1, *y.shape)), candidates.log_occurrences[classes][None, :, k]  # [1, n, P], [1, n, K]
-    if rows.has_unions or columns.has_unions:
-        row_window, row_log = _own_intervals(rows, y, cell_y)
-        column_window, column_log = _own_intervals(columns, x, cell_x)
-        window = np.concatenate([row_window, column_window])
-        log = np.concatenate([row_log + log, column_log])
+    rows, columns = windows.rows, windows.columns
+    y, x = top[:, None] + np.arange(shape[0]), left[:, None] + np.arange(shape[1])  # [n, height], [n, width]
+    first_y, first_x = rows.first[row_run], columns.first[column_run]  # [n]
+    mid_y, mid_x = rows.middle[row_run], columns.middle[column_run]  # [n]
+    own_y, own_x = 0 * y, 0 * x
+    if rows.together is not None and columns.together is not None:
+        own_y, own_x = rows.own_interval[y] * columns.together, columns.own_interval[x]
+    one_window = bool((own_y == own_y[:, :1]).all() and (own_x == own_x[:, :1]).all())
 
-    def index(y: Integers, x: Integers, width: int) -> Tensor:
-        return torch.from_numpy(y * width + x).to(like.device)
+    # Groups of the same class, and of the same window if they have one, have the same list.
+    classes = rows.membership_class[row_run] * len(columns.membership) + columns.membership_class[column_run]  # [n]
+    known = windows.candidates
+    logs = known.log_occurrences.reshape(-1, *known.log_occurrences.shape[2:])  # [classes, E, K]
+    own = own_y[:, 0] + own_x[:, 0] if one_window else 0 * classes
+    _, example, list_of = np.unique(classes * logs.shape[1] + own, return_index=True, return_inverse=True)  # [U], [n]
+    count = known.count.reshape(-1)[classes]
+    k, of_list = int(count.max()), classes[example]
+    dy, dx = (offsets.reshape(len(logs), -1)[of_list, :k] for offsets in (known.dy, known.dx))  # [U, K]
+    log = logs[of_list, own[example], :k][None] if one_window else logs[of_list, :, :k].swapaxes(0, 1)  # [E, U, K]
+    offset = np.stack(
+        [
+            (dy + (first_y - mid_y)[example, None]) * rows.stride,
+            (dx + (first_x - mid_x)[example, None]) * columns.stride,
+        ]
+    )  # [2, U, K]
+    cells = (first_y * windows.grid[1] + first_x)[:, None] + (dy * windows.grid[1] + dx)[list_of]  # [n, K]
+    window = np.ones((1, 1, 1))
+    if rows.together is None:
+        row_window, row_log = _own_intervals(rows, y, first_y[:, None] + dy[list_of])
+        column_window, column_log = _own_intervals(columns, x, first_x[:, None] + dx[list_of])
+        window = np.concatenate([np.repeat(row_window, shape[1], 2), np.tile(column_window, shape[0])])  # [E, n, P]
+        log, offset = np.concatenate([row_log + log[:, list_of], column_log]), offset[:, list_of]
+        list_of = np.arange(len(y))
+    elif not one_window:
+        pattern = _of_pixels(own_y, own_x)  # [n, P], mostly the same in all groups
+        pattern = pattern[:1] if (pattern == pattern[:1]).all() else pattern
+        window = (pattern == np.arange(len(log))[:, None, None]).astype(np.float64)  # [E, n or 1, P]
+
+    def index(values: Integers) -> Tensor:
+        return torch.from_numpy(values).to(like.device)
 
     def real(values: NDArray[np.float64]) -> Tensor:
         return torch.from_numpy(values).to(like.device, like.dtype)
 
+    from_y, from_x = (
+        places + axis.origin + 0.5 - (middle[:, None] + 0.5) * axis.stride
+        for axis, places, middle in ((rows, y, mid_y), (columns, x, mid_x))
+    )  # [n, height], [n, width]
+    pixels = _of_pixels(y * windows.size[1], x)  # [n, P]
     return Groups(
-        pixels=index(y, x, windows.size[1]),
-        cells=index(cell_y, cell_x, windows.grid[1]),
-        window=real(window),
-        log_occurrences=real(log),
+        pixels=index(pixels),
+        cells=index(cells),
+        window=real(window).expand(-1, *pixels.shape),
         count=count,
-        classes=classes,
-        middle=index(mid_y, mid_x, windows.grid[1])[:, 0],
-        pixel_offset=real(
-            np.stack(
-                [
-                    place + axis.origin + 0.5 - (middle + 0.5) * axis.stride
-                    for axis, place, middle in ((rows, y, mid_y), (columns, x, mid_x))
-                ]
-            )
-        ),
-        cell_offset=real(np.stack([(cell_y - mid_y) * rows.stride, (cell_x - mid_x) * columns.stride])),
+        middle=index(mid_y * windows.grid[1] + mid_x),
+        pixel_offset=real(np.stack([_of_pixels(from_y, 0 * x), _of_pixels(0 * y, from_x)])),
+        lists=real(np.concatenate([log, offset])),
+        list_of=index(list_of),
         blocks=blocks,
     )
 
 
+def _of_pixels(rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[Any]:
+    """Add what rows and columns of pixels have: [n, height] and [n, width] to [n, P]."""
+    return (rows[:, :, None] + columns[:, None]).reshape(len(rows), -1)
+
+
 def _own_intervals(axis: Axis, pixels: Integers, cells: Integers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Number the pixels' intervals along one axis, within each group: [n, P], [n, K] to [E, n, P], [E, n, K].
+    """Number the pixels' intervals along one axis, within each group: [n, length], [n, K] to [E, n, length], [E, n, K].
 
     Returns:
         1 for the interval that is a pixel's own, else 0; and the logarithm of 1 for the cells in it, of 0 for others.
     """
-    starts = pixels.min(1, keepdims=True)
-    which = axis.interval[pixels] - axis.interval[starts]  # [n, P], 0 for the first of a group
+    starts = pixels[:, :1]
+    which = axis.interval[pixels] - axis.interval[starts]  # [n, length], 0 for the first of a group
     e = np.arange(which.max() + 1)[:, None, None]
-    last = axis.interval[pixels.max(1, keepdims=True)]
+    last = axis.interval[pixels[:, -1:]]
     low, high = (bound[axis.example[np.minimum(axis.interval[starts] + e, last)]] for bound in (axis.low, axis.high))
     return (which == e).astype(np.float64), np.where((low <= cells) & (cells < high), 0.0, NEVER)

@@ -9,7 +9,6 @@ computed for one chunk of groups after the other, at each step.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,10 +18,16 @@ from torch.autograd.function import once_differentiable
 
 from omniup.mixing.dtypes import compute_dtype, exact_products
 from omniup.mixing.groups import Groups, gather, groups, scatter_add
-from omniup.mixing.kernels import Scratch, append_coordinates, pair_products, softmax
+from omniup.mixing.kernels import Scratch, append_coordinates, exponentials, pair_products
 from omniup.mixing.planner import DEFAULT_MEMORY, LONGEST_SIDE, Embedding, tile_size
-from omniup.mixing.radii import may_be_smaller, occurrence_coordinates, radii_at
+from omniup.mixing.radii import log_occurrences_at, may_be_smaller, radii_at
 from omniup.mixing.windows import Integers, Windows
+
+#: Pairs of a tile on a CPU: twice as many as of a mix, since a step takes more operations, each of which has its cost.
+CPU_PAIRS = 3 * 2**18
+
+#: Candidates whose keys are made at a time on a CPU: as many as stay in its cache, and keep two cores busy.
+CPU_CANDIDATES = 2**17
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,35 +35,45 @@ class _Operands:
     """Operands of n groups' matrix products that do not depend on the keys.
 
     Attributes:
-        queries: [B, n, D + 1, P].
-        values: [B, n, C + 1, K]; the last channel is 1.
-        targets: [B, n, C, P].
+        queries: [n, D + E, P].
+        values: [n, C + 1, K]; the last channel is 1.
+        targets: [C, n, P].
         count: [n], the lengths of the groups' lists.
-        classes: ([n], [n]), as in `Groups`.
     """
 
     queries: Tensor
     values: Tensor
     targets: Tensor
     count: Integers
-    classes: tuple[Integers, Integers]
 
     def select(self, index: Tensor) -> _Operands:
         """Select some of the groups."""
-        i = index.cpu().numpy()
-        queries, values, targets = (
-            tensor.index_select(1, index) for tensor in (self.queries, self.values, self.targets)
-        )
-        return _Operands(queries, values, targets, self.count[i], (self.classes[0][i], self.classes[1][i]))
+        queries, values = self.queries.index_select(0, index), self.values.index_select(0, index)
+        return _Operands(queries, values, self.targets.index_select(1, index), self.count[index.cpu().numpy()])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Chunk:
-    """Some groups, ordered by the lengths of their lists, with the operands that do not depend on the keys."""
+    """Some groups of one image, ordered by the lengths of their lists, with what does not depend on the keys.
+
+    Attributes:
+        images: the one image.
+        group: n groups.
+        constants: of the embedding's keys.
+        operands: of the products.
+    """
 
     images: slice
     group: Groups
+    constants: Tensor
     operands: _Operands
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that."""
+        parts = (*vars(self.group).values(), *vars(self.operands).values(), self.constants)
+        tensors = [part.untyped_storage() for part in parts if isinstance(part, Tensor)]
+        return sum({storage.data_ptr(): storage.nbytes() for storage in tensors}.values())
 
 
 class L1Objective:
@@ -92,8 +107,7 @@ class L1Objective:
         self._like = query.new_empty(0, dtype=compute_dtype(query, value, target))
         self._scratch = Scratch(self._like)
         numbers = 2 * (embed.width + query.shape[1] + 2 * value.shape[1])
-        # One half of the memory holds operands: all of them, or else one chunk at a time.
-        self._longest, self._tile = tile_size(
+        self._longest, self._tile, tile_bytes = tile_size(
             windows,
             numbers=numbers,
             memory=memory,
@@ -101,12 +115,14 @@ class L1Objective:
             longest=LONGEST_SIDE,
             by_radius=windows.radius is not None,
             parts=2,
+            cpu_pairs=CPU_PAIRS,
         )
+        # A tile takes half of the memory at most, a chunk the other half; what they leave keeps chunks.
         p, k = windows.most_pixels(self._longest), windows.most_candidates
-        group_bytes = (p + k) * (numbers + 12) * self._like.itemsize
-        self._chunk = max(1, memory // 2 // group_bytes)
-        everything = len(query) * math.prod(windows.size) // p * group_bytes
-        self._kept = list(self._compute_chunks()) if everything <= memory // 2 else None
+        group_bytes = (p + k) * (numbers + 2 * windows.most_coordinates + 12) * self._like.itemsize
+        most = memory // 2 // group_bytes
+        self._chunk = max(1, most if self._like.device.type != "cpu" else min(most, CPU_CANDIDATES // k))
+        self._kept = self._keep(memory - tile_bytes - self._chunk * group_bytes)
 
     def __call__(self, key: Tensor, reach: Tensor | None = None) -> Tensor:
         """Compute the loss of each image.
@@ -125,87 +141,99 @@ class L1Objective:
         """Yield chunks that hold all pixels of all images."""
         return iter(self._kept) if self._kept is not None else self._compute_chunks()
 
+    def _keep(self, most: int) -> list[_Chunk] | None:
+        """Compute all chunks and keep them, if they take `most` bytes."""
+        kept = []
+        for chunk in self._compute_chunks():
+            most -= chunk.nbytes
+            if most < 0:
+                return None
+            kept.append(chunk)
+        return kept
+
     def _compute_chunks(self) -> Iterator[_Chunk]:
         for image in range(len(self.query)):
             images = slice(image, image + 1)
             for group in groups(self.windows, longest=self._longest, most=self._chunk, like=self._like, by_count=True):
-                queries = self.embed.query(gather(self.query[images], group.pixels), group, images)  # [B, D, n, P]
-                values = gather(self.value[images], group.cells)  # [B, C, n, K]
+                queries = self.embed.query(gather(self.query[images], group.pixels), group, images)  # [1, D, n, P]
+                values = gather(self.value[images], group.cells)  # [1, C, n, K]
                 operands = _Operands(
-                    append_coordinates(queries, group.window[None]).contiguous(),
-                    append_coordinates(values, torch.ones_like(values[:, :1])).contiguous(),
-                    gather(self.target[images], group.pixels).transpose(1, 2).contiguous(),
+                    append_coordinates(queries, group.window[None])[0].contiguous(),
+                    append_coordinates(values, torch.ones_like(values[:, :1]))[0].contiguous(),
+                    gather(self.target[images], group.pixels)[0],
                     group.count,
-                    group.classes,
                 )
-                yield _Chunk(images, group, operands)
+                yield _Chunk(images, group, self.embed.constants(group, images), operands)
 
-    def loss_and_gradient(self, chunk: _Chunk, keys: Tensor, reach: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Compute loss and gradient of one chunk.
+    def loss_and_gradient(self, key: Tensor, reach: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Compute the sum of |mix - target| of each image [B], and its gradient [B, G, cells]; arguments as `_L1`."""
+        losses, dkey = key.new_zeros(len(key)), torch.zeros_like(key)
+        smaller = None if reach is None else may_be_smaller(reach, self.windows)  # [B, cells]
+        for chunk in self.chunks():
+            images, group = chunk.images, chunk.group
+            log, d = group.log_occurrences, self.embed.width  # [E, n, K]
+            keys = self._scratch.take("keys", d + len(log), *group.cells.shape)  # [D + E, n, K]
+            self.embed.key(gather(key[images], group.cells), group, chunk.constants, keys[None, :d])
+            keys[d:] = log
+            some = None if smaller is None else smaller[images, group.middle][0]  # [n]
+            dkeys = self._scratch.take("key gradients", d, *group.cells.shape)  # [D, n, K]
+            if reach is None or some is None or not bool(some.any()):
+                losses[images] += self._tiles(chunk.operands, keys, dkeys)
+            else:  # groups with smaller discs cost more, so they are worked on apart from the others
+                small, large = some.nonzero().flatten(), (~some).nonzero().flatten()
+                pixels = group.pixels[small]
+                discs = pixels, radii_at(reach[images], self.windows, pixels)
+                parts = dkeys.split([len(large), len(small)], dim=1)
+                for index, out, of_index in ((large, parts[0], None), (small, parts[1], discs)):
+                    operands = chunk.operands.select(index)
+                    losses[images] += self._tiles(operands, keys.index_select(1, index), out, of_index)
+                dkeys = dkeys.index_select(1, torch.cat([large, small]).argsort())
+            dcells = self.embed.key_gradient(dkeys[None], group, chunk.constants)
+            scatter_add(dkey[images], group.cells, dcells)
+        return losses, dkey
+
+    def _tiles(
+        self, operands: _Operands, keys: Tensor, dkeys: Tensor, discs: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Compute loss and gradient of some groups, tile by tile.
 
         Args:
-            chunk: its groups.
-            keys: [B, n, D + 1, K].
-            reach: [B, 1, h, w] of its images, as in `Attention`.
+            operands: of the groups.
+            keys: [D + E, n, K].
+            dkeys: [D, n, K], where the gradient with respect to the embedded keys goes.
+            discs: where they differ, pixels [n, P] and their radii [1, n, P].
 
         Returns:
-            Sum of |mix - target|, [B], and its gradient with respect to the embedded keys, [B, n, D, K].
+            Sum of |mix - target|.
         """
-        if reach is None:
-            return self._loss_and_gradient(chunk.operands, keys, None)
-        smaller = may_be_smaller(reach, self.windows, chunk.group)  # [n]
-        if not bool(smaller.any()):
-            return self._loss_and_gradient(chunk.operands, keys, None)
-        # Groups with smaller discs cost more, so they are worked on apart from the others.
-        loss, dkeys = keys.new_zeros(len(keys)), torch.empty_like(keys[:, :, : self.embed.width])
-        small, large = smaller.nonzero().flatten(), (~smaller).nonzero().flatten()
-        for index, radius in ((small, radii_at(reach, self.windows, chunk.group.pixels[small])), (large, None)):
-            operands, some_keys = chunk.operands.select(index), keys.index_select(1, index)
-            some_loss, some_dkeys = self._loss_and_gradient(operands, some_keys, radius)
-            loss += some_loss
-            dkeys.index_copy_(1, index, some_dkeys)
-        return loss, dkeys
-
-    def _loss_and_gradient(self, operands: _Operands, keys: Tensor, radius: Tensor | None) -> tuple[Tensor, Tensor]:
-        d = self.embed.width
-        loss, dkeys = keys.new_zeros(len(keys)), torch.zeros_like(keys[:, :, :d])
+        d, errors = self.embed.width, self._scratch.take("errors", *operands.targets.shape)  # [C, n, P]
         for start in range(0, keys.shape[1], self._tile):
             n = slice(start, start + self._tile)
             k = slice(int(operands.count[n].max()))
-            query, key, value = operands.queries[:, n], keys[:, n, :, k], operands.values[:, n, :, k]
-            if radius is not None:
-                classes = operands.classes[0][n], operands.classes[1][n]
-                more = occurrence_coordinates(self.windows, classes, radius[:, :, n], k.stop, key)
-                query, key = (
-                    append_coordinates(vectors[:, :, :d].transpose(1, 2), coordinates)
-                    for vectors, coordinates in zip((query, key), more, strict=True)
-                )
-            weights = softmax(pair_products(key, query, self._scratch), self._scratch)  # [B, n, K, P]
-            mixed = value[:, :, :-1] @ weights  # [B, n, C, P]
-            error = mixed - operands.targets[:, n]
-            loss += error.abs().sum((1, 2, 3))
-            g = error.sign_()  # [B, n, C, P], the derivative of the loss by the mix
+            query, key, value = operands.queries[n], keys[:, n, k].transpose(0, 1), operands.values[n, :, k]
+            log_occurrences = None
+            if discs is not None:
+                pixels, radius = discs
+                log_occurrences = log_occurrences_at(self.windows, pixels[n], radius[:, n], k.stop, key)[0]
+                query, key = query[:, :d], key[:, :d]
+            logits = pair_products(key, query, self._scratch, more=log_occurrences)
+            weights = exponentials(logits, self._scratch)  # [n, K, P], to be divided by their sum
+            mixed = value.bmm(weights).transpose(0, 1).contiguous()  # [C + 1, n, P]; the last channel is that sum
+            total, mixed = mixed[-1], mixed[:-1].div_(mixed[-1])  # [n, P], [C, n, P]
+            g = torch.sub(mixed, operands.targets[:, n], out=errors[:, n]).sign()  # the derivative of the loss by it
             # dlogits = w ⊙ (⟨g, v⟩ - ⟨g, mix⟩); the second term is the product with the channel of ones.
-            g = torch.cat([g, -(g * mixed).sum(2, keepdim=True)], dim=2)  # [B, n, C + 1, P]
-            dlogits = pair_products(value, g, self._scratch).mul_(weights)  # [B, n, K, P]
-            dkeys[:, n, :, k] = query[:, :, :d] @ dlogits.mT  # [B, n, D, K]
-        return loss, dkeys
+            g = torch.cat([g, mixed.mul_(g).sum(0, keepdim=True).neg_()]).div_(total)  # [C + 1, n, P]
+            dlogits = pair_products(value, g.transpose(0, 1), self._scratch, "gradients").mul_(weights)  # [n, K, P]
+            dkeys[:, n, k] = query[:, :d].bmm(dlogits.mT).transpose(0, 1)  # [D, n, K]
+            dkeys[:, n, k.stop :] = 0
+        return torch.linalg.vector_norm(errors, 1)
 
 
 class _L1(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, key: Tensor, reach: Tensor | None, objective: L1Objective) -> Tensor:
-        losses = key.new_zeros(len(key))
-        dkey = torch.zeros_like(key)
         with exact_products(key.device):
-            for chunk in objective.chunks():
-                cells = gather(key[chunk.images], chunk.group.cells)  # [B, G, n, K]
-                keys = objective.embed.key(cells, chunk.group, chunk.images)  # [B, D, n, K]
-                keys = append_coordinates(keys, chunk.group.log_occurrences[None])  # [B, n, D + 1, K]
-                loss, dkeys = objective.loss_and_gradient(chunk, keys, None if reach is None else reach[chunk.images])
-                dcells = objective.embed.key_gradient(dkeys.transpose(1, 2), chunk.group, chunk.images)
-                losses[chunk.images] += loss
-                scatter_add(dkey[chunk.images], chunk.group.cells, dcells)
+            losses, dkey = objective.loss_and_gradient(key, reach)
         scale = 1 / (objective.target.shape[1] * objective.target.shape[2])  # the mean over channels and pixels
         ctx.save_for_backward(dkey.mul_(scale))
         return losses.mul_(scale)

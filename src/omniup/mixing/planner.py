@@ -17,7 +17,7 @@ from torch import Tensor
 from omniup.mixing.groups import Blocks, Groups, gather, groups, groups_at, read_pixels
 from omniup.mixing.interruption import check_interruption
 from omniup.mixing.kernels import Scratch, append_coordinates, pair_products, softmax
-from omniup.mixing.radii import may_be_smaller, occurrence_coordinates, radii_at
+from omniup.mixing.radii import log_occurrences_at, may_be_smaller, radii_at
 from omniup.mixing.windows import Windows
 
 DEFAULT_MEMORY = 512 * 2**20
@@ -49,11 +49,14 @@ class Embedding(Protocol):
     def query(self, pixels: Tensor, group: Groups, images: slice) -> Tensor:
         """Make queries of pixels: [B, F, n, P] to [B, D, n, P]."""
 
-    def key(self, cells: Tensor, group: Groups, images: slice) -> Tensor:
-        """Make keys of cells: [B, G, n, K] to [B, D, n, K]."""
+    def constants(self, group: Groups, images: slice) -> Tensor:
+        """Return what the keys of some groups are made of besides the cells: [B, any, n, K]."""
 
-    def key_gradient(self, dkeys: Tensor, group: Groups, images: slice) -> Tensor:
-        """Apply the transpose of `key`, for the backward pass: [B, D, n, K] to [B, G, n, K]."""
+    def key(self, cells: Tensor, group: Groups, constants: Tensor, out: Tensor) -> None:
+        """Make keys of cells: [B, G, n, K] to `out` [B, D, n, K]."""
+
+    def key_gradient(self, dkeys: Tensor, group: Groups, constants: Tensor) -> Tensor:
+        """Apply the transpose of `key`, for the backward pass: [B, D, n, K], overwritten, to [B, G, n, K]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +69,15 @@ class DotProduct:
         """Return the pixels [B, D, n, P] unchanged."""
         return pixels
 
-    def key(self, cells: Tensor, group: Groups, images: slice) -> Tensor:
-        """Return the cells [B, D, n, K] unchanged."""
-        return cells
+    def constants(self, group: Groups, images: slice) -> Tensor:
+        """Return none."""
+        return torch.empty(0)
 
-    def key_gradient(self, dkeys: Tensor, group: Groups, images: slice) -> Tensor:
+    def key(self, cells: Tensor, group: Groups, constants: Tensor, out: Tensor) -> None:
+        """Copy the cells [B, D, n, K]."""
+        out.copy_(cells)
+
+    def key_gradient(self, dkeys: Tensor, group: Groups, constants: Tensor) -> Tensor:
         """Return the gradient [B, D, n, K] unchanged."""
         return dkeys
 
@@ -86,6 +93,7 @@ class Tile:
         queries: [B, n, heads, D / heads + E, P].
         keys: [B, n, heads, D / heads + E, K]; the last E coordinates carry the logarithm of how often a cell occurs.
         width: D / heads.
+        log_occurrences: [B, n, 1, K, P], that logarithm where radii differ from pixel to pixel; then E is 0.
     """
 
     images: slice
@@ -94,6 +102,7 @@ class Tile:
     queries: Tensor
     keys: Tensor
     width: int
+    log_occurrences: Tensor | None
 
     @property
     def where(self) -> Blocks | Tensor:
@@ -102,7 +111,7 @@ class Tile:
 
     def weights(self, scratch: Scratch) -> Tensor:
         """Compute the weights of each head, [B, n, heads, K, P]."""
-        return softmax(pair_products(self.keys, self.queries, scratch), scratch)
+        return softmax(pair_products(self.keys, self.queries, scratch, more=self.log_occurrences), scratch)
 
     def values(self, maps: Tensor) -> Tensor:
         """Gather the candidates' values: [B, C, cells] to [B, n, C, K]."""
@@ -130,23 +139,23 @@ class Plan:
             channels: how many of the values the caller handles at a time for each pixel and candidate.
         """
         like = query.new_empty(0, dtype=self.dtype)
+        smaller = None if self.reach is None else may_be_smaller(self.reach, self.windows)  # [B, cells]
         for images, group, places in self._groups(query, key, channels, like):
             check_interruption()
             pixels = read_pixels(query[images], self.windows, group.blocks or places).transpose(1, 2).to(like.dtype)
             cells = gather(key[images], group.cells).to(like.dtype)  # [B, G, n, K], and pixels are [B, F, n, P]
-            if self.reach is None or not may_be_smaller(self.reach[images], self.windows, group).any():
-                one_hot, log = group.window[None], group.log_occurrences[None]  # [1, E, n, P], [1, E, n, K]
-            else:
-                radius = radii_at(self.reach[images], self.windows, group.pixels)  # [B, 1, n, P]
-                one_hot, log = occurrence_coordinates(self.windows, group.classes, radius, cells.shape[3], like)
+            window, log, log_at = group.window[None], group.log_occurrences[None], None  # [1, E, n, P], [1, E, n, K]
+            if self.reach is not None and smaller is not None and smaller[images][:, group.middle].any():
+                radius = radii_at(self.reach[images], self.windows, group.pixels)  # [B, n, P]
+                log_at = log_occurrences_at(self.windows, group.pixels, radius, cells.shape[3], like).unsqueeze(2)
+                window, log = window[:, :0], log[:, :0]
+            keys = cells.new_empty(len(cells), self.embed.width, *group.cells.shape)  # [B, D, n, K]
+            self.embed.key(cells, group, self.embed.constants(group, images), keys)
             queries, keys = (
                 append_coordinates(vectors.unflatten(1, (self.heads, -1)), more.unsqueeze(1))
-                for vectors, more in (
-                    (self.embed.query(pixels, group, images), one_hot),
-                    (self.embed.key(cells, group, images), log),
-                )
+                for vectors, more in ((self.embed.query(pixels, group, images), window), (keys, log))
             )
-            yield Tile(images, group, places, queries, keys, self.embed.width // self.heads)
+            yield Tile(images, group, places, queries, keys, self.embed.width // self.heads, log_at)
 
     def channel_chunks(self, channels: int) -> list[slice]:
         """Cut the channels of the values so that those of one window take a quarter of the memory at most."""
@@ -157,7 +166,7 @@ class Plan:
         self, query: Tensor, key: Tensor, channels: int, like: Tensor
     ) -> Iterator[tuple[slice, Groups, Tensor]]:
         """Yield images, groups, and the places of their queries [n, P]."""
-        longest, most = tile_size(
+        longest, most, _ = tile_size(
             self.windows,
             numbers=query.shape[1] + key.shape[1] + 3 * (self.embed.width + channels),
             memory=self.memory,
@@ -190,8 +199,9 @@ def tile_size(
     by_radius: bool,
     heads: int = 1,
     parts: int = 1,
-) -> tuple[int, int]:
-    """Return how high and wide a group may be, in pixels, and how many groups make a tile: for memory and cache.
+    cpu_pairs: int = CPU_PAIRS,
+) -> tuple[int, int, int]:
+    """Return how high and wide a group may be, how many groups make a tile, and its bytes: for memory and cache.
 
     Args:
         windows: which cells each pixel draws from.
@@ -202,18 +212,19 @@ def tile_size(
         by_radius: whether windows of several radii may meet in a group.
         heads: how many weights there are for every pixel and candidate.
         parts: into how many equal parts the memory is divided, of which a tile takes one.
+        cpu_pairs: of a tile on a CPU.
 
     Raises:
         TooLittleMemoryError: one pixel's window exceeds the memory.
     """
-    k, pairs = windows.most_candidates, CPU_PAIRS if like.device.type == "cpu" else GPU_PAIRS
-    intervals = windows.rows.most_intervals + windows.columns.most_intervals
-    numbers += 12 + 3 * heads * (len(windows.squared_radii) if by_radius else intervals - 1)
+    k, pairs = windows.most_candidates, cpu_pairs if like.device.type == "cpu" else GPU_PAIRS
+    numbers += 12 + 3 * heads * (windows.most_coordinates - 1)
     while True:
         p = windows.most_pixels(longest)
-        need = parts * ((p + k) * numbers + 5 * heads * p * k) * like.itemsize
-        if need <= memory:
-            return longest, max(1, min(memory // need, pairs // (heads * p * k)))
+        need = ((p + k) * numbers + (6 if by_radius else 5) * heads * p * k) * like.itemsize
+        if parts * need <= memory:
+            count = max(1, min(memory // (parts * need), pairs // (heads * p * k)))
+            return longest, count, count * need
         if longest == 1:
-            raise TooLittleMemoryError(f"memory is {memory} bytes: the window of one pixel takes {need}")
+            raise TooLittleMemoryError(f"memory is {memory} bytes: the window of one pixel takes {parts * need}")
         longest //= 2

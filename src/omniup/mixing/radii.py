@@ -1,7 +1,7 @@
 """Count candidates of discs whose radius differs from pixel to pixel: interpolated from the cells' (`reach`).
 
-Between two sums of two squares a disc takes in no cell, so there are few different radii. As in `groups.py`, how
-often a candidate occurs in a pixel's disc is a sum of products, here with one coordinate for each radius that occurs.
+Between two sums of two squares a disc takes in no cell, so there are few different radii, and few different lists of
+counts: a table with one row for each window and radius that occur.
 Oracle: `Layout.counts` in tests/support/cases.py, pixel by pixel in fractions.
 """
 
@@ -13,21 +13,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.mixing.dtypes import widest
-from omniup.mixing.groups import Groups, gather
-from omniup.mixing.windows import Integers, Windows
+from omniup.mixing.groups import gather
+from omniup.mixing.windows import Windows
 
 
-def may_be_smaller(reach: Tensor, windows: Windows, group: Groups) -> Tensor:
-    """Return which groups may have smaller discs, by the cells around them: [B, 1, h, w] to [n] booleans."""
+def may_be_smaller(reach: Tensor, windows: Windows) -> Tensor:
+    """Return which cells may be the middle of groups with smaller discs: [B, 1, h, w] to booleans [B, h w]."""
     assert windows.radius is not None
-    least = -F.max_pool2d(-reach.amin(0), 3, stride=1, padding=1)  # [1, h, w]
-    return least.flatten()[group.middle] < windows.radius
+    around = [1 + (axis.spread + 1) // 2 for axis in (windows.rows, windows.columns)]
+    least = -F.max_pool2d(-reach, [2 * cells + 1 for cells in around], stride=1, padding=around)  # [B, 1, h, w]
+    return least.flatten(1) < windows.radius
 
 
 def radii_at(reach: Tensor, windows: Windows, pixels: Tensor) -> Tensor:
-    """Interpolate the cells' radii at pixels [n, P]: [B, 1, h, w] to [B, 1, n, P], of the `widest` type."""
+    """Interpolate the cells' radii at pixels [n, P]: [B, 1, h, w] to [B, n, P], of the `widest` type."""
     # In that type a radius on the edge of taking in a cell falls on the right side.
-    return interpolate(reach.flatten(2).to(widest(reach.device)), windows, pixels)
+    return interpolate(reach.flatten(2).to(widest(reach.device)), windows, pixels)[:, 0]
 
 
 def interpolate(cells: Tensor, windows: Windows, pixels: Tensor) -> Tensor:
@@ -47,26 +48,31 @@ def interpolate(cells: Tensor, windows: Windows, pixels: Tensor) -> Tensor:
     return torch.lerp(upper, lower, v - top)
 
 
-def occurrence_coordinates(
-    windows: Windows, classes: tuple[Integers, Integers], radius: Tensor, k: int, like: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the coordinates that add log m to the logit of a candidate that occurs m times in a pixel's disc.
+def log_occurrences_at(windows: Windows, pixels: Tensor, radius: Tensor, k: int, like: Tensor) -> Tensor:
+    """Return the logarithm of how often candidates occur in each pixel's disc, to be added to the logits.
 
     Args:
         windows: where the discs come from.
-        classes: ([n], [n]), as in `Groups`.
-        radius: [B, 1, n, P].
+        pixels: [n, P].
+        radius: [B, n, P].
         k: how many candidates.
         like: gives the floating-point type.
 
     Returns:
-        For the queries [B, E, n, P], 1 at the entry for the pixel's radius, else 0; for the keys [1, E, n, k], log m.
+        [B, n, k, P].
     """
     rounding = max(1e-12, 4 * torch.finfo(radius.dtype).eps)
     squares = torch.from_numpy(windows.squared_radii).to(radius) * (1 - rounding)
-    entry = torch.searchsorted(squares, radius.square(), right=True) - 1
-    found, which = entry.unique(return_inverse=True)  # [E], [B, 1, n, P]
-    one_hot = which == torch.arange(len(found), device=radius.device).view(-1, 1, 1)  # [B, E, n, P]
-    tables = [windows.log_occurrences_within(int(windows.squared_radii[i])) for i in found.tolist()]
-    log = torch.from_numpy(np.stack([table[classes[0], classes[1], :k] for table in tables]))  # [E, n, k]
-    return one_hot.to(like.dtype), log.to(like)[None]
+    entry = torch.searchsorted(squares, radius.square(), right=True) - 1  # [B, n, P]
+    rows, columns = (torch.from_numpy(part).to(pixels.device) for part in windows.lists)
+    list_of = rows[pixels // windows.size[1]] + columns[pixels % windows.size[1]]  # [n, P]
+    lists = windows.candidates.log_occurrences.shape[:3]
+    found, which = (entry * int(np.prod(lists)) + list_of).unique(return_inverse=True)  # [R], [B, n, P]
+    entries, places = np.divmod(found.cpu().numpy(), np.prod(lists))
+    table = np.empty((len(places), k))  # [R, k]
+    for i in np.unique(entries):
+        within = windows.log_occurrences_within(int(windows.squared_radii[i]))
+        table[entries == i] = within.reshape(-1, within.shape[-1])[places[entries == i], :k]
+    shape = (*which.shape[:2], k)
+    rows = torch.from_numpy(table.T.copy()).to(like).expand(*shape, -1)  # [B, n, k, R]
+    return rows.gather(3, which.unsqueeze(2).expand(*shape, -1))

@@ -20,7 +20,9 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from omniup.errors import InputError
@@ -28,7 +30,7 @@ from omniup.files import read_tensors, write_tensors
 from omniup.mixing import Attention, Groups, Windows
 from omniup.mixing.groups import gather
 from omniup.mixing.kept import KeptWeights
-from omniup.mixing.windows import MAX_RADIUS
+from omniup.mixing.windows import MAX_RADIUS, disc, runs_of, square, union_size
 from omniup.upsamplers.base import PreparedImage
 from omniup.upsamplers.checks import Size, check_choice, check_number
 from omniup.upsamplers.signal_types import SignalType
@@ -68,18 +70,22 @@ class Window:
     @property
     def cells(self) -> int:
         """Number of cells in the window, away from the border."""
-        steps = range(-self.radius, self.radius + 1)
-        limit = self.radius**2 if self.shape == "disc" else 2 * self.radius**2
-        return sum(x * x + y * y <= limit for x in steps for y in steps)
+        return int(self._places.sum())
 
     def pairs(self, size: Size, grid: Size) -> int:
         """Estimate how many pairs of pixel and cell a mix visits: a cell that clamping repeats is one."""
-        height, width = (min(2 * self.radius + 1, cells) for cells in grid)
-        return math.prod(size) * min(self.cells, height * width)
+        together = runs_of(size, grid, self._places)
+        sides = (min(2 * self.radius + number, cells) for number, cells in zip(together, grid, strict=True))
+        return math.prod(size) * min(union_size(self._places, together), math.prod(sides))
 
     def windows(self, size: Size, grid: Size) -> Windows:
         """Build the windows for an output (H, W) and a grid (h, w)."""
         return _windows(self.shape, size, grid, self.radius)
+
+    @property
+    def _places(self) -> NDArray[np.bool_]:
+        """Places of the window that belong to it: [2 radius + 1, 2 radius + 1]."""
+        return (disc if self.shape == "disc" else square)(self.radius)
 
     def reach(self, sigma_x: Tensor, sigma_y: Tensor) -> Tensor | None:
         """Compute the radius around each cell, [B, 1, h, w] in cells; None where all have the largest."""
@@ -324,42 +330,45 @@ class GaussianEmbedding:
         return 7 + self.cell_guidance.shape[1]
 
     def query(self, pixels: Tensor, group: Groups, images: slice) -> Tensor:
-        """Map colours [B, G, n, P] of pixels to queries [B, D, n, P]: x², xy, y², x, y, 1, |I|², I."""
+        """Map colours [B, G, n, P] of pixels to queries [B, D, n, P]: -x²/2, -xy, -y²/2, -|I|²/2, x, y, -1/2, I."""
         colour = pixels - self._colour(group.middle.unsqueeze(1), images)  # [B, G, n, P]
+        square = -0.5 * colour.square().sum(1, keepdim=True)  # [B, 1, n, P]
         y, x = group.pixel_offset  # [n, P]
-        position = torch.stack([x * x, x * y, y * y, x, y, torch.ones_like(x)])  # [6, n, P]
-        position = position.expand(len(colour), *position.shape)
-        return torch.cat([position, colour.square().sum(1, keepdim=True), colour], dim=1)
+        quadratic, linear = (
+            torch.stack(rows).expand(len(colour), -1, -1, -1)  # [B, 3, n, P]
+            for rows in ([-0.5 * x * x, -x * y, -0.5 * y * y], [x, y, torch.full_like(x, -0.5)])
+        )
+        return torch.cat([quadratic, square, linear, colour], dim=1)
 
-    def key(self, cells: Tensor, group: Groups, images: slice) -> Tensor:
-        """Map precision matrices [B, 4, n, K] of cells to keys [B, D, n, K]: the coefficients of the query."""
-        colour = self._colour_offset(group, images)  # [B, G, n, K]
+    def constants(self, group: Groups, images: slice) -> Tensor:
+        """Return colours of candidates relative to the middle cell's, and their squares: [B, G + 1, n, K]."""
+        colour = self._colour(group.cells, images) - self._colour(group.middle.unsqueeze(1), images)  # [B, G, n, K]
+        return torch.cat([colour, colour.square().sum(1, keepdim=True)], dim=1)
+
+    def key(self, cells: Tensor, group: Groups, constants: Tensor, out: Tensor) -> None:
+        """Map precision matrices [B, 4, n, K] of cells to keys, `out` [B, D, n, K]: the coefficients of the query."""
+        colour, square = constants[:, :-1], constants[:, -1]  # [B, G, n, K], [B, n, K]
         xx, xy, yy, r = cells.unbind(1)  # [B, n, K]
         y, x = group.cell_offset  # [n, K]
-        along_x, along_y = xx * x + xy * y, xy * x + yy * y
-        constant = -0.5 * (x * along_x + y * along_y + r * colour.square().sum(1))
-        quadratic = torch.stack([-0.5 * xx, -xy, -0.5 * yy, along_x, along_y, constant, -0.5 * r], dim=1)
-        return torch.cat([quadratic, r.unsqueeze(1) * colour], dim=1)
+        out[:, :4] = cells
+        along_x = torch.addcmul(xx * x, xy, y, out=out[:, 4])
+        along_y = torch.addcmul(xy * x, yy, y, out=out[:, 5])
+        torch.mul(x, along_x, out=out[:, 6]).addcmul_(y, along_y).addcmul_(r, square)
+        torch.mul(r.unsqueeze(1), colour, out=out[:, 7:])
 
-    def key_gradient(self, dkeys: Tensor, group: Groups, images: slice) -> Tensor:
-        """Apply the transpose of `key`: [B, D, n, K] to [B, 4, n, K]."""
-        colour = self._colour_offset(group, images)  # [B, G, n, K]
+    def key_gradient(self, dkeys: Tensor, group: Groups, constants: Tensor) -> Tensor:
+        """Apply the transpose of `key`: [B, D, n, K], which is overwritten, to [B, 4, n, K]."""
         y, x = group.cell_offset  # [n, K]
-        dxx, dxy, dyy, along_x, along_y, constant, dr = dkeys[:, :7].unbind(1)  # [B, n, K]
-        constant = -0.5 * constant
-        return torch.stack(
-            [
-                x * (along_x + x * constant) - 0.5 * dxx,
-                y * along_x + x * along_y + 2 * x * y * constant - dxy,
-                y * (along_y + y * constant) - 0.5 * dyy,
-                constant * colour.square().sum(1) - 0.5 * dr + (colour * dkeys[:, 7:]).sum(1),
-            ],
-            dim=1,
-        )
-
-    def _colour_offset(self, group: Groups, images: slice) -> Tensor:
-        """Subtract the middle cell's colour from the candidates' colours: [B, G, n, K]."""
-        return self._colour(group.cells, images) - self._colour(group.middle.unsqueeze(1), images)
+        dxx, dxy, dyy, dr, along_x, along_y, constant = dkeys[:, :7].unbind(1)  # [B, n, K]
+        along_x.addcmul_(x, constant)
+        along_y.addcmul_(y, constant)
+        dxx.addcmul_(x, along_x)
+        dxy.addcmul_(y, along_x).addcmul_(x, along_y)
+        dyy.addcmul_(y, along_y)
+        dr.addcmul_(constants[:, -1], constant)
+        for colour, dcolour in zip(constants[:, :-1].unbind(1), dkeys[:, 7:].unbind(1), strict=True):
+            dr.addcmul_(colour, dcolour)
+        return dkeys[:, :4]
 
     def _colour(self, cells: Tensor, images: slice) -> Tensor:
         return gather(self.cell_guidance[images].flatten(2), cells)
