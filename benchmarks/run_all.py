@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("upsample_anything", "anyup", "memory", "scaling", "training", "restoration_training", "web")
+SCRIPTS = (
+    *("upsample_anything", "features", "anyup", "memory", "processes", "scaling"),
+    *("training", "restoration_training", "web"),
+)
 for script in SCRIPTS:
     subprocess.run([sys.executable, Path(__file__).with_name(f"{script}.py"), *sys.argv[1:]], check=True)

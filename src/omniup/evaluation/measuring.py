@@ -72,11 +72,18 @@ def seconds(run: Run, device: torch.device, clock: Clock = time.perf_counter) ->
 def in_turns(
     runs: Sequence[Run], device: torch.device, *, turns: int = 7, clock: Clock = time.perf_counter
 ) -> list[list[float]]:
-    """Time several things in turns: one list for each, of `turns` times."""
+    """Time several things in turns: one list for each, of `turns` times.
+
+    Args:
+        runs: what is timed, after a run of each that is not counted.
+        device: where it runs.
+        turns: how often.
+        clock: `time.process_time` for the time of this process's threads alone, where others share the cores.
+    """
     for run in runs:
         seconds(run, device)
-    each = ([seconds(run, device, clock) for run in runs] for _ in range(turns))
-    return [list(times) for times in zip(*each, strict=True)]
+    times = ([seconds(run, device, clock) for run in runs] for _ in range(turns))
+    return [list(each) for each in zip(*times, strict=True)]
 
 
 def ratio(times: Sequence[float], others: Sequence[float]) -> float:

@@ -137,11 +137,15 @@ def read_pixels(maps: Tensor, windows: Windows, where: Blocks | Tensor) -> Tenso
 
 def write_pixels(maps: Tensor, values: Tensor, windows: Windows, where: Blocks | Tensor) -> None:
     """Write [B, n, C, P] to the pixels that `read_pixels` takes, in place; rounds to the type of `maps`."""
+    values = values.to(maps.dtype)  # a copy that converts as well takes several times as long
     if isinstance(where, Tensor):
-        maps.scatter_(2, _everywhere(where, maps), values.transpose(1, 2).flatten(2).to(maps.dtype))
+        values = values.transpose(1, 2).flatten(2)
+        if maps.dtype in (torch.float16, torch.bfloat16):  # of these `scatter_` copies the whole result (torch 2.15)
+            maps, values = maps.view(torch.int16), values.view(torch.int16)
+        maps.scatter_(2, _everywhere(where, maps), values)
     else:
         view = _view_blocks(maps, windows, where)
-        view.copy_(values.to(maps.dtype).view(view.shape))  # a copy that converts as well takes five times as long
+        view.copy_(values.view(view.shape))
 
 
 def rectangles(where: Blocks | Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
