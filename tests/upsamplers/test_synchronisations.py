@@ -26,15 +26,17 @@ OF_THE_DEFAULT_METHOD = {
     "bounds": (4, "as above, and for the guidance of each guided filter that takes part"),
     "_weigh": (PyramidBilateral().sigma_r_candidates, "the range sigma is chosen by the error of each"),
     "error": (PyramidBilateral().sigma_r_candidates, "likewise"),
-    "blended": (2, "a model without weight is not computed"),
+    "blend": (1, "a model without weight is not computed"),
     "fade": (1, "octaves that do not fade are not computed"),
     "power_mean": (4, "cells finer than what a network resolves are averaged first"),
-    "render_probabilities": (1, "the step of consistency is a number"),
+    "probability_step": (2, "the part of a step of consistency is a number"),
+    "of": (4, "taps of rows and columns are computed on the processor, and wait for nothing"),
+    "_shares": (18, "likewise the parts of cells that rows and columns are"),
 }
 OF_FITTED_DISCS = {
     "reach": (1, "discs smaller than the largest ask for more work"),
     "tiles": (99, "likewise, tile by tile"),
-    "occurrence_coordinates": (198, "likewise: there are few different radii in a tile"),
+    "log_occurrences_at": (198, "likewise: there are few different radii in a tile"),
 }
 
 
@@ -48,7 +50,7 @@ def check(seen, allowed):
 @pytest.mark.parametrize("name", all_methods())
 def test_rendering_waits_only_where_it_must(name, signal_type):
     prepared = all_methods()[name].prepare(smooth_image(SIZE, dtype=torch.float32), GRID)
-    allowed = DOOR | (OF_THE_DEFAULT_METHOD if name == "pyramid_bilateral" else {})
+    allowed = DOOR | (OF_THE_DEFAULT_METHOD if name in ("pyramid_bilateral", "ensemble") else {})
     allowed |= {"reach": OF_FITTED_DISCS["reach"]} if name == "upsample_anything" else {}
     signal = random_signal_of(signal_type, 1 if signal_type == "labels" else 3, grid=GRID)[:1]
     with synchronisations() as seen:
@@ -61,6 +63,7 @@ def test_rendering_waits_only_where_it_must(name, signal_type):
 def test_rendering_at_points_waits_only_where_it_must(name):
     prepared = all_methods()[name].prepare(smooth_image(SIZE, dtype=torch.float32), GRID)
     allowed = DOOR | POINTS | ({"reach": OF_FITTED_DISCS["reach"]} if name == "upsample_anything" else {})
+    allowed |= OF_THE_DEFAULT_METHOD if name == "ensemble" else {}
     with synchronisations() as seen:
         prepared.render_at(random_signal_of("features", grid=GRID)[:1], torch.tensor([[0, 0], [59, 71]]), "features")
     check(seen, allowed)
@@ -72,7 +75,7 @@ def test_small_discs_ask_for_their_radii():
     with synchronisations() as seen:
         prepared.render(random_signal_of("features", grid=GRID)[:1], "features")
     check(seen, DOOR | OF_FITTED_DISCS)
-    assert seen["occurrence_coordinates"] > 0
+    assert seen["log_occurrences_at"] > 0
 
 
 def test_as_many_for_a_large_result():

@@ -24,7 +24,6 @@ from omniup.upsamplers import (
     parse_memory,
     upsampler,
 )
-from omniup.upsamplers.pyramid_bilateral import pyramid
 from support.anyup import random_anyup
 from support.kernels import random_signal, smooth_image
 
@@ -207,7 +206,8 @@ REFUSED = [
         r"^image has the shape \[2, 24, 32, 3\]; accepted: arrays \[H, W\] and \[H, W, G\]$",
     ),
     ("image", np.zeros(24), r"^image has the shape \[24\]; accepted: arrays"),
-    ("image", "photo.jpg", r"^image is a str; accepted: a PIL image, an array \[H, W\]"),
+    ("image", "photo.jpg", r"^photo.jpg cannot be read \(No such file"),
+    ("image", 1.5, r"^image is a float; accepted: "),
     ("image", None, r"^image is a NoneType"),
     ("image", (IMAGE * 255).long(), r"^image is of type torch.int64"),
     ("image", (IMAGE * 255).to(torch.int16).numpy()[0].transpose(1, 2, 0), r"^image is of type torch.int16"),
@@ -238,7 +238,7 @@ REFUSED = [
     ("size", (0, 5), r"^size is \(0, 5\); accepted: two whole numbers of at least 1"),
     ("size", (24, 32, 3), r"^size is \(24, 32, 3\)"),
     ("size", (24.0, 32.0), r"^size is \(24.0, 32.0\)"),
-    ("size", 32, r"^size is 32"),
+    ("size", 0, r"^size is 0"),
     ("size", (2, 32), r"^signal is 3 × 4, larger than the image or the size asked for, 2 × 32"),
     ("memory", "lots", r"^memory is 'lots'; accepted: bytes, or texts such as 512MB"),
     ("memory", "", r"^memory is ''"),
@@ -288,10 +288,10 @@ def test_devices_without_float64_give_the_same(method, monkeypatch):
         method = {**method, "sigma": 3.0}  # so that cells have radii of their own
     expected = omniup.upsample(IMAGE, SIGNAL, **method)
     asked = []
-    for module in (radii, guided_filter, pyramid):
+    for module in (radii, guided_filter):
         monkeypatch.setattr(module, "widest", lambda device: asked.append(device) or torch.float32)
     torch.testing.assert_close(omniup.upsample(IMAGE, SIGNAL, **method), expected, rtol=0, atol=1e-4)
-    assert bool(asked) == (method["method"] in ("guided_filter", "pyramid_bilateral", "upsample_anything"))
+    assert bool(asked) == (method["method"] in ("guided_filter", "upsample_anything"))
     assert widest(torch.device("mps")) == torch.float32
     assert widest(torch.device("cuda")) == torch.float64
 
