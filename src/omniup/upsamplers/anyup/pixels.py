@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -96,14 +96,14 @@ class Pixels:
         size: (H, W).
         plan: how the memory is divided.
         vectors: [H W, D], of all pixels, if they were kept.
-        moments: of the strips, one after the other, if they were kept.
+        moments: of the strips, if they were kept.
     """
 
     compute: Callable[[int, int], Tensor]
     size: Size
     plan: Plan
     vectors: Tensor | None = None
-    moments: tuple[Moments, ...] = ()
+    moments: Moments | None = None
 
     @classmethod
     def of(cls, image: Tensor, plan: Plan) -> Pixels:
@@ -112,7 +112,7 @@ class Pixels:
         return cls._of_vectors(vectors, (image.shape[2], image.shape[3]), plan)
 
     @classmethod
-    def _of_vectors(cls, vectors: Tensor, size: Size, plan: Plan, moments: tuple[Moments, ...] = ()) -> Pixels:
+    def _of_vectors(cls, vectors: Tensor, size: Size, plan: Plan, moments: Moments | None = None) -> Pixels:
         width = size[1]
         return cls(lambda top, bottom: vectors[top * width : bottom * width], size, plan, vectors, moments)
 
@@ -164,10 +164,10 @@ class Pixels:
         """
         if not self.plan.keep:
             return Pixels(functools.lru_cache(maxsize=1)(self.compute), self.size, self.plan)
-        moments: list[Moments] = []
+        moments = Moments(len(self._strips(0, self.size[0])))
         vectors = self._assemble(0, self.size[0], self.plan.places.get(place), moments)
         self.plan.places[place] = vectors
-        return self._of_vectors(vectors, self.size, self.plan, tuple(moments))
+        return self._of_vectors(vectors, self.size, self.plan, moments)
 
     def pooled(self, size: Size, top: int, bottom: int) -> Tensor:
         """Pool adaptively to a size (H', W'), rows `top` up to `bottom` only: [1, D, bottom - top, W']."""
@@ -182,31 +182,37 @@ class Pixels:
         vectors = self._assemble(top, bottom) if self.vectors is None else self.compute(top, bottom)
         return vectors.view(1, bottom - top, self.size[1], -1).movedim(3, 1)
 
-    def _strips(self, top: int, bottom: int) -> Iterator[tuple[int, int]]:
+    def _strips(self, top: int, bottom: int) -> list[tuple[int, int]]:
         """Cut rows into strips that go through a layer at a time."""
-        for start in range(top, bottom, self.plan.rows):
-            check_interruption()
-            yield start, min(start + self.plan.rows, bottom)
+        return [(start, min(start + self.plan.rows, bottom)) for start in range(top, bottom, self.plan.rows)]
 
-    def _assemble(
-        self, top: int, bottom: int, whole: Tensor | None = None, moments: list[Moments] | None = None
-    ) -> Tensor:
+    def _assemble(self, top: int, bottom: int, whole: Tensor | None = None, moments: Moments | None = None) -> Tensor:
         """Compute rows strip by strip, in `whole` if that is given, and add the moments of each to `moments`."""
         width = self.size[1]
         for start, stop in self._strips(top, bottom):
+            check_interruption()
             strip = self.compute(start, stop)
             if moments is not None:
-                moments.append(Moments.of(strip))
+                moments.add(strip)
             if whole is None:
                 whole = pages.new_empty(strip, ((bottom - top) * width, strip.shape[1]))
             whole[(start - top) * width : (stop - top) * width] = strip
         assert whole is not None
         return whole
 
+    def _gather_moments(self) -> Moments:
+        """Compute all vectors for their moments alone."""
+        strips = self._strips(0, self.size[0])
+        moments = Moments(len(strips))
+        for rows in strips:
+            check_interruption()
+            moments.add(self.compute(*rows))
+        return moments
+
     def _norm_and_silu(self, norm: nn.GroupNorm) -> Layer:
         """Return a group norm and SiLU as a layer of single pixels, as the moments of all are known."""
-        strips = self.moments or [Moments.of(self.compute(*rows)) for rows in self._strips(0, self.size[0])]
-        mean, variance = Moments.of_groups(strips, norm.num_groups)  # [D] each
+        moments = self.moments or self._gather_moments()
+        mean, variance = moments.of_groups(norm.num_groups)  # [D] each
         scale = norm.weight / (variance + norm.eps).sqrt()
         shift = norm.bias - mean * scale
 
@@ -216,43 +222,41 @@ class Pixels:
         return layer
 
 
-@dataclasses.dataclass(frozen=True)
 class Moments:
-    """Mean and variance of each coordinate of some vectors.
+    """Mean and variance of each coordinate of the vectors of an image, strip by strip.
 
-    Attributes:
-        mean: [D], float32 at least.
-        variance: [D].
-        count: how many vectors.
+    Args:
+        strips: how many there will be, all of one height but the last.
     """
 
-    mean: Tensor
-    variance: Tensor
-    count: int
+    def __init__(self, strips: int) -> None:
+        self._strips = strips
+        self._counts: list[int] = []  # of vectors
 
-    @classmethod
-    def of(cls, vectors: Tensor) -> Moments:
-        """Compute those of vectors [n, D]."""
+    def add(self, vectors: Tensor) -> None:
+        """Add those of the next strip, of vectors [n, D]."""
         if vectors.device.type in WITHOUT_STATISTICS:
             variance, mean = torch.var_mean(vectors.float(), 0, correction=0)
         else:
             mean, variance = torch.batch_norm_update_stats(vectors, None, None, 0.0)
-        return cls(mean, variance, len(vectors))
+        if not self._counts:
+            # All at once: small tensors that stay would lie in the gaps that strips leave, where no strip fits then.
+            dtype = torch.promote_types(mean.dtype, torch.float32)
+            self._moments = mean.new_empty(2, self._strips, len(mean), dtype=dtype)
+        self._moments[0, len(self._counts)], self._moments[1, len(self._counts)] = mean, variance
+        self._counts.append(len(vectors))
 
-    @classmethod
-    def of_groups(cls, strips: Sequence[Moments], groups: int) -> tuple[Tensor, Tensor]:
-        """Merge those of strips, all of one height but the last, and of the coordinates of each group: [D] each.
+    def of_groups(self, groups: int) -> tuple[Tensor, Tensor]:
+        """Merge those of the strips, and of the coordinates of each group: mean and variance, [D] each.
 
         Variances are merged without a difference of large numbers (Chan, Golub & LeVeque, 1983), so float32 is enough:
         Apple's GPUs have no float64.
         """
-        means, variances = (torch.stack([getattr(each, name) for each in strips]) for name in ("mean", "variance"))
-        wide = torch.promote_types(means.dtype, torch.float32)
-        means, variances = means.to(wide), variances.to(wide)  # [strips, D]
+        means, variances = self._moments  # [strips, D]
         mean, variance = means[-1], variances[-1]
-        if len(strips) > 1:
+        if self._strips > 1:
             others = means[:-1].mean(0), variances[:-1].mean(0) + means[:-1].var(0, correction=0)
-            fraction = strips[-1].count / sum(each.count for each in strips)
+            fraction = self._counts[-1] / sum(self._counts)
             step = mean - others[0]
             mean = others[0] + fraction * step
             variance = torch.lerp(others[1], variance, fraction) + fraction * (1 - fraction) * step.square()
