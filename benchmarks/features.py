@@ -73,7 +73,7 @@ def grow(device: torch.device) -> None:
             "≤ 1.15 ×" if side == GROWTH[-1] else "",
             f"{statistics.median(least) * 1e9:.0f} ns",
         ]
-        for side, own, least in zip(GROWTH, per_pixel, per_pixel[len(GROWTH) :], strict=True)
+        for side, own, least in zip(GROWTH, per_pixel[: len(GROWTH)], per_pixel[len(GROWTH) :], strict=True)
     ]
     header = ["size, 32 channels, stride 16", "per pixel", "growth since 512²", "to reach", "limit"]
     show("Features by pyramid_bilateral, time per pixel", header, rows, device)

@@ -103,9 +103,8 @@ class _Taps:
         pixel = torch.arange(pixels)
         first = pixel * cells // pixels
         last = ((pixel + 1) * cells - 1) // pixels
-        beyond = (((pixel + 1) * cells - last * pixels).double() / pixels).where(
-            last > first, 0
-        )  # of the pixel, in cells
+        beyond = ((pixel + 1) * cells - last * pixels).double() / pixels  # what of it lies in the last one
+        beyond = beyond.where(last > first, 0)
         return cls(torch.stack([first, last], 1), torch.stack([cells / pixels - beyond, beyond], 1), cells)
 
     def of(self, places: Tensor) -> tuple[Tensor, Tensor]:
