@@ -31,7 +31,7 @@ OF_THE_DEFAULT_METHOD = {
     "power_mean": (4, "cells finer than what a network resolves are averaged first"),
     "probability_step": (2, "the part of a step of consistency is a number"),
     "of": (4, "taps of rows and columns are computed on the processor, and wait for nothing"),
-    "_shares": (18, "likewise the parts of cells that rows and columns are"),
+    "_fractions": (18, "likewise the parts of cells that rows and columns are"),
 }
 OF_FITTED_DISCS = {
     "reach": (1, "discs smaller than the largest ask for more work"),

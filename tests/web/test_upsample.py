@@ -26,7 +26,7 @@ HEIGHT, WIDTH, GRID = 48, 64, (6, 8)
 IMAGE = noise(HEIGHT, WIDTH)
 QUICK = {"method": "upsample_anything", "settings": {"preset": "paper", "iterations": 2}}
 VALUES = 2**20
-METHODS = sorted(omniup.methods().keys() - {"anyup"})  # whose weights would be fetched
+METHODS = sorted(omniup.methods().keys() - {"anyup", "ensemble"})  # whose weights would be fetched
 
 
 def numbers(*shape, seed=0):
@@ -56,14 +56,15 @@ def expected(signal, method="pyramid_bilateral", **settings):
     return omniup.upsample(image_tensor(IMAGE), torch.from_numpy(signal), method=method, **settings)
 
 
-def test_published_weights_bring_a_signal_up(client, image, shared, tmp_path, monkeypatch):
+@pytest.mark.parametrize("method", ["anyup", "ensemble"])
+def test_published_weights_bring_a_signal_up(client, image, method, shared, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: tmp_path)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/anyup_paper.pth").symlink_to((shared / "weights/anyup_paper.pth").resolve())
     signal = numbers(5)
-    answer = upsample(client, image, npy(signal), method="anyup", settings={"weights": "paper"})
+    answer = upsample(client, image, npy(signal), method=method, settings={"weights": "paper"})
     result = array(client, answer, "result.npy")
-    torch.testing.assert_close(result, expected(signal[None], "anyup", weights="paper"), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(result, expected(signal[None], method, weights="paper"), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("given", "steps"), [(0.5, 0.5), ("full", "full"), ("none", None), ("auto", "auto")])
@@ -175,7 +176,8 @@ def test_the_default_method_is_the_library_s(client, image):
     answer = upsample(client, image, npy(signal))
     assert answer["method"] == "pyramid_bilateral"
     result = array(client, answer, "result.npy")
-    torch.testing.assert_close(result, omniup.upsample(image_tensor(IMAGE), signal[None]), atol=1e-4, rtol=1e-4)
+    given = torch.from_numpy(signal[None])
+    torch.testing.assert_close(result, omniup.upsample(image_tensor(IMAGE), given), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("signal_type", [name for name in SIGNAL_TYPES if name not in ("labels", "probabilities")])

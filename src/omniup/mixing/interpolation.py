@@ -41,7 +41,7 @@ def interpolate(maps: Tensor, size: tuple[int, int], mode: str) -> Tensor:
 
 
 def _block(cells: int, side: int, mode: str) -> tuple[int, Tensor]:
-    """Cut an axis into blocks of whole cells, all alike: return their cells n, and [pixels, n + 2 REACH] weights."""
+    """Cut an axis into blocks of whole cells, all equal: return their cells n, and [pixels, n + 2 REACH] weights."""
     if side % cells:
         return cells, F.pad(interpolation_matrix(cells, side, mode), (REACH, REACH))
     stride, n = side // cells, max(n for n in range(1, BLOCK + 1) if cells % n == 0)

@@ -83,9 +83,9 @@ def averaged_mix(tiles: Iterable[KeptTile], windows: Windows, like: Tensor, vali
             own_y, own_x = (_own(place, *axis).to(cells) for place, axis in zip((y, x), axes, strict=True))
             own = (own_y.unsqueeze(2) * width + own_x.unsqueeze(1)).flatten(1).unsqueeze(1)  # [n, 1, P]
             weights = _renormalised(weights, valid.flatten()[cells], cells == own)
-        (to_y, down), (to_x, across) = (_shares(place, *axis) for place, axis in zip((y, x), axes, strict=True))
-        shares = (down[:, :, None, :, None] * across[:, None, :, None]).to(weights)  # [n, ty, tx, rows, columns]
-        averages = weights @ shares.flatten(3).flatten(1, 2).mT  # [n, K, ty tx]
+        (to_y, down), (to_x, across) = (_fractions(place, *axis) for place, axis in zip((y, x), axes, strict=True))
+        fractions = (down[:, :, None, :, None] * across[:, None, :, None]).to(weights)  # [n, ty, tx, rows, columns]
+        averages = weights @ fractions.flatten(3).flatten(1, 2).mT  # [n, K, ty tx]
         to_y, to_x = to_y.to(cells).unsqueeze(1), to_x.to(cells).unsqueeze(1)  # [n, 1, ty], [n, 1, tx]
         dy, dx = (cells // width - to_y).clamp(-ry, ry) + ry, (cells % width - to_x).clamp(-rx, rx) + rx
         plane = dy.unsqueeze(3) * (2 * rx + 1) + dx.unsqueeze(2)  # [n, K, ty, tx]; farther cells have no weight
@@ -120,7 +120,7 @@ def _own(place: Tensor, side: int, cells: int) -> Tensor:
     return (2 * place + 1) * cells // (2 * side)
 
 
-def _shares(place: Tensor, side: int, cells: int) -> tuple[Tensor, Tensor]:
+def _fractions(place: Tensor, side: int, cells: int) -> tuple[Tensor, Tensor]:
     """Return the cells along an axis that pixels [n, m] lie in, [n, t], and which part of each: float64 [n, t, m]."""
     first, end = place[:, :1] * cells // side, -(-(place[:, -1:] + 1) * cells // side)  # [n, 1]
     cell = first + torch.arange(int((end - first).max()))  # [n, t]

@@ -169,7 +169,7 @@ class PreparedGuidedFilter(PreparedImage):
 
     @functools.cached_property
     def _stencils(self) -> list[Stencil]:
-        """What maps cells to the cell means of their bilinear interpolation: times each channel, and as it is."""
+        """Stencils from cells to the cell means of their bilinear interpolation: times each channel, and as it is."""
         rows, columns = (
             interpolated_combs(3, cells, side, "bilinear").to(self.guidance)
             for cells, side in zip(self.grid, self.size, strict=True)

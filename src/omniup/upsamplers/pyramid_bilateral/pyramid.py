@@ -128,7 +128,7 @@ class RepeatedMix:
 
     @cached_property
     def means(self) -> Mix:
-        """What maps a signal to the cell means of its mix, without mixing: [1, C, h, w] to the same shape."""
+        """Stencil from a signal to the cell means of its mix, without mixing: [1, C, h, w] to the same shape."""
         return self.kernels.averaged(self.memory, self.kept, self.valid)
 
 
