@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from omniup import InputError
+from omniup.mixing import cell_means
 from omniup.upsamplers import GuidedFilter
 from oracles.guided_filter import guided_filter
 from support.kernels import random_signal, smooth_image
@@ -30,6 +31,19 @@ def test_a_linear_function_of_the_colour_is_found():
     cells = torch.nn.functional.interpolate(image, (12, 16), mode="area")
     out = upsample(GuidedFilter(radius=3, eps=1e-9), image, (weights * cells).sum(1, keepdim=True) + 3)
     torch.testing.assert_close(out, (weights * image).sum(1, keepdim=True) + 3, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("size", "grid"), [((24, 32), (6, 8)), ((23, 31), (5, 4)), ((9, 7), (9, 7)), ((12, 20), (1, 2))]
+)
+@pytest.mark.parametrize("holes", [False, True])
+def test_cell_means_of_the_result_need_no_upsampling(size, grid, holes):
+    signal = random_signal(grid, channels=2)
+    valid = signal[:, :1] > -0.5 if holes else None
+    prepared = GuidedFilter().prepare(smooth_image(size), grid)
+    found = prepared.masked(valid).means(prepared.masked(valid).coefficients(signal))
+    wanted = cell_means(prepared.fit(signal, valid, 2**30), grid)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-10)
 
 
 def test_constants_stay_constant():

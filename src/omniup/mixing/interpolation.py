@@ -11,8 +11,8 @@ from omniup.mixing.dtypes import exact_products
 #: Numbers of an interpolation matrix, at most: along longer axes it would be nearly all 0.
 LARGEST_MATRIX = 2**21
 
-#: Cells of a block, at most: its pixels draw from few others, and all pixels of an axis from few of its cells.
-BLOCK = 8
+#: Pixels along a block of whole cells, about: they draw from few cells, and all pixels of an axis from many.
+BLOCK = 32
 
 #: Cells to either side of its own that a pixel may draw from.
 REACH = 2
@@ -35,8 +35,8 @@ def interpolate(maps: Tensor, size: tuple[int, int], mode: str) -> Tensor:
     wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
     (n, rows), (m, columns) = ((step, part.to(wide)) for step, part in (_block(*axis, mode) for axis in axes))
     with exact_products(maps.device):
-        lines = F.pad(wide, (REACH, REACH, 0, 0), mode="replicate").unfold(3, m + 2 * REACH, m) @ columns.T
-        lines = F.pad(lines.flatten(3), (0, 0, REACH, REACH), mode="replicate")  # [B, C, h + 2 REACH, W]
+        blocks = F.pad(wide, (REACH, REACH, 0, 0), mode="replicate").unfold(3, m + 2 * REACH, m).contiguous()
+        lines = F.pad((blocks @ columns.T).flatten(3), (0, 0, REACH, REACH), mode="replicate")  # [B, C, …, W]
         return (rows @ lines.unfold(2, n + 2 * REACH, n).mT).flatten(2, 3).to(maps.dtype)
 
 
@@ -44,7 +44,8 @@ def _block(cells: int, side: int, mode: str) -> tuple[int, Tensor]:
     """Cut an axis into blocks of whole cells, all equal: return their cells n, and [pixels, n + 2 REACH] weights."""
     if side % cells:
         return cells, F.pad(interpolation_matrix(cells, side, mode), (REACH, REACH))
-    stride, n = side // cells, max(n for n in range(1, BLOCK + 1) if cells % n == 0)
+    stride = side // cells
+    n = max(n for n in range(1, max(2 * REACH, BLOCK // stride) + 1) if cells % n == 0)
     around = n + 2 * REACH
     return n, interpolation_matrix(around, around * stride, mode)[REACH * stride : -REACH * stride]
 
