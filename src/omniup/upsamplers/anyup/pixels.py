@@ -81,9 +81,10 @@ class Plan:
         half = (memory - kept) // 2
         if half < least:
             raise TooLittleMemoryError(f"memory is {memory} bytes: a row of pixels takes {2 * least}")
-        pixels = (CPU_BYTES if image.device.type == "cpu" else GPU_BYTES) // (WIDTH * dtype.itemsize)
-        rows = max(1, min(half // row, pixels // width, height))
-        band = max(1, min(half // result_row - 2, BAND_STRIPS * pixels // size[1], size[0]))
+        strip = CPU_BYTES if image.device.type == "cpu" else GPU_BYTES
+        rows = max(1, min(half // row, strip // (width * WIDTH * dtype.itemsize), height))
+        most = BAND_STRIPS * strip // (size[1] * WIDTH * image.itemsize)
+        band = max(1, min(half // result_row - 2, most, size[0]))
         return cls(dtype, keep, rows, band, half)
 
 
