@@ -22,8 +22,11 @@ def widest(device: torch.device) -> torch.dtype:
 
 
 def least_weight(dtype: torch.dtype) -> float:
-    """Return the least sum of weights that values are divided by: with smaller ones products lose digits."""
-    return torch.finfo(dtype).tiny * 2**24
+    """Return the least sum of weights that values are divided by: with smaller ones products lose digits.
+
+    It is far more than the 2⁻¹¹⁰ that candidates of a group outside a pixel's window may have.
+    """
+    return max(torch.finfo(dtype).tiny * 2**24, 2.0**-70)
 
 
 class _ExactProducts:
