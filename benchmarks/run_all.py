@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 SCRIPTS = (
-    *("upsample_anything", "features", "anyup", "memory", "processes", "scaling"),
+    *("upsample_anything", "features", "measurements", "anyup", "memory", "processes", "scaling"),
     *("training", "restoration_training", "web"),
 )
 for script in SCRIPTS:
