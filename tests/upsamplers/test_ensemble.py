@@ -7,6 +7,7 @@ from torch.nn import functional as F
 import omniup
 from omniup import Ensemble, InputError, PyramidBilateral
 from omniup.upsamplers.consistency import probability_step
+from omniup.upsamplers.domain_transform import smooth_along_edges
 from oracles.consistency import steps
 from support.anyup import random_anyup
 from support.kernels import random_signal, smooth_image
@@ -37,7 +38,9 @@ def test_logarithms_of_probabilities_are_averaged(weight):
     ours, _ = each(probabilities)
     logs = probabilities.log() - probabilities.log().mean(1, keepdim=True)
     _, learned = each(logs, "values")
-    expected = ((1 - weight) * ours.log() + weight * steps(learned, logs, probability_step(probabilities))).softmax(1)
+    averaged = (1 - weight) * ours.log() + weight * steps(learned, logs, probability_step(probabilities))
+    cell, sigma_r = (2 * SIZE[0] / GRID[0], 2 * SIZE[1] / GRID[1]), PyramidBilateral().geodesic_sigma_r
+    expected = smooth_along_edges(averaged, IMAGE, cell, sigma_r, 2**24).softmax(1)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 

@@ -18,16 +18,16 @@ from omniup.upsamplers.consistency import LEAST_STEP, SHARPNESS, border_sharpnes
 from omniup.upsamplers.pyramid_bilateral.measurements import back_project, back_project_probabilities, spline
 from omniup.upsamplers.pyramid_bilateral.pyramid import oklab
 from omniup.upsamplers.signal_types import are_probabilities
-from oracles import consistency
+from oracles import consistency, domain_transform
 from oracles import pyramid_bilateral as oracle
 from oracles.guided_filter import guided_filter
 from support.kernels import random_signal, smooth_image
 from support.methods import upsample
 
 METHOD = PyramidBilateral()
-ONE_STAGE = PyramidBilateral(halvings=0, filter_weight=0)
-#: Without averages over larger cells, and with the same kernels at all stages.
-SHARP = PyramidBilateral(resolved_pixels=0.01, first_sigma=1.0, filter_weight=0)
+ONE_STAGE = PyramidBilateral(halvings=0, filter_weight=0, geodesic_sigma=0)
+#: Without averages over larger cells, with the same kernels at all stages, and not smoothed.
+SHARP = PyramidBilateral(resolved_pixels=0.01, first_sigma=1.0, filter_weight=0, geodesic_sigma=0)
 
 predict = partial(upsample, METHOD)
 measure = partial(upsample, METHOD, signal_type="measurement")
@@ -78,6 +78,8 @@ def test_probabilities_are_averaged_with_a_linear_model_of_their_logarithms(sure
     wanted = 0.5 * (power - power.mean(0)) + 0.5 * consistency.steps(model[None], logs[None], step)[0]
     found = upsample(dataclasses.replace(SHARP, filter_weight=0.5), image, probabilities)
     close(found[0], wanted.softmax(0), atol=1e-8)
+    smoothed = upsample(dataclasses.replace(SHARP, filter_weight=0.5, geodesic_sigma=2.0), image, probabilities)
+    close(smoothed[0], domain_transform.smooth(wanted, image[0], (8, 8), SHARP.geodesic_sigma_r, 2).softmax(0))
 
 
 def test_the_first_mix_of_probabilities_has_narrower_kernels():
@@ -103,9 +105,10 @@ def test_averages_over_larger_cells_take_noise_away():
     image, ramp = torch.full((1, 3, 64, 64), 0.5).double(), torch.linspace(0.3, 0.7, 32).double().expand(1, 1, 32, 32)
     noise = 0.1 * torch.rand(ramp.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.05
     noisy, truth = (torch.cat([each, 1 - each], dim=1) for each in (ramp + noise, ramp))
+    unsmoothed = dataclasses.replace(METHOD, geodesic_sigma=0)
     averaged, plain = (
         float((cell_means(upsample(method, image, noisy), (32, 32)) - truth)[..., 4:-4].square().mean())
-        for method in (METHOD, dataclasses.replace(METHOD, resolved_pixels=0.01))
+        for method in (unsmoothed, dataclasses.replace(unsmoothed, resolved_pixels=0.01))
     )
     assert averaged < 0.7 * plain
 

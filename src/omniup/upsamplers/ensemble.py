@@ -1,11 +1,12 @@
 """Combine our training-free method P with AnyUp's network A: each knows of edges what the other does not.
 
     features:       out = P s + d (A s - B D A s)        B bicubic, D means over the cells
-    probabilities:  log out = (1 - w) log P s + w (A l + k B (l - D A l)) + constant,    l = log s
+    probabilities:  log out = T ((1 - w) log P s + w (A l + k B (l - D A l))) + constant,    l = log s
 
 What A has beyond the cubic spline through its own means is the detail that it owes to the image: it is added to P's. Of
 probabilities more detail would be noise, so logarithms are averaged, A's with a part k of a step of consistency (see
-`probability_step`). A was trained on features only: signals of other types are P's alone.
+`probability_step`), and smoothed as P smooths its own (T, see `smooth_logarithms`). A was trained on features only:
+signals of other types are P's alone.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from omniup.upsamplers.consistency import (
     probability_step,
 )
 from omniup.upsamplers.pyramid_bilateral import PyramidBilateral
+from omniup.upsamplers.pyramid_bilateral.method import PreparedPyramid
+from omniup.upsamplers.pyramid_bilateral.probabilities import smooth_logarithms
 from omniup.upsamplers.registry import register
 from omniup.upsamplers.signal_types import SignalType
 
@@ -88,8 +91,8 @@ class Ensemble(Upsampler):
     ) -> PreparedEnsemble:
         """Prepare the image by both; see `Upsampler` and `AnyUp.prepare`."""
         guidance, size = check_image(image, grid, size)
-        prepared = (each.prepare(guidance, grid, size, memory=memory) for each in (self.training_free, self.anyup))
-        return PreparedEnsemble(self, *prepared)
+        training_free = self.training_free.prepare(guidance, grid, size, memory=memory)
+        return PreparedEnsemble(self, training_free, self.anyup.prepare(guidance, grid, size, memory=memory))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,7 +106,7 @@ class PreparedEnsemble(PreparedImage):
     """
 
     method: Ensemble
-    training_free: PreparedImage
+    training_free: PreparedPyramid
     learned: PreparedImage
 
     @property
@@ -150,7 +153,9 @@ class PreparedEnsemble(PreparedImage):
         learned = self.learned._render_cells(logs, ("values",), valid, memory)
         learned = add_lacking(learned, logs, probability_step(signal), memory, valid)
         averaged = torch.lerp(out.to(learned).clamp_min(LEAST_PROBABILITY).log(), learned, self.method.weight)
-        return apply_by_rows(partial(torch.softmax, dim=1), averaged, memory)
+        (pyramid,) = self.training_free.pyramids
+        smoothed = smooth_logarithms(pyramid, averaged, self.grid, self.method.training_free, memory)
+        return apply_by_rows(partial(torch.softmax, dim=1), smoothed, memory)
 
 
 def _is_learned(signal_type: str) -> bool:

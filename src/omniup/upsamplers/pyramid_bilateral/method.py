@@ -7,7 +7,7 @@ on the signal type:
 | type | how | file |
 |---|---|---|
 | features | denoised in feature space; bicubic interpolation plus what the mix adds to it | `features.py` |
-| probabilities | power means, coarse-to-fine, averaged with a linear model | `probabilities.py` |
+| probabilities | power means, coarse-to-fine, averaged with a linear model; smoothed along edges | `probabilities.py` |
 | measurement | a range sigma chosen by the signal, back-projection onto the cells' means | `measurements.py` |
 | values, 0/1 maps of labels | mixed coarse-to-fine, and no more | `pyramid.py` |
 
@@ -63,6 +63,9 @@ class PyramidBilateral(Upsampler):
         first_sigma: probabilities: a factor on `sigma` in the first mix.
         resolved_pixels: probabilities: cells of so many pixels are never finer than what a network resolves.
         filter_weight: probabilities: weight in 0..1 of a linear model in the colours, in the mean of the logarithms.
+        geodesic_sigma: probabilities: how far their logarithms are averaged along paths that cross no edge, in cells;
+            0 for not at all.
+        geodesic_sigma_r: likewise: σ_r of the domain transform, in guidance units, summed over the channels.
         back_projections: measurement: how often the difference from the cells' means is added back.
         back_projection_step: measurement of probabilities: the step size of these additions, with as much momentum.
         sigma_r_candidates: measurement: how many range sigmas are tried, each twice the one before.
@@ -85,6 +88,8 @@ class PyramidBilateral(Upsampler):
     first_sigma: float = 0.65
     resolved_pixels: float = 12.0
     filter_weight: float = 0.5
+    geodesic_sigma: float = 2.0
+    geodesic_sigma_r: float = 0.0625
     back_projections: int = 5
     back_projection_step: float = 0.5
     sigma_r_candidates: int = 5
@@ -109,6 +114,8 @@ class PyramidBilateral(Upsampler):
         check_number("first_sigma", self.first_sigma, 0.01, 100)
         check_number("resolved_pixels", self.resolved_pixels, 0.01, 1e6)
         check_number("filter_weight", self.filter_weight, 0, 1)
+        check_number("geodesic_sigma", self.geodesic_sigma, 0, 1e4)
+        check_number("geodesic_sigma_r", self.geodesic_sigma_r, *SIGMA_R_RANGE)
         check_number("back_projections", self.back_projections, 0, 100, whole=True)
         check_number("back_projection_step", self.back_projection_step, 0, 1)
         check_number("sigma_r_candidates", self.sigma_r_candidates, 1, 16, whole=True)

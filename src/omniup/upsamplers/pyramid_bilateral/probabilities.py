@@ -10,6 +10,9 @@ network resolves: then averages over larger ones come first.
 
 A power mean is convex, and loses what is thinner than a cell. A linear model of the logarithms in the colours (guided
 filter) finds poles and signs again, and is wrong elsewhere: the mean of the two is better than either.
+
+Both are local: what they disagree about within one surface is settled by a mean over the pixels that are reached
+without crossing an edge of the image (`domain_transform.py`).
 """
 
 from __future__ import annotations
@@ -28,10 +31,12 @@ from omniup.upsamplers.consistency import (
     centred_logarithms,
     probability_step,
 )
+from omniup.upsamplers.domain_transform import smooth_along_edges
 from omniup.upsamplers.guided_filter import GuidedFilter
 from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Pyramid, halved
 
 if TYPE_CHECKING:
+    from omniup.upsamplers.checks import Size
     from omniup.upsamplers.pyramid_bilateral.method import PyramidBilateral
 
 
@@ -47,7 +52,7 @@ def render_probabilities(
 
     Logarithms of the power mean are averaged with those that a local linear model in the colours has, after a part of a
     step of consistency: a larger one the sharper borders are, as where cells are small against what the network
-    resolves the step would add noise.
+    resolves the step would add noise. Then they are smoothed within what the image's edges enclose.
 
     Args:
         pyramid: of the image.
@@ -64,14 +69,25 @@ def render_probabilities(
     sharpness = border_sharpness(finest)
     resolution = sharpness.clamp_min(cell_side / settings.resolved_pixels)  # unsure: borders look wide
     mixed = power_mean(pyramid, finest, settings, resolution, memory, valid)  # [1, C, H, W]
-    if settings.filter_weight == 0:
-        return mixed.to(signal.dtype)
-    logs, grid = centred_logarithms(finest), (signal.shape[2], signal.shape[3])  # [1, C, h, w]
-    linear = GuidedFilter(settings.filter_radius, settings.filter_eps).prepare(pyramid.guidance, grid)
-    modelled = add_lacking(linear.fit(logs, valid, memory), logs, probability_step(finest), memory, valid)
     # Constants in a pixel make no difference to the softmax, so these logarithms are not centred.
-    averaged = torch.lerp(mixed.clamp_min(LEAST_PROBABILITY).log().to(modelled), modelled, settings.filter_weight)
-    return apply_by_rows(partial(torch.softmax, dim=1), averaged, memory).to(signal.dtype)
+    averaged, grid = mixed.clamp_min(LEAST_PROBABILITY).log(), (signal.shape[2], signal.shape[3])
+    if settings.filter_weight > 0:
+        logs = centred_logarithms(finest)  # [1, C, h, w]
+        linear = GuidedFilter(settings.filter_radius, settings.filter_eps).prepare(pyramid.guidance, grid)
+        modelled = add_lacking(linear.fit(logs, valid, memory), logs, probability_step(finest), memory, valid)
+        averaged = torch.lerp(averaged.to(modelled), modelled, settings.filter_weight)
+    smoothed = smooth_logarithms(pyramid, averaged, grid, settings, memory)
+    return apply_by_rows(partial(torch.softmax, dim=1), smoothed, memory).to(signal.dtype)
+
+
+def smooth_logarithms(
+    pyramid: Pyramid, logarithms: Tensor, grid: Size, settings: PyramidBilateral, memory: int
+) -> Tensor:
+    """Smooth logarithms of probabilities [1, C, H, W], of cells `grid`, within what the image's edges enclose."""
+    if settings.geodesic_sigma == 0:
+        return logarithms
+    height, width = (settings.geodesic_sigma * side / cells for side, cells in zip(pyramid.size, grid, strict=True))
+    return smooth_along_edges(logarithms, pyramid.guidance, (height, width), settings.geodesic_sigma_r, memory)
 
 
 def power_mean(
