@@ -22,6 +22,9 @@ MEMORY = 2**29
 
 run = partial(upsample, METHOD, signal_type="features")
 
+#: Few channels are mixed first and added to the spline, more in one product.
+few_and_many = pytest.mark.parametrize("channels", [5, features.FEW + 4])
+
 
 def denoise(signal):
     return features.denoise(signal, METHOD, MEMORY)
@@ -49,7 +52,8 @@ def test_denoising_agrees_with_the_oracle(grid, channels, seed):
 def test_detail_agrees_with_the_oracle(data):
     size = data.draw(st.tuples(st.integers(1, 20), st.integers(1, 20)))
     grid = data.draw(st.tuples(*(st.integers(1, side) for side in size)))
-    image, signal = smooth_image(size, channels=1), random_signal(grid, channels=2)
+    channels = data.draw(st.sampled_from([2, features.FEW + 1]))
+    image, signal = smooth_image(size, channels=1), random_signal(grid, channels=channels)
     stages, calm = stages_of(image, grid), denoise(signal)
     wanted = oracle.features(Pixels(MEMORY).mix_through(stages, calm)[0], signal[0], calm[0], METHOD.detail)
     close(features.render_features(stages, signal, METHOD, Pixels(MEMORY))[0], wanted)
@@ -114,17 +118,19 @@ def test_where_the_image_has_edges_results_have_some():
     assert across > 3 * smooth
 
 
+@few_and_many
 @pytest.mark.parametrize("cached", [1, 20_000])
-def test_pieces_make_no_difference(monkeypatch, cached):
-    image, signal = smooth_image((32, 48), batch=2), random_signal((4, 6), channels=5, batch=2)
+def test_pieces_make_no_difference(monkeypatch, cached, channels):
+    image, signal = smooth_image((32, 48), batch=2), random_signal((4, 6), channels=channels, batch=2)
     whole = run(image, signal)
     monkeypatch.setattr(features, "CACHED", cached)
     close(run(image, signal), whole)
 
 
+@few_and_many
 @pytest.mark.parametrize("size", [(64, 96), (61, 90)])
-def test_results_that_want_gradients_are_the_same(size):
-    image, signal = smooth_image(size), random_signal((4, 6), channels=5)
+def test_results_that_want_gradients_are_the_same(size, channels):
+    image, signal = smooth_image(size), random_signal((4, 6), channels=channels)
     plain = run(image, signal)
     signal.requires_grad_()
     wanted = run(image, signal)
@@ -132,15 +138,17 @@ def test_results_that_want_gradients_are_the_same(size):
     close(wanted.detach(), plain, atol=1e-12)
 
 
+@few_and_many
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_halves_are_computed_in_float32_and_rounded_once(dtype):
-    image, signal = smooth_image((61, 90), dtype=torch.float32), random_signal((4, 6), channels=5).to(dtype)
+def test_halves_are_computed_in_float32_and_rounded_once(dtype, channels):
+    image, signal = smooth_image((61, 90), dtype=torch.float32), random_signal((4, 6), channels=channels).to(dtype)
     assert torch.equal(run(image, signal), run(image, signal.float()).to(dtype))
 
 
-def test_results_go_where_they_are_wanted():
-    image, signal = smooth_image((61, 90), batch=2), random_signal((4, 6), channels=5, batch=2)
-    prepared, out = METHOD.prepare(image, (4, 6)), torch.empty(2, 5, 61, 90, dtype=torch.float32)
+@few_and_many
+def test_results_go_where_they_are_wanted(channels):
+    image, signal = smooth_image((61, 90), batch=2), random_signal((4, 6), channels=channels, batch=2)
+    prepared, out = METHOD.prepare(image, (4, 6)), torch.empty(2, channels, 61, 90, dtype=torch.float32)
     assert prepared.render(signal, "features", out=out) is out
     close(out.double(), prepared.render(signal, "features"), atol=1e-6)
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 #: Bytes that are worked on at once: more leave the cache.
 CACHED = 2**24
 
+#: So few channels are mixed and added to the spline one after the other: making one product of both costs more.
+FEW = 8
+
 
 def render_features(
     stages: Stages,
@@ -63,9 +66,11 @@ def render_features(
     for kernels in stages[:-1]:
         value, mask = pixels.mix(kernels, value, mask), None  # [1, C, h', w']
     wanted = torch.is_grad_enabled() and (signal.requires_grad or stages[-1].guidance.requires_grad)
-    if wanted or mask is not None:
+    few = signal.shape[1] <= FEW and 2 * wide[0, :, 0, 0].nbytes * math.prod(stages[-1].size) <= pixels.memory // 4
+    if wanted or mask is not None or few:
         mixed = pixels.mix(stages[-1], value, mask)  # [1, C, H, W]
-        return _add_spline(mixed, wide, denoised, settings.detail).to(signal.dtype)
+        result = _add_spline(mixed, wide, denoised, settings.detail).to(signal.dtype)
+        return result if out is None or wanted else out.copy_(result)
     if out is None:
         out = signal.new_empty(1, signal.shape[1], *stages[-1].size)
         if out.device.type == "cpu":
@@ -79,7 +84,7 @@ def _add_spline(mixed: Tensor, signal: Tensor, denoised: Tensor, detail: float) 
     grid, size = (signal.shape[2], signal.shape[3]), (mixed.shape[2], mixed.shape[3])
     with exact_products(mixed.device):
         rest = denoised - detail * cell_means(mixed, grid)
-        return (interpolate(rest, size, "bicubic") + detail * mixed).clamp(*_interval(signal))
+        return interpolate(rest, size, "bicubic").add_(mixed, alpha=detail).clamp(*_interval(signal))
 
 
 def denoise(signal: Tensor, settings: PyramidBilateral, memory: int, valid: Tensor | None = None) -> Tensor:
