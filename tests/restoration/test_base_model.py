@@ -23,7 +23,7 @@ from omniup.files.licences import LICENCES, note_licence  # noqa: E402
 from omniup.restoration import Enhancer, load_networks, locate  # noqa: E402
 from omniup.restoration.base_model import MIRROR, PUBLISHED, SOURCES  # noqa: E402
 from omniup.restoration.lora import add_lora, lora_tensors  # noqa: E402
-from support.hub import serving  # noqa: E402
+from support.hub import the_endpoint  # noqa: E402
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
@@ -31,16 +31,8 @@ WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     """A hub on this machine, and empty caches."""
-    monkeypatch.setenv("NO_PROXY", "*")
-    with serving() as hub:
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
-        for place, name in ((huggingface_hub.constants, "ENDPOINT"), (huggingface_hub.hf_api.api, "endpoint")):
-            monkeypatch.setattr(place, name, hub.url)
-        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    with the_endpoint(monkeypatch, tmp_path / "cache") as hub:
         yield hub
 
 

@@ -1,6 +1,8 @@
 """A stand-in for the Hugging Face hub on this machine, which also serves its files below a plain URL."""
 
+import base64
 import hashlib
+import importlib
 import json
 import threading
 from collections.abc import Iterator
@@ -8,12 +10,18 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
+
 
 class Hub:
-    """Repositories by their names, as folders; the requests that came."""
+    """Repositories by their names, as folders; the requests that came.
+
+    Where `room` is a folder, repositories may be made and written to, below it.
+    """
 
     def __init__(self) -> None:
         self.repositories: dict[str, Path] = {}
+        self.room: Path | None = None
         self.requests: list[str] = []
         self.url = ""
 
@@ -46,12 +54,43 @@ class Hub:
             siblings = [{"rfilename": name} for name in self.files(repository)]
             found = {"id": repository, "sha": self.commit(repository), "siblings": siblings}
             return 200, {}, json.dumps(found).encode()
+        if len(parts) < 5:
+            return 404, {}, b""
         repository, name = "/".join(parts[:2]), "/".join(parts[4:])
         if repository not in self.repositories or name not in self.files(repository):
             return 404, {"X-Error-Code": "EntryNotFound"}, b""
         file = self.files(repository)[name]
         headers = {"ETag": f'"{_etag(file)}"', "X-Repo-Commit": self.commit(repository)}
         return 200, headers, file.read_bytes()
+
+    def take(self, path: str, content: bytes) -> tuple[int, bytes]:
+        """Take what is posted: a new repository, a card to check, how files are to be sent, a commit."""
+        self.requests.append(path)
+        if self.room is None:
+            return 403, b"{}"
+        parts = path.partition("?")[0].strip("/").split("/")
+        if parts[:3] == ["api", "repos", "create"]:
+            asked = json.loads(content)
+            name = "/".join(filter(None, (asked.get("organization"), asked["name"])))
+            folder = self.room / name
+            folder.mkdir(parents=True, exist_ok=True)
+            self.repositories[name] = folder
+            return 200, json.dumps({"url": f"{self.url}/{name}"}).encode()
+        if parts == ["api", "validate-yaml"]:
+            return 200, b'{"errors": [], "warnings": []}'
+        repository = "/".join(parts[2:4])
+        if parts[4] == "preupload":
+            files = [
+                {"path": each["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for each in json.loads(content)["files"]
+            ]
+            return 200, json.dumps({"files": files}).encode()
+        for line in map(json.loads, content.splitlines()):
+            if line["key"] == "file":
+                file = self.repositories[repository] / line["value"]["path"]
+                file.write_bytes(base64.b64decode(line["value"]["content"]))
+        oid = self.commit(repository)
+        return 200, json.dumps({"commitOid": oid, "commitUrl": f"{self.url}/{repository}/commit/{oid}"}).encode()
 
 
 def _etag(file: Path) -> str:
@@ -73,6 +112,23 @@ def serving() -> Iterator[Hub]:
             if self.command == "GET":
                 self.wfile.write(content)
 
+        def do_POST(self) -> None:
+            status, content = hub.take(self.path, self._body())
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return body
+
         do_HEAD = do_GET  # noqa: N815  # the name that http.server looks for
 
         def log_message(self, *_: object) -> None:
@@ -85,3 +141,19 @@ def serving() -> Iterator[Hub]:
             yield hub
         finally:
             server.shutdown()
+
+
+@contextmanager
+def the_endpoint(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Hub]:
+    """Serve a hub that huggingface_hub takes for the one, with an empty cache."""
+    constants, api = (importlib.import_module(f"huggingface_hub.{name}") for name in ("constants", "hf_api"))
+    monkeypatch.setenv("NO_PROXY", "*")
+    with serving() as hub:
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        for place, name in ((constants, "ENDPOINT"), (api.api, "endpoint")):
+            monkeypatch.setattr(place, name, hub.url)
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield hub

@@ -1,4 +1,4 @@
-"""Find the files of published models in a cache, or fetch them: from the Hugging Face hub, or below a URL.
+"""Find the files of published models in a cache, or fetch them: from the Hugging Face hub, or below a URL; publish.
 
 Only this file ever asks the network for a model. What is missing is named with its repository and the folder where it
 was looked for, so that it can be fetched elsewhere and brought along.
@@ -116,6 +116,42 @@ def find(
             reason=summary(error),
             **values,
         ) from error
+
+
+def publish(folder: Path, repository: str, *, private: bool, message: str, keep: Sequence[str] = ()) -> str:
+    """Upload the files of a folder to a repository of the hub, which is made if there is none.
+
+    Args:
+        folder: whose files replace those of the same names.
+        repository: USER/NAME.
+        private: whether a new repository is private.
+        message: of the commit.
+        keep: files that are left as they are where the repository has them.
+
+    Returns:
+        The URL of the commit.
+
+    Raises:
+        InputError: the hub does not take them; the message says why, and how to log in.
+        MissingPackageError: huggingface_hub is not installed.
+    """
+    hub = optional_import("huggingface_hub", extra="features")
+    constants = optional_import("huggingface_hub.constants", extra="features")
+    accepted = "a repository USER/NAME that you may write to, after `hf auth login` or with HF_TOKEN"
+    if constants.HF_HUB_OFFLINE:
+        problem = "is {value}, and HF_HUB_OFFLINE forbids to ask for it"
+        raise InputError("repository", problem, accepted, value=repository)
+    try:
+        hub.create_repo(repository, private=private, exist_ok=True)
+        there = [name for name in keep if hub.file_exists(repository, name)]
+        commit = hub.upload_folder(
+            repo_id=repository, folder_path=folder, commit_message=message, ignore_patterns=there
+        )
+        return str(commit.commit_url)
+    except Exception as error:  # huggingface_hub lets through what httpx or requests raise
+        problem, host = "is {value}, and {host} does not take it ({reason})", constants.ENDPOINT
+        reason = summary(error)
+        raise InputError("repository", problem, accepted, value=repository, host=host, reason=reason) from error
 
 
 def record_path(folder: Path) -> Path:

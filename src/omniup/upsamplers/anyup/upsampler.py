@@ -23,6 +23,7 @@ from omniup.mixing import DEFAULT_MEMORY, Attention, Windows, pages
 from omniup.upsamplers.anyup.feature_agnostic import LAYOUTS, Layout
 from omniup.upsamplers.anyup.network import HEADS, Network
 from omniup.upsamplers.anyup.pixels import Pixels, Plan
+from omniup.upsamplers.anyup.sharing import push, write_folder
 from omniup.upsamplers.anyup.weights import PUBLISHED, metadata, read
 from omniup.upsamplers.base import PreparedImage, ProgressCallback, check_image
 from omniup.upsamplers.checks import (
@@ -106,7 +107,8 @@ class AnyUp(Network):
 
         Args:
             weights: `"multi_backbone"` (trained on five encoders) or `"paper"` (on DINOv2 ViT-S), which are downloaded
-                once, to torch.hub's cache, and checked; or a .pth or .safetensors file; or the URL of one.
+                once, to torch.hub's cache, and checked; a .pth or .safetensors file, or the URL of one; a folder that
+                `save_pretrained` wrote; or a repository of the Hugging Face hub, USER/NAME.
             basis_layout: as in `AnyUp`, of the weights; by default what a .safetensors file says of itself, as those
                 that were trained here do, or else `"published"`.
             precision: as in `AnyUp`.
@@ -126,6 +128,43 @@ class AnyUp(Network):
             problem, reason = "is {value}, which does not fit AnyUp ({reason})", summary(error)
             raise InputError("weights", problem, value=str(weights), reason=reason) from error
         return network.eval().requires_grad_(False)
+
+    def save_pretrained(self, folder: str | Path, *, licence: str | None = None) -> None:
+        """Write weights, settings and a model card to a folder, for `from_pretrained` and `push_to_hub`.
+
+        Args:
+            folder: made if there is none. A `README.md` that it has is kept.
+            licence: of the weights, as the hub abbreviates it, such as `"cc-by-4.0"`, that of the published ones, which
+                those that were trained on from them keep.
+
+        Raises:
+            InputError: the folder cannot be written.
+
+        Example:
+            >>> import tempfile
+            >>> folder = tempfile.mkdtemp()
+            >>> AnyUp().save_pretrained(folder, licence="apache-2.0")
+            >>> AnyUp.from_pretrained(folder).window_ratio
+            0.1
+        """
+        write_folder(self, Path(folder), licence)
+
+    def push_to_hub(self, repository: str, *, licence: str | None = None, private: bool = False) -> str:
+        """Publish weights, settings and a model card on the Hugging Face hub, or the one that HF_ENDPOINT names.
+
+        Args:
+            repository: USER/NAME; made if there is none. A card that it has is kept.
+            licence: as in `save_pretrained`.
+            private: whether a new repository is private.
+
+        Returns:
+            The URL of the commit.
+
+        Raises:
+            InputError: the hub does not take it; the message says why, and how to log in.
+            MissingPackageError: huggingface_hub is not installed.
+        """
+        return push(self, repository, licence, private=private)
 
     def metadata(self) -> dict[str, str]:
         """Return what a .safetensors file should say of the weights, in its metadata, for `from_pretrained`."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.files import read_tensors
+from omniup.files.hub import find
 from omniup.files.licences import note_licence
 from omniup.files.weights import WeightsUnavailableError, cached_path, fetch, read_state_dict
 
@@ -44,6 +45,9 @@ PUBLISHED = {
 }
 
 
+#: The file of weights in a folder or a repository, by the hub's custom.
+WEIGHTS = "model.safetensors"
+
 #: Settings of the network that a .safetensors file has in its metadata, by the names there.
 SETTINGS = {"layout": "basis_layout", "window_ratio": "window_ratio", "feature_path": "feature_path"}
 
@@ -52,7 +56,8 @@ def read(weights: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read weights.
 
     Args:
-        weights: a name in `PUBLISHED`, a .pth or .safetensors file, or the URL of one.
+        weights: a name in `PUBLISHED`; a .pth or .safetensors file, or the URL of one; a folder that
+            `AnyUp.save_pretrained` wrote; or a repository of the Hugging Face hub with such files, USER/NAME.
 
     Returns:
         Tensors by name; and the network's settings that the file tells: none, or some of `SETTINGS`.
@@ -82,15 +87,19 @@ def _value(text: str) -> Any:
 
 
 def _path(weights: str | Path) -> Path:
-    """Return the path of the file; a published one, or one with a URL, is fetched."""
+    """Return the path of the file; a published one, one with a URL and one on the hub are fetched."""
     if not isinstance(weights, (str, Path)):
         raise InputError("weights", "is {value!r}", _ACCEPTED, value=weights, names=", ".join(PUBLISHED))
     published = PUBLISHED.get(str(weights))
     if published is None and not re.match(r"(https?|file)://", str(weights)):
-        if not Path(weights).is_file():
-            problem, names = "is {value!r}, and there is no such file", ", ".join(PUBLISHED)
-            raise InputError("weights", problem, _ACCEPTED, value=str(weights), names=names)
-        return Path(weights)
+        path = Path(weights) / WEIGHTS if Path(weights).is_dir() else Path(weights)
+        if path.is_file():
+            return path
+        if path.name != WEIGHTS and re.fullmatch(r"[\w.-]+/[\w.-]+(?<!\.pth)(?<!\.safetensors)", str(weights)):
+            names = ", ".join(PUBLISHED)
+            return find(str(weights), [WEIGHTS], argument="weights", accepted=_ON_HUB, names=names) / WEIGHTS
+        problem, names = "is {value!r}, and there is no such file", ", ".join(PUBLISHED)
+        raise InputError("weights", problem, _ACCEPTED, value=str(path), names=names)
     url, checksum = (published.url, published.sha256) if published else (str(weights), None)
     try:
         return fetch(url, checksum)
@@ -101,4 +110,5 @@ def _path(weights: str | Path) -> Path:
         raise InputError("weights", problem, accepted, value=weights, reason=error, url=url, place=place) from error
 
 
-_ACCEPTED = "{names}, a .pth or .safetensors file, or the URL of one"
+_ACCEPTED = "{names}, a .pth or .safetensors file, the URL of one, a folder, or USER/NAME on the Hugging Face hub"
+_ON_HUB = "{names}, a file, or a repository with model.safetensors: `{fetch}` fetches it where there is a network"
