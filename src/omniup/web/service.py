@@ -39,6 +39,7 @@ from omniup.web.schemas import (
     Health,
     Limits,
     Options,
+    Recognition,
     RestoreConfig,
     RunConfig,
     Sample,
@@ -46,7 +47,7 @@ from omniup.web.schemas import (
 )
 from omniup.web.segmentation import Segmenter, example, segmentation
 from omniup.web.settings import Settings
-from omniup.web.upsampling import order, upsample
+from omniup.web.upsampling import order, recognition, upsample
 
 Result = TypeVar("Result")
 
@@ -132,6 +133,12 @@ class Service:
             checked = await self.quickly(order, config, *files, pixels=limits.pixels, values=limits.values, pairs=pairs)
             work = partial(upsample, order=checked, device=device, runs=self.runs, seconds=most)
             return self._submit(work, config.run_id, device)
+
+    async def recognise(self, config: UpsampleConfig, image: UploadFile, signal: UploadFile) -> Recognition:
+        """Recognise what a signal is; raises FieldError where a file cannot be accepted."""
+        files = [await self._content("image", image), await self._content("signal", signal)]
+        limits = self.settings
+        return await self.quickly(recognition, config, *files, pixels=limits.pixels, values=limits.values)
 
     @functools.cached_property
     def example(self) -> bytes:
