@@ -24,6 +24,7 @@ OPERATIONS = [
     ("/api/runs/{run_id}", "DELETE"),
     ("/api/runs/{run_id}/files/{name}", "GET"),
     ("/api/similarity", "POST"),
+    ("/api/recognise", "POST"),
     ("/api/upsample", "POST"),
     ("/api/restore", "POST"),
     ("/api/segmentation/example", "GET"),
@@ -31,7 +32,7 @@ OPERATIONS = [
     ("/api/health", "GET"),
     ("/api/samples/{name}", "GET"),
 ]
-FORMS = ("/api/run", "/api/upsample", "/api/restore")
+FORMS = ("/api/run", "/api/recognise", "/api/upsample", "/api/restore")
 PICTURE = encoded(noise(20, 30))
 LOW = npy([[1.0, 2], [3, 4]])
 FILES = st.sampled_from([*6 * [PICTURE], encoded(noise(33, 65), "JPEG"), PICTURE[:500], b"text", b""])
@@ -131,7 +132,12 @@ def restore_settings():
     )
 
 
-SETTINGS = {"/api/run": run_settings, "/api/upsample": upsample_settings, "/api/restore": restore_settings}
+SETTINGS = {
+    "/api/run": run_settings,
+    "/api/recognise": upsample_settings,
+    "/api/upsample": upsample_settings,
+    "/api/restore": restore_settings,
+}
 
 
 def make_useful(case, path, data, client, known):

@@ -28,7 +28,7 @@ _RASTER_TYPE, _PIXEL_IS_POINT = 1025, 2
 
 @dataclass(frozen=True)
 class Georeference:
-    """Where a raster lies on the earth.
+    """Place of a raster on the earth.
 
     Attributes:
         tags: values of GeoTIFF's tags by their numbers.

@@ -219,10 +219,11 @@ def _add_upsampling(app: FastAPI, service: Service) -> None:
 
     @app.post("/api/recognise", responses=_problems(400, 413), tags=["upsampling"])
     async def recognise(
-        image: Annotated[UploadFile, File(description="As for /api/upsample.")],
-        signal: Annotated[UploadFile, File(description="As for /api/upsample.")],
+        image: Annotated[UploadFile, File(description="The image, as for /api/upsample.")],
+        signal: Annotated[UploadFile, File(description="The signal, as for /api/upsample.")],
         config: Annotated[
-            Json[UpsampleConfig] | None, Form(description="As for /api/upsample; what is declared is taken as it is.")
+            Json[UpsampleConfig] | None,
+            Form(description="An `UpsampleConfig` as JSON; what it declares is taken as it is."),
         ] = None,
     ) -> Recognition:
         """Say what a signal is taken for, before it is upsampled: its type, its layout, its holes."""
