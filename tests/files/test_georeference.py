@@ -60,5 +60,6 @@ def test_a_file_gives_back_what_was_written(tmp_path, shape, dtype):
 
 def test_others_have_none(tmp_path):
     write_tiff(tmp_path / "a.tif", torch.rand(1, 1, 3, 4))
-    assert read_georeference((tmp_path / "a.tif").open("rb")) is None
+    with (tmp_path / "a.tif").open("rb") as file:
+        assert read_georeference(file) is None
     assert read_georeference(BytesIO(b"\x89PNG")) is None
