@@ -47,6 +47,7 @@ def client():
         with contextlib.suppress(MissingPackageError):
             client.app.state.service.restorer.load("cpu")
         client.get("/api/segmentation/example")
+        upsample(client, PICTURE, LOW)
         yield client
 
 
@@ -231,7 +232,7 @@ def test_bounds_are_told(document):
 
 
 def test_forms_refer_to_the_models_of_their_config(document):
-    models = ("RunConfig", "UpsampleConfig", "RestoreConfig")
+    models = ("RunConfig", "UpsampleConfig", "UpsampleConfig", "RestoreConfig")
     for path, model in zip(FORMS, models, strict=True):
         body = document["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
         form = document["components"]["schemas"][body["$ref"].rpartition("/")[2]]
