@@ -355,8 +355,8 @@ class Recognition(_Model):
     layout: Literal["channels_first", "channels_last", "tokens", "map"]
     extra_tokens: int = Field(description="Tokens before those of the cells, such as a class token.")
     channels: int
-    grid: tuple[int, int] = Field(description="Height and width, in cells.")
-    size: tuple[int, int] = Field(description="Height and width of the image, in pixels.")
+    grid: list[int] = Field(min_length=2, max_length=2, description="Height and width, in cells.")
+    size: list[int] = Field(min_length=2, max_length=2, description="Height and width of the image, in pixels.")
     low: float
     high: float
     labels: int | None = Field(description="Number of labels; null of other types.")
