@@ -478,6 +478,7 @@ class Described(_Model):
     settings: dict[str, Any] = Field({}, description="Their names and defaults.")
     choices: dict[str, list[Any]] = Field({}, description="The settings that are one of a few values, with these.")
     variants: list[str] = Field([], description="The choices, if any, that the defaults of other settings depend on.")
+    missing: dict[str, str] = Field({}, description="Weights that cannot be had here, with the reason.")
 
 
 class Sample(_Model):

@@ -21,14 +21,18 @@ from torch import Tensor
 
 from omniup import __version__
 from omniup.encoders import encoders
+from omniup.errors import InputError
 from omniup.files import SAMPLES, read_image
 from omniup.files.weights import OFFLINE
 from omniup.reconstruction import working_image
 from omniup.upsamplers import DEFAULT_METHOD, SIGNAL_TYPES, UpsampleAnything, methods
+from omniup.upsamplers.anyup.weights import check_here
 from omniup.upsamplers.layouts import LAYOUTS
+from omniup.upsamplers.registry import Method
 from omniup.upsamplers.upsample_anything import PRESETS
 from omniup.web.fields import FieldError, field
 from omniup.web.jobs import Job, Jobs, KnownError
+from omniup.web.language import said
 from omniup.web.pace import Pace
 from omniup.web.restoration import THINNEST, Restorer, read_picture, restore
 from omniup.web.run import Extractors, run
@@ -168,6 +172,7 @@ class Service:
                     settings=dict(method.settings),
                     choices={name: list(values) for name, values in method.choices.items()},
                     variants=list(method.variants),
+                    missing=self._missing(method),
                 )
                 for method in methods().values()
             ],
@@ -194,6 +199,16 @@ class Service:
             segmentation=self.segmenter.status,
             restoration=self.restorer.status,
         )
+
+    def _missing(self, method: Method) -> dict[str, str]:
+        """Return the published weights of a method that are not here and cannot be fetched, with the reason."""
+        missing = {}
+        for name in method.paths.get("weights", ()) if self.settings.offline else ():
+            try:
+                check_here(name)
+            except InputError as error:
+                missing[name] = said(error)
+        return missing
 
     def health(self) -> Health:
         """Return the state of the server."""
