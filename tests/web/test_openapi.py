@@ -20,6 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 OPERATIONS = [
     ("/api/run", "POST"),
+    ("/api/compare", "POST"),
     ("/api/progress/{run_id}", "GET"),
     ("/api/runs/{run_id}", "DELETE"),
     ("/api/runs/{run_id}/files/{name}", "GET"),
@@ -31,7 +32,7 @@ OPERATIONS = [
     ("/api/health", "GET"),
     ("/api/samples/{name}", "GET"),
 ]
-FORMS = ("/api/run", "/api/upsample", "/api/restore")
+FORMS = ("/api/run", "/api/compare", "/api/upsample", "/api/restore")
 PICTURE = encoded(noise(20, 30))
 LOW = npy([[1.0, 2], [3, 4]])
 FILES = st.sampled_from([*6 * [PICTURE], encoded(noise(33, 65), "JPEG"), PICTURE[:500], b"text", b""])
@@ -131,7 +132,26 @@ def restore_settings():
     )
 
 
-SETTINGS = {"/api/run": run_settings, "/api/upsample": upsample_settings, "/api/restore": restore_settings}
+@functools.cache
+def compare_settings():
+    """Some methods, few of them fitted."""
+    return st.fixed_dictionaries(
+        {"size": st.integers(64, 80), "methods": st.lists(upsample_settings().map(named), min_size=1, max_size=3)},
+        optional={"shape": st.sampled_from(["square", "keep"]), "stride": st.integers(4, 64)},
+    )
+
+
+def named(config):
+    """A method's name and settings, of those of an upsampling."""
+    return {name: config[name] for name in ("method", "settings") if name in config}
+
+
+SETTINGS = {
+    "/api/run": run_settings,
+    "/api/compare": compare_settings,
+    "/api/upsample": upsample_settings,
+    "/api/restore": restore_settings,
+}
 
 
 def make_useful(case, path, data, client, known):
@@ -202,7 +222,7 @@ def test_every_operation_says_what_it_is_for_and_how_it_refuses(document):
                 assert parameter["schema"], path
 
 
-@pytest.mark.parametrize("name", ["RunConfig", "UpsampleConfig", "RestoreConfig", "SimilarityRequest"])
+@pytest.mark.parametrize("name", ["RunConfig", "CompareConfig", "UpsampleConfig", "RestoreConfig", "SimilarityRequest"])
 def test_requests_are_described_and_have_examples(document, name):
     described = document["components"]["schemas"][name]
     assert described["description"]
@@ -225,7 +245,7 @@ def test_bounds_are_told(document):
 
 
 def test_forms_refer_to_the_models_of_their_config(document):
-    models = ("RunConfig", "UpsampleConfig", "RestoreConfig")
+    models = ("RunConfig", "CompareConfig", "UpsampleConfig", "RestoreConfig")
     for path, model in zip(FORMS, models, strict=True):
         body = document["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
         form = document["components"]["schemas"][body["$ref"].rpartition("/")[2]]

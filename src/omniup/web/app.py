@@ -27,6 +27,8 @@ from omniup.web.jobs import CancelledError, Job, QueueFullError
 from omniup.web.language import parts, said, translated, validation_parts
 from omniup.web.runs import Kept
 from omniup.web.schemas import (
+    CompareAnswer,
+    CompareConfig,
     Health,
     Options,
     Problem,
@@ -128,6 +130,18 @@ def _add_runs(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """Fit kernels to a picture, upsample it and its features in every way, and compare."""
         return await _finished(request, service, await service.submit_run(config or RunConfig(), image))
+
+    @app.post("/api/compare", response_model=CompareAnswer, responses=_problems(400, 409, 413, 503), tags=["runs"])
+    async def compare(
+        request: Request,
+        image: Annotated[UploadFile, File(description="PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM.")],
+        config: Annotated[
+            Json[CompareConfig] | None,
+            Form(description="A `CompareConfig` as JSON.", examples=["{}", '{"methods": [{"method": "bilinear"}]}']),
+        ] = None,
+    ) -> Response:
+        """Give a picture back from its low-resolution version by some methods, side by side."""
+        return await _finished(request, service, await service.submit_comparison(config or CompareConfig(), image))
 
     @app.get(
         "/api/progress/{run_id}",

@@ -30,6 +30,8 @@ NumberOrNaN = Annotated[
 ]
 """A number, or the word nan, since JSON has no number for it."""
 
+MethodSettings = dict[Annotated[str, Field(max_length=40)], Any]
+
 DataUrl = Annotated[str, Field(description="A PNG: `data:image/png;base64,...`, or its URL where files are returned.")]
 PngUrl = Annotated[str, Field(description="The URL of a PNG, kept as long as the run.")]
 Coordinate = Annotated[int, Field(ge=-100_000, le=100_000)]
@@ -213,6 +215,72 @@ class RunAnswer(_Model):
     files: dict[str, str] = Field(description="Files to download while the run is kept: name and URL.")
 
 
+class PictureConfig(_Model):
+    """Size and device of a request about a photograph, as for a run."""
+
+    size: int = Field(256, ge=64, le=1024, description="The side, or the longer side, that is worked on, in pixels.")
+    shape: Literal["square", "keep"] = Field("square", description="Square, or the proportions kept, as for a run.")
+    stride: int = Field(16, ge=4, le=64, description="Pixels per low-resolution cell; the sides are multiples of it.")
+    run_id: UUID | None = Field(None, description="Id of the request, as for a run.")
+    device: DeviceChoice = Field("auto", description="Device, as for a run.")
+
+
+class MethodChoice(_Model):
+    """A method and its settings."""
+
+    method: str = Field(DEFAULT_METHOD, max_length=40, description="One of the methods in /api/options.")
+    settings: MethodSettings = Field(default_factory=dict, max_length=30, description="The method's settings, by name.")
+
+
+class CompareConfig(PictureConfig):
+    """Settings of a comparison of methods on a photograph."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {},
+                {
+                    "shape": "keep",
+                    "methods": [{"method": "upsample_anything", "settings": {"preset": "paper"}}],
+                },
+            ]
+        }
+    )
+
+    methods: list[MethodChoice] = Field(
+        default_factory=lambda: [MethodChoice(method=name) for name in (DEFAULT_METHOD, "bilinear", "bicubic")],
+        min_length=1,
+        max_length=8,
+        description="The methods to compare, in their order.",
+    )
+
+
+class Compared(MethodChoice):
+    """A photograph as one method gives it back."""
+
+    image: DataUrl
+    shown: Literal["means", "samples"] = Field(
+        description="Low-resolution version that the image is made of: means of the cells; or, of a method that is "
+        "fitted to the photograph, the samples that the fit mixes."
+    )
+    psnr: dict[Literal["means", "samples"], float | None] = Field(
+        description="PSNR in dB from either; null is infinite."
+    )
+    iterations: int = Field(description="Steps of the fit; 0 without one.")
+    seconds: float = Field(description="Seconds that preparing and both renderings took.")
+
+
+class CompareAnswer(_Model):
+    """A photograph as several methods give it back."""
+
+    run_id: UUID
+    H: int = Field(description="Height that was worked on, in pixels.")
+    W: int = Field(description="Width.")
+    grid: tuple[int, int] = Field(description="Height and width of the low-resolution grid, in cells.")
+    original: DataUrl
+    results: list[Compared] = Field(description="In the order of the request.")
+
+
 class Progress(_Model):
     """An event of a run; its fields depend on the stage."""
 
@@ -283,9 +351,7 @@ class UpsampleConfig(_Model):
     )
 
     method: str = Field(DEFAULT_METHOD, max_length=40, description="One of the methods in /api/options.")
-    settings: dict[Annotated[str, Field(max_length=40)], Any] = Field(
-        default_factory=dict, max_length=30, description="The method's settings, by name."
-    )
+    settings: MethodSettings = Field(default_factory=dict, max_length=30, description="The method's settings, by name.")
     signal_type: Literal["auto", SignalType] = Field(
         "auto",
         description="Type of the signal, which decides how it is upsampled. auto takes palette PNGs for labels, "

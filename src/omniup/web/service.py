@@ -21,12 +21,13 @@ from torch import Tensor
 
 from omniup import __version__
 from omniup.encoders import encoders
-from omniup.files import SAMPLES, read_image
+from omniup.files import SAMPLES, image_tensor, read_image, sample_image
 from omniup.files.weights import OFFLINE
 from omniup.reconstruction import working_image
 from omniup.upsamplers import DEFAULT_METHOD, SIGNAL_TYPES, UpsampleAnything, methods
 from omniup.upsamplers.layouts import LAYOUTS
 from omniup.upsamplers.upsample_anything import PRESETS
+from omniup.web.comparison import compare
 from omniup.web.fields import FieldError, field
 from omniup.web.jobs import Job, Jobs, KnownError
 from omniup.web.pace import Pace
@@ -34,11 +35,13 @@ from omniup.web.restoration import THINNEST, Restorer, read_picture, restore
 from omniup.web.run import Extractors, run
 from omniup.web.runs import Runs
 from omniup.web.schemas import (
+    CompareConfig,
     Described,
     Device,
     Health,
     Limits,
     Options,
+    PictureConfig,
     RestoreConfig,
     RunConfig,
     Sample,
@@ -46,7 +49,7 @@ from omniup.web.schemas import (
 )
 from omniup.web.segmentation import Segmenter, example, segmentation
 from omniup.web.settings import Settings
-from omniup.web.upsampling import order, upsample
+from omniup.web.upsampling import check_cost, order, requested_method, upsample
 
 Result = TypeVar("Result")
 
@@ -77,8 +80,12 @@ class Service:
     def warm_up(self) -> None:
         """Do a small run on the default device, before any user does."""
 
-        def measure(_: Job) -> None:
+        def measure(job: Job) -> None:
             self.pace.measure(self.devices[0])
+            config = CompareConfig()
+            photo = working_image(image_tensor(sample_image()), config.stride, config.size)
+            chosen = [requested_method(each.method, each.settings) for each in config.methods]
+            compare(job, config, photo, chosen=chosen, device=self.devices[0])
             gc.freeze()  # or each full collection visits all of torch, during which no request is answered: 0.4 s
 
         self.jobs.submit(Job(uuid4(), measure), self.devices[0])
@@ -108,6 +115,21 @@ class Service:
         with self.jobs.workers[device].place():
             guidance = await self.quickly(self._read, config, await self._content("image", image))
             return self._submit(partial(self._run, config=config, image=guidance, device=device), config.run_id, device)
+
+    async def submit_comparison(self, config: CompareConfig, image: UploadFile) -> Job:
+        """Check a picture and methods, and put their comparison in the queue; raises as `submit_run`."""
+        device = self._device(config.device)
+        chosen = [
+            requested_method(each.method, each.settings, f"config.methods.{place}")
+            for place, each in enumerate(config.methods)
+        ]
+        with self.jobs.workers[device].place():
+            photo = await self.quickly(self._read, config, await self._content("image", image))
+            size = photo.shape[2], photo.shape[3]
+            for method in chosen:
+                check_cost(method, size, (size[0] // config.stride, size[1] // config.stride))
+            work = partial(compare, config=config, image=photo, chosen=chosen, device=device)
+            return self._submit(work, config.run_id, device)
 
     async def submit_restoration(self, config: RestoreConfig, image: UploadFile) -> Job:
         """Check a picture, and put its restoration in the queue; raises as `submit_run`."""
@@ -219,7 +241,7 @@ class Service:
             raise FieldError(field, field, "has {size} bytes", "up to {most} bytes", size=file.size, most=most)
         return await file.read()
 
-    def _read(self, config: RunConfig, image: bytes) -> Tensor:
+    def _read(self, config: RunConfig | PictureConfig, image: bytes) -> Tensor:
         with field("image"):
             full = read_image(image, max_pixels=self.settings.pixels)
         return working_image(full, config.stride, config.size, square=config.shape == "square")
