@@ -25,6 +25,7 @@ OPERATIONS = [
     ("/api/runs/{run_id}", "DELETE"),
     ("/api/runs/{run_id}/files/{name}", "GET"),
     ("/api/similarity", "POST"),
+    ("/api/recognise", "POST"),
     ("/api/upsample", "POST"),
     ("/api/restore", "POST"),
     ("/api/segmentation/example", "GET"),
@@ -32,7 +33,7 @@ OPERATIONS = [
     ("/api/health", "GET"),
     ("/api/samples/{name}", "GET"),
 ]
-FORMS = ("/api/run", "/api/compare", "/api/upsample", "/api/restore")
+FORMS = ("/api/run", "/api/compare", "/api/recognise", "/api/upsample", "/api/restore")
 PICTURE = encoded(noise(20, 30))
 LOW = npy([[1.0, 2], [3, 4]])
 FILES = st.sampled_from([*6 * [PICTURE], encoded(noise(33, 65), "JPEG"), PICTURE[:500], b"text", b""])
@@ -149,6 +150,7 @@ def named(config):
 SETTINGS = {
     "/api/run": run_settings,
     "/api/compare": compare_settings,
+    "/api/recognise": upsample_settings,
     "/api/upsample": upsample_settings,
     "/api/restore": restore_settings,
 }
@@ -245,7 +247,7 @@ def test_bounds_are_told(document):
 
 
 def test_forms_refer_to_the_models_of_their_config(document):
-    models = ("RunConfig", "CompareConfig", "UpsampleConfig", "RestoreConfig")
+    models = ("RunConfig", "CompareConfig", "UpsampleConfig", "UpsampleConfig", "RestoreConfig")
     for path, model in zip(FORMS, models, strict=True):
         body = document["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
         form = document["components"]["schemas"][body["$ref"].rpartition("/")[2]]

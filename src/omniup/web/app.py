@@ -33,6 +33,7 @@ from omniup.web.schemas import (
     Options,
     Problem,
     Progress,
+    Recognition,
     RestoreAnswer,
     RestoreConfig,
     RunAnswer,
@@ -229,6 +230,18 @@ def _add_upsampling(app: FastAPI, service: Service) -> None:
         """Upsample one's own signal to the resolution of one's own image."""
         job = await service.submit_upsampling(config or UpsampleConfig(), image, signal)
         return await _finished(request, service, job)
+
+    @app.post("/api/recognise", responses=_problems(400, 413), tags=["upsampling"])
+    async def recognise(
+        image: Annotated[UploadFile, File(description="The image, as for /api/upsample.")],
+        signal: Annotated[UploadFile, File(description="The signal, as for /api/upsample.")],
+        config: Annotated[
+            Json[UpsampleConfig] | None,
+            Form(description="An `UpsampleConfig` as JSON; what it declares is kept."),
+        ] = None,
+    ) -> Recognition:
+        """Say what a signal is taken for, before it is upsampled: its type, its layout, its holes."""
+        return await service.recognise(config or UpsampleConfig(), image, signal)
 
     @app.get("/api/segmentation/example", response_model=Segmentation, responses=_problems(), tags=["upsampling"])
     async def example() -> Response:

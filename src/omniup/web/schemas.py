@@ -291,7 +291,19 @@ class Progress(_Model):
     )
 
     stage: Literal[
-        "queued", "features", "fit", "render", "segment", "load", "restore", "draw", "done", "failed", "cancelled"
+        "queued",
+        "features",
+        "prepare",
+        "fit",
+        "render",
+        "confidence",
+        "segment",
+        "load",
+        "restore",
+        "draw",
+        "done",
+        "failed",
+        "cancelled",
     ]
     ahead: int | None = Field(None, description="queued: runs to come before this one.")
     iteration: int | None = Field(None, description="fit: steps taken.")
@@ -402,6 +414,22 @@ class UpsampleConfig(_Model):
         return self
 
 
+class Recognition(_Model):
+    """A signal as it was recognised, for the user to confirm."""
+
+    signal_type: SignalType = Field(description="Type that is proposed.")
+    layout: Literal["channels_first", "channels_last", "tokens", "map"]
+    extra_tokens: int = Field(description="Tokens before those of the cells, such as a class token.")
+    channels: int
+    grid: tuple[int, int] = Field(description="Height and width, in cells.")
+    size: tuple[int, int] = Field(description="Height and width of the image, in pixels.")
+    low: float
+    high: float
+    labels: int | None = Field(description="Number of labels; null of other types.")
+    holes: int = Field(description="Cells that are holes, by the numbers that were given or are proposed.")
+    invalid: list[float | Literal["nan"]] = Field(description="Numbers that are proposed to stand for holes.")
+
+
 class UpsampleAnswer(_Model):
     """A signal at full resolution."""
 
@@ -426,8 +454,16 @@ class UpsampleAnswer(_Model):
     )
     method: str
     device: str
-    images: dict[Literal["image", "low", "result", "confidence"], DataUrl]
+    georeferenced: bool = Field(description="True where result.tif has the place that a GeoTIFF came with.")
+    images: dict[Literal["image", "low", "bilinear", "result", "difference", "confidence"], DataUrl]
     scale: Scale | None = Field(description="Scale of a map's colours.")
+    difference: Scale | None = Field(
+        description="Scale of the difference to bilinear interpolation: in the signal's unit, 1 - cosine of features; "
+        "null of classes, which differ or not."
+    )
+    sixteen_bits: tuple[float, float] | None = Field(
+        description="Values that stand for 0 and 65535 in result_16bit.png; null where that has the numbers themselves."
+    )
     confidence: Scale = Field(
         description="Scale of the confidence's colours, 0 to 1. With a confidence of 0.8, in 8 of 10 pixels the most "
         "probable class is right (probabilities, logits), the label is right, or the error is at most 5 % of the local "
@@ -435,8 +471,9 @@ class UpsampleAnswer(_Model):
     )
     seconds: dict[str, float]
     files: dict[str, str] = Field(
-        description="result.npy and result.png; confidence.npy, [1, 1, H, W] in 0..1, and confidence.png, in 0..255; "
-        "of methods with Gaussian kernels, kernels.safetensors."
+        description="result.npy and result.png; result_16bit.png of one channel and of classes; result.tif of up to 64 "
+        "channels, with the georeference if a GeoTIFF came with one; confidence.npy, [1, 1, H, W] in 0..1, and "
+        "confidence.png, in 0..255; of methods with Gaussian kernels, kernels.safetensors."
     )
 
 

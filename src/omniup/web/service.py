@@ -42,6 +42,7 @@ from omniup.web.schemas import (
     Limits,
     Options,
     PictureConfig,
+    Recognition,
     RestoreConfig,
     RunConfig,
     Sample,
@@ -49,7 +50,7 @@ from omniup.web.schemas import (
 )
 from omniup.web.segmentation import Segmenter, example, segmentation
 from omniup.web.settings import Settings
-from omniup.web.upsampling import check_cost, order, requested_method, upsample
+from omniup.web.upsampling import check_cost, order, recognition, requested_method, upsample
 
 Result = TypeVar("Result")
 
@@ -154,6 +155,12 @@ class Service:
             checked = await self.quickly(order, config, *files, pixels=limits.pixels, values=limits.values, pairs=pairs)
             work = partial(upsample, order=checked, device=device, runs=self.runs, seconds=most)
             return self._submit(work, config.run_id, device)
+
+    async def recognise(self, config: UpsampleConfig, image: UploadFile, signal: UploadFile) -> Recognition:
+        """Recognise what a signal is; raises FieldError where a file cannot be accepted."""
+        files = [await self._content("image", image), await self._content("signal", signal)]
+        limits = self.settings
+        return await self.quickly(recognition, config, *files, pixels=limits.pixels, values=limits.values)
 
     @functools.cached_property
     def example(self) -> bytes:

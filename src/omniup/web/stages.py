@@ -14,7 +14,9 @@ from omniup.web.schemas import Progress
 
 REPORTED = {
     "encode": "features",
+    "prepare": "prepare",
     "render image": "render",
+    "confidence": "confidence",
     "segment": "segment",
     "load": "load",
     "restore": "restore",
