@@ -33,7 +33,7 @@ _IN_BLOCKS = {
     "_bn2": "bn3",
 }
 _IN_FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-"""Of the block that expands nothing."""
+"""Parts of the first block, which expands nothing."""
 
 
 def packaged_file(name: str) -> Path | None:

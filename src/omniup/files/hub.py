@@ -42,7 +42,7 @@ def ask(repository: str, *names: str) -> None:
 
 
 def cached_repositories(prefix: str) -> list[str]:
-    """List the repositories of the Hugging Face hub in the cache whose names begin so, sorted; a part may be missing."""
+    """List the repositories of the Hugging Face hub in the cache whose names begin so, even if parts are missing."""
     constants = optional_import("huggingface_hub.constants", extra="features")
     folders = Path(constants.HF_HUB_CACHE).glob(f"models--{prefix.replace('/', '--')}*")
     return sorted(folder.name.removeprefix("models--").replace("--", "/") for folder in folders)
