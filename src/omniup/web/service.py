@@ -20,7 +20,6 @@ from fastapi import UploadFile
 from torch import Tensor
 
 from omniup import __version__
-from omniup.encoders import encoders
 from omniup.files import SAMPLES, image_tensor, read_image, sample_image
 from omniup.files.weights import OFFLINE
 from omniup.reconstruction import working_image
@@ -28,18 +27,22 @@ from omniup.upsamplers import DEFAULT_METHOD, SIGNAL_TYPES, UpsampleAnything, me
 from omniup.upsamplers.layouts import LAYOUTS
 from omniup.upsamplers.upsample_anything import PRESETS
 from omniup.web.comparison import compare
+from omniup.web.extractors import Extractors
+from omniup.web.features import features
 from omniup.web.fields import FieldError, field
 from omniup.web.jobs import Job, Jobs, KnownError
 from omniup.web.pace import Pace
 from omniup.web.restoration import THINNEST, Restorer, read_picture, restore
-from omniup.web.run import Extractors, run
+from omniup.web.run import run
 from omniup.web.runs import Runs
 from omniup.web.schemas import (
     CompareConfig,
     Described,
     Device,
+    FeaturesConfig,
     Health,
     Limits,
+    MaskConfig,
     Options,
     PictureConfig,
     Recognition,
@@ -48,7 +51,7 @@ from omniup.web.schemas import (
     Sample,
     UpsampleConfig,
 )
-from omniup.web.segmentation import Segmenter, example, segmentation
+from omniup.web.segmentation import Segmenter, example, segment_mask, segmentation
 from omniup.web.settings import Settings
 from omniup.web.upsampling import check_cost, order, recognition, requested_method, upsample
 
@@ -113,6 +116,7 @@ class Service:
             QueueFullError: the queue is full.
         """
         device = self._device(config.device)
+        self._extractors.check(config.extractor)
         with self.jobs.workers[device].place():
             guidance = await self.quickly(self._read, config, await self._content("image", image))
             return self._submit(partial(self._run, config=config, image=guidance, device=device), config.run_id, device)
@@ -130,6 +134,30 @@ class Service:
             for method in chosen:
                 check_cost(method, size, (size[0] // config.stride, size[1] // config.stride))
             work = partial(compare, config=config, image=photo, chosen=chosen, device=device)
+            return self._submit(work, config.run_id, device)
+
+    async def submit_features(self, config: FeaturesConfig, images: list[UploadFile]) -> Job:
+        """Check photographs, and put the comparison of their features in the queue; raises as `submit_run`."""
+        device = self._device(config.device)
+        self._extractors.check(config.extractor)
+        with self.jobs.workers[device].place():
+            photos = []
+            for name, image in zip(("image", "other"), images, strict=False):
+                photos.append(await self.quickly(self._read, config, await self._content(name, image), name))
+            work = partial(
+                features, config=config, images=photos, device=device, extractors=self._extractors, runs=self.runs
+            )
+            return self._submit(work, config.run_id, device)
+
+    async def submit_mask(self, config: MaskConfig, image: UploadFile, mask: UploadFile) -> Job:
+        """Check a photograph and a mask, and put the mask's upsampling in the queue; raises as `submit_run`."""
+        device = self._device(config.device)
+        with self.jobs.workers[device].place():
+            photo = await self.quickly(self._read, config, await self._content("image", image))
+            with field("mask"):
+                file = await self._content("mask", mask)
+                drawn = await self.quickly(read_image, file, max_pixels=self.settings.pixels)
+            work = partial(segment_mask, config=config, image=photo, mask=drawn.mean(1, keepdim=True), device=device)
             return self._submit(work, config.run_id, device)
 
     async def submit_restoration(self, config: RestoreConfig, image: UploadFile) -> Job:
@@ -173,7 +201,6 @@ class Service:
         labels = {"cpu": f"CPU, {settings.threads or torch.get_num_threads()} threads", "mps": "Apple GPU"}
         if "cuda" in self.devices:
             labels["cuda"] = torch.cuda.get_device_name()
-        known = encoders()
         return Options(
             version=__version__,
             devices=[Device(name=name, label=labels[name]) for name in self.devices],
@@ -181,7 +208,8 @@ class Service:
             presets={name: _preset(name) for name in PRESETS},
             sizes=[224, 256, 384, 512],
             strides=[8, 14, 16, 32],
-            extractors=[Described(name=name, summary=known[name]) for name in ("projection", "resnet18_layer2")],
+            extractors=self._extractors.known,
+            extractor=self._extractors.best,
             methods=[
                 Described(
                     name=method.name,
@@ -248,8 +276,8 @@ class Service:
             raise FieldError(field, field, "has {size} bytes", "up to {most} bytes", size=file.size, most=most)
         return await file.read()
 
-    def _read(self, config: RunConfig | PictureConfig, image: bytes) -> Tensor:
-        with field("image"):
+    def _read(self, config: PictureConfig, image: bytes, name: str = "image") -> Tensor:
+        with field(name):
             full = read_image(image, max_pixels=self.settings.pixels)
         return working_image(full, config.stride, config.size, square=config.shape == "square")
 
