@@ -54,6 +54,7 @@ def client():
         with contextlib.suppress(MissingPackageError):
             client.app.state.service.restorer.load("cpu")
         client.get("/api/segmentation/example")
+        upsample(client, PICTURE, LOW)
         yield client
 
 

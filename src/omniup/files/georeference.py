@@ -76,12 +76,12 @@ def read_georeference(stream: BinaryIO) -> Georeference | None:
     Raises:
         InputError: it is a damaged TIFF.
     """
-    import tifffile
-
     is_tiff = stream.read(4) in TIFF
     stream.seek(0)
     if not is_tiff:
         return None
+    import tifffile  # here, since few files need it
+
     try:
         with tifffile.TiffFile(stream) as file:
             found = file.pages.first.tags

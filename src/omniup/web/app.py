@@ -268,7 +268,10 @@ def _add_upsampling(app: FastAPI, service: Service) -> None:
         signal: Annotated[UploadFile, File(description="The signal, as for /api/upsample.")],
         config: Annotated[
             Json[UpsampleConfig] | None,
-            Form(description="An `UpsampleConfig` as JSON; what it declares is kept."),
+            Form(
+                description="An `UpsampleConfig` as JSON; what it declares is kept.",
+                examples=["{}", '{"grid": [16, 16]}'],
+            ),
         ] = None,
     ) -> Recognition:
         """Say what a signal is taken for, before it is upsampled: its type, its layout, its holes."""

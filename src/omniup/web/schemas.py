@@ -315,7 +315,7 @@ class UpsampledFeatures(_Model):
     """Features as one method upsamples them."""
 
     method: str
-    pictures: list[FeaturePictures] = Field(description="Of each photograph.")
+    pictures: list[FeaturePictures] = Field(description="Pictures of each photograph.")
     edge_spread: float = Field(description="Part of the colours' variation that lies off the image's edges, 0..1.")
     seconds: float = Field(description="Seconds that preparing and rendering took, for all photographs.")
 
@@ -337,7 +337,7 @@ class FeaturesAnswer(_Model):
     extractor_weights: str = Field(description="Weights of the extractor, in plain words.")
     channels: int
     photos: list[DataUrl]
-    low: list[FeaturePictures] = Field(description="Of the low-resolution features of each photograph.")
+    low: list[FeaturePictures] = Field(description="Low-resolution features of each photograph.")
     results: list[UpsampledFeatures] = Field(description="Ours first.")
     missing: list[MissingMethod]
 
@@ -366,7 +366,7 @@ class SimilarityPictures(_Model):
     """Similarities by one method."""
 
     method: str
-    images: list[DataUrl] = Field(description="Of each photograph.")
+    images: list[DataUrl] = Field(description="Pictures of each photograph.")
     best: list[Place] = Field(description="The most similar pixel of the second photograph, if there is one.")
 
 
@@ -520,8 +520,8 @@ class Recognition(_Model):
     layout: Literal["channels_first", "channels_last", "tokens", "map"]
     extra_tokens: int = Field(description="Tokens before those of the cells, such as a class token.")
     channels: int
-    grid: tuple[int, int] = Field(description="Height and width, in cells.")
-    size: tuple[int, int] = Field(description="Height and width of the image, in pixels.")
+    grid: list[int] = Field(min_length=2, max_length=2, description="Height and width, in cells.")
+    size: list[int] = Field(min_length=2, max_length=2, description="Height and width of the image, in pixels.")
     low: float
     high: float
     labels: int | None = Field(description="Number of labels; null of other types.")
