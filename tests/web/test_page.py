@@ -161,15 +161,49 @@ def test_loads_quietly_and_lightly(browser, server, artefacts):
 
 
 def test_sample_runs_at_once(shown, artefacts):
+    expect(shown.locator("#sides .pending")).to_have_count(0, timeout=RUN)
     images = widths(shown, "#panel-image img")
-    assert len(images) == 7 + 2 + 4  # reconstructions, the comparison's two, errors
+    assert len(images) == 6 + 2 + 7 + 4  # side by side, the comparison's two, reconstructions, errors
     assert set(images) == {256}
     captions = shown.locator("#panel-image .number").all_inner_texts()
-    assert len(captions) == 5 and all(re.fullmatch(r"\d+\.\d\d dB", caption) for caption in captions)
+    assert len(captions) == 5 + 5 and all(re.fullmatch(r"\d+\.\d\d dB", caption) for caption in captions)
     assert shown.locator("#panel-image .legend .strip").count() == 1
     assert len(shown.locator("#panel-image polyline").get_attribute("points").split()) > 1
     expect(shown.locator("#about-run")).to_contain_text("coffee · 256 ×")
     shown.screenshot(path=artefacts / "image.png", full_page=True)
+
+
+def test_the_methods_side_by_side(first_tab):
+    page = first_tab
+    expect(page.locator("#sides .pending")).to_have_count(0, timeout=RUN)
+    names = page.locator("#sides .name").all_inner_texts()
+    assert names[0] == "Pyramid bilateral (ours)" and names[-1] == "Original"
+    assert names[1:3] == ["GS-JBU, spec", "GS-JBU, paper"]
+    ours, _, paper, bilinear, _ = (float(text.split()[0]) for text in page.locator("#sides .number").all_inner_texts())
+    assert ours > bilinear + 5 and paper > bilinear + 5
+    verdict = page.locator("#sides .verdict").inner_text()
+    assert f"{ours:.1f} dB" in verdict and f"+{ours - bilinear:.1f} dB against bilinear" in verdict
+    assert "paper, fitted for" in verdict and f"{paper:.1f} dB from the samples" in verdict
+    assert page.locator("#sides figure .note").count() == 5  # what each is good for
+
+
+def test_the_first_pictures_do_not_wait_for_the_run(visit):
+    page = visit("#size=224&stride=16&iters=1")
+    page.route("**/api/run", lambda route: route.abort())
+    page.locator("#samples button").nth(1).click()
+    expect(page.locator("#sides .number")).to_have_count(3, timeout=RUN)
+    expect(page.locator("#problem")).to_contain_text("The server does not answer")
+    expect(page.locator("#sides .number")).to_have_count(5, timeout=RUN)  # the fits were not lost with the run
+
+
+def test_fits_that_take_long_are_left_out(visit):
+    page = visit("#size=1024&stride=8&iters=0")
+    page.route("**/api/run", lambda route: route.abort())
+    run = []
+    page.on("request", lambda request: run.append(request.url) if request.url.endswith("/api/compare") else None)
+    page.locator("#samples button").nth(1).click()
+    expect(page.locator("#sides")).to_contain_text("not fitted: it would take long", timeout=2 * RUN)
+    assert len(run) < 3
 
 
 def test_every_tab_shows_its_pictures(first_tab, artefacts):
@@ -286,7 +320,8 @@ def test_no_steps_of_optimisation(visit):
     page.click("#run")
     finished(page)
     expect(page.locator("#panel-image")).to_contain_text("No steps were taken")
-    assert len(widths(page, "#panel-image img")) == 13
+    expect(page.locator("#sides .pending")).to_have_count(0, timeout=RUN)
+    assert len(widths(page, "#panel-image img")) == 19
 
 
 def test_upload_drop_and_paste(visit):
@@ -300,7 +335,7 @@ def test_upload_drop_and_paste(visit):
     assert widths(page, "#preview") == [96]
     page.click("#run")
     finished(page)
-    assert page.locator("#panel-image a.icon").first.get_attribute("download") == "paste_I_hr.png"
+    assert page.locator("#panel-image a.icon").first.get_attribute("download") == "paste_pyramid_bilateral.png"
 
 
 def test_pictures_that_are_none_are_refused_before_they_are_sent(visit, tmp_path):
@@ -450,7 +485,7 @@ def test_compare_by_keyboard_and_pointer(first_tab):
     compare = page.locator("#panel-image .compare")
     divider = compare.get_by_role("slider")
     left, right = compare.locator("select").all()
-    assert (left.input_value(), right.input_value()) == ("I_lr_up_bilinear", "I_hat_tto")
+    assert (left.input_value(), right.input_value()) == ("by_bilinear", "by_pyramid_bilateral")
     divider.focus()
     page.keyboard.press("Home")
     expect(divider).to_have_attribute("aria-valuenow", "0")
@@ -459,10 +494,10 @@ def test_compare_by_keyboard_and_pointer(first_tab):
     expect(divider).to_have_attribute("aria-valuenow", "12")
     assert abs(move_divider(page, compare, 0.75) - 75) <= 1
 
-    original = page.locator("#panel-image figure img").first.get_attribute("src")
+    original = page.locator("#sides figure img").last.get_attribute("src")
     left.select_option("I_hr")
     assert compare.locator(".over img").get_attribute("src") == original
-    left.select_option("I_lr_up_bilinear")
+    left.select_option("by_bilinear")
 
 
 def test_language_changes_everything_and_is_remembered(visit, artefacts):
@@ -663,9 +698,7 @@ def test_a_signal_is_recognised_in_words_before_it_is_upsampled(visit, artefacts
     upload(page, "labels.npy", array(np.arange(24 * 16).reshape(16, 24) // 96), selector="#signal")
     expect(found).to_contain_text("labels: 4 different numbers")
     upload(page, "tokens.npy", array(np.random.default_rng(0).random((1, 385, 8), np.float32)), selector="#signal")
-    expect(found).to_contain_text(
-        "Read as tokens, put on a grid of 24 × 16 cells; other tokens before them, left out: 1"
-    )
+    expect(found).to_contain_text("on a grid of 24 × 16 cells; other tokens before them, left out: 1")
     upload(page, "unclear.npy", array(np.zeros((16, 24, 16), np.float32)), selector="#signal")
     expect(page.locator("#signal-error")).to_contain_text("channels_first with a grid of 24 × 16 or channels_last")
     page.click("#signal-settings > summary") if not page.is_visible("#signal-layout") else None

@@ -22,12 +22,18 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from omniup import __version__
 from omniup.errors import InputError, is_out_of_memory
 from omniup.files import SAMPLES, sample_image
+from omniup.web.features import similarities
 from omniup.web.fields import FieldError, RequestError, field
 from omniup.web.jobs import CancelledError, Job, QueueFullError
 from omniup.web.language import parts, said, translated, validation_parts
 from omniup.web.runs import Kept
 from omniup.web.schemas import (
+    CompareAnswer,
+    CompareConfig,
+    FeaturesAnswer,
+    FeaturesConfig,
     Health,
+    MaskConfig,
     Options,
     Problem,
     Progress,
@@ -37,6 +43,8 @@ from omniup.web.schemas import (
     RunAnswer,
     RunConfig,
     Segmentation,
+    SimilaritiesAnswer,
+    SimilaritiesRequest,
     SimilarityAnswer,
     SimilarityRequest,
     UpsampleAnswer,
@@ -129,6 +137,43 @@ def _add_runs(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """Fit kernels to a picture, upsample it and its features in every way, and compare."""
         return await _finished(request, service, await service.submit_run(config or RunConfig(), image))
+
+    @app.post("/api/compare", response_model=CompareAnswer, responses=_problems(400, 409, 413, 503), tags=["runs"])
+    async def compare(
+        request: Request,
+        image: Annotated[UploadFile, File(description="PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM.")],
+        config: Annotated[
+            Json[CompareConfig] | None,
+            Form(description="A `CompareConfig` as JSON.", examples=["{}", '{"methods": [{"method": "bilinear"}]}']),
+        ] = None,
+    ) -> Response:
+        """Give a picture back from its low-resolution version by some methods, side by side."""
+        return await _finished(request, service, await service.submit_comparison(config or CompareConfig(), image))
+
+    @app.post(
+        "/api/features", response_model=FeaturesAnswer, responses=_problems(400, 409, 413, 503, 507), tags=["features"]
+    )
+    async def features(
+        request: Request,
+        image: Annotated[UploadFile, File(description="PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM.")],
+        other: Annotated[UploadFile | None, File(description="Another photograph, to find the same things in.")] = None,
+        config: Annotated[
+            Json[FeaturesConfig] | None,
+            Form(description="A `FeaturesConfig` as JSON.", examples=["{}", '{"size": 224, "segments": 4}']),
+        ] = None,
+    ) -> Response:
+        """Upsample the features of one photograph, or of two, by several methods, side by side."""
+        images = [each for each in (image, other) if each is not None]
+        return await _finished(request, service, await service.submit_features(config or FeaturesConfig(), images))
+
+    @app.post("/api/similarities", responses=_problems(400, 404, 413), tags=["features"])
+    async def similar_by_all(wanted: SimilaritiesRequest) -> SimilaritiesAnswer:
+        """Compare the features at one pixel with those of all others, and of another photograph, by every method."""
+        kept: Kept | None = service.runs.find(wanted.run_id)
+        if kept is None or kept.features is None:
+            raise NotKeptError(wanted.run_id)
+        with field("x"):
+            return await service.quickly(similarities, kept.features, wanted)
 
     @app.get(
         "/api/progress/{run_id}",
@@ -231,6 +276,18 @@ def _add_upsampling(app: FastAPI, service: Service) -> None:
     ) -> Recognition:
         """Say what a signal is taken for, before it is upsampled: its type, its layout, its holes."""
         return await service.recognise(config or UpsampleConfig(), image, signal)
+
+    @app.post("/api/mask", response_model=Segmentation, responses=_problems(400, 409, 413, 503), tags=["upsampling"])
+    async def mask(
+        request: Request,
+        image: Annotated[UploadFile, File(description="PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM.")],
+        mask: Annotated[UploadFile, File(description="A picture over the whole image, of any size: white inside.")],
+        config: Annotated[
+            Json[MaskConfig] | None, Form(description="A `MaskConfig` as JSON.", examples=["{}", '{"stride": 8}'])
+        ] = None,
+    ) -> Response:
+        """Average a drawn mask down to the cells of a grid, and upsample it by several methods."""
+        return await _finished(request, service, await service.submit_mask(config or MaskConfig(), image, mask))
 
     @app.get("/api/segmentation/example", response_model=Segmentation, responses=_problems(), tags=["upsampling"])
     async def example() -> Response:

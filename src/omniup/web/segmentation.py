@@ -18,11 +18,15 @@ from torch.nn import functional as F
 from omniup.encoders import Encoding, Mask2Former
 from omniup.errors import InputError
 from omniup.files import sample_probabilities
-from omniup.upsamplers import Bilinear, GaussianKernels, Prepared, PyramidBilateral, UpsampleAnything
+from omniup.files.weights import OFFLINE
+from omniup.mixing.interruption import interruptible
+from omniup.upsamplers import Bilinear, GaussianKernels, Prepared, PyramidBilateral, UpsampleAnything, upsampler
 from omniup.visualize import class_colours, label_picture, outlined, to_picture
+from omniup.web.jobs import Job
 from omniup.web.language import said
 from omniup.web.pictures import data_url, enlarged
-from omniup.web.schemas import Segmentation, SegmentationStatus, SegmentClass
+from omniup.web.schemas import MaskConfig, Segmentation, SegmentationStatus, SegmentClass
+from omniup.web.stages import Stages
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +41,8 @@ class Segments:
     Attributes:
         image: [1, 3, H, W], the photograph.
         low: [1, 1, h, w], the most probable class of each cell.
-        high: [1, 1, H, W], of each pixel, by the way that the probabilities were upsampled: bilinear, gsjbu, pyramid.
+        high: [1, 1, H, W], of each pixel, by the way that the probabilities were upsampled: bilinear, gsjbu, pyramid;
+            and anyup where its weights are on this machine.
         classes: the names of all classes.
         source: where the probabilities come from.
     """
@@ -140,9 +145,45 @@ def upsample_probabilities(
         "gsjbu": kernels,
         "pyramid": PyramidBilateral().prepare(kernels.guidance, kernels.grid),
     }
+    if anyup := _anyup(kernels):
+        ways["anyup"] = anyup
     signal_type = "probabilities" if len(classes) > 1 else "values"  # of one class they decide nothing
     high = {way: each.render(probabilities, signal_type).argmax(1, keepdim=True) for way, each in ways.items()}
     return Segments(kernels.guidance, probabilities.argmax(1, keepdim=True), high, classes, source)
+
+
+def _anyup(kernels: GaussianKernels) -> Prepared | None:
+    """Prepare AnyUp; None where its weights are not on this machine."""
+    token = OFFLINE.set(True)
+    try:
+        return upsampler("anyup").prepare(kernels.guidance, kernels.grid)
+    except InputError:
+        return None
+    finally:
+        OFFLINE.reset(token)
+
+
+def segment_mask(job: Job, config: MaskConfig, image: Tensor, mask: Tensor, *, device: str) -> bytes:
+    """Upsample a drawn mask from the cells of a grid.
+
+    Args:
+        job: whose work this is.
+        config: what was asked for.
+        image: [1, 3, H, W] in 0..1, with sides that the stride divides.
+        mask: [1, 1, H', W'] in 0..1, of any size, over the whole image.
+        device: where to compute.
+
+    Returns:
+        A `Segmentation` as JSON.
+    """
+    stage, image = Stages(job), image.to(device)
+    grid = image.shape[2] // config.stride, image.shape[3] // config.stride
+    inside = F.adaptive_avg_pool2d(mask, grid)  # [1, 1, h, w]
+    probabilities = torch.cat([1 - inside, inside], dim=1).to(device)
+    with interruptible(job.check):
+        kernels = UpsampleAnything.preset("spec").prepare(image, grid, progress=stage.fitting)
+        segments = upsample_probabilities(probabilities, ("background", "drawn"), kernels, "a drawn mask")
+    return segmentation(segments).model_dump_json().encode()
 
 
 def example() -> Segments:
@@ -168,6 +209,7 @@ def segmentation(segments: Segments) -> Segmentation:
     pictures = {
         "photo": to_picture(segments.image),
         "seg_lr": enlarged(label_picture(low, colours), size),
+        "boundaries_lr": outlined(segments.image, F.interpolate(low.float(), size, mode="nearest-exact").long()),
         **{f"seg_{way}": label_picture(labels, colours) for way, labels in drawn.items()},
         **{f"boundaries_{way}": outlined(segments.image, labels) for way, labels in drawn.items()},
     }

@@ -6,10 +6,10 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -110,12 +110,7 @@ def order(
     Raises:
         FieldError: something cannot be accepted.
     """
-    _check_paths(config)
-    try:
-        method = upsampler(config.method, **config.settings)
-    except InputError as error:
-        named = f"config.settings.{error.argument}" if error.argument in config.settings else "config"
-        raise refused_field(named, error) from error
+    method = requested_method(config.method, config.settings)
     photo = _read_guidance(config, image, pixels)
     with field("signal"):
         region = None if config.region is None else config.region.as_tuple
@@ -200,14 +195,39 @@ def _check_pixels(region: Region, whole: Size, most: int) -> None:
         )
 
 
-def _check_paths(config: UpsampleConfig) -> None:
-    """Refuse settings that name a file: the library would read it."""
-    known = methods().get(config.method)
-    for name, accepted in known.paths.items() if known else ():
-        if name in config.settings and config.settings[name] not in [*accepted]:
-            raise FieldError(
-                f"config.settings.{name}", name, "is none of what may be read", "{names}", names=", ".join(accepted)
-            )
+def requested_method(name: str, settings: Mapping[str, Any], place: str = "config") -> Upsampler:
+    """Build a method that a request names.
+
+    Args:
+        name: of the method.
+        settings: its settings; one that names a file is refused, since the library would read it.
+        place: of name and settings in the request, for refusals.
+
+    Raises:
+        FieldError: no such method or setting, or a value out of range.
+    """
+    known = methods().get(name)
+    for setting, accepted in known.paths.items() if known else ():
+        if setting in settings and settings[setting] not in [*accepted]:
+            where = f"{place}.settings.{setting}"
+            raise FieldError(where, setting, "is none of what may be read", "{names}", names=", ".join(accepted))
+    try:
+        return upsampler(name, **settings)
+    except InputError as error:
+        where = f"{place}.settings.{error.argument}" if error.argument in settings else place
+        raise refused_field(where, error) from error
+
+
+def check_cost(method: Upsampler, size: Size, grid: Size) -> None:
+    """Refuse a fit that would take too long.
+
+    Raises:
+        FieldError: it would.
+    """
+    if (work := method.cost(size, grid)) > MAX_WORK:
+        raise FieldError(
+            "config", "pixels x window x iterations", "is {work:.1e}", "up to {most:.1e}", work=work, most=MAX_WORK
+        )
 
 
 def _read_signal(config: UpsampleConfig, file: bytes, size: Size, region: Region | None, max_bytes: int) -> SignalFile:
@@ -247,10 +267,8 @@ def _check_work(order: Order, values: int, pairs: float) -> None:
     if order.signal_type == "labels" and len(order.known) * pixels > MAX_LABEL_PIXELS:
         problem, accepted = "has {labels} labels, for each of {pixels} pixels", "up to {most} 0/1 values in all"
         raise InputError("signal", problem, accepted, labels=len(order.known), pixels=pixels, most=MAX_LABEL_PIXELS)
-    if (work := order.method.cost(order.size, order.signal.grid)) > MAX_WORK:
-        raise FieldError(
-            "config", "pixels x window x iterations", "is {work:.1e}", "up to {most:.1e}", work=work, most=MAX_WORK
-        )
+    check_cost(order.method, order.size, order.signal.grid)
+    work = order.method.cost(order.size, order.signal.grid)
     work += order.method.render_cost(order.size, order.signal.grid, order.signal_type)
     if work > pairs:
         problem = "visits {work:.1e} pairs of pixel and cell, which takes too long here"

@@ -81,7 +81,7 @@ export const deleteRun = (runId) => request(`/api/runs/${runId}`, { method: "DEL
 /**
  * Start something that takes a while.
  *
- * @param {"/api/run"|"/api/upsample"|"/api/restore"} path
+ * @param {"/api/compare"|"/api/run"|"/api/upsample"|"/api/restore"} path
  * @param {Object<string, Blob>} files
  * @param {object} config
  * @param {AbortSignal} signal

@@ -16,7 +16,7 @@ export class Job {
   #wake = null;
 
   /**
-   * @param {"/api/run"|"/api/upsample"|"/api/restore"} path
+   * @param {"/api/compare"|"/api/run"|"/api/upsample"|"/api/restore"} path
    * @param {Object<string, Blob>} files
    * @param {object} config
    */

@@ -13,7 +13,7 @@ import { AT_ONCE, estimate, gentler, PATIENCE } from "./estimate.js";
 import { Cancelled, Job } from "./job.js";
 import { announce, explain, showHint, showProblem, toast } from "./messages.js";
 import { renderFeatures } from "./panel_features.js";
-import { renderImages } from "./panel_image.js";
+import { renderImages, updateImages } from "./panel_image.js";
 import { renderKernels } from "./panel_kernels.js";
 import { renderMetrics } from "./panel_metrics.js";
 import { RESTORE_DEFAULTS, RestorePanel } from "./panel_restore.js";
@@ -22,6 +22,7 @@ import { SignalPanel } from "./panel_signal.js";
 import { hold } from "./pictures.js";
 import { ProgressView } from "./progress.js";
 import { clearSimilarity, showSimilarity } from "./similarity.js";
+import { beginComparison, extendComparison, fits, quickMethods } from "./side_by_side.js";
 import { Source } from "./source.js";
 import { createTabs } from "./tabs.js";
 import { copyText } from "./take_away.js";
@@ -42,7 +43,9 @@ const isCancelled = (error) => error instanceof Cancelled || error.status === 40
 
 class Page {
   #job = null;
+  #fitting = null; // a job that nobody waits for: its result is filled in
   #result = null;
+  #compared = null;
   #reading = false;
   #progress = new ProgressView();
 
@@ -68,7 +71,7 @@ class Page {
     );
     this.view = new View(byId("results"), {
       onZoom: (zoom) => (byId("zoom-reset").textContent = `${Math.round(100 * zoom)} %`),
-      onPick: (point) => showSimilarity(this.#result, point, () => this.view.unmark()),
+      onPick: (point) => this.#pick(point),
       onCursor: ({ x, y }) => this.#tellPoint(x, y),
     });
     this.tabs = createTabs(byId("tabs"), (name) => this.#tabShown(name));
@@ -176,16 +179,52 @@ class Page {
     announce("point", { x: Math.min(Math.floor(x * W), W - 1), y: Math.min(Math.floor(y * H), H - 1) });
   }
 
+  #pick(point) {
+    const unmark = () => this.view.unmark();
+    return this.#result ? showSimilarity(this.#result, point, unmark) : unmark(); // before the run there are no features
+  }
+
   /** Run with the picture and the settings that stand there. */
   async run() {
     const { chosen } = this.source;
     if (!chosen) return this.#askForPicture();
     const { settings } = this.controls;
+    const former = { result: this.#result, compared: this.#compared };
+    const first = await this.#do(this.#comparison(chosen, settings, quickMethods(this.options)), showError);
+    if (!first) return undefined;
+    const compared = beginComparison(first, chosen.stem, former.compared);
+    this.#showResult(null, compared);
+    this.#reveal(byId("tabs"));
     const config = { ...settings, return_files: settings.size > LARGE };
-    const job = new Job("/api/run", { image: chosen.file }, config);
-    const answer = await this.#do(job, showError);
+    const answer = await this.#do(new Job("/api/run", { image: chosen.file }, config), showError);
     if (answer) this.#show(answer, chosen);
+    else if (compared === this.#compared && former.compared) this.#showResult(former.result, former.compared);
+    if (compared === this.#compared) this.#fit(chosen, settings);
     return undefined;
+  }
+
+  #comparison(chosen, { size, shape, stride, device }, methods) {
+    return new Job("/api/compare", { image: chosen.file }, { size, shape, stride, device, methods });
+  }
+
+  /** Fit with each preset, and show the results one by one; whatever the user starts ends this. */
+  async #fit(chosen, settings) {
+    const compared = this.#compared;
+    for (const [preset, methods] of fits(this.options)) {
+      const taking = { ...settings, ...this.options.presets[preset], preset };
+      if (estimate(taking, this.options, this.source.aspect) > PATIENCE) continue;
+      const job = (this.#fitting = this.#comparison(chosen, settings, methods));
+      const nothing = () => {};
+      try {
+        extendComparison(compared, await job.run(nothing, nothing));
+      } catch (error) {
+        if (!(error instanceof ApiError || error instanceof Cancelled)) throw error;
+        break; // the page shows what it has
+      }
+      if (compared === this.#compared) updateImages(this.#result, compared);
+    }
+    compared.open = false;
+    if (compared === this.#compared) updateImages(this.#result, compared);
   }
 
   #askForPicture() {
@@ -234,6 +273,7 @@ class Page {
    */
   async #do(job, showError, onFailure = () => {}) {
     this.#job?.cancel(); // the last wish counts
+    this.#fitting?.cancel();
     this.#job = job;
     showProblem(null);
     showHint(null);
@@ -277,16 +317,22 @@ class Page {
     const urls = hold("run", answer.images);
     const { stem, sample, file } = chosen;
     const picture = (key, number) => ({ key, url: urls[key], file: `${stem}_${key}.png`, number: number || undefined });
-    this.#result = { answer, stem, picture };
-    byId("results").style.setProperty("--ratio", answer.meta.W / answer.meta.H);
-    clearSimilarity();
-    this.view.reset();
-    this.#render();
+    this.#showResult({ answer, stem, picture }, this.#compared);
     this.#showHint(answer);
     this.#describe(answer.meta, () => (sample ? tOr(`sample.${sample}`, sample) : file.name));
-    if (APART.includes(this.tabs.current())) this.tabs.select(FIRST_TAB);
     announce("done", { seconds: () => number(answer.meta.seconds.total, 1) });
-    this.#reveal(byId("tabs"));
+  }
+
+  /** Show a run, or before it is done the comparison alone. */
+  #showResult(result, compared) {
+    this.#result = result;
+    this.#compared = compared;
+    const { H, W } = compared.first;
+    byId("results").style.setProperty("--ratio", W / H);
+    clearSimilarity();
+    this.view.reset();
+    if (APART.includes(this.tabs.current())) this.tabs.select(FIRST_TAB);
+    this.#render();
   }
 
   /** On a phone, where the results lie below the controls, bring them into sight. */
@@ -295,7 +341,7 @@ class Page {
   }
 
   #render() {
-    renderImages(this.#result);
+    renderImages(this.#result, this.#compared);
     renderFeatures(this.#result);
     renderKernels(this.#result);
     renderMetrics(this.#result);

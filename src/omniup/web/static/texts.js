@@ -228,6 +228,11 @@ export const TEXTS = {
   divider: ["Divider between the two pictures", "两张图像之间的分界线"],
 
   "picture.I_hr": ["Original", "原图"],
+  "picture.by_pyramid_bilateral": ["Pyramid bilateral (ours)", "金字塔双边（本项目）"],
+  "picture.by_spec": ["GS-JBU, spec", "GS-JBU（规格 spec）"],
+  "picture.by_paper": ["GS-JBU, paper", "GS-JBU（论文 paper）"],
+  "picture.by_bilinear": ["Bilinear, from means", "双线性（由均值）"],
+  "picture.by_bicubic": ["Bicubic, from means", "双三次（由均值）"],
   "picture.I_lr": ["Low resolution", "低分辨率"],
   "picture.I_lr_up_bilinear": ["Bilinear", "双线性"],
   "picture.I_lr_up_bicubic": ["Bicubic", "双三次"],
@@ -270,6 +275,11 @@ export const TEXTS = {
   "picture.restored": ["After: restored", "复原后"],
 
   "alt.I_hr": ["The photograph at the size that was worked on", "处理尺寸下的原图"],
+  "alt.by_pyramid_bilateral": ["The photograph as pyramid bilateral gives it back from the cells' means", "金字塔双边由单元均值还原的照片"],
+  "alt.by_spec": ["The photograph as kernels fitted with the specification's settings give it back", "按规格设置拟合的核还原的照片"],
+  "alt.by_paper": ["The photograph as kernels fitted with the paper's settings give it back", "按论文设置拟合的核还原的照片"],
+  "alt.by_bilinear": ["The cells' means, interpolated bilinearly: blurred", "单元均值的双线性插值：模糊"],
+  "alt.by_bicubic": ["The cells' means, interpolated bicubically: blurred", "单元均值的双三次插值：模糊"],
   "alt.I_lr": ["The photograph downsampled to cells, each a square of one colour", "下采样后的照片，每个单元一种颜色"],
   "alt.I_lr_up_bilinear": ["The cells upsampled by bilinear interpolation: blurred", "双线性插值放大的结果：模糊"],
   "alt.I_lr_up_bicubic": ["The cells upsampled by bicubic interpolation", "双三次插值放大的结果"],
@@ -321,6 +331,31 @@ export const TEXTS = {
   "alt.restored": ["The picture as the model restored it", "模型复原的图像"],
 
   // Tab 1
+  "section.sides": ["The photograph, given back by each method", "各方法还原的同一张照片"],
+  "sides.ours": [
+    "From {cells} cell means, pyramid bilateral gives the photograph back with {ours} dB after {seconds} s: {gain} dB against bilinear.",
+    "由 {cells} 格的均值，金字塔双边在 {seconds} 秒内把照片还原到 {ours} dB：与双线性相差 {gain} dB。",
+  ],
+  "sides.fit": [
+    "GS-JBU {name}, fitted for {seconds} s: {samples} dB from the samples it was fitted to, {means} dB from the cell means.",
+    "GS-JBU {name} 拟合 {seconds} 秒：由拟合时所用的采样点得 {samples} dB，由单元均值得 {means} dB。",
+  ],
+  "sides.verdict": [
+    "Fits give pictures back; pyramid bilateral brings other signals up: depth, classes, features.",
+    "拟合适合还原图像本身；金字塔双边适合上采样其他信号：深度、类别、特征。",
+  ],
+  "sides.exact": ["∞", "∞"],
+  "sides.pending": ["being fitted", "正在拟合"],
+  "sides.absent": ["not fitted: it would take long, or was stopped", "未拟合：耗时过长或已停止"],
+  "sides.note": [
+    "All methods but bilinear and bicubic are guided by the photograph itself. Fits are shown from samples of it, as they were fitted (the specification's I_lr); the others from means of its cells, as a sensor or a network gives them.",
+    "除双线性与双三次外，所有方法都以照片本身为引导。拟合方法由照片的采样点还原（即规格中的 I_lr）；其余方法由每个单元的均值还原，如同传感器或网络的输出。",
+  ],
+  "good.pyramid_bilateral": ["For signals: depth, classes, features. The default.", "适合各类信号：深度、类别、特征。默认方法。"],
+  "good.spec": ["The specification's settings: quick, close to fixed kernels.", "规格的设置：快，但核几乎不动。"],
+  "good.paper": ["For giving this picture back: the fit has seen it.", "适合还原这张图像：拟合时见过它。"],
+  "good.bilinear": ["Knows nothing of the photograph: the baseline.", "不看照片：作为基线。"],
+  "good.bicubic": ["Likewise, a little sharper.", "同上，略清晰。"],
   "section.reconstructions": ["The photograph, brought back from its cells", "由低分辨率单元还原的照片"],
   "section.reconstructions.note": [
     "Click a picture to see which pixels resemble that point; double-click, or Ctrl and the wheel, to zoom all of them.",
