@@ -34,7 +34,7 @@ from omniup.web.extractors import Extractors
 from omniup.web.features import features
 from omniup.web.fields import FieldError, field
 from omniup.web.jobs import Job, Jobs, KnownError
-from omniup.web.language import said
+from omniup.web.language import phrases, texts
 from omniup.web.pace import Pace
 from omniup.web.restoration import THINNEST, Restorer, read_picture, restore
 from omniup.web.run import run
@@ -53,6 +53,7 @@ from omniup.web.schemas import (
     RestoreConfig,
     RunConfig,
     Sample,
+    Texts,
     UpsampleConfig,
 )
 from omniup.web.segmentation import Segmenter, example, segment_mask, segmentation
@@ -202,12 +203,14 @@ class Service:
     def options(self) -> Options:
         """Return the choices."""
         settings = self.settings
-        labels = {"cpu": f"CPU, {settings.threads or torch.get_num_threads()} threads", "mps": "Apple GPU"}
+        threads = settings.threads or torch.get_num_threads()
+        words = {"cpu": phrases("CPU, {threads} threads", threads=threads), "mps": phrases("Apple GPU")}
         if "cuda" in self.devices:
-            labels["cuda"] = torch.cuda.get_device_name()
+            words["cuda"] = phrases("{name}", name=torch.cuda.get_device_name())
+        labels = {name: Texts.model_validate(both) for name, both in words.items()}
         return Options(
             version=__version__,
-            devices=[Device(name=name, label=labels[name]) for name in self.devices],
+            devices=[Device(name=name, label=labels[name].en, texts=labels[name]) for name in self.devices],
             device=self.devices[0],
             presets={name: _preset(name) for name in PRESETS},
             sizes=[224, 256, 384, 512],
@@ -250,14 +253,14 @@ class Service:
             restoration=self.restorer.status,
         )
 
-    def _missing(self, method: Method) -> dict[str, str]:
+    def _missing(self, method: Method) -> dict[str, Texts]:
         """Return the published weights of a method that are not here and cannot be fetched, with the reason."""
         missing = {}
         for name in method.paths.get("weights", ()) if self.settings.offline else ():
             try:
                 check_here(name)
             except InputError as error:
-                missing[name] = said(error)
+                missing[name] = Texts.model_validate(texts(error))
         return missing
 
     def health(self) -> Health:

@@ -2,7 +2,7 @@
 
 import { createCompare } from "./compare.js";
 import { byId, make } from "./dom.js";
-import { number, t, tOr } from "./i18n.js";
+import { inLanguage, number, t, tOr } from "./i18n.js";
 import { makeWaiting } from "./introduction.js";
 import { makeFigure } from "./pictures.js";
 import { channels, heading, note } from "./words.js";
@@ -25,12 +25,12 @@ export function renderFeatures(result) {
   const spread = (method) => () => t("spread", { value: number(answer.metrics.features[method].edge_spread, 3) });
   const features = Object.entries(FEATURES).map(([key, method]) => picture(key, method && spread(method)));
   compare.show([...features, picture("I_hr")]);
-  const { extractor_weights, channels: count } = answer.meta;
+  const { extractor_weights, extractor_texts, channels: count } = answer.meta;
   // Why there are random ones is a long story: the metrics have it.
   const weights = extractor_weights.split(" (seed")[0];
   return panel.replaceChildren(
     heading("section.features"),
-    note("section.features.note", { channels: () => channels(count), weights: () => tOr(`weights.${weights}`, weights) }),
+    note("section.features.note", { channels: () => channels(count), weights: () => tOr(`weights.${weights}`, inLanguage(extractor_texts)()) }),
     make("div", { class: "grid four" }, ...features.map((each) => makeFigure(each, { pick: true }))),
     note("spread.note"),
     heading("section.compare"),

@@ -91,11 +91,11 @@ function makeTimes(seconds) {
   return make("div", { class: "scroll" }, make("table", {}, make("tbody", {}, ...lines)));
 }
 
-function makeFacts({ H, W, grid, seconds: _, ...rest }) {
-  const facts = { size: `${W} × ${H} px`, grid: `${grid[1]} × ${grid[0]}`, ...rest };
+function makeFacts({ H, W, grid, seconds: _, extractor_texts: weights, ...rest }) {
+  const facts = { size: `${W} × ${H} px`, grid: `${grid[1]} × ${grid[0]}`, ...rest, extractor_weights: inLanguage(weights) };
   const pairs = Object.entries(facts).flatMap(([name, value]) => [
     tellText(make("dt"), () => tOr(`fact.${name}`, name)),
-    tellText(make("dd"), () => (typeof value === "number" ? significant(value, 6) : value)),
+    tellText(make("dd"), typeof value === "number" ? () => significant(value, 6) : value),
   ]);
   return make("dl", { class: "facts" }, ...pairs);
 }

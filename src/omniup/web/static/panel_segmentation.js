@@ -3,7 +3,7 @@
 import { getSegmentationExample } from "./api.js";
 import { createCompare } from "./compare.js";
 import { byId, make } from "./dom.js";
-import { percent, tOr, tell, tellText } from "./i18n.js";
+import { inLanguage, percent, tOr, tell, tellText } from "./i18n.js";
 import { explain } from "./messages.js";
 import { hold, makeFigure } from "./pictures.js";
 import { heading, note } from "./words.js";
@@ -39,8 +39,8 @@ export async function renderSegmentation(result) {
       return;
     }
   }
-  const { state, message } = status ?? { state: "off" };
-  tell(panel.firstElementChild, `segmentation.${state}`, { message });
+  const { state, texts } = status ?? { state: "off" };
+  tell(panel.firstElementChild, `segmentation.${state}`, { message: texts && inLanguage(texts) });
 }
 
 function draw(panel, segmentation, stem, title) {

@@ -3,7 +3,7 @@
 import { postForm } from "./api.js";
 import { createCompare } from "./compare.js";
 import { byId, make, show, unfold } from "./dom.js";
-import { current, number, significant, t, tOr, tell, tellText } from "./i18n.js";
+import { current, inLanguage, number, significant, t, tOr, tell, tellText } from "./i18n.js";
 import { makeFigure, makeLegend, hold } from "./pictures.js";
 import { makeTrusted } from "./trusted.js";
 import { channels, heading, note } from "./words.js";
@@ -212,7 +212,7 @@ export class SignalPanel {
   #showMissing({ missing }) {
     const reason = missing[byId("setting-weights")?.value];
     show(byId("method-missing"), Boolean(reason));
-    if (reason) tell(byId("method-missing"), "method.missing", { reason });
+    if (reason) tell(byId("method-missing"), "method.missing", { reason: inLanguage(reason) });
     byId("signal-run").disabled = Boolean(reason);
   }
 

@@ -118,7 +118,7 @@ export class Source {
   refuse(key, values) {
     tell(byId("file-error"), key, values);
     show(byId("file-error"));
-    byId("announcer").textContent = t(key, values);
+    tell(byId("announcer"), key, values);
   }
 
   #acceptDrops() {

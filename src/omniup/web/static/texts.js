@@ -19,6 +19,9 @@ export const TEXTS = {
   close: ["Close", "关闭"],
   again: ["Try again", "重试"],
   save: ["Save as PNG: {name}", "保存为 PNG：{name}"],
+  details: ["Details", "详情"],
+  "problem.one": ["{field}: {text}", "{field}：{text}"],
+  "problem.and": ["; ", "；"],
   help: ["What is this? {name}", "说明：{name}"],
 
   // Picture
