@@ -24,8 +24,8 @@ export class View {
 
   /**
    * @param {HTMLElement} root
-   * @param {{onZoom: (zoom: number) => void, onPick: (point: {x: number, y: number}) => void,
-   *   onCursor: (point: {x: number, y: number}) => void}} listeners told the zoom, the point that was asked for, and
+   * @param {{onZoom: (zoom: number) => void, onPick: (point: {x: number, y: number}, frame: Element) => void,
+   *   onCursor: (point: {x: number, y: number}) => void}} listeners told the zoom, the point that was asked for and where, and
    *   where the crosshair was moved by keys
    */
   constructor(root, listeners) {
@@ -98,7 +98,7 @@ export class View {
     const former = this.#click ? this.#click.former : this.#mark; // before the first of two clicks
     const ask = () => {
       this.#click = null;
-      this.onPick(point);
+      this.onPick(point, frame);
     };
     this.#click = { former, asking: setTimeout(ask, pause) };
     this.#mark = point;
