@@ -15,7 +15,7 @@ const VIEWS = ["pca", "segments", "boundaries", "similarity"];
 const SEGMENTS = [2, 3, 4, 6, 8, 12, 16];
 
 export class FeatureMethods {
-  #run = null; // the run whose photograph it is: { chosen, settings, stem }
+  #run = null; // the run whose photograph it is
   #other = null; // another photograph: { file, stem }
   #job = null;
   #answer = null;

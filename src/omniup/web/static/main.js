@@ -18,7 +18,7 @@ import { renderImages, updateImages } from "./panel_image.js";
 import { renderKernels } from "./panel_kernels.js";
 import { renderMetrics } from "./panel_metrics.js";
 import { RESTORE_DEFAULTS, RestorePanel } from "./panel_restore.js";
-import { renderSegmentation } from "./panel_segmentation.js";
+import { cancelMask, renderSegmentation } from "./panel_segmentation.js";
 import { SignalPanel } from "./panel_signal.js";
 import { hold } from "./pictures.js";
 import { ProgressView } from "./progress.js";
@@ -272,6 +272,7 @@ class Page {
     this.#job?.cancel(); // the last wish counts
     this.#fitting?.cancel();
     this.features.cancel();
+    cancelMask();
     this.#job = job;
     showProblem(null);
     showHint(null);
@@ -313,8 +314,9 @@ class Page {
     const urls = hold("run", answer.images);
     const { stem, sample, file } = chosen;
     const picture = (key, number) => ({ key, url: urls[key], file: `${stem}_${key}.png`, number: number || undefined });
-    this.#showResult({ answer, stem, picture }, this.#compared);
-    this.features.reset({ chosen, stem, settings: this.controls.settings });
+    const { settings } = this.controls;
+    this.#showResult({ answer, stem, picture, chosen, settings }, this.#compared);
+    this.features.reset(this.#result);
     if (this.tabs.current() === "features") this.features.want();
     this.#showHint(answer);
     this.#describe(answer.meta, () => (sample ? tOr(`sample.${sample}`, sample) : file.name));
