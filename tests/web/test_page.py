@@ -237,9 +237,41 @@ def test_features_by_each_method_of_two_photographs(visit, artefacts):
     expect(methods).to_contain_text("第二张照片中的对应结果")
 
 
+def test_a_mask_is_painted_and_upsampled(visit, artefacts):
+    page = visit("#size=224&stride=16&iters=1&tab=segmentation")
+    expect(page.locator("#mask .brush img")).to_be_visible(timeout=RUN)  # of the example
+    run_sample(page, 1)
+    page.click("#tab-segmentation")
+    canvas, mask = page.locator("#mask canvas"), page.locator("#mask")
+    expect(canvas).to_have_attribute("width", "224")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.4 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.6 * box["height"], steps=5)
+    page.mouse.up()
+    expect(mask.locator("figure")).to_have_count(8, timeout=RUN)
+    names = mask.locator(".name").all_inner_texts()
+    assert names[0] == "Boundaries: pyramid bilateral (ours)" and names[3] == "Boundaries: the mask's cells"
+    expect(mask.locator(".classes")).to_contain_text("painted")
+    mask.screenshot(path=artefacts / "mask.png")
+
+    mask.get_by_role("button", name="Clear").click()
+    expect(mask.locator("figure")).to_have_count(0)
+    canvas.focus()  # and by keys; a single dab is less than half of a cell
+    page.locator("#brush-radius").evaluate("slider => { slider.value = 0.01; }")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Space")
+    expect(mask).to_contain_text("less than half of every cell", timeout=RUN)
+    mask.get_by_role("button", name="Erase").click()
+    page.click("#language")
+    expect(mask).to_contain_text("没有像素被判为涂抹部分")
+
+
 def test_every_tab_shows_its_pictures(first_tab, artefacts):
     page = first_tab
-    pictures = {"features": 5 + 5 + 2, "kernels": 4 + 1 + 1, "segmentation": 8 + 2}
+    # the last picture of the segmentation is painted on
+    pictures = {"features": 5 + 5 + 2, "kernels": 4 + 1 + 1, "segmentation": 4 + 4 + 2 + 1}
     for tab in TABS[1:]:
         page.click(f"#tab-{tab}")
         panel = page.locator(f"#panel-{tab}")
@@ -813,7 +845,7 @@ def test_segmentation_example_is_always_there(visit):
     page = visit("#tab=segmentation")
     panel = page.locator("#panel-segmentation")
     expect(panel.locator("h3").first).to_contain_text("example", timeout=RUN)
-    assert len(widths(page, "#panel-segmentation img")) == 10
+    assert len(widths(page, "#panel-segmentation img")) == 11
     shares = [float(share) for share in re.findall(r"([\d.]+)%", panel.locator(".classes").inner_text())]
     assert len(shares) >= 2 and sum(shares) == pytest.approx(100, abs=1)
 

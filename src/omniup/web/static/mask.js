@@ -67,6 +67,7 @@ export class Mask {
       const found = await job.run(() => {}, () => {});
       if (job !== this.#job) return undefined;
       this.#show(...this.drawRows(found, photo.stem));
+      if (found.classes.length === 1 && found.classes[0].name === "background") tell(this.state, "mask.thin");
       return announce("mask.done");
     } catch (error) {
       if (job !== this.#job) return undefined; // the last stroke counts

@@ -64,7 +64,8 @@ function ofExample({ W, H }) {
 
 function picturesOf(segmentation, stem, owner) {
   const urls = hold(owner, segmentation.images);
-  const pictureOf = (key) => ({ key, url: urls[key], file: `${stem}_${key}.png` });
+  const named = (key) => (owner === "mask" && key === "boundaries_lr" ? "boundaries_cells" : key);
+  const pictureOf = (key) => ({ key: named(key), url: urls[key], file: `${stem}_${key}.png` });
   const there = (part) => WAYS.map((way) => `${part}_${way}`).filter((key) => key in urls);
   return { boundaries: there("boundaries").map(pictureOf), labels: there("seg").map(pictureOf), photo: pictureOf("photo") };
 }

@@ -265,6 +265,7 @@ export const TEXTS = {
   "picture.seg_lr": ["Low resolution", "低分辨率"],
   "picture.seg_anyup": ["AnyUp", "AnyUp"],
   "picture.boundaries_anyup": ["Boundaries: AnyUp", "边界：AnyUp"],
+  "picture.boundaries_cells": ["Boundaries: the mask's cells", "边界：掩码的单元"],
   "picture.boundaries_lr": ["Boundaries: the network's own", "边界：网络自身"],
   "picture.seg_bilinear": ["Bilinear", "双线性"],
   "picture.seg_gsjbu": ["GS-JBU", "GS-JBU"],
@@ -325,6 +326,7 @@ export const TEXTS = {
   "alt.seg_lr": ["The likeliest class of each low-resolution cell, as colours", "每个低分辨率单元的最可能类别，以颜色表示"],
   "alt.seg_anyup": ["The likeliest class of each pixel after AnyUp", "AnyUp 上采样后每个像素的最可能类别"],
   "alt.boundaries_anyup": ["Boundaries of the AnyUp classes drawn over the photograph", "叠加在照片上的 AnyUp 类别边界"],
+  "alt.boundaries_cells": ["Boundaries of the mask's cells drawn over the photograph", "叠加在照片上的掩码单元边界"],
   "alt.boundaries_lr": ["Boundaries of the low-resolution cells drawn over the photograph", "叠加在照片上的低分辨率单元边界"],
   "alt.seg_bilinear": ["The likeliest class of each pixel after bilinear interpolation", "双线性上采样后每个像素的最可能类别"],
   "alt.seg_gsjbu": ["The likeliest class of each pixel after GS-JBU", "GS-JBU 上采样后每个像素的最可能类别"],
@@ -472,6 +474,10 @@ export const TEXTS = {
     "在照片上随意涂抹或点击：掩码先被平均到与步长对应的单元（如同网络的输出），再由各方法上采样。",
   ],
   "mask.working": ["Upsampling the mask by each method …", "正在用各方法上采样掩码……"],
+  "mask.thin": [
+    "No pixel comes out as painted: the paint covers less than half of every cell. Paint more, or take a smaller stride.",
+    "没有像素被判为涂抹部分：涂抹在每个单元中都不足一半。请多涂一些，或减小步长。",
+  ],
   "mask.done": ["The mask, upsampled by each method, stands below the photograph", "各方法上采样的掩码已显示在照片下方"],
   brush: ["The photograph to paint on", "可在其上涂抹的照片"],
   "brush.paint": ["Paint", "涂抹"],
@@ -680,8 +686,12 @@ export const TEXTS = {
   ],
   "restore.ready": ["Restored by {model}.", "复原模型：{model}。"],
   "restore.untrained": [
-    "This server restores with “{model}”, a small network that nobody has trained: it shows how restoring works, and what it draws means nothing. Start “omniup serve” with --restore-model for a real one.",
-    "当前服务器使用未经训练的微型网络“{model}”：仅演示流程，生成的内容没有意义。启动 “omniup serve” 时可用 --restore-model 指定真正的模型。",
+    "This server has no trained weights for restoring, only “{model}”, a small network that nobody has trained.",
+    "当前服务器没有用于复原的训练权重，只有未经训练的微型网络“{model}”。",
+  ],
+  "restore.missing": [
+    "Nothing was drawn: without trained weights the result would be speckle. Restoring needs the weights of HYPIR and its base model, some gigabytes; start “omniup serve” with --restore-model and the folder that has them. docs/restoration.md tells how to get them.",
+    "没有生成图像：缺少训练好的权重，结果只会是噪点。复原需要 HYPIR 及其基础模型的权重（数 GB）；启动 “omniup serve” 时用 --restore-model 指定存放它们的文件夹。获取方法见 docs/restoration.zh.md。",
   ],
   "restore.unavailable": [
     "This server cannot restore; everything else works. {message}",
