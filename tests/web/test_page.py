@@ -206,9 +206,72 @@ def test_fits_that_take_long_are_left_out(visit):
     assert len(run) < 3
 
 
+def test_features_by_each_method_of_two_photographs(visit, artefacts):
+    page = visit("#size=224&stride=16&iters=1&tab=features")
+    run_sample(page, 1)
+    methods = page.locator("#feature-methods")
+    first = methods.locator(".methods").first
+    expect(first.locator("figure")).to_have_count(6, timeout=RUN)
+    names = first.locator(".name").all_inner_texts()
+    assert names[0] == "Pyramid bilateral (ours)" and names[3] == "AnyUp"
+    expect(methods).to_contain_text("EfficientNet-Lite0, trained on ImageNet")
+    expect(first.locator(".absent")).to_contain_text("not on this machine")
+    first.locator(".absent summary").click()
+    expect(first.locator(".absent")).to_contain_text("anyup_multi_backbone.pth")
+
+    colours = first.locator("img").first.get_attribute("src")
+    methods.get_by_role("button", name="Segments").click()
+    assert first.locator("img").first.get_attribute("src") != colours
+    page.select_option("#feature-segments", "3")
+    page.select_option("#feature-other", label="astronaut")
+    expect(methods.locator(".methods")).to_have_count(2, timeout=RUN)
+    expect(methods).to_contain_text("The same in the second photograph")
+
+    first.locator(".frame").first.click(position={"x": 80, "y": 50})
+    expect(methods.locator(".best-point")).to_have_count(3, timeout=RUN)  # by every method
+    assert methods.get_by_role("button", name="Similarity").get_attribute("aria-pressed") == "true"
+    assert methods.locator(".legend .strip").count() == 1
+    expect(page.locator("#similarity")).to_be_hidden()  # which is of the run
+    methods.screenshot(path=artefacts / "features_of_two.png")
+    page.click("#language")
+    expect(methods).to_contain_text("第二张照片中的对应结果")
+
+
+def test_a_mask_is_painted_and_upsampled(visit, artefacts):
+    page = visit("#size=224&stride=16&iters=1&tab=segmentation")
+    expect(page.locator("#mask .brush img")).to_be_visible(timeout=RUN)  # of the example
+    run_sample(page, 1)
+    page.click("#tab-segmentation")
+    canvas, mask = page.locator("#mask canvas"), page.locator("#mask")
+    expect(canvas).to_have_attribute("width", "224")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.4 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.6 * box["height"], steps=5)
+    page.mouse.up()
+    expect(mask.locator("figure")).to_have_count(8, timeout=RUN)
+    names = mask.locator(".name").all_inner_texts()
+    assert names[0] == "Boundaries: pyramid bilateral (ours)" and names[3] == "Boundaries: the mask's cells"
+    expect(mask.locator(".classes")).to_contain_text("painted")
+    mask.screenshot(path=artefacts / "mask.png")
+
+    mask.get_by_role("button", name="Clear").click()
+    expect(mask.locator("figure")).to_have_count(0)
+    canvas.focus()  # and by keys; a single dab is less than half of a cell
+    page.locator("#brush-radius").evaluate("slider => { slider.value = 0.01; }")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Space")
+    expect(mask).to_contain_text("less than half of every cell", timeout=RUN)
+    mask.get_by_role("button", name="Erase").click()
+    page.click("#language")
+    expect(mask).to_contain_text("没有像素被判为涂抹部分")
+
+
 def test_every_tab_shows_its_pictures(first_tab, artefacts):
     page = first_tab
-    pictures = {"features": 5 + 2, "kernels": 4 + 1 + 1, "segmentation": 8 + 2}
+    # the last picture of the segmentation is painted on
+    pictures = {"features": 5 + 5 + 2, "kernels": 4 + 1 + 1, "segmentation": 4 + 4 + 2 + 1}
     for tab in TABS[1:]:
         page.click(f"#tab-{tab}")
         panel = page.locator(f"#panel-{tab}")
@@ -217,7 +280,7 @@ def test_every_tab_shows_its_pictures(first_tab, artefacts):
             expect(panel.locator("img")).to_have_count(pictures[tab], timeout=RUN)
             assert min(widths(page, f"#panel-{tab} img")) >= 64
         page.screenshot(path=artefacts / f"{tab}.png", full_page=True)
-    assert page.locator("#panel-features .number").count() == 4
+    assert page.locator("#panel-features .number").count() == 3 + 4
     assert page.locator("#panel-kernels .histogram rect").count() > 4 * 8
     assert page.locator("#panel-kernels .legend").count() == 5
     expect(page.locator("#panel-kernels .ellipses ellipse")).to_have_count(16 * 11)
@@ -405,7 +468,8 @@ def test_similarity_by_click_from_every_tab(first_tab, artefacts):
         page.click(f"#tab-{tab}")
         if page.is_visible("#similarity"):
             page.locator("#similarity").get_by_role("button", name="Close").click()
-        page.locator(f"#panel-{tab} figure .frame").nth(1).click(position={"x": 40, "y": 30})
+        figures = page.locator(f"#panel-{tab} > .grid figure .frame")
+        figures.nth(1).click(position={"x": 40, "y": 30})
         expect(page.locator("#similarity")).to_be_visible()
         assert widths(page, "#similarity img") == [256, 256]
         assert page.locator("#similarity .legend").count() == 1
@@ -583,7 +647,7 @@ def test_help_opens_at_every_control(visit):
     page = visit()
     page.click("#more > summary")
     asks = page.locator("#settings .ask:visible")
-    assert asks.count() >= 12
+    assert asks.count() >= 11
     for ask in asks.all():
         ask.click()
         expect(page.locator(f"#{ask.get_attribute('aria-controls')}")).to_be_visible()
@@ -859,7 +923,7 @@ def test_segmentation_example_is_always_there(visit):
     page = visit("#tab=segmentation")
     panel = page.locator("#panel-segmentation")
     expect(panel.locator("h3").first).to_contain_text("example", timeout=RUN)
-    assert len(widths(page, "#panel-segmentation img")) == 10
+    assert len(widths(page, "#panel-segmentation img")) == 11
     shares = [float(share) for share in re.findall(r"([\d.]+)%", panel.locator(".classes").inner_text())]
     assert len(shares) >= 2 and sum(shares) == pytest.approx(100, abs=1)
 

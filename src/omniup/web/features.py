@@ -32,7 +32,7 @@ from omniup.visualize import (
 )
 from omniup.web.extractors import Extractors
 from omniup.web.jobs import Job
-from omniup.web.language import phrases, said
+from omniup.web.language import phrases, texts
 from omniup.web.pictures import data_url, enlarged, scale
 from omniup.web.runs import FeatureMaps, Kept, Runs
 from omniup.web.schemas import (
@@ -105,7 +105,7 @@ def features(
                     photo.maps[name] = _upsampled(photo, name, stage)
             except InputError as error:
                 logger.info("features without %s: %s", name, error)
-                missing.append(MissingMethod(method=name, reason=said(error)))
+                missing.append(MissingMethod(method=name, texts=Texts.model_validate(texts(error))))
             seconds[name] = time.perf_counter() - began
     with stage("draw"):
         answer = _answer(job, config, photos, seconds, missing)

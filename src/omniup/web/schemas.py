@@ -334,7 +334,7 @@ class MissingMethod(_Model):
     """A method that cannot be had on this server."""
 
     method: str
-    reason: str = Field(description="Missing parts, and how they are to be had.")
+    texts: Texts = Field(description="Missing parts, and how they are to be had, in both languages.")
 
 
 class FeaturesAnswer(_Model):

@@ -43,6 +43,7 @@ from omniup.web.schemas import (
     CompareConfig,
     Described,
     Device,
+    EncoderConfig,
     FeaturesConfig,
     Health,
     Limits,
@@ -95,6 +96,8 @@ class Service:
             photo = working_image(image_tensor(sample_image()), config.stride, config.size)
             chosen = [requested_method(each.method, each.settings) for each in config.methods]
             compare(job, config, photo, chosen=chosen, device=self.devices[0])
+            encoder = EncoderConfig(extractor=self._extractors.best)
+            self._extractors.encode(photo, (8, 8), config=encoder)
             gc.freeze()  # or each full collection visits all of torch, during which no request is answered: 0.4 s
 
         self.jobs.submit(Job(uuid4(), measure), self.devices[0])

@@ -79,6 +79,12 @@ export function postSimilarity(query, signal) {
   return json("/api/similarity", { method: "POST", headers, body: JSON.stringify(query), signal });
 }
 
+/** Heat maps of the pixels that resemble one, by every method. */
+export function postSimilarities(query) {
+  const headers = { "Content-Type": "application/json" };
+  return json("/api/similarities", { method: "POST", headers, body: JSON.stringify(query) });
+}
+
 /** Ask the server to stop a run. */
 export const deleteRun = (runId) => request(`/api/runs/${runId}`, { method: "DELETE" });
 

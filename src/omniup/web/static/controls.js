@@ -43,13 +43,13 @@ const DEFAULTS = {
 };
 
 /**
- * The settings that the page begins with on this machine. Pictures keep their proportions here, whatever a bare
- * request to the server would get.
+ * The settings that the page begins with on this machine. Pictures keep their proportions here, and features come from
+ * a trained network where there is one, whatever a bare request to the server would get.
  */
-export function defaultSettings({ config, presets }) {
+export function defaultSettings({ config, presets, extractor }) {
   const { iters, radius, lr } = presets[config.preset ?? DEFAULTS.preset];
   const given = Object.entries(config).filter(([name, value]) => name in DEFAULTS && value !== null);
-  return { ...DEFAULTS, iters, radius, lr, ...Object.fromEntries(given), shape: DEFAULTS.shape };
+  return { ...DEFAULTS, iters, radius, lr, ...Object.fromEntries(given), shape: DEFAULTS.shape, extractor };
 }
 
 export class Controls {

@@ -10,6 +10,7 @@ import { Controls, defaultSettings } from "./controls.js";
 import { byId, show } from "./dom.js";
 import { chooseLanguage, current, number, preferred, readPage, setLanguage, t, tOr, tell } from "./i18n.js";
 import { AT_ONCE, estimate, gentler, PATIENCE } from "./estimate.js";
+import { FeatureMethods } from "./feature_methods.js";
 import { Cancelled, Job } from "./job.js";
 import { announce, explain, showHint, showProblem, toast } from "./messages.js";
 import { renderFeatures } from "./panel_features.js";
@@ -17,7 +18,7 @@ import { renderImages, updateImages } from "./panel_image.js";
 import { renderKernels } from "./panel_kernels.js";
 import { renderMetrics } from "./panel_metrics.js";
 import { RESTORE_DEFAULTS, RestorePanel } from "./panel_restore.js";
-import { renderSegmentation } from "./panel_segmentation.js";
+import { cancelMask, renderSegmentation } from "./panel_segmentation.js";
 import { SignalPanel } from "./panel_signal.js";
 import { hold } from "./pictures.js";
 import { ProgressView } from "./progress.js";
@@ -69,9 +70,10 @@ class Page {
       (config) => this.#restore(config),
       () => this.#writeAddress(),
     );
+    this.features = new FeatureMethods(options);
     this.view = new View(byId("results"), {
       onZoom: (zoom) => (byId("zoom-reset").textContent = `${Math.round(100 * zoom)} %`),
-      onPick: (point) => this.#pick(point),
+      onPick: (point, frame) => this.#pick(point, frame),
       onCursor: ({ x, y }) => this.#tellPoint(x, y),
     });
     this.tabs = createTabs(byId("tabs"), (name) => this.#tabShown(name));
@@ -168,6 +170,7 @@ class Page {
   #tabShown(name) {
     byId("results").dataset.tab = name; // for the style sheet: what is seen beside the panel
     if (name === "segmentation") renderSegmentation(this.#result);
+    if (name === "features") this.features.want();
     // Another tab begins at its beginning, however far down the last one was looked at.
     if (byId("results").getBoundingClientRect().top < 0) byId("results").scrollIntoView();
     this.#writeAddress();
@@ -179,7 +182,8 @@ class Page {
     announce("point", { x: Math.min(Math.floor(x * W), W - 1), y: Math.min(Math.floor(y * H), H - 1) });
   }
 
-  #pick(point) {
+  #pick(point, frame) {
+    if (this.features.element.contains(frame)) return this.features.pick(point);
     const unmark = () => this.view.unmark();
     return this.#result ? showSimilarity(this.#result, point, unmark) : unmark(); // before the run there are no features
   }
@@ -274,6 +278,8 @@ class Page {
   async #do(job, showError, onFailure = () => {}) {
     this.#job?.cancel(); // the last wish counts
     this.#fitting?.cancel();
+    this.features.cancel();
+    cancelMask();
     this.#job = job;
     showProblem(null);
     showHint(null);
@@ -317,7 +323,10 @@ class Page {
     const urls = hold("run", answer.images);
     const { stem, sample, file } = chosen;
     const picture = (key, number) => ({ key, url: urls[key], file: `${stem}_${key}.png`, number: number || undefined });
-    this.#showResult({ answer, stem, picture }, this.#compared);
+    const { settings } = this.controls;
+    this.#showResult({ answer, stem, picture, chosen, settings }, this.#compared);
+    this.features.reset(this.#result);
+    if (this.tabs.current() === "features") this.features.want();
     this.#showHint(answer);
     this.#describe(answer.meta, () => (sample ? tOr(`sample.${sample}`, sample) : file.name));
     announce("done", { seconds: () => number(answer.meta.seconds.total, 1) });
@@ -342,7 +351,7 @@ class Page {
 
   #render() {
     renderImages(this.#result, this.#compared);
-    renderFeatures(this.#result);
+    renderFeatures(this.#result, this.features.element);
     renderKernels(this.#result);
     renderMetrics(this.#result);
     renderSegmentation(this.#result);

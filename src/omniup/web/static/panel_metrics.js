@@ -1,7 +1,7 @@
 /** Tab 5: every number of a run, to read, to copy and to save. */
 
 import { byId, make } from "./dom.js";
-import { number, significant, tOr, tell, tellText } from "./i18n.js";
+import { inLanguage, number, significant, tOr, tell, tellText } from "./i18n.js";
 import { makeWaiting } from "./introduction.js";
 import { toast } from "./messages.js";
 import { copyText, saveBlob } from "./take_away.js";
@@ -74,7 +74,7 @@ function makeTable(rows, scores) {
   const corner = tell(make("th", { scope: "col" }), "score.method");
   return make(
     "div",
-    { class: "scroll" },
+    { class: "scroll", tabindex: 0 },
     make("table", {}, make("thead", {}, make("tr", {}, corner, ...heads)), make("tbody", {}, ...lines)),
   );
 }
@@ -88,7 +88,7 @@ function makeTimes(seconds) {
     const words = tell(make("td"), "seconds", { value: () => number(value) });
     return make("tr", {}, name, words, make("td", { class: "bars" }, bar));
   });
-  return make("div", { class: "scroll" }, make("table", {}, make("tbody", {}, ...lines)));
+  return make("div", { class: "scroll", tabindex: 0 }, make("table", {}, make("tbody", {}, ...lines)));
 }
 
 function makeFacts({ H, W, grid, seconds: _, extractor_texts: weights, ...rest }) {

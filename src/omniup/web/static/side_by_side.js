@@ -71,7 +71,7 @@ export function makeSideBySide(compared) {
     { id: "sides" },
     heading("section.sides"),
     makeSentence(compared),
-    make("div", { class: "grid sides" }, ...ORDER.map((name) => makeSide(name, compared)), original),
+    make("div", { class: "grid four sides" }, ...ORDER.map((name) => makeSide(name, compared)), original),
     note("sides.note"),
   );
 }

@@ -4,7 +4,7 @@
 
 import { getPicture } from "./api.js";
 import { byId, make, show } from "./dom.js";
-import { number, t, tOr, tell, tellLabel, tellText } from "./i18n.js";
+import { number, tOr, tell, tellLabel, tellText } from "./i18n.js";
 
 const ARRAYS = /\.(npy|npz|safetensors|json)$/i;
 
