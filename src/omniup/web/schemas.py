@@ -422,6 +422,7 @@ class Progress(_Model):
     tile: int | None = Field(None, description="restore: tiles that are done.")
     tiles: int | None = Field(None, description="restore: tiles in all.")
     seconds_left: float | None = Field(None, description="fit, restore: of the stage.")
+    elapsed: float | None = Field(None, description="prepare, render, confidence: seconds that the job has taken.")
     message: str | None = Field(None, description="failed: why.")
 
 

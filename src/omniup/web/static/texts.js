@@ -142,6 +142,7 @@ export const TEXTS = {
   "stage.done": ["Done", "完成"],
   "stage.failed": ["Failed", "失败"],
   "stage.cancelled": ["Cancelled", "已取消"],
+  elapsed: ["{seconds} s so far", "已用 {seconds} 秒"],
   remaining: ["step {iteration} of {iterations}, {seconds} s left", "第 {iteration} / {iterations} 步，还需 {seconds} 秒"],
   "remaining.tiles": ["tile {tile} of {tiles}, {seconds} s left", "第 {tile} / {tiles} 块，还需 {seconds} 秒"],
   busy: ["The server is busy with other runs", "服务器正忙于其他任务"],
