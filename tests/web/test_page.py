@@ -670,12 +670,13 @@ def test_own_signal(visit, artefacts):
     page.click("#language")
     page.select_option("#signal-method", "upsample_anything")
     page.select_option("#setting-preset", "paper")
+    page.click("#signal-settings > summary")
     page.fill("#setting-iterations", "2")
     page.click("#signal-run")
     expect(page.locator("#signal-result")).to_contain_text(
         "Taken for features · 5 channels · 6 × 4 → 96 × 64", timeout=RUN
     )
-    assert widths(page, "#signal-result img") == [96] * 7
+    assert widths(page, "#signal-result img") == [96] * 9
     names = page.locator("#signal-result .files a").all_inner_texts()
     assert {"result.npy", "kernels.safetensors"} <= set(names)
     with page.expect_download() as download:
@@ -713,6 +714,81 @@ def test_methods_settings_and_choices_are_the_librarys(visit):
         numbers = {setting for setting, value in method.settings.items() if type(value) in (int, float)}
         fields = page.locator("#method-settings input").evaluate_all("all => all.map(each => each.dataset.setting)")
         assert set(fields) == numbers
+        assert page.is_enabled("#signal-run") == ("weights" not in method.variants)  # which are not here
+
+
+def test_a_method_without_its_weights_is_grey_and_says_why(visit):
+    page = visit("#tab=signal")
+    assert page.locator("#signal-method option.lacking").evaluate_all("all => all.map(each => each.value)") == [
+        "anyup",
+        "ensemble",
+    ]
+    page.select_option("#signal-method", "anyup")
+    expect(page.locator("#setting-weights option")).to_have_count(2)
+    expect(page.locator("#method-missing")).to_contain_text("weights are not on this machine")
+    page.click("#language")
+    expect(page.locator("#signal-method option:checked")).to_have_text("AnyUp（缺少权重）")
+    expect(page.locator("#setting-weights option:checked")).to_contain_text("五种编码器")
+    page.click("#language")
+    page.select_option("#signal-method", "bilinear")
+    expect(page.locator("#method-missing")).to_be_hidden()
+    assert page.is_enabled("#signal-run")
+
+
+def test_a_signal_is_recognised_in_words_before_it_is_upsampled(visit, artefacts):
+    page, depth = visit("#tab=signal"), np.linspace(1, 9, 24 * 16, dtype=np.float32).reshape(16, 24)
+    depth[:4, :5] = 0
+    upload(page)
+    upload(page, "depth.npy", array(depth), selector="#signal")
+    found = page.locator("#signal-found")
+    expect(found).to_contain_text("This looks like a measurement")
+    expect(found).to_contain_text("20 cells are 0: holes")
+    expect(page.locator("#signal-type option:checked")).to_contain_text("as recognised: a measurement")
+    expect(page.locator("#signal-settings > summary")).to_be_visible()
+    assert not page.is_visible("#signal-invalid")  # settings are folded
+    page.screenshot(path=artefacts / "signal_found.png")
+    page.click("#language")
+    expect(found).to_contain_text("20 个单元为 0：视为没有测量值的空洞")
+    page.click("#language")
+    page.click("#signal-run")
+    result = page.locator("#signal-result")
+    expect(result).to_contain_text("Cells that are holes and do not count: 20", timeout=RUN)
+    page.uncheck("#signal-holes")
+    expect(result).to_contain_text("made with the settings before")
+    page.click("#signal-run")
+    expect(result).not_to_contain_text("made with the settings before", timeout=RUN)
+    expect(result).not_to_contain_text("Cells that are holes")
+
+    upload(page, "labels.npy", array(np.arange(24 * 16).reshape(16, 24) // 96), selector="#signal")
+    expect(found).to_contain_text("labels: 4 different numbers")
+    upload(page, "tokens.npy", array(np.random.default_rng(0).random((1, 385, 8), np.float32)), selector="#signal")
+    expect(found).to_contain_text("on a grid of 24 × 16 cells; other tokens before them, left out: 1")
+    upload(page, "unclear.npy", array(np.zeros((16, 24, 16), np.float32)), selector="#signal")
+    expect(page.locator("#signal-error")).to_contain_text("channels_first with a grid of 24 × 16 or channels_last")
+    page.click("#signal-settings > summary") if not page.is_visible("#signal-layout") else None
+    page.select_option("#signal-layout", "channels_last")
+    expect(found).to_contain_text("Read with channels last: 16 channels on 24 × 16 cells")
+    expect(page.locator("#signal-error")).to_be_hidden()
+
+
+def test_a_failed_run_leaves_no_result_of_other_settings(visit):
+    page = visit("#tab=signal")
+    upload(page)
+    upload(page, "depth.npy", array(np.ones((4, 6), np.float32)), selector="#signal")
+    page.click("#signal-run")
+    expect(page.locator("#signal-result figure").first).to_be_visible(timeout=RUN)
+    page.select_option("#signal-method", "guided_filter")
+    page.click("#signal-settings > summary")
+    page.fill("#setting-radius", "-3")
+    page.click("#signal-run")
+    expect(page.locator("#signal-error")).to_contain_text("radius is -3", timeout=RUN)
+    expect(page.locator("#signal-result > *")).to_have_count(0)
+
+
+def array(values):
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()
 
 
 def test_own_label_map(visit):
@@ -722,7 +798,7 @@ def test_own_label_map(visit):
     page.select_option("#signal-method", "joint_bilateral")
     page.click("#signal-run")
     expect(page.locator("#signal-result")).to_contain_text("Taken for labels", timeout=RUN)
-    assert len(widths(page, "#signal-result img")) == 7
+    assert len(widths(page, "#signal-result img")) == 9
     expect(page.locator("#signal-result")).to_contain_text("in 8 of 10 such pixels the label is right")
 
 
@@ -737,6 +813,7 @@ def test_own_bands_guide_and_what_was_decided_is_said(visit, artefacts):
     expect(page.locator("#preview")).to_be_hidden()
     expect(page.locator("#signal-guidance")).to_have_text("guided by scene.npz")
     upload(page, "depth.npz", archive(height=depth), selector="#signal")
+    page.click("#signal-settings > summary")
     page.fill("#signal-invalid", "0")
     page.fill("#signal-region", "0, 0, 48, 64")
     page.select_option("#signal-method", "joint_bilateral")
@@ -749,7 +826,7 @@ def test_own_bands_guide_and_what_was_decided_is_said(visit, artefacts):
     expect(result).to_contain_text(re.compile(r"from 50\d to 9,\d00: each of its bands was scaled to 0..1"))
     expect(result).to_contain_text("Few of its 48 × 64 cells hold a measurement, so they were averaged down to")
     expect(result).to_contain_text("Cells that are holes and do not count: ")
-    assert widths(page, "#signal-result img") == [48] * 7
+    assert widths(page, "#signal-result img") == [48] * 9
     expect(page.locator("#file-error")).to_be_hidden()
     page.screenshot(path=artefacts / "signal_bands.png", full_page=True)
     page.click("#language")
@@ -775,6 +852,7 @@ def test_the_confidence_of_an_own_signal(visit, artefacts):
     upload(page)
     upload(page, "depth.npy", file.getvalue(), selector="#signal")
     page.select_option("#signal-method", "bilinear")
+    page.select_option("#signal-type", "measurement")  # whole numbers are recognised as labels
     page.click("#signal-run")
     result = page.locator("#signal-result")
     expect(result).to_contain_text("in 8 of 10 such pixels the error is at most 5 % of the range", timeout=RUN)
@@ -783,7 +861,7 @@ def test_the_confidence_of_an_own_signal(visit, artefacts):
     trust = np.load(download.value.path())[0, 0]
     assert trust.shape == (64, 96)
     assert trust[:, 40:48].max() < 0.5 < trust[:, :8].min()
-    assert page.locator("#signal-result .legend").count() == 2
+    assert page.locator("#signal-result .legend").count() == 3
     trusted = result.locator("figure", has_text="What can be trusted")
     expect(trusted.get_by_role("button")).to_be_visible()  # it is painted
 

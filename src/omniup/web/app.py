@@ -25,7 +25,7 @@ from omniup.files import SAMPLES, sample_image
 from omniup.web.features import similarities
 from omniup.web.fields import FieldError, RequestError, field
 from omniup.web.jobs import CancelledError, Job, QueueFullError
-from omniup.web.language import parts, said, translated, validation_parts
+from omniup.web.language import LANGUAGE, parts, phrases, said, texts, translated, validation_parts
 from omniup.web.runs import Kept
 from omniup.web.schemas import (
     CompareAnswer,
@@ -350,24 +350,25 @@ def _add_errors(app: FastAPI) -> None:
         problems = []
         for each in error.errors():
             name = next(part for part in reversed(each["loc"]) if isinstance(part, str))  # not the place in a list
-            text, found = validation_parts(name, each)
-            problems.append(_problem(each["loc"], text, each["type"], found))
+            text, found, both = validation_parts(name, each)
+            problems.append(_problem(each["loc"], text, each["type"], found, both))
         return JSONResponse({"detail": problems}, 422)
 
     @app.exception_handler(FieldError)
     async def refused(_: Request, error: FieldError) -> JSONResponse:
         place = ("body", *error.field.split("."))
-        return JSONResponse({"detail": [_problem(place, said(error), "value_error", parts(error))]}, 422)
+        return JSONResponse({"detail": [_problem(place, said(error), "value_error", parts(error), texts(error))]}, 422)
 
     @app.exception_handler(RequestError)
     async def unserved(_: Request, error: RequestError) -> JSONResponse:
         headers = {"Retry-After": str(error.seconds)} if isinstance(error, QueueFullError) else None
-        return JSONResponse({"detail": said(error), **parts(error)}, error.status, headers)
+        return JSONResponse({"detail": said(error), **parts(error), "texts": texts(error)}, error.status, headers)
 
     @app.exception_handler(StarletteHTTPException)
     async def http(_: Request, error: StarletteHTTPException) -> JSONResponse:
         """Answer what starlette and FastAPI refuse: unknown paths, wrong methods, bodies that are no forms."""
-        return JSONResponse({"detail": translated(error.detail)}, error.status_code, error.headers)
+        both = phrases(error.detail)
+        return JSONResponse({"detail": both[LANGUAGE.get()], "texts": both}, error.status_code, error.headers)
 
     @app.exception_handler(CancelledError)
     async def cancelled(_: Request, error: CancelledError) -> JSONResponse:
@@ -377,12 +378,21 @@ def _add_errors(app: FastAPI) -> None:
     async def failed(_: Request, error: Exception) -> JSONResponse:
         """Answer a defect of ours, which the log has in full."""
         failure = InputError("the server", "failed: {type}", type=type(error).__name__)
-        return JSONResponse({"detail": said(failure)}, 500, HEADERS)
+        return JSONResponse({"detail": said(failure), "texts": texts(failure)}, 500, HEADERS)
 
 
-def _problem(place: Sequence[int | str], text: str, error_type: str, found: dict[str, str]) -> dict[str, Any]:
+def _problem(
+    place: Sequence[int | str], text: str, error_type: str, found: dict[str, str], both: dict[str, str]
+) -> dict[str, Any]:
     """Describe what is wrong with a field: to FastAPI's keys, its name and the parts of the text are added."""
-    return {"loc": [*place], "msg": text, "type": error_type, "field": ".".join(map(str, place[1:])), **found}
+    return {
+        "loc": [*place],
+        "msg": text,
+        "type": error_type,
+        "field": ".".join(map(str, place[1:])),
+        **found,
+        "texts": both,
+    }
 
 
 async def _finished(

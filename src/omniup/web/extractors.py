@@ -12,7 +12,6 @@ from omniup.encoders import Encoding, Projection, ResNet18Layer2, TimmBackbone, 
 from omniup.encoders.timm_backbone import timm_networks_here
 from omniup.errors import MissingPackageError
 from omniup.web.fields import FieldError
-from omniup.web.language import said
 from omniup.web.schemas import Described, EncoderConfig
 
 TIMM = "timm:"
@@ -57,9 +56,7 @@ class Extractors:
             encoder = self._encoder(config.extractor)
         except MissingPackageError as error:
             made = projection(image, grid)
-            return Encoding(
-                made.features, made.encoder, f"{made.weights}, in place of {config.extractor}: {said(error)}"
-            )
+            return Encoding(made.features, made.encoder, f"{made.weights}, in place of {config.extractor}: {error}")
         if isinstance(encoder, TimmBackbone):
             encoder = encoder.at_stride(config.stride)
         return encoder(image, grid)

@@ -32,7 +32,7 @@ from omniup.visualize import (
 )
 from omniup.web.extractors import Extractors
 from omniup.web.jobs import Job
-from omniup.web.language import said
+from omniup.web.language import phrases, texts
 from omniup.web.pictures import data_url, enlarged, scale
 from omniup.web.runs import FeatureMaps, Kept, Runs
 from omniup.web.schemas import (
@@ -44,6 +44,7 @@ from omniup.web.schemas import (
     SimilaritiesAnswer,
     SimilaritiesRequest,
     SimilarityPictures,
+    Texts,
     UpsampledFeatures,
 )
 from omniup.web.stages import Stages
@@ -104,7 +105,7 @@ def features(
                     photo.maps[name] = _upsampled(photo, name, stage)
             except InputError as error:
                 logger.info("features without %s: %s", name, error)
-                missing.append(MissingMethod(method=name, reason=said(error)))
+                missing.append(MissingMethod(method=name, texts=Texts.model_validate(texts(error))))
             seconds[name] = time.perf_counter() - began
     with stage("draw"):
         answer = _answer(job, config, photos, seconds, missing)
@@ -155,6 +156,7 @@ def _answer(
         grid=(lows[0].shape[2], lows[0].shape[3]),
         extractor=encoding.encoder,
         extractor_weights=encoding.weights,
+        extractor_texts=Texts.model_validate(phrases("{weights}", weights=encoding.weights)),
         channels=lows[0].shape[1],
         photos=[data_url(to_picture(photo.image)) for photo in photos],
         low=[pictures(photo, low) for photo, low in zip(photos, lows, strict=True)],

@@ -15,11 +15,12 @@ from omniup.upsamplers import Bilinear, JointBilateral, PyramidBilateral
 from omniup.visualize import lengths
 from omniup.web.extractors import Extractors
 from omniup.web.jobs import Job
+from omniup.web.language import phrases
 from omniup.web.pace import Pace
 from omniup.web.pictures import data_url, drawn, parameter_map, scale
 from omniup.web.runs import Comparison, Kept, Maker, Runs, picture_maker, tensor_maker
-from omniup.web.schemas import FeatureScores, Meta, Metrics, RunAnswer, RunConfig, Scores, SegmentationStatus
-from omniup.web.segmentation import Segmenter, segmentation
+from omniup.web.schemas import FeatureScores, Meta, Metrics, RunAnswer, RunConfig, Scores, Texts
+from omniup.web.segmentation import Segmenter, segmentation, segmentation_status
 from omniup.web.stages import Stages
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def run(
         progress=stage.fitting,
     )
     size = made.kernels.size
-    status, segments = SegmentationStatus(state="off", message="was not asked for"), None
+    status, segments = segmentation_status("off", phrases("was not asked for")), None
     if config.segmentation:
         with stage("segment"):
             status, segments = segmenter.segment(made.image, made.kernels, config.seg_resolution)
@@ -146,6 +147,7 @@ def _meta(made: Reconstruction, config: RunConfig, seconds: dict[str, float]) ->
         window_cells=method.cells,
         extractor=made.encoding.encoder,
         extractor_weights=made.encoding.weights,
+        extractor_texts=Texts.model_validate(phrases("{weights}", weights=made.encoding.weights)),
         channels=made.encoding.features.shape[1],
         seconds=dict(seconds),
     )

@@ -42,6 +42,14 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class Texts(_Model):
+    """A sentence of the server in both languages, for a page whose language changes."""
+
+    en: str
+    zh: str
+    details: str = Field("", description="Words of a library, in English, which the Chinese sentence leaves out.")
+
+
 class PictureConfig(_Model):
     """Size and device of a request about a photograph."""
 
@@ -129,6 +137,7 @@ class Meta(_Model):
     window_cells: int = Field(description="Number of cells that a pixel may draw from, away from the border.")
     extractor: str
     extractor_weights: str = Field(description="Weights of the extractor, in plain words.")
+    extractor_texts: Texts = Field(description="These words in both languages.")
     channels: int
     seconds: dict[str, float] = Field(description="Seconds of each stage, and `total`.")
 
@@ -187,6 +196,7 @@ class SegmentationStatus(_Model):
 
     state: Literal["off", "done", "unavailable"]
     message: str
+    texts: Texts
 
 
 class Segmentation(_Model):
@@ -324,7 +334,7 @@ class MissingMethod(_Model):
     """A method that cannot be had on this server."""
 
     method: str
-    reason: str = Field(description="Missing parts, and how they are to be had.")
+    texts: Texts = Field(description="Missing parts, and how they are to be had, in both languages.")
 
 
 class FeaturesAnswer(_Model):
@@ -335,6 +345,7 @@ class FeaturesAnswer(_Model):
     grid: tuple[int, int] = Field(description="Height and width of the first photograph's grid, in cells.")
     extractor: str
     extractor_weights: str = Field(description="Weights of the extractor, in plain words.")
+    extractor_texts: Texts = Field(description="These words in both languages.")
     channels: int
     photos: list[DataUrl]
     low: list[FeaturePictures] = Field(description="Low-resolution features of each photograph.")
@@ -622,6 +633,7 @@ class RestorationStatus(_Model):
 
     state: Literal["ready", "unavailable"]
     message: str = Field(description="Missing parts, and how they are to be had; empty if nothing is missing.")
+    texts: Texts
     model: str
     trained: bool = Field(description="True of trained weights, as in the answer.")
     tiles: list[int] = Field(description="Tiles to choose from, by their longest sides, in pixels.")
@@ -632,6 +644,7 @@ class Device(_Model):
 
     name: Literal["cpu", "cuda", "mps"]
     label: str
+    texts: Texts = Field(description="Its label in both languages.")
 
 
 class Described(_Model):
@@ -643,6 +656,7 @@ class Described(_Model):
     settings: dict[str, Any] = Field({}, description="Their names and defaults.")
     choices: dict[str, list[Any]] = Field({}, description="The settings that are one of a few values, with these.")
     variants: list[str] = Field([], description="The choices, if any, that the defaults of other settings depend on.")
+    missing: dict[str, Texts] = Field({}, description="Weights that cannot be had here, with the reason.")
 
 
 class Sample(_Model):
@@ -724,3 +738,4 @@ class Problem(_Model):
     argument: str | None = Field(None, description="Part of the request that cannot be accepted.")
     problem: str | None = Field(None, description="Problem with it.")
     accepted: str | None = Field(None, description="Accepted values in its place; may be empty.")
+    texts: Texts | None = Field(None, description="The detail in both languages.")

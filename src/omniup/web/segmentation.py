@@ -9,7 +9,9 @@ import copy
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,9 +25,9 @@ from omniup.mixing.interruption import interruptible
 from omniup.upsamplers import Bilinear, GaussianKernels, Prepared, PyramidBilateral, UpsampleAnything, upsampler
 from omniup.visualize import class_colours, label_picture, outlined, to_picture
 from omniup.web.jobs import Job
-from omniup.web.language import said
+from omniup.web.language import LANGUAGE, phrases, texts
 from omniup.web.pictures import data_url, enlarged
-from omniup.web.schemas import MaskConfig, Segmentation, SegmentationStatus, SegmentClass
+from omniup.web.schemas import MaskConfig, Segmentation, SegmentationStatus, SegmentClass, Texts
 from omniup.web.stages import Stages
 
 logger = logging.getLogger(__name__)
@@ -72,10 +74,9 @@ class Segmenter:
     def status(self) -> SegmentationStatus:
         """State as far as known; nothing is loaded for it."""
         if self._refused:
-            return SegmentationStatus(state="unavailable", message=said(self._refused[1]))
-        return SegmentationStatus(
-            state="off", message=f"{self._model}, {'loaded' if self._network else 'not loaded yet'}"
-        )
+            return _unavailable(self._refused[1])
+        template = "{model}, loaded" if self._network else "{model}, not loaded yet"
+        return segmentation_status("off", phrases(template, model=self._model))
 
     def segment(
         self, image: Tensor, kernels: GaussianKernels, resolution: int
@@ -93,19 +94,20 @@ class Segmenter:
         try:
             network = copy.copy(self._load())  # which shares the weights
         except InputError as error:
-            return SegmentationStatus(state="unavailable", message=said(error)), None
+            return _unavailable(error), None
         network.resolution = resolution
         try:
             encoding, where = self._encode(network, image, kernels.grid)
         except RuntimeError as error:
             logger.exception("Mask2Former failed")
-            return SegmentationStatus(state="unavailable", message=said(_failed(error))), None
+            return _unavailable(_failed(error)), None
         segments = upsample_probabilities(
             encoding.features.to(image.device), network.classes, kernels, encoding.weights
         )
         longest = " x ".join(map(str, kernels.grid))
-        message = f"{encoding.weights}, at {resolution} pixels on {where}, {longest} cells"
-        return SegmentationStatus(state="done", message=message), segments
+        template = "{weights}, at {resolution} pixels on {device}, {cells} cells"
+        said = phrases(template, weights=encoding.weights, resolution=resolution, device=where, cells=longest)
+        return segmentation_status("done", said), segments
 
     def _load(self) -> Mask2Former:
         with self._loading:
@@ -130,6 +132,15 @@ class Segmenter:
                 raise
             logger.warning("Mask2Former on %s: %s; trying the CPU", image.device, error)
             return network(image.cpu(), grid), "cpu"
+
+
+def segmentation_status(state: Literal["off", "done", "unavailable"], said: Mapping[str, str]) -> SegmentationStatus:
+    """Describe what happened, in both languages."""
+    return SegmentationStatus(state=state, message=said[LANGUAGE.get()], texts=Texts.model_validate(said))
+
+
+def _unavailable(error: InputError) -> SegmentationStatus:
+    return segmentation_status("unavailable", texts(error))
 
 
 def _failed(error: Exception) -> InputError:

@@ -20,17 +20,21 @@ from fastapi import UploadFile
 from torch import Tensor
 
 from omniup import __version__
+from omniup.errors import InputError
 from omniup.files import SAMPLES, image_tensor, read_image, sample_image
 from omniup.files.weights import OFFLINE
 from omniup.reconstruction import working_image
 from omniup.upsamplers import DEFAULT_METHOD, SIGNAL_TYPES, UpsampleAnything, methods
+from omniup.upsamplers.anyup.weights import check_here
 from omniup.upsamplers.layouts import LAYOUTS
+from omniup.upsamplers.registry import Method
 from omniup.upsamplers.upsample_anything import PRESETS
 from omniup.web.comparison import compare
 from omniup.web.extractors import Extractors
 from omniup.web.features import features
 from omniup.web.fields import FieldError, field
 from omniup.web.jobs import Job, Jobs, KnownError
+from omniup.web.language import phrases, texts
 from omniup.web.pace import Pace
 from omniup.web.restoration import THINNEST, Restorer, read_picture, restore
 from omniup.web.run import run
@@ -50,6 +54,7 @@ from omniup.web.schemas import (
     RestoreConfig,
     RunConfig,
     Sample,
+    Texts,
     UpsampleConfig,
 )
 from omniup.web.segmentation import Segmenter, example, segment_mask, segmentation
@@ -201,12 +206,14 @@ class Service:
     def options(self) -> Options:
         """Return the choices."""
         settings = self.settings
-        labels = {"cpu": f"CPU, {settings.threads or torch.get_num_threads()} threads", "mps": "Apple GPU"}
+        threads = settings.threads or torch.get_num_threads()
+        words = {"cpu": phrases("CPU, {threads} threads", threads=threads), "mps": phrases("Apple GPU")}
         if "cuda" in self.devices:
-            labels["cuda"] = torch.cuda.get_device_name()
+            words["cuda"] = phrases("{name}", name=torch.cuda.get_device_name())
+        labels = {name: Texts.model_validate(both) for name, both in words.items()}
         return Options(
             version=__version__,
-            devices=[Device(name=name, label=labels[name]) for name in self.devices],
+            devices=[Device(name=name, label=labels[name].en, texts=labels[name]) for name in self.devices],
             device=self.devices[0],
             presets={name: _preset(name) for name in PRESETS},
             sizes=[224, 256, 384, 512],
@@ -221,6 +228,7 @@ class Service:
                     settings=dict(method.settings),
                     choices={name: list(values) for name, values in method.choices.items()},
                     variants=list(method.variants),
+                    missing=self._missing(method),
                 )
                 for method in methods().values()
             ],
@@ -247,6 +255,16 @@ class Service:
             segmentation=self.segmenter.status,
             restoration=self.restorer.status,
         )
+
+    def _missing(self, method: Method) -> dict[str, Texts]:
+        """Return the published weights of a method that are not here and cannot be fetched, with the reason."""
+        missing = {}
+        for name in method.paths.get("weights", ()) if self.settings.offline else ():
+            try:
+                check_here(name)
+            except InputError as error:
+                missing[name] = Texts.model_validate(texts(error))
+        return missing
 
     def health(self) -> Health:
         """Return the state of the server."""

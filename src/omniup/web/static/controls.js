@@ -2,7 +2,7 @@
 
 import { clearErrors, makeControl } from "./control.js";
 import { byId, make, show } from "./dom.js";
-import { significant, tOr, tell, tellText } from "./i18n.js";
+import { inLanguage, significant, tOr, tell, tellText } from "./i18n.js";
 
 /** Step sizes are chosen on a scale of powers of ten, from 10⁻⁴ to 1. */
 const LR = { toSlider: (lr) => Math.log10(lr), fromSlider: (x) => Number((10 ** x).toPrecision(2)) };
@@ -77,9 +77,9 @@ export class Controls {
     };
     byId("main-settings").replaceChildren(...MAIN.map(build));
     byId("more-settings").replaceChildren(...MORE.map(build));
-    const { state, message } = options.segmentation;
+    const { state, texts } = options.segmentation;
     if (state === "unavailable") {
-      const why = tell(make("p", { class: "help" }), "segmentation.note.unavailable", { message });
+      const why = tell(make("p", { class: "help" }), "segmentation.note.unavailable", { message: inLanguage(texts) });
       byId("control-segmentation").append(why);
     }
     this.set({});
@@ -114,7 +114,7 @@ export class Controls {
   #choiceName(name, value) {
     if (name === "size" || name === "stride") return `${value} px`;
     const device = name === "device" && this.options.devices.find((each) => each.name === value);
-    return tOr(`${name}.${value}`, device?.label ?? value);
+    return tOr(`${name}.${value}`, device ? inLanguage(device.texts)() : value);
   }
 
   #typed(name, text) {

@@ -5,7 +5,7 @@
 
 import { ApiError, getPicture, postSimilarities } from "./api.js";
 import { byId, make, show } from "./dom.js";
-import { number, t, tOr, tell, tellText } from "./i18n.js";
+import { inLanguage, number, t, tOr, tell, tellText } from "./i18n.js";
 import { Cancelled, Job } from "./job.js";
 import { announce, explain } from "./messages.js";
 import { hold, makeFigure, makeLegend } from "./pictures.js";
@@ -155,8 +155,8 @@ export class FeatureMethods {
     }
     tellText(this.state, "");
     if (!this.#answer) return this.pictures.replaceChildren();
-    const { extractor_weights: weights, channels: count, sizes } = this.#answer;
-    const known = { channels: () => channels(count), weights: () => weightsInWords(weights) };
+    const { extractor_weights: weights, extractor_texts: texts, channels: count, sizes } = this.#answer;
+    const known = { channels: () => channels(count), weights: () => weightsInWords(weights, texts) };
     tell(this.about, "section.features.note", known);
     if (this.#view === "similarity" && !this.#similar) {
       tell(this.state, "featureSimilarity.how");
@@ -209,10 +209,10 @@ function held(answer) {
   return { ...answer, urls: hold("features", images) };
 }
 
-function makeMissing({ method, reason }) {
+function makeMissing({ method, texts }) {
   const frame = make("div", { class: "frame pending" }, tell(make("p"), "featureMethods.missing"));
   const name = tell(make("span", { class: "name" }), `picture.feature_${method}`);
-  const why = make("details", {}, tell(make("summary"), "why"), tellText(make("p", { class: "note" }), reason));
+  const why = make("details", {}, tell(make("summary"), "why"), tellText(make("p", { class: "note" }), inLanguage(texts)));
   return make("figure", { class: "absent" }, frame, make("figcaption", {}, make("div", { class: "caption" }, name), why));
 }
 

@@ -40,6 +40,8 @@ const APART = ["signal", "restore"];
 /** Where the style sheet puts the results below the controls. */
 const NARROW = window.matchMedia("(max-width: 56rem)");
 
+const isCancelled = (error) => error instanceof Cancelled || error.status === 409;
+
 class Page {
   #job = null;
   #fitting = null; // a job that nobody waits for: its result is filled in
@@ -58,7 +60,11 @@ class Page {
       onSignal: (file) => this.#takeSignal(file),
       onProblem: explain,
     });
-    this.signal = new SignalPanel(options, (file, config) => this.#upsample(file, config));
+    this.signal = new SignalPanel(
+      options,
+      (file, config) => this.#upsample(file, config),
+      (error) => this.#failed(error, (field, message) => this.signal.showError(field, message)),
+    );
     this.restoring = new RestorePanel(
       options,
       (config) => this.#restore(config),
@@ -253,7 +259,7 @@ class Page {
     }
     const { device } = this.controls.settings;
     const job = new Job("/api/upsample", { image: chosen.file, signal: file }, { ...config, device });
-    const answer = await this.#do(job, (field, message) => this.signal.showError(field, message));
+    const answer = await this.#do(job, (field, message) => this.signal.showError(field, message), () => this.signal.clear());
     if (!answer) return undefined;
     this.signal.render(answer, chosen.stem);
     announce("done", { seconds: () => number(answer.seconds.total, 1) });
@@ -266,9 +272,10 @@ class Page {
    * @param {Job} job
    * @param {(field: string, message: string) => boolean} showError shows at its control what the server has against it,
    *   and tells whether there is one
+   * @param {() => void} [onFailure] told that there will be no result
    * @returns {Promise<object|null>} the answer; null where there is none, and the page has said why
    */
-  async #do(job, showError) {
+  async #do(job, showError, onFailure = () => {}) {
     this.#job?.cancel(); // the last wish counts
     this.#fitting?.cancel();
     this.features.cancel();
@@ -286,7 +293,9 @@ class Page {
         (seconds) => job === this.#job && this.#progress.busy(seconds),
       );
     } catch (error) {
-      if (job === this.#job) this.#failed(error, showError);
+      if (job !== this.#job) return null;
+      if (!isCancelled(error)) onFailure();
+      this.#failed(error, showError);
       return null;
     } finally {
       if (job === this.#job) {
@@ -299,7 +308,7 @@ class Page {
   }
 
   #failed(error, showError) {
-    if (error instanceof Cancelled || error.status === 409) return showHint("cancelled");
+    if (isCancelled(error)) return showHint("cancelled");
     const objections = error instanceof ApiError ? error.problems : [];
     const homeless = objections.filter(({ field, message }) => {
       if (field !== "image") return !showError(field, message);

@@ -30,12 +30,11 @@ export function renderFeatures(result, methods) {
   const spread = (method) => () => t("spread", { value: number(answer.metrics.features[method].edge_spread, 3) });
   const features = Object.entries(FEATURES).map(([key, method]) => picture(key, method && spread(method)));
   compare.show([...features, picture("I_hr")]);
-  const { extractor_weights, channels: count } = answer.meta;
-  const isRandom = extractor_weights.startsWith("random");
+  const { extractor_weights: weights, extractor_texts: texts, channels: count } = answer.meta;
   return panel.replaceChildren(
     methods,
-    heading(isRandom ? "section.features.random" : "section.features"),
-    note("section.features.note", { channels: () => channels(count), weights: () => weightsInWords(extractor_weights) }),
+    heading(weights.startsWith("random") ? "section.features.random" : "section.features"),
+    note("section.features.note", { channels: () => channels(count), weights: () => weightsInWords(weights, texts) }),
     make("div", { class: "grid four" }, ...features.map((each) => makeFigure(each, { pick: true }))),
     note("spread.note"),
     heading("section.compare"),

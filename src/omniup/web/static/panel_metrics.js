@@ -1,7 +1,7 @@
 /** Tab 5: every number of a run, to read, to copy and to save. */
 
 import { byId, make } from "./dom.js";
-import { number, significant, tOr, tell, tellText } from "./i18n.js";
+import { inLanguage, number, significant, tOr, tell, tellText } from "./i18n.js";
 import { makeWaiting } from "./introduction.js";
 import { toast } from "./messages.js";
 import { copyText, saveBlob } from "./take_away.js";
@@ -91,11 +91,11 @@ function makeTimes(seconds) {
   return make("div", { class: "scroll" }, make("table", {}, make("tbody", {}, ...lines)));
 }
 
-function makeFacts({ H, W, grid, seconds: _, ...rest }) {
-  const facts = { size: `${W} × ${H} px`, grid: `${grid[1]} × ${grid[0]}`, ...rest };
+function makeFacts({ H, W, grid, seconds: _, extractor_texts: weights, ...rest }) {
+  const facts = { size: `${W} × ${H} px`, grid: `${grid[1]} × ${grid[0]}`, ...rest, extractor_weights: inLanguage(weights) };
   const pairs = Object.entries(facts).flatMap(([name, value]) => [
     tellText(make("dt"), () => tOr(`fact.${name}`, name)),
-    tellText(make("dd"), () => (typeof value === "number" ? significant(value, 6) : value)),
+    tellText(make("dd"), typeof value === "number" ? () => significant(value, 6) : value),
   ]);
   return make("dl", { class: "facts" }, ...pairs);
 }

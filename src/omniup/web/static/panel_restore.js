@@ -3,7 +3,7 @@
 import { createCompare } from "./compare.js";
 import { clearErrors, makeControl, refuse } from "./control.js";
 import { byId, make, show } from "./dom.js";
-import { number, significant, tell, tellText } from "./i18n.js";
+import { inLanguage, number, significant, tell, tellText } from "./i18n.js";
 import { heading } from "./words.js";
 
 /** As RestoreConfig in the OpenAPI document has them. */
@@ -45,10 +45,10 @@ export class RestorePanel {
   }
 
   /** Say what restores here, or why nothing can. */
-  #introduce({ state, model, message, trained }) {
+  #introduce({ state, model, texts, trained }) {
     show(byId("restore-form"), state === "ready");
     const key = state === "ready" && !trained ? "untrained" : state;
-    const note = tell(byId("restore-model"), `restore.${key}`, { model, message });
+    const note = tell(byId("restore-model"), `restore.${key}`, { model, message: inLanguage(texts) });
     note.className = { ready: "note", untrained: "hint", unavailable: "problem" }[key];
   }
 

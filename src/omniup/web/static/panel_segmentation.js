@@ -6,7 +6,7 @@
 import { getPicture, getSegmentationExample } from "./api.js";
 import { createCompare } from "./compare.js";
 import { byId, make } from "./dom.js";
-import { percent, tOr, tell, tellText } from "./i18n.js";
+import { inLanguage, percent, tOr, tell, tellText } from "./i18n.js";
 import { Mask } from "./mask.js";
 import { explain } from "./messages.js";
 import { hold, makeFigure } from "./pictures.js";
@@ -46,8 +46,8 @@ export async function renderSegmentation(result) {
     }
   }
   mask.use(result ? ofRun(result) : ofExample(await example));
-  const { state, message } = status ?? { state: "off" };
-  tell(panel.firstElementChild, `segmentation.${state}`, { message });
+  const { state, texts } = status ?? { state: "off" };
+  tell(panel.firstElementChild, `segmentation.${state}`, { message: texts && inLanguage(texts) });
 }
 
 /** End what is being computed for the tab. */

@@ -5,7 +5,7 @@ import { byId, show } from "./dom.js";
 import { number, t, tell, tellText } from "./i18n.js";
 
 /** Where a stage begins in the bar, in %: the fit is most of a run. */
-const BEGINS = { features: 4, fit: 8, render: 86, segment: 88, draw: 94, done: 100 };
+const BEGINS = { features: 4, prepare: 4, fit: 8, render: 86, segment: 88, confidence: 90, draw: 94, done: 100 };
 
 export class ProgressView {
   #curve = new LossCurve();
