@@ -74,7 +74,7 @@ function makeTable(rows, scores) {
   const corner = tell(make("th", { scope: "col" }), "score.method");
   return make(
     "div",
-    { class: "scroll" },
+    { class: "scroll", tabindex: 0 },
     make("table", {}, make("thead", {}, make("tr", {}, corner, ...heads)), make("tbody", {}, ...lines)),
   );
 }
@@ -88,7 +88,7 @@ function makeTimes(seconds) {
     const words = tell(make("td"), "seconds", { value: () => number(value) });
     return make("tr", {}, name, words, make("td", { class: "bars" }, bar));
   });
-  return make("div", { class: "scroll" }, make("table", {}, make("tbody", {}, ...lines)));
+  return make("div", { class: "scroll", tabindex: 0 }, make("table", {}, make("tbody", {}, ...lines)));
 }
 
 function makeFacts({ H, W, grid, seconds: _, extractor_texts: weights, ...rest }) {

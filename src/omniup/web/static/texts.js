@@ -219,6 +219,10 @@ export const TEXTS = {
   zoomIn: ["Zoom in", "放大"],
   zoomOut: ["Zoom out", "缩小"],
   zoomReset: ["Show the whole picture", "显示整张图像"],
+  touchNote: [
+    "On pictures: pinch with two fingers to zoom all of them, tap to pick a point.",
+    "在图像上：双指捏合可同时缩放所有图像，轻点可选取一点。",
+  ],
   pictureKeys: [
     "Arrow keys move the crosshair, Shift makes the steps fine, Enter asks which pixels are similar there, plus and minus zoom, 0 shows everything.",
     "方向键移动十字线，按住 Shift 为细调，回车查询此处的相似像素，加减号缩放，0 显示全部。",
