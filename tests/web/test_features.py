@@ -54,7 +54,7 @@ def similarities(client, answer, x, y):
 def test_all_methods_stand_side_by_side_ours_first(one):
     assert [each["method"] for each in one["results"]] == WITHOUT_WEIGHTS
     assert [each["method"] for each in one["missing"]] == ["anyup"]
-    assert "anyup_multi_backbone.pth" in one["missing"][0]["reason"]
+    assert "anyup_multi_backbone.pth" in one["missing"][0]["texts"]["en"]
     assert (one["sizes"], one["grid"], one["channels"]) == ([[64, 96]], [8, 12], 7)
     for each in one["results"]:
         (pictures,) = each["pictures"]
@@ -165,4 +165,4 @@ def test_encodings_of_both_photographs_are_of_one_encoder(client, photo, other, 
     monkeypatch.setattr(TimmBackbone, "__call__", watched)
     with TestClient(create_app(Settings(hosts=(), offline=True))) as own:
         features(own, photo, other, size=64, extractor=network)
-    assert len({model for model, _ in seen}) == 1 and len(seen) == 2
+    assert len(seen) >= 2 and len({model for model, _ in seen}) == 1  # which the server warms up with, too
