@@ -385,6 +385,12 @@ def test_no_steps_of_optimisation(visit):
     page.click("#run")
     finished(page)
     expect(page.locator("#panel-image")).to_contain_text("No steps were taken")
+    expect(page.locator("#about-run")).to_contain_text("specification, changed, TTO steps 0")
+    assert page.locator("#panel-image select").first.locator("option", has_text="GS-JBU, no TTO").count()
+    page.click("#tab-metrics")
+    expect(page.locator("#panel-metrics table").first).to_contain_text("GS-JBU, no TTO")
+    expect(page.locator("#panel-metrics")).not_to_contain_text("The fit gains")
+    page.click("#tab-image")
     expect(page.locator("#sides .pending")).to_have_count(0, timeout=RUN)
     assert len(widths(page, "#panel-image img")) == 19
 
@@ -625,6 +631,32 @@ def test_address_restores_settings_and_runs_small_samples(visit):
     page.select_option("#preset", "paper")  # which brings its own steps, radius and step size
     assert page.url.partition("#")[2].endswith("preset=paper&size=288&shape=square&stride=14&sigma_r=0.3")
     assert page.locator("#control-iters output").inner_text() == "51"
+
+
+def test_gentler_settings_are_told_and_undone_with_one_click(visit):
+    page = visit("#lang=en")
+    answer = page.request.get(page.url.partition("#")[0] + "api/options").json()
+    answer["config"] |= {"size": 224, "iters": 30}
+    page.route("**/api/options", lambda route: route.fulfill(json=answer))
+    page.reload()
+    expect(page.locator("#gentle")).to_contain_text("224 px and 30 steps in place of the specification's 256 px and 50")
+    expect(page.locator("#preset option:checked")).to_have_text("specification, changed")
+    page.click("#usual")
+    expect(page.locator("#gentle")).to_be_hidden()
+    assert (page.input_value("#size"), page.input_value("#iters")) == ("256", "50")
+    expect(page.locator("#preset option:checked")).to_have_text("specification")
+
+
+def test_an_estimate_has_the_loading_of_a_network(visit):
+    page = visit()
+    answer = page.request.get(page.url.partition("#")[0] + "api/options").json()
+    answer["loading_seconds"] = {"resnet18_layer2": 40.0, "segmentation": 70.0}
+    page.route("**/api/options", lambda route: route.fulfill(json=answer))
+    page.reload()
+    page.select_option("#extractor", "resnet18_layer2")
+    expect(page.locator("#estimate")).to_have_text(re.compile(r"about 4\d s"))
+    page.check("#segmentation")
+    expect(page.locator("#estimate")).to_have_text(re.compile(r"about 11\d s"))
 
 
 def test_address_of_a_long_run_waits(visit):

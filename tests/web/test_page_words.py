@@ -87,8 +87,8 @@ def test_no_english_in_any_tab_before_and_after_a_run(visit):
         page.click(f"#tab-{tab}")
         page.wait_for_timeout(400)
         assert english(page) == [], tab
-    page.click("#tab-features")
-    page.locator("#panel-features figure .frame").first.click(position={"x": 40, "y": 30})
+    page.click("#tab-kernels")
+    page.locator("#panel-kernels figure .frame").first.click(position={"x": 40, "y": 30})
     expect(page.locator("#similarity")).to_be_visible()
     assert english(page) == []
 

@@ -1,7 +1,9 @@
 """A signal is recognised before it is upsampled; what comes out is at hand in every form."""
 
+import itertools
 import json
 from io import BytesIO
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from starlette.testclient import TestClient
 
 from omniup.files.georeference import read_georeference
 from omniup.web import Settings, create_app
-from support.demo import array, encoded, fields, noise, npy, picture, upsample
+from support.demo import array, encoded, events, fields, noise, npy, picture, upsample
 
 IMAGE = encoded(noise(64, 96))
 RANDOM = np.random.default_rng(0)
@@ -114,6 +116,22 @@ def test_features_have_no_picture_of_16_bits(client):
     answer = upsample(client, IMAGE, npy(RANDOM.standard_normal((5, 16, 24)).astype(np.float32)))
     assert "result_16bit.png" not in answer["files"] and "result.tif" in answer["files"]
     assert not answer["georeferenced"]
+
+
+def test_a_photograph_of_12_megapixels_tells_how_it_goes(client):
+    photo = noise(30, 40).resize((4000, 3000))
+    run_id = str(uuid4())
+    answer = upsample(client, encoded(photo, "JPEG"), npy(DEPTH), method="bilinear", run_id=run_id)
+    assert answer["shape"] == [1, 1, 3000, 4000]
+    assert max(picture(answer["images"]["difference"]).shape) == 512
+    told = [event["stage"] for event in events(client, run_id)]
+    assert [stage for stage, _ in itertools.groupby(told) if stage != "queued"] == [
+        "prepare",
+        "render",
+        "confidence",
+        "draw",
+        "done",
+    ]
 
 
 def test_a_geotiff_keeps_its_place(client):

@@ -16,6 +16,9 @@ from omniup.web.schemas import Described, EncoderConfig
 
 TIMM = "timm:"
 
+LOADING = 3.0
+"""Seconds that importing torchvision or timm and reading a network take, about."""
+
 
 class Extractors:
     """Encoders that a request may ask for, each built once."""
@@ -30,6 +33,12 @@ class Extractors:
         summaries = encoders()
         found = [Described(name=name, summary=summaries[name]) for name in ("projection", "resnet18_layer2")]
         return found + [Described(name=TIMM + name, summary=f"timm's {name}") for name in _timm_here()]
+
+    @property
+    def loading_seconds(self) -> dict[str, float]:
+        """Seconds that loading each encoder will take, about; none of those that are loaded."""
+        names = [each.name for each in self.known if each.name != "projection"]
+        return {name: LOADING for name in names if name not in self._built}
 
     @property
     def best(self) -> str:

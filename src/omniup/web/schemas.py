@@ -422,6 +422,7 @@ class Progress(_Model):
     tile: int | None = Field(None, description="restore: tiles that are done.")
     tiles: int | None = Field(None, description="restore: tiles in all.")
     seconds_left: float | None = Field(None, description="fit, restore: of the stage.")
+    elapsed: float | None = Field(None, description="prepare, render, confidence: seconds that the job has taken.")
     message: str | None = Field(None, description="failed: why.")
 
 
@@ -700,6 +701,9 @@ class Options(_Model):
     config: dict[str, Any] = Field(description="The run settings to begin with on this machine.")
     pairs_per_second: float = Field(description="Pixels x window cells x steps that a fit here does in a second.")
     overhead_seconds: float = Field(description="Seconds of a run beside the fit, at 256 x 256.")
+    loading_seconds: dict[str, float] = Field(
+        description="Seconds that a first run takes to load a network, about: of extractors by name, and segmentation."
+    )
     segmentation: SegmentationStatus
     restoration: RestorationStatus
 

@@ -32,6 +32,9 @@ from omniup.web.stages import Stages
 
 logger = logging.getLogger(__name__)
 
+LOADING = 6.0
+"""Seconds that importing transformers and reading the network take, about."""
+
 AGAIN = 300.0
 """Seconds after which a network that could not be had is looked for again: asking the hub in vain takes some."""
 
@@ -69,6 +72,11 @@ class Segmenter:
         self._network: Mask2Former | None = None
         self._refused: tuple[float, InputError] | None = None
         self._loading = threading.Lock()
+
+    @property
+    def loading_seconds(self) -> dict[str, float]:
+        """Seconds that loading the network will take, about; none where it is loaded or cannot be had."""
+        return {} if self._network or self._refused else {"segmentation": LOADING}
 
     @property
     def status(self) -> SegmentationStatus:

@@ -252,6 +252,7 @@ class Service:
             config=RunConfig.model_validate(self.pace.gentle()).model_dump(exclude={"run_id"}),
             pairs_per_second=self.pace.pairs_per_second,
             overhead_seconds=self.pace.overhead_seconds,
+            loading_seconds={**self._extractors.loading_seconds, **self.segmenter.loading_seconds},
             segmentation=self.segmenter.status,
             restoration=self.restorer.status,
         )

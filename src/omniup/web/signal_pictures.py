@@ -71,11 +71,14 @@ def draw(order: Order, guidance: Tensor, result: Tensor, plain: Tensor, confiden
         plain: [1, C, H, W], the same signal by bilinear interpolation.
         confidence: [1, 1, H, W].
     """
-    low_picture, (picture, plain_picture), key = _pictures(order, result, plain)
-    differs = _difference(order, result, plain)
-    most = max(float(differs[:, :, ::4, ::4].flatten().quantile(0.999)) if differs.numel() < 2**26 else 0.0, 1e-12)
+    size = _shown_size((result.shape[2], result.shape[3]))
+    shown = size[::-1]
+    differs = _shrunk(_difference(order, result, plain), size)
+    low_picture, (picture, plain_picture), key = _pictures(
+        order, result, F.interpolate(plain.float(), size, mode="nearest-exact").to(plain.dtype)
+    )
+    most = max(float(differs.flatten().quantile(0.999)), 1e-12)
     panel = Panel("", differs, limits=(0.0, 1.0 if _has_classes(order) else most))
-    shown = _shown_size((result.shape[2], result.shape[3]))[::-1]
     sixteen, limits = _sixteen_bits(order, result)
     makers: dict[str, Maker] = {
         "result.npy": tensor_maker(lambda: result),
@@ -92,10 +95,10 @@ def draw(order: Order, guidance: Tensor, result: Tensor, plain: Tensor, confiden
     images = {
         "image": _guidance_picture(guidance).resize(shown, _BOX),
         "low": low_picture.resize(shown, Image.Resampling.NEAREST, _cells(order)),
-        "bilinear": plain_picture.resize(shown, _BOX),
+        "bilinear": plain_picture,
         "result": picture.resize(shown, _BOX),
-        "difference": heat_map(differs, panel.limits).resize(shown, _BOX),
-        "confidence": heat_map(confidence, (0, 1), TRUST).resize(shown, _BOX),
+        "difference": heat_map(differs, panel.limits),
+        "confidence": heat_map(_shrunk(confidence, size), (0, 1), TRUST),
     }
     return Drawn(
         images={name: data_url(each) for name, each in images.items()},
@@ -106,6 +109,11 @@ def draw(order: Order, guidance: Tensor, result: Tensor, plain: Tensor, confiden
         makers=makers,
         now=now,
     )
+
+
+def _shrunk(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Average a map [1, 1, H, W] down to what is shown of it."""
+    return F.interpolate(values, size, mode="area")
 
 
 def _later(write: Callable[[Tensor, Path], None]) -> Maker:

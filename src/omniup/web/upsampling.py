@@ -301,6 +301,7 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs, seconds: float)
         if time.perf_counter() - began > seconds:
             problem, accepted = "takes longer than {seconds:g} s", "a smaller size and fewer channels"
             raise FieldError("config", "the upsampling", problem, accepted, seconds=seconds)
+        stage.tick(time.perf_counter() - began)
 
     guidance, signal = order.guidance.to(device), order.signal.to(device)
     rows, columns = order.part

@@ -40,6 +40,12 @@ const APART = ["signal", "restore"];
 /** Where the style sheet puts the results below the controls. */
 const NARROW = window.matchMedia("(max-width: 56rem)");
 
+/** The specification's settings, where the page begins with gentler ones. */
+const USUAL = { size: 256, iters: 50 };
+
+/** What pictures are called where no step of a fit was taken. */
+const UNFITTED = { I_hat_tto: "I_hat_unfitted", err_abs: "err_abs_unfitted", feat_hr_gsjbu_pca: "feat_hr_unfitted" };
+
 const isCancelled = (error) => error instanceof Cancelled || error.status === 409;
 
 class Page {
@@ -87,6 +93,7 @@ class Page {
       this.run();
     });
     byId("cancel").addEventListener("click", () => this.#job?.cancel());
+    byId("usual").addEventListener("click", () => this.controls.set(USUAL));
     byId("gentler").addEventListener("click", () => this.controls.set(this.#gentler()));
     byId("zoom-in").addEventListener("click", () => this.view.zoomIn());
     byId("zoom-out").addEventListener("click", () => this.view.zoomOut());
@@ -142,6 +149,10 @@ class Page {
     const seconds = this.#seconds();
     tell(byId("estimate"), "estimate", { seconds: () => number(seconds, seconds < 10 ? 1 : 0) });
     show(byId("slow"), seconds > PATIENCE && Object.keys(this.#gentler()).length > 0);
+    const { size, iters, preset } = this.controls.settings;
+    const isGentle = this.defaults.iters < USUAL.iters && size === this.defaults.size && iters === this.defaults.iters;
+    show(byId("gentle"), preset === "spec" && isGentle);
+    tell(byId("gentle-text"), "gentle", { size, iters, usualSize: USUAL.size, usualIters: USUAL.iters });
   }
 
   #chosen() {
@@ -228,6 +239,18 @@ class Page {
     }
     compared.open = false;
     if (compared === this.#compared) updateImages(this.#result, compared);
+  }
+
+  #isPreset(name, settings) {
+    const preset = this.options.presets[name];
+    return Object.entries(settings).every(([setting, value]) => value === preset[setting]);
+  }
+
+  /** What a run has loaded need not be loaded again. */
+  #loaded({ extractor, segmentation }) {
+    delete this.options.loading_seconds[extractor];
+    if (segmentation) delete this.options.loading_seconds.segmentation;
+    this.#showEstimate();
   }
 
   #askForPicture() {
@@ -321,8 +344,11 @@ class Page {
   #show(answer, chosen) {
     const urls = hold("run", answer.images);
     const { stem, sample, file } = chosen;
-    const picture = (key, number) => ({ key, url: urls[key], file: `${stem}_${key}.png`, number: number || undefined });
+    const words = answer.meta.iters ? {} : UNFITTED;
+    const named = (key) => ({ key, words: words[key], url: urls[key], file: `${stem}_${key}.png` });
+    const picture = (key, number) => ({ ...named(key), number: number || undefined });
     const { settings } = this.controls;
+    this.#loaded(settings);
     this.#showResult({ answer, stem, picture, chosen, settings }, this.#compared);
     this.features.reset(this.#result);
     if (this.tabs.current() === "features") this.features.want();
@@ -366,12 +392,15 @@ class Page {
     return showHint("hint.use_paper", { gain }, { key: "hint.use_paper.act", act });
   }
 
-  #describe({ W, H, grid, iters, radius, device, preset, seconds }, name) {
+  #describe({ W, H, grid, iters, radius, lr, device, preset, seconds }, name) {
     tell(byId("about-run"), "aboutRun", {
       ...{ name, W, H, iters, radius },
       cells: `${grid[1]} × ${grid[0]}`,
       device: device.toUpperCase(),
-      preset: () => t(`preset.${preset}`),
+      preset: () => {
+        const words = t(`preset.${preset}`);
+        return this.#isPreset(preset, { iters, radius, lr }) ? words : t("preset.changed", { name: words });
+      },
       seconds: () => number(seconds.total, 1),
     });
   }

@@ -22,12 +22,13 @@ export function renderMetrics(result) {
   const { answer, stem } = result;
   const { metrics, meta, files } = answer;
   const { images: _, segmentation: __, files: ___, ...numbers } = answer; // the pictures are saved one by one
+  const ways = meta.iters ? {} : { gsjbu: "gsjbu_unfitted" };
   const section = (...children) => make("section", {}, ...children);
   return panel.replaceChildren(
     section(
       heading("section.scores"),
-      makeTable(metrics.methods, SCORES),
-      tell(make("p"), "gain", { gain: () => (metrics.gain_db < 0 ? "" : "+") + number(metrics.gain_db) }),
+      makeTable(metrics.methods, SCORES, ways),
+      tell(make("p"), meta.iters ? "gain" : "fit.none", { gain: () => (metrics.gain_db < 0 ? "" : "+") + number(metrics.gain_db) }),
       make(
         "div",
         { class: "row" },
@@ -38,7 +39,7 @@ export function renderMetrics(result) {
     ),
     section(
       heading("section.spread"),
-      makeTable(metrics.features, SPREAD),
+      makeTable(metrics.features, SPREAD, ways),
       note("spread.note"),
     ),
     section(heading("section.seconds"), makeTimes(meta.seconds)),
@@ -54,7 +55,7 @@ export function renderMetrics(result) {
 /** Scores read by people: infinite ones as a number that compares, others as they are. */
 const comparable = (value) => (value === null ? Infinity : value);
 
-function makeTable(rows, scores) {
+function makeTable(rows, scores, renamed) {
   const best = Object.fromEntries(
     scores.map(({ name, more }) => {
       const values = Object.values(rows).map((row) => comparable(row[name]));
@@ -68,7 +69,7 @@ function makeTable(rows, scores) {
     return make("td", { class: "best" }, tell(make("span", { class: "best-mark" }), "best"), value);
   };
   const lines = Object.entries(rows).map(([method, row]) => {
-    const head = tell(make("th", { scope: "row" }), `method.${method}`);
+    const head = tell(make("th", { scope: "row" }), `method.${renamed[method] ?? method}`);
     return make("tr", {}, head, ...scores.map((score) => cell(row, score)));
   });
   const corner = tell(make("th", { scope: "col" }), "score.method");
