@@ -149,6 +149,8 @@ def test_loads_quietly_and_lightly(browser, server, artefacts):
     visit = Visit(context, server.url)
     page = visit.page
     expect(page.locator("#panel-image")).to_contain_text("Click one of the sample pictures")
+    expect(page.locator("#sides .number")).to_have_count(5)  # an example that the page brings along
+    assert min(widths(page, "#sides img")) == 256
     weight = page.evaluate(
         "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"
         ".reduce((sum, entry) => sum + entry.transferSize, 0)"

@@ -109,7 +109,7 @@ export class FeatureMethods {
     const job = (this.#job = new Job("/api/features", files, config));
     tell(this.state, "featureMethods.working");
     try {
-      const answer = await job.run(() => {}, () => {});
+      const answer = await job.run();
       if (job !== this.#job) return;
       this.#job = null;
       this.#answer = held(answer);

@@ -231,9 +231,8 @@ class Page {
       const taking = { ...settings, ...this.options.presets[preset], preset };
       if (estimate(taking, this.options, this.source.aspect) > PATIENCE) continue;
       const job = (this.#fitting = this.#comparison(chosen, settings, methods));
-      const nothing = () => {};
       try {
-        extendComparison(compared, await job.run(nothing, nothing));
+        extendComparison(compared, await job.run());
       } catch (error) {
         if (!(error instanceof ApiError || error instanceof Cancelled)) throw error;
         break; // the page shows what it has

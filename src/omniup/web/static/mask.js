@@ -64,7 +64,7 @@ export class Mask {
     this.cancel(); // a stroke that came meanwhile
     const job = (this.#job = new Job("/api/mask", files, { size, shape, stride, device }));
     try {
-      const found = await job.run(() => {}, () => {});
+      const found = await job.run();
       if (job !== this.#job) return undefined;
       this.#show(...this.drawRows(found, photo.stem));
       if (found.classes.length === 1 && found.classes[0].name === "background") tell(this.state, "mask.thin");

@@ -30,7 +30,7 @@ const compare = createCompare("by_bilinear", "by_pyramid_bilateral", { pick: tru
  */
 export function renderImages(result, compared) {
   const panel = byId("panel-image");
-  if (!compared) return panel.replaceChildren(makeIntroduction());
+  if (!compared) return panel.replaceChildren(...makeIntroduction());
   compare.show(comparable(result, compared));
   const parts = [makeSideBySide(compared), heading("section.compare"), compare.element];
   return panel.replaceChildren(...parts, ...(result ? makeRun(result) : []));

@@ -21,7 +21,7 @@ const nameOf = ({ method, settings }) => settings.preset ?? method;
 /**
  * @typedef {object} Compared methods on one photograph
  * @property {object} first answer of the server: sizes, and the photograph
- * @property {string} stem of the files that are saved
+ * @property {string|null} stem of the files that are saved, if any
  * @property {Map<string, object>} results of the methods that are done, by `nameOf`
  * @property {boolean} open more are to come
  * @property {number} slot 0 or 1, other than that of the former comparison, whose pictures may be returned to
@@ -55,7 +55,7 @@ const ORDER = ["pyramid_bilateral", "spec", "paper", "bilinear", "bicubic"];
 
 /** The pictures of a comparison, our own method first. */
 export function comparedPictures({ first, stem, results }) {
-  const file = (name) => `${stem}_${name}.png`;
+  const file = (name) => stem && `${stem}_${name}.png`; // the example of the empty page is not saved
   const done = ORDER.filter((name) => results.has(name)).map((name) => {
     const { image, shown, psnr } = results.get(name);
     return { key: `by_${name}`, url: image, file: file(name), number: () => `${number(psnr[shown])} dB` };
@@ -63,13 +63,18 @@ export function comparedPictures({ first, stem, results }) {
   return [...done, { key: "I_hr", url: first.original, file: file("original") }];
 }
 
-/** The part of a panel that shows a comparison. */
-export function makeSideBySide(compared) {
+/**
+ * The part of a panel that shows a comparison.
+ *
+ * @param {Compared} compared
+ * @param {string} [title] key of its heading
+ */
+export function makeSideBySide(compared, title = "section.sides") {
   const original = makeFigure(comparedPictures(compared).at(-1), { pick: true });
   return make(
     "section",
     { id: "sides" },
-    heading("section.sides"),
+    heading(title),
     makeSentence(compared),
     make("div", { class: "grid four sides" }, ...ORDER.map((name) => makeSide(name, compared)), original),
     note("sides.note"),
@@ -103,13 +108,14 @@ function makeSentence({ first, results }) {
   const gain = () => difference(ours.psnr.means, plain.psnr.means);
   const [h, w] = first.grid;
   const values = { cells: `${w} × ${h}`, ours: score(ours, "means"), seconds: seconds(ours), gain };
-  const sentence = make("p", { class: "verdict" }, tell(make("span"), "sides.ours", values));
+  const sentence = make("p", { class: "verdict" });
+  if (paper) sentence.append(tell(make("strong"), "sides.verdict"), " ");
+  sentence.append(tell(make("span"), "sides.ours", values));
   for (const [name, fit] of Object.entries({ spec, paper })) {
     if (!fit) continue;
     const said = { name: () => tOr(`preset.${name}`, name), samples: score(fit, "samples"), means: score(fit, "means") };
     sentence.append(" ", tell(make("span"), "sides.fit", { ...said, seconds: seconds(fit) }));
   }
-  if (paper) sentence.append(" ", tell(make("strong"), "sides.verdict"));
   return sentence;
 }
 

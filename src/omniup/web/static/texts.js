@@ -428,6 +428,7 @@ export const TEXTS = {
   "alt.restored": ["The picture as the model restored it", "模型复原的图像"],
 
   // Tab 1
+  "section.opening": ["For example: a photograph given back by each method", "例如：各方法还原的同一张照片"],
   "section.sides": ["The photograph, given back by each method", "各方法还原的同一张照片"],
   "sides.ours": [
     "From {cells} cell means, pyramid bilateral gives the photograph back with {ours} dB after {seconds} s: {gain} dB against bilinear.",
