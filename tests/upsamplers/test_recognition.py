@@ -86,3 +86,11 @@ def test_what_is_declared_or_given_stays():
 def test_what_cannot_be_read_is_refused_for_the_first_reason():
     with pytest.raises(InputError, match="16, 24, 16"):
         recognised(npy(RANDOM.random((16, 24, 16), np.float32)))
+
+
+def test_label_maps_in_floating_point_are_read_where_all_numbers_are_whole():
+    content = npy(LABELS.astype(np.float32))
+    read = read_signal_file(BytesIO(content), SIZE, signal_type="labels")
+    np.testing.assert_array_equal(read.values[0, 0].numpy(), LABELS)
+    with pytest.raises(InputError, match="float32"):
+        read_signal_file(BytesIO(npy(LABELS + np.float32(0.5))), SIZE, signal_type="labels")

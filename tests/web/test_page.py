@@ -799,7 +799,7 @@ def test_a_signal_is_recognised_in_words_before_it_is_upsampled(visit, artefacts
     expect(found).to_contain_text("on a grid of 24 × 16 cells; other tokens before them, left out: 1")
     upload(page, "unclear.npy", array(np.zeros((16, 24, 16), np.float32)), selector="#signal")
     expect(page.locator("#signal-error")).to_contain_text("channels_first with a grid of 24 × 16 or channels_last")
-    page.click("#signal-settings > summary") if not page.is_visible("#signal-layout") else None
+    expect(page.locator("#signal-layout")).to_be_visible()
     page.select_option("#signal-layout", "channels_last")
     expect(found).to_contain_text("Read with channels last: 16 channels on 24 × 16 cells")
     expect(page.locator("#signal-error")).to_be_hidden()

@@ -102,6 +102,7 @@ export class SignalPanel {
       (error) => {
         if (error.name === "AbortError") return;
         show(byId("signal-found"), false);
+        byId("signal-settings").open = true; // which say how to read it
         this.onProblem(error);
       },
     );
