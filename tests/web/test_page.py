@@ -351,7 +351,7 @@ def test_progress_is_seen(visit, artefacts):
     assert "Fitting the kernels (TTO)" in seen["stages"]
     assert len(seen["stages"]) < 12  # read out once each, not at every step
     assert seen["points"] == sorted(seen["points"]) and seen["points"][-1] >= 20
-    assert seen["bar"][-1] > seen["bar"][0]
+    assert max(seen["bar"]) > min(seen["bar"])  # of the comparison, which may end at 100, and of the run
 
 
 def test_cancel_is_quick_and_leaves_the_page_usable(visit):
@@ -905,7 +905,7 @@ def test_the_confidence_of_an_own_signal(visit, artefacts):
     assert trust[:, 40:48].max() < 0.5 < trust[:, :8].min()
     assert page.locator("#signal-result .legend").count() == 3
     trusted = result.locator("figure", has_text="What can be trusted")
-    expect(trusted.get_by_role("button")).to_be_visible()  # it is painted
+    expect(trusted.get_by_role("button", name="Save")).to_be_visible()  # it is painted
 
     def hidden():
         """Which pixels are transparent."""

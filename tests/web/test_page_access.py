@@ -1,9 +1,12 @@
 """WCAG 2.2 AA by axe-core, on every tab, light and dark, phone and desk."""
 
+import numpy as np
 import pytest
 
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
+
+from support.demo import npy
 
 RUN = 20_000
 TABS = ("image", "features", "kernels", "segmentation", "metrics", "signal", "restore")
@@ -38,6 +41,9 @@ def violations(page):
 @pytest.mark.parametrize("screen", SCREENS)
 def test_every_tab_empty_and_with_a_result(visit, screen):
     page = visit("#size=224&iters=1", **SCREENS[screen])
+    page.click("#tour-start")
+    assert violations(page) == []
+    page.click("#tour-skip")
     for tab in TABS:
         page.click(f"#tab-{tab}")
         page.wait_for_timeout(200)
@@ -52,3 +58,33 @@ def test_every_tab_empty_and_with_a_result(visit, screen):
             page.click(f"#tab-{tab}")
             page.wait_for_timeout(300)
             assert violations(page) == [], (scheme, tab)
+        page.click("#tab-kernels")
+        page.locator("#panel-kernels .maths").first.click()
+        assert violations(page) == [], scheme
+        page.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_one_s_own_signal_and_what_is_refused(visit, screen):
+    page = visit("#tab=signal", **SCREENS[screen])
+    page.click("#run")
+    page.click("#signal-run")
+    assert violations(page) == []
+    page.evaluate("document.getElementById('settings').open = true")
+    for ask in page.locator("#settings .ask:visible").all():
+        ask.click()
+    assert violations(page) == []
+    page.locator("#samples button").first.click()
+    expect(page.locator("#announcer")).to_contain_text("Done", timeout=RUN)
+    page.click("#tab-signal")
+    for name, array in {"depth": np.linspace(0, 1, 150).reshape(10, 15), "labels": np.eye(15, dtype=int)[:10]}.items():
+        content = npy(array)
+        page.set_input_files("#signal", {"name": f"{name}.npy", "mimeType": "", "buffer": content})
+        page.evaluate("document.getElementById('announcer').textContent = ''")
+        page.click("#signal-run")
+        expect(page.locator("#announcer")).to_contain_text("Done", timeout=RUN)
+        page.evaluate("document.getElementById('signal-settings').open = true")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            page.wait_for_timeout(100)
+            assert violations(page) == [], (name, scheme)

@@ -263,7 +263,7 @@ def test_without_trained_weights_the_button_explains(visit_with, artefacts):
 
 def test_a_server_that_cannot_restore_says_why_and_does_the_rest(visit_with):
     why = "model: the folder /models/own has no vae/config.json"
-    page = visit_with("#tab=restore&size=64&iters=1", state="unavailable", message=why, tiles=[])
+    page = visit_with("#tab=restore&size=64&iters=1", state="unavailable", texts={"en": why, "zh": why}, tiles=[])
     said = page.locator("#restore-model")
     expect(said).to_contain_text(why)
     expect(page.locator("#restore-form")).to_be_hidden()

@@ -72,6 +72,10 @@ def upload(page, name, content, selector="#file", kind="image/png"):
 
 def test_no_english_in_any_tab_before_and_after_a_run(visit):
     page = visit("#size=224&iters=1&extractor=resnet18_layer2", locale="zh-CN")
+    page.click("#tour-start")
+    for _ in range(4):
+        assert english(page) == []
+        page.click("#tour-next")
     for tab in TABS:
         page.click(f"#tab-{tab}")
         page.wait_for_timeout(200)
@@ -87,6 +91,11 @@ def test_no_english_in_any_tab_before_and_after_a_run(visit):
         page.click(f"#tab-{tab}")
         page.wait_for_timeout(400)
         assert english(page) == [], tab
+    page.click("#tab-image")
+    for button in page.locator("#panel-image .maths").all():
+        button.click()
+        assert english(page) == []
+        page.keyboard.press("Escape")
     page.click("#tab-kernels")
     page.locator("#panel-kernels figure .frame").first.click(position={"x": 40, "y": 30})
     expect(page.locator("#similarity")).to_be_visible()

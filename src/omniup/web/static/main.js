@@ -27,6 +27,7 @@ import { beginComparison, extendComparison, fits, quickMethods } from "./side_by
 import { Source } from "./source.js";
 import { createTabs } from "./tabs.js";
 import { copyText } from "./take_away.js";
+import { Tour } from "./tour.js";
 import { View } from "./view.js";
 
 /** Pictures larger than this come as files: as data in the answer they would be held three times. */
@@ -85,6 +86,7 @@ class Page {
     this.tabs = createTabs(byId("tabs"), (name) => this.#tabShown(name));
     this.#render();
     this.#listen();
+    new Tour((tab) => this.tabs.select(tab));
   }
 
   #listen() {

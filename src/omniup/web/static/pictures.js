@@ -5,6 +5,7 @@
 
 import { icon, make } from "./dom.js";
 import { number, t, tOr, tell, tellAlt, tellLabel, tellText, within } from "./i18n.js";
+import { makeMathematicsButton } from "./mathematics.js";
 import { saveBlob } from "./take_away.js";
 
 /** Object URLs by the data they were made of, one set for each answer of the server. */
@@ -65,6 +66,7 @@ export function makeFigure(picture, { pick = false } = {}, ...below) {
   const { key, words = key } = picture;
   const caption = make("div", { class: "caption" }, tell(make("span", { class: "name" }), `picture.${words}`));
   if (picture.number) caption.append(tellText(make("span", { class: "number" }), picture.number));
+  caption.append(makeMathematicsButton(key, words) ?? "");
   if (picture.file) caption.append(saveLink(picture));
   return make("figure", {}, makeFrame(picture, pick), make("figcaption", {}, caption, ...below));
 }

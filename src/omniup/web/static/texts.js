@@ -157,6 +157,62 @@ export const TEXTS = {
   ready: ["The settings of the link stand ready: press Run", "链接中的设置已就绪：请按“运行”"],
   cancelled: ["Cancelled. What was there before is still shown.", "已取消。之前的结果仍然保留。"],
 
+  // Tour
+  tour: ["Tour", "导览"],
+  "tour.offer": ["New here? Four steps, thirty seconds.", "第一次来？四步，三十秒。"],
+  "tour.start": ["Take the tour", "开始导览"],
+  "tour.no": ["No, thanks", "不用了"],
+  "tour.place": ["Step {step} of {steps}", "第 {step} / {steps} 步"],
+  "tour.next": ["Next", "下一步"],
+  "tour.back": ["Back", "上一步"],
+  "tour.done": ["Done", "完成"],
+  "tour.skip": ["Skip", "跳过"],
+  "tour.1.title": ["1. A photograph, and coarse cells", "1. 一张照片与粗糙的单元"],
+  "tour.1.text": [
+    "Vision models answer in coarse cells: one value for 16 × 16 pixels. Click a sample: it is reduced to such cells.",
+    "视觉模型的输出是粗糙的单元：16 × 16 个像素只有一个值。点选一张示例，它就会被缩成这样的单元。",
+  ],
+  "tour.2.title": ["2. Every method brings it back", "2. 每种方法把它还原"],
+  "tour.2.text": [
+    "Each pixel becomes a mix of nearby cells, chosen by the photograph's edges. GS-JBU fits its kernels to this photograph while you wait (TTO): that gives the picture itself back better. More dB is closer.",
+    "每个像素由附近单元混合而成，权重取决于照片的边缘。GS-JBU 在测试时为这张照片拟合核（TTO），因而更能还原图像本身。dB 越高越接近。",
+  ],
+  "tour.3.title": ["3. The same for what models compute", "3. 对模型的结果也一样"],
+  "tour.3.text": [
+    "Features and classes are brought up likewise. For depth and class probabilities take pyramid bilateral, our own method; for features too, or the ensemble with AnyUp where its weights are here.",
+    "特征与类别同样可以上采样。深度与类别概率请用我们自己的金字塔双边；特征也可用它，或在有权重时用与 AnyUp 的集成。",
+  ],
+  "tour.4.title": ["4. Your own signal", "4. 自己的信号"],
+  "tour.4.text": [
+    "Give a photograph and what was computed from it: the page says what it is, brings it to full resolution, and shows how far each pixel can be trusted.",
+    "提供照片及由它算出的结果：页面会说明识别到什么，将其上采样到全分辨率，并显示每个像素的可信程度。",
+  ],
+
+  // Mathematics
+  "maths.of": ["The mathematics: {name}", "数学原理：{name}"],
+  "maths.more": [
+    "p: a pixel, q: a cell, s: the signal, y: the result, I: the photograph. The whole of it is in docs/mathematics.md.",
+    "p 为像素，q 为单元，s 为信号，y 为结果，I 为照片。完整推导见 docs/mathematics.zh.md。",
+  ],
+  "maths.mix": ["Each pixel is a weighted mean of nearby cells; methods differ in who computes the weights.", "每个像素是附近单元的加权平均；各方法的区别在于权重如何得到。"],
+  "maths.cells": ["A cell is the mean of its pixels: all that the methods are given.", "一个单元是其像素的平均值：这就是各方法得到的全部输入。"],
+  "maths.interpolation": ["The weights depend on the distance alone, so edges blur.", "权重只取决于距离，因此边缘会模糊。"],
+  "maths.bilateral": ["Cells count that are near, and whose colour is like the pixel's; all kernels are the same.", "距离近且颜色相似的单元权重大；所有核相同。"],
+  "maths.kernels": [
+    "Each cell has a Gaussian of its own, turned and stretched. Test-time optimisation fits them so that they give the photograph back.",
+    "每个单元有自己的高斯核，可旋转、可拉伸。测试时优化让这些核尽量还原照片本身。",
+  ],
+  "maths.pyramid": [
+    "Coarse to fine: cells are halved stage by stage, each mixed by the photograph's colours at that size; what the cells' means lack is given back.",
+    "由粗到细：逐级把单元减半，每一级按该尺度下照片的颜色混合，并补回单元均值所缺的部分。",
+  ],
+  "maths.anyup": ["A trained network computes queries of pixels and keys of cells; their products are the weights.", "训练好的网络计算像素的查询与单元的键，二者的乘积给出权重。"],
+  "maths.error": ["The absolute difference, averaged over the channels.", "各通道绝对差的平均。"],
+  "maths.similarity": ["The cosine between the features of each pixel and those of the marked one.", "每个像素的特征与标记像素特征之间的余弦。"],
+  "maths.concentration": ["1 where one of n cells has all the weight, 0 where all have the same.", "n 个单元中某一个占据全部权重时为 1，权重相同时为 0。"],
+  "maths.parameters": ["The widths, the angle and the width in colour of the Gaussian of each cell.", "每个单元高斯核的两个宽度、角度与颜色宽度。"],
+  "maths.confidence": ["A calibrated estimate of how likely the result is near the truth y*: of pixels with 0.8, 8 in 10 are.", "结果接近真值 y* 的校准概率：置信度为 0.8 的像素中，10 个有 8 个如此。"],
+
   // Problems
   "problem.network": [
     "The server does not answer. Is “omniup serve” still running? Then try again.",
