@@ -29,17 +29,22 @@ METHODS = [
 STATIC = Path(omniup.web.__file__).with_name("static")
 
 
-def opening() -> dict[str, Any]:
-    """Return the answer of `/api/compare` for the sample, with the page's settings."""
+def opening(repeats: int = 1) -> dict[str, Any]:
+    """Return the answer of `/api/compare` for the sample, with the page's settings.
+
+    Args:
+        repeats: requests, of which each method's shortest time is told: other programs run as well.
+    """
     photo = io.BytesIO()
     sample_image(SAMPLE).save(photo, "PNG")
     config = {"shape": "keep", "methods": METHODS}
     with TestClient(create_app(Settings(hosts=(), offline=True))) as client:
-        for _ in range(2):  # the first warms up
-            files, data = {"image": photo.getvalue()}, {"config": json.dumps(config)}
-            answer = client.post("/api/compare", files=files, data=data).raise_for_status()
-    found: dict[str, Any] = answer.json()
-    return found
+        files, data = {"image": photo.getvalue()}, {"config": json.dumps(config)}
+        found = [client.post("/api/compare", files=files, data=data).raise_for_status().json() for _ in range(repeats)]
+    for place, each in enumerate(found[0]["results"]):
+        each["seconds"] = min(answer["results"][place]["seconds"] for answer in found)
+    answer: dict[str, Any] = found[0]
+    return answer
 
 
 def _save(data_url: str, name: str) -> str:
@@ -54,7 +59,7 @@ def _save(data_url: str, name: str) -> str:
 
 def main() -> None:
     """Write the example."""
-    answer = opening()
+    answer = opening(repeats=6)
     del answer["run_id"]
     answer["original"] = _save(answer["original"], "original")
     for each in answer["results"]:

@@ -3,6 +3,9 @@
 /** Above so many seconds people are warned. */
 export const PATIENCE = 8;
 
+/** Up to so many seconds a fit is done beside what people look at; it ends when they start something else. */
+export const ASIDE = 20;
+
 /** Below so many seconds a shared link may start by itself. */
 export const AT_ONCE = 5;
 

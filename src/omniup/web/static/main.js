@@ -9,7 +9,7 @@ import { clearErrors, showError } from "./control.js";
 import { Controls, defaultSettings } from "./controls.js";
 import { byId, show } from "./dom.js";
 import { chooseLanguage, current, number, preferred, readPage, setLanguage, t, tOr, tell } from "./i18n.js";
-import { AT_ONCE, estimate, gentler, PATIENCE } from "./estimate.js";
+import { ASIDE, AT_ONCE, estimate, gentler, PATIENCE } from "./estimate.js";
 import { FeatureMethods } from "./feature_methods.js";
 import { Cancelled, Job } from "./job.js";
 import { announce, explain, showHint, showProblem, toast } from "./messages.js";
@@ -229,7 +229,7 @@ class Page {
     const compared = this.#compared;
     for (const [preset, methods] of fits(this.options)) {
       const taking = { ...settings, ...this.options.presets[preset], preset };
-      if (estimate(taking, this.options, this.source.aspect) > PATIENCE) continue;
+      if (estimate(taking, this.options, this.source.aspect) > ASIDE) continue;
       const job = (this.#fitting = this.#comparison(chosen, settings, methods));
       try {
         extendComparison(compared, await job.run());
