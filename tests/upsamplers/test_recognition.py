@@ -93,4 +93,4 @@ def test_label_maps_in_floating_point_are_read_where_all_numbers_are_whole():
     read = read_signal_file(BytesIO(content), SIZE, signal_type="labels")
     np.testing.assert_array_equal(read.values[0, 0].numpy(), LABELS)
     with pytest.raises(InputError, match="float32"):
-        read_signal_file(BytesIO(npy(LABELS + np.float32(0.5))), SIZE, signal_type="labels")
+        read_signal_file(BytesIO(npy((LABELS + 0.5).astype(np.float32))), SIZE, signal_type="labels")
