@@ -67,7 +67,7 @@ def fields(answer):
     """The fields that a refusal names."""
     assert answer.status_code == 422, (answer.status_code, answer.text[:500])
     problems = answer.json()["detail"]
-    parts = {"field", "argument", "problem", "accepted"}
+    parts = {"field", "argument", "problem", "accepted", "texts"}
     assert problems and all(problem.keys() == {"loc", "msg", "type", *parts} for problem in problems)
     return {".".join(map(str, problem["loc"][1:])) for problem in problems}
 

@@ -15,8 +15,10 @@ from starlette.testclient import TestClient
 
 import omniup
 from omniup.errors import InputError
+from omniup.upsamplers.layouts import find_reading
 from omniup.web import Settings, create_app
 from omniup.web.language import ARGUMENTS, LANGUAGE, PYDANTIC, TEMPLATES, choose_language, parts, said
+from omniup.web.language import texts as texts_of
 from omniup.web.schemas import RestoreConfig, RunConfig, SimilarityRequest, UpsampleConfig
 from support.demo import SMALL, encoded, noise, npy, post_run, post_upsample
 from support.templates import templates
@@ -133,8 +135,40 @@ def test_a_sentence_and_its_parts(chinese):
     error = InputError("radius", "is {value!r}", "whole numbers from {low:g} to {high:g}", value=99, low=0, high=16)
     assert said(error) == "radius 为 99；可接受：从 0 到 16 的整数"
     assert parts(error) == {"argument": "radius", "problem": "为 99", "accepted": "从 0 到 16 的整数"}
-    assert said(InputError("image", "is empty")) == "图像 为空"
+    assert said(InputError("image", "is empty")) == "图像为空"
     assert str(error) == "radius is 99; accepted: whole numbers from 0 to 16"
+
+
+def test_what_a_library_says_in_english_is_apart():
+    cause = OSError("cannot identify image file in any way")
+    error = InputError("image", "cannot be read ({reason})", reason=cause)
+    assert texts_of(error) == {
+        "en": "image cannot be read (cannot identify image file in any way)",
+        "zh": "图像无法读取（原因见英文详情）",
+        "details": "cannot identify image file in any way",
+    }
+    outer = InputError("weights", "cannot be had ({reason})", reason=InputError("image", "is empty"))
+    assert texts_of(outer)["zh"] == "权重无法使用（图像为空）"
+
+
+def test_readings_of_an_array_are_translated():
+    with pytest.raises(InputError) as refused:
+        find_reading((16, 24, 16), (64, 96))
+    assert texts_of(refused.value)["zh"] == (
+        "信号的形状为 [16, 24, 16]，可读作通道在前（24 × 16 格）或通道在后（16 × 24 格）；"
+        "可接受：用 `layout` 或 `grid` 说明读法"
+    )
+
+
+def test_a_space_stands_between_chinese_and_latin():
+    """As typographers have it; where a gap may be filled by either, the value's own translation decides."""
+    letter, ideograph, mark = "[A-Za-z0-9]", "[\u4e00-\u9fff]", "[,;:!?()]"
+    wrong = re.compile(f"{letter}{ideograph}|{ideograph}{letter}|{ideograph}{mark}|{mark}{ideograph}")
+    spaced = re.compile(" [，。；：！？（）]|[，。；：！？（）] ")
+    for texts in (*ARGUMENTS.values(), *TEMPLATES.values(), *PYDANTIC.values()):
+        plain = re.sub(r"`[^`]*`", "x ", re.sub(r"\{[^}]*\}", "", texts))
+        assert not wrong.search(plain), texts
+        assert not spaced.search(texts), texts
 
 
 # ---- answers
@@ -207,6 +241,11 @@ def test_refused_fields_come_with_their_parts(client):
         "argument": "image",
         "problem": "is not in a format that is read here",
         "accepted": "an image (PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM)",
+        "texts": {
+            "en": problem["msg"],
+            "zh": "图像的格式不受支持；可接受：图像（PNG、JPEG、WEBP、BMP、TIFF、GIF 或 PPM）",
+            "details": "",
+        },
     }
     (problem,) = post_run(client, encoded(noise(20, 30)), size=1).json()["detail"]
     assert (problem["field"], problem["argument"]) == ("config.size", "size")

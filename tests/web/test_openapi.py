@@ -20,10 +20,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 OPERATIONS = [
     ("/api/run", "POST"),
+    ("/api/compare", "POST"),
+    ("/api/features", "POST"),
+    ("/api/similarities", "POST"),
+    ("/api/mask", "POST"),
     ("/api/progress/{run_id}", "GET"),
     ("/api/runs/{run_id}", "DELETE"),
     ("/api/runs/{run_id}/files/{name}", "GET"),
     ("/api/similarity", "POST"),
+    ("/api/recognise", "POST"),
     ("/api/upsample", "POST"),
     ("/api/restore", "POST"),
     ("/api/segmentation/example", "GET"),
@@ -31,7 +36,10 @@ OPERATIONS = [
     ("/api/health", "GET"),
     ("/api/samples/{name}", "GET"),
 ]
-FORMS = ("/api/run", "/api/upsample", "/api/restore")
+FORMS = (
+    *("/api/run", "/api/compare", "/api/features", "/api/mask"),
+    *("/api/recognise", "/api/upsample", "/api/restore"),
+)
 PICTURE = encoded(noise(20, 30))
 LOW = npy([[1.0, 2], [3, 4]])
 FILES = st.sampled_from([*6 * [PICTURE], encoded(noise(33, 65), "JPEG"), PICTURE[:500], b"text", b""])
@@ -46,6 +54,7 @@ def client():
         with contextlib.suppress(MissingPackageError):
             client.app.state.service.restorer.load("cpu")
         client.get("/api/segmentation/example")
+        upsample(client, PICTURE, LOW)
         yield client
 
 
@@ -71,8 +80,10 @@ def document(client):
 
 @pytest.fixture(scope="module")
 def known(client):
-    """Runs that are kept, with pictures inside and beside the answer."""
-    return [run(client, PICTURE, **SMALL, return_files=files) for files in (False, True)]
+    """Runs that are kept, with pictures inside and beside the answer; and the features of two photographs."""
+    runs = [run(client, PICTURE, **SMALL, return_files=files) for files in (False, True)]
+    both = client.post("/api/features", files={"image": PICTURE, "other": PICTURE}, data={"config": '{"size": 64}'})
+    return [*runs, both.json() | {"files": {}}]
 
 
 @functools.cache
@@ -131,7 +142,51 @@ def restore_settings():
     )
 
 
-SETTINGS = {"/api/run": run_settings, "/api/upsample": upsample_settings, "/api/restore": restore_settings}
+@functools.cache
+def compare_settings():
+    """Some methods, few of them fitted."""
+    return st.fixed_dictionaries(
+        {"size": st.integers(64, 80), "methods": st.lists(upsample_settings().map(named), min_size=1, max_size=3)},
+        optional={"shape": st.sampled_from(["square", "keep"]), "stride": st.integers(4, 64)},
+    )
+
+
+@functools.cache
+def features_settings():
+    """Of small photographs, by an encoder that needs no weights."""
+    return st.fixed_dictionaries(
+        {"size": st.integers(64, 80), "stride": st.integers(8, 64)},
+        optional={
+            "shape": st.sampled_from(["square", "keep"]),
+            "extractor": st.sampled_from(["fake", "projection"]),
+            "channels": st.integers(1, 128),
+            "segments": st.integers(1, 24),
+        },
+    )
+
+
+@functools.cache
+def mask_settings():
+    return st.fixed_dictionaries(
+        {"size": st.integers(64, 80)},
+        optional={"shape": st.sampled_from(["square", "keep"]), "stride": st.integers(4, 64)},
+    )
+
+
+def named(config):
+    """A method's name and settings, of those of an upsampling."""
+    return {name: config[name] for name in ("method", "settings") if name in config}
+
+
+SETTINGS = {
+    "/api/run": run_settings,
+    "/api/compare": compare_settings,
+    "/api/features": features_settings,
+    "/api/mask": mask_settings,
+    "/api/recognise": upsample_settings,
+    "/api/upsample": upsample_settings,
+    "/api/restore": restore_settings,
+}
 
 
 def make_useful(case, path, data, client, known):
@@ -139,6 +194,9 @@ def make_useful(case, path, data, client, known):
     if path in FORMS and isinstance(case.body, dict) and data.draw(st.integers(0, 3)):
         if "image" in case.body:
             case.body["image"] = data.draw(FILES)
+        for name in ("other", "mask"):
+            if name in case.body:
+                case.body[name] = data.draw(FILES)
         if "signal" in case.body:
             case.body["signal"] = data.draw(SIGNALS)
         case.body["config"] = json.dumps(data.draw(SETTINGS[path]()))
@@ -148,10 +206,14 @@ def make_useful(case, path, data, client, known):
     if case.method == "DELETE" and data.draw(st.booleans()):
         case.path_parameters["run_id"] = upsample(client, PICTURE, LOW, method="nearest")["run_id"]
     if path.endswith("/files/{name}") and data.draw(st.integers(0, 3)):
-        case.path_parameters["name"] = data.draw(st.sampled_from(sorted(answer["files"])))
+        case.path_parameters["name"] = data.draw(st.sampled_from(sorted(answer["files"]) or ["none"]))
     if path == "/api/samples/{name}" and data.draw(st.booleans()):
         case.path_parameters["name"] = "coffee"
-    if path == "/api/similarity" and isinstance(case.body, dict) and data.draw(st.integers(0, 3)):
+    if (
+        path in ("/api/similarity", "/api/similarities")
+        and isinstance(case.body, dict)
+        and data.draw(st.integers(0, 3))
+    ):
         case.body["run_id"] = answer["run_id"]
         if data.draw(st.booleans()):
             case.body |= {"x": data.draw(st.integers(0, 70)), "y": data.draw(st.integers(0, 70))}
@@ -202,7 +264,19 @@ def test_every_operation_says_what_it_is_for_and_how_it_refuses(document):
                 assert parameter["schema"], path
 
 
-@pytest.mark.parametrize("name", ["RunConfig", "UpsampleConfig", "RestoreConfig", "SimilarityRequest"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "RunConfig",
+        "CompareConfig",
+        "FeaturesConfig",
+        "MaskConfig",
+        "UpsampleConfig",
+        "RestoreConfig",
+        "SimilarityRequest",
+        "SimilaritiesRequest",
+    ],
+)
 def test_requests_are_described_and_have_examples(document, name):
     described = document["components"]["schemas"][name]
     assert described["description"]
@@ -225,7 +299,10 @@ def test_bounds_are_told(document):
 
 
 def test_forms_refer_to_the_models_of_their_config(document):
-    models = ("RunConfig", "UpsampleConfig", "RestoreConfig")
+    models = (
+        *("RunConfig", "CompareConfig", "FeaturesConfig", "MaskConfig"),
+        *("UpsampleConfig", "UpsampleConfig", "RestoreConfig"),
+    )
     for path, model in zip(FORMS, models, strict=True):
         body = document["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
         form = document["components"]["schemas"][body["$ref"].rpartition("/")[2]]

@@ -37,9 +37,29 @@ RECORD = """() => {
 
 
 @pytest.fixture
-def visit(visitor, server):
-    """Open the page."""
-    return lambda address="#tab=restore", **options: visitor(server.url, address, **options)
+def visit_with(visitor, server):
+    """Open the page of a server that has another model: tells what differs in its options."""
+
+    def start(address="#tab=restore", options=None, **restoration):
+        page = visitor(server.url, "", **(options or {}))
+
+        def answer(route):
+            told = route.fetch().json()
+            route.fulfill(json=told | {"restoration": told["restoration"] | restoration})
+
+        page.route("**/api/options", answer)
+        page.goto(f"{page.url}{address}")
+        page.reload()
+        page.wait_for_selector("#samples button")
+        return page
+
+    return start
+
+
+@pytest.fixture
+def visit(visit_with):
+    """Open the page of a server that says of its tiny network that it was trained: it draws, and quickly."""
+    return lambda address="#tab=restore", **options: visit_with(address, options, trained=True)
 
 
 def upload(page, picture, name="old.png"):
@@ -63,7 +83,7 @@ def downloaded(page, name):
 
 def test_a_sample_is_restored_tile_by_tile(visit, artefacts):
     page = visit()
-    expect(page.locator("#restore-model")).to_contain_text("that nobody has trained")
+    expect(page.locator("#restore-model")).to_have_text("Restored by tiny.")
     page.evaluate(RECORD)
     page.fill("#restore-prompt", "a cat")
     page.select_option("#restore-tile", "256")
@@ -223,29 +243,27 @@ def test_the_address_keeps_the_settings(visit):
     assert page.url.endswith("#tab=restore")
 
 
-@pytest.fixture
-def visit_with(visit):
-    """Open the page of a server that has another model: tells what differs in its options."""
-
-    def start(**restoration):
-        page = visit("")
-
-        def answer(route):
-            options = route.fetch().json()
-            route.fulfill(json=options | {"restoration": options["restoration"] | restoration})
-
-        page.route("**/api/options", answer)
-        page.goto(f"{page.url}#tab=restore&size=64&iters=1")
-        page.reload()
-        expect(page.locator("#panel-restore")).to_be_visible()
-        return page
-
-    return start
+def test_without_trained_weights_the_button_explains(visit_with, artefacts):
+    page = visit_with()
+    expect(page.locator("#restore-model")).to_contain_text("only “tiny”, a small network that nobody has trained")
+    upload(page, sample_image("rocket").resize((60, 40)))
+    sent = []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    page.click("#restore-run")
+    why = page.locator("#restore-result [role=alert]")
+    expect(why).to_contain_text("without trained weights the result would be speckle")
+    expect(why).to_contain_text("--restore-model")
+    expect(why).to_be_focused()
+    assert page.locator("#restore-result img").count() == 0
+    assert sent == []
+    page.screenshot(path=artefacts / "restore_missing.png")
+    page.click("#language")
+    expect(why).to_contain_text("结果只会是噪点")
 
 
 def test_a_server_that_cannot_restore_says_why_and_does_the_rest(visit_with):
     why = "model: the folder /models/own has no vae/config.json"
-    page = visit_with(state="unavailable", message=why, tiles=[])
+    page = visit_with("#tab=restore&size=64&iters=1", state="unavailable", texts={"en": why, "zh": why}, tiles=[])
     said = page.locator("#restore-model")
     expect(said).to_contain_text(why)
     expect(page.locator("#restore-form")).to_be_hidden()

@@ -242,6 +242,7 @@ def test_the_options_say_what_restores(client):
     options = client.get("/api/options").json()
     assert options["restoration"] == {
         "state": "ready", "message": "", "model": "tiny", "trained": False, "tiles": [64, 128, 192, 256],
+        "texts": {"en": "", "zh": "", "details": ""},
     }  # fmt: skip
     assert (options["limits"]["restored_pixels"], options["limits"]["thinnest"]) == (LIMIT, 16)
 

@@ -1,3 +1,5 @@
+import io
+import json
 import logging
 import time
 
@@ -5,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from PIL import Image
 from starlette.testclient import TestClient
 
 from omniup.encoders import Encoding, Mask2Former
@@ -12,12 +15,12 @@ from omniup.files import sample_probabilities
 from omniup.upsamplers import Bilinear, JointBilateral, PyramidBilateral, UpsampleAnything
 from omniup.web import Settings, create_app, segmentation
 from omniup.web.segmentation import Segmenter, upsample_probabilities
-from support.demo import SMALL, noise, picture, run, values
+from support.demo import SMALL, encoded, fields, noise, picture, run, values
 from support.kernels import SPEC, cast, random_kernels
 from support.mask2former import CLASSES, small_network
 
 WAYS = ("bilinear", "gsjbu", "pyramid")
-PICTURES = {"photo", "seg_lr", *(f"{part}_{way}" for part in ("seg", "boundaries") for way in WAYS)}
+PICTURES = {"photo", "seg_lr", "boundaries_lr", *(f"{part}_{way}" for part in ("seg", "boundaries") for way in WAYS)}
 
 
 @pytest.fixture(scope="module")
@@ -273,6 +276,50 @@ def test_the_bundled_example_can_always_be_seen(poor):
     assert set(names) <= set(sample.classes)
     assert len(names) > 2
     assert_array_equal(picture(found["images"]["photo"]), np.asarray(values_of(sample.image)))
+
+
+def post_mask(client, image, mask, **config):
+    files = {"image": image, "mask": mask}
+    return client.post("/api/mask", files=files, data={"config": json.dumps(config)})
+
+
+@pytest.fixture(scope="module")
+def disc():
+    """A photograph of a dark disc, and a mask that is drawn over it roughly."""
+    y, x = np.mgrid[:96, :128]
+    inside = np.hypot(y - 48, x - 64) < 34
+    photo = np.where(inside, 40, 200).astype(np.uint8)
+    rough = np.where(np.maximum(abs(y - 48), abs(x - 64)) < 30, 255, 0).astype(np.uint8)
+    return encoded(Image.fromarray(photo).convert("RGB")), encoded(Image.fromarray(rough)), inside
+
+
+def test_a_drawn_mask_is_upsampled_from_its_cells(client, disc):
+    photo, mask, inside = disc
+    found = post_mask(client, photo, mask, size=128, stride=8, shape="keep").json()
+    assert found["images"].keys() == PICTURES
+    assert (found["H"], found["W"], found["grid"]) == (96, 128, [12, 16])
+    assert {each["name"] for each in found["classes"]} == {"background", "drawn"}
+    colour = next(each["colour"] for each in found["classes"] if each["name"] == "drawn")
+    drawn = {way: (picture(found["images"][f"seg_{way}"]) == rgb(colour)).all(2) for way in WAYS}
+    overlap = {way: (mask & inside).sum() / (mask | inside).sum() for way, mask in drawn.items()}
+    assert overlap["pyramid"] > overlap["bilinear"]
+    assert overlap["pyramid"] > 0.85
+
+
+def rgb(colour):
+    return [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+
+
+def test_masks_of_any_size_cover_the_whole_photograph(client, disc):
+    photo, mask, _ = disc
+    small = encoded(Image.open(io.BytesIO(mask)).resize((32, 24), Image.Resampling.BOX))
+    answers = [post_mask(client, photo, each, size=128, stride=16, shape="keep").json() for each in (mask, small)]
+    assert answers[0]["images"]["seg_lr"] == answers[1]["images"]["seg_lr"]
+
+
+def test_masks_that_are_no_pictures_are_refused(client, disc):
+    assert fields(post_mask(client, disc[0], b"no picture")) == {"mask"}
+    assert fields(post_mask(client, b"no picture", disc[1])) == {"image"}
 
 
 def values_of(image):

@@ -612,9 +612,8 @@ def test_many_labels_can_be_cancelled(client, monkeypatch):
 
 def test_an_answer_s_files_go_with_the_run(client, image):
     answer = upsample(client, image, npy(numbers(1)), method="nearest")
-    assert set(answer["files"]) == {
-        f"{name}.{suffix}" for name in ("result", "confidence") for suffix in ("npy", "png")
-    }
+    pairs = {f"{name}.{suffix}" for name in ("result", "confidence") for suffix in ("npy", "png")}
+    assert set(answer["files"]) == pairs | {"result_16bit.png", "result.tif"}
     assert client.delete(f"/api/runs/{answer['run_id']}").status_code == 204
     assert {client.get(url).status_code for url in answer["files"].values()} == {404}
 

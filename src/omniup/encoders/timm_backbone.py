@@ -9,6 +9,7 @@ the cells cover it exactly; it is neither padded nor cropped.
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from omniup.encoders.base import Encoding, register
+from omniup.encoders.packaged import PACKAGES, packaged_file, packaged_state_dict
 from omniup.encoders.preparation import (
     check_layers,
     check_request,
@@ -36,6 +38,9 @@ from omniup.files.weights import read_state_dict, summary
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+_HUB = "timm/"
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
+
 # timm's classes whose networks end without a norm of their own, and that refuse to be asked for it
 _WITHOUT_FINAL_NORM = ("Hiera", "HieraDet")
 
@@ -50,7 +55,8 @@ class TimmBackbone:
 
     Args:
         name: timm's, with or without a pretrained tag, e.g. "vit_small_patch14_dinov2.lvd142m".
-        pretrained: True for timm's own weights, from the cache or the network; a local file with the state dict of the
+        pretrained: True for timm's own weights, from an installed package (see `packaged.py`), the cache or the
+            network; a local file with the state dict of the
             whole model, .safetensors or written by `torch.save`; False for random weights, always the same.
         layer: which block of a ViT or stage of a convolutional network, as an index; None means the last. The features
             of several are concatenated, on the finest of their grids.
@@ -98,6 +104,14 @@ class TimmBackbone:
         self._only_size = None if flexible else self._trained_size
         self.stride = max(int(info["reduction"]) for info in self._model.feature_info)
         self._norm = type(self._model).__name__ not in _WITHOUT_FINAL_NORM
+
+    def at_stride(self, stride: int) -> Self:
+        """Return this network with the last layer whose cells have at most so many pixels, else with its finest."""
+        reductions = [int(info["reduction"]) for info in self._model.feature_info]
+        fine = [index for index, reduction in enumerate(reductions) if reduction <= stride]
+        changed = copy.copy(self)  # which shares the weights
+        changed._layers = [fine[-1] if fine else 0]
+        return changed
 
     @torch.no_grad()
     def __call__(self, image: Tensor, grid: tuple[int, int] | None = None) -> Encoding:
@@ -154,6 +168,15 @@ def _check_name(timm: ModuleType, name: str) -> None:
         )
 
 
+def timm_networks_here() -> list[str]:
+    """List timm's networks whose weights are on this machine: in packages, or in the cache of the Hugging Face hub."""
+    return [name for name in PACKAGES if packaged_file(name)] + [
+        repository.removeprefix(_HUB)
+        for repository in hub.cached_repositories(_HUB)
+        if any(hub.find_cached(repository, [file]) for file in _WEIGHTS)
+    ]
+
+
 def load_timm(name: str, pretrained: bool | str | Path) -> tuple[Any, str]:
     """Build a model on the CPU, in evaluation mode, and describe its weights in plain words.
 
@@ -169,11 +192,15 @@ def load_timm(name: str, pretrained: bool | str | Path) -> tuple[Any, str]:
     _check_name(timm, name)
     if pretrained is False:
         return _create(timm, name, pretrained=False), f"random (seed {SEED})"
+    if pretrained is True and packaged_file(name):
+        model = _create(timm, name, pretrained=False)
+        model.load_state_dict(packaged_state_dict(name))
+        return model, f"package {PACKAGES[name]}"
     if pretrained is True:
         try:
             repository = timm.get_pretrained_cfg(name).hf_hub_id
             if repository:
-                hub.ask(repository, "model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
+                hub.ask(repository, *_WEIGHTS)
             model = _create(timm, name, pretrained=True)
         except Exception as error:  # timm lets through what huggingface_hub, httpx, urllib and safetensors raise
             raise InputError(

@@ -41,6 +41,13 @@ def ask(repository: str, *names: str) -> None:
         hub.model_info(repository, timeout=_TIMEOUT)
 
 
+def cached_repositories(prefix: str) -> list[str]:
+    """List the repositories of the Hugging Face hub in the cache whose names begin so, even if parts are missing."""
+    constants = optional_import("huggingface_hub.constants", extra="features")
+    folders = Path(constants.HF_HUB_CACHE).glob(f"models--{prefix.replace('/', '--')}*")
+    return sorted(folder.name.removeprefix("models--").replace("--", "/") for folder in folders)
+
+
 def find_cached(repository: str, files: Sequence[str]) -> Path | None:
     """Find the folder with some files of a repository in the cache.
 

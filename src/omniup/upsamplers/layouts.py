@@ -94,9 +94,21 @@ def arrange(
         >>> arrange(tokens, (224, 224)).shape
         torch.Size([1, 768, 16, 16])
     """
+    return arranged(signal, find_reading(signal.shape, size, images=images, grid=grid, layout=layout))
+
+
+def find_reading(
+    shape: Sequence[int],
+    size: tuple[int, int],
+    *,
+    images: int = 1,
+    grid: tuple[int, int] | None = None,
+    layout: str = "auto",
+) -> Reading:
+    """Choose the one reading of a shape; arguments, log and refusals as of `arrange`."""
     if layout not in LAYOUTS:
         raise InputError("layout", "is {value!r}", "{choices}", value=layout, choices=", ".join(LAYOUTS))
-    shape = list(signal.shape)
+    shape = list(shape)
     accepted = "[B, C, h, w], [B, h, w, C], [C, h, w], [h, w, C], [h, w] and tokens [B, N, C]"
     if 0 in shape:
         raise InputError("signal", "has the shape {shape}, which is empty", accepted, shape=shape)
@@ -113,7 +125,7 @@ def arrange(
     reading = readings[0]
     if layout == "auto" and reading.name in ("channels_last", "tokens"):
         logger.warning("signal: the shape %s is taken for %s", shape, reading)
-    return _arranged(signal, reading)
+    return reading
 
 
 def check_declared(
@@ -206,7 +218,8 @@ def _is_square(grid: tuple[int, int]) -> bool:
     return grid[0] == grid[1]
 
 
-def _arranged(signal: Tensor, reading: Reading) -> Tensor:
+def arranged(signal: Tensor, reading: Reading) -> Tensor:
+    """Arrange a signal as [B, C, h, w], by one reading of its shape."""
     if reading.name == "map":
         return signal[None, None]
     if reading.name == "tokens":

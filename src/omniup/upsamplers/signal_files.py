@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from omniup.files import MAX_BYTES, Form, Source, read_stored
+from omniup.files import MAX_BYTES, Form, Source, Stored, read_stored
 from omniup.upsamplers.checks import Size, check_finite
 from omniup.upsamplers.holes import cells_without, fill_nearest
-from omniup.upsamplers.layouts import arrange, check_declared
+from omniup.upsamplers.layouts import Reading, arranged, check_declared, find_reading
 from omniup.upsamplers.regions import Region, check_region, valid_inside
 from omniup.upsamplers.scattered import gather
 from omniup.upsamplers.signal_types import SignalType, signal_types
@@ -32,6 +32,7 @@ class SignalFile:
         palette: the colours of labels, red, green and blue for each in turn; None if there are none.
         may_be_labels: True for a few whole numbers or colours over and over that were taken for a measurement
             undeclared.
+        reading: how the shape that is stored was read; None for label maps.
     """
 
     values: Tensor
@@ -39,6 +40,7 @@ class SignalFile:
     valid: Tensor | None = None
     palette: list[int] | None = None
     may_be_labels: bool = False
+    reading: Reading | None = None
 
     @property
     def grid(self) -> Size:
@@ -126,14 +128,15 @@ def read_signal_file(
         source, name=name, max_bytes=max_bytes, check_shape=check_shape, alpha_as_mask=bool(asks_labels)
     )
     if asks_labels or (is_undeclared and stored.palette is not None):
-        stored = stored.by_colour()
+        stored = _whole(stored.by_colour())
         labels = stored.labels().unsqueeze(1)  # [1, 1, h, w]
         valid = valid_inside(cells_without(labels, invalid), region, size, labels)
         return SignalFile(_filled(labels, valid), ("labels",), valid, stored.palette)
     invalid = [*invalid, *([] if stored.nodata is None else [stored.nodata])]
     keeps_nan = any(math.isnan(value) for value in invalid)
     numbers = stored.signal(keep_integers=True, finite=not keeps_nan and covered == size)
-    values = arrange(numbers, covered, grid=grid, layout=layout_of(stored.form))
+    reading = find_reading(numbers.shape, covered, grid=grid, layout=layout_of(stored.form))
+    values = arranged(numbers, reading)
     valid = valid_inside(cells_without(values, invalid), region, size, values)
     values = check_finite(_filled(values, valid))
     if is_undeclared and values.is_floating_point() and stored.form == "image":
@@ -141,11 +144,20 @@ def read_signal_file(
     if are_labels is False and signal_type == "auto" and not values.is_floating_point():
         values, signal_type = values.float(), "measurement"
     types = signal_types(values, signal_type)
-    return SignalFile(values, types, valid, may_be_labels=is_undeclared and _look_like_labels(values, stored.form))
+    may_be_labels = is_undeclared and _look_like_labels(values, stored.form)
+    return SignalFile(values, types, valid, may_be_labels=may_be_labels, reading=reading)
 
 
 def _filled(signal: Tensor, valid: Tensor | None) -> Tensor:
     return signal if valid is None else fill_nearest(signal, valid)
+
+
+def _whole(stored: Stored) -> Stored:
+    """Make integers of whole numbers in floating point, as label maps are often stored; anything else stays."""
+    numbers = stored.numbers
+    if not numbers.is_floating_point() or not numbers.isfinite().all() or not are_whole(numbers):
+        return stored
+    return dataclasses.replace(stored, numbers=numbers.long())
 
 
 def _look_like_labels(values: Tensor, form: Form) -> bool:

@@ -22,20 +22,29 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from omniup import __version__
 from omniup.errors import InputError, is_out_of_memory
 from omniup.files import SAMPLES, sample_image
+from omniup.web.features import similarities
 from omniup.web.fields import FieldError, RequestError, field
 from omniup.web.jobs import CancelledError, Job, QueueFullError
-from omniup.web.language import parts, said, translated, validation_parts
+from omniup.web.language import LANGUAGE, parts, phrases, said, texts, translated, validation_parts
 from omniup.web.runs import Kept
 from omniup.web.schemas import (
+    CompareAnswer,
+    CompareConfig,
+    FeaturesAnswer,
+    FeaturesConfig,
     Health,
+    MaskConfig,
     Options,
     Problem,
     Progress,
+    Recognition,
     RestoreAnswer,
     RestoreConfig,
     RunAnswer,
     RunConfig,
     Segmentation,
+    SimilaritiesAnswer,
+    SimilaritiesRequest,
     SimilarityAnswer,
     SimilarityRequest,
     UpsampleAnswer,
@@ -129,6 +138,43 @@ def _add_runs(app: FastAPI, service: Service) -> None:
         """Fit kernels to a picture, upsample it and its features in every way, and compare."""
         return await _finished(request, service, await service.submit_run(config or RunConfig(), image))
 
+    @app.post("/api/compare", response_model=CompareAnswer, responses=_problems(400, 409, 413, 503), tags=["runs"])
+    async def compare(
+        request: Request,
+        image: Annotated[UploadFile, File(description="PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM.")],
+        config: Annotated[
+            Json[CompareConfig] | None,
+            Form(description="A `CompareConfig` as JSON.", examples=["{}", '{"methods": [{"method": "bilinear"}]}']),
+        ] = None,
+    ) -> Response:
+        """Give a picture back from its low-resolution version by some methods, side by side."""
+        return await _finished(request, service, await service.submit_comparison(config or CompareConfig(), image))
+
+    @app.post(
+        "/api/features", response_model=FeaturesAnswer, responses=_problems(400, 409, 413, 503, 507), tags=["features"]
+    )
+    async def features(
+        request: Request,
+        image: Annotated[UploadFile, File(description="PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM.")],
+        other: Annotated[UploadFile | None, File(description="Another photograph, to find the same things in.")] = None,
+        config: Annotated[
+            Json[FeaturesConfig] | None,
+            Form(description="A `FeaturesConfig` as JSON.", examples=["{}", '{"size": 224, "segments": 4}']),
+        ] = None,
+    ) -> Response:
+        """Upsample the features of one photograph, or of two, by several methods, side by side."""
+        images = [each for each in (image, other) if each is not None]
+        return await _finished(request, service, await service.submit_features(config or FeaturesConfig(), images))
+
+    @app.post("/api/similarities", responses=_problems(400, 404, 413), tags=["features"])
+    async def similar_by_all(wanted: SimilaritiesRequest) -> SimilaritiesAnswer:
+        """Compare the features at one pixel with those of all others, and of another photograph, by every method."""
+        kept: Kept | None = service.runs.find(wanted.run_id)
+        if kept is None or kept.features is None:
+            raise NotKeptError(wanted.run_id)
+        with field("x"):
+            return await service.quickly(similarities, kept.features, wanted)
+
     @app.get(
         "/api/progress/{run_id}",
         response_class=EventSourceResponse,
@@ -216,6 +262,33 @@ def _add_upsampling(app: FastAPI, service: Service) -> None:
         job = await service.submit_upsampling(config or UpsampleConfig(), image, signal)
         return await _finished(request, service, job)
 
+    @app.post("/api/recognise", responses=_problems(400, 413), tags=["upsampling"])
+    async def recognise(
+        image: Annotated[UploadFile, File(description="The image, as for /api/upsample.")],
+        signal: Annotated[UploadFile, File(description="The signal, as for /api/upsample.")],
+        config: Annotated[
+            Json[UpsampleConfig] | None,
+            Form(
+                description="An `UpsampleConfig` as JSON; what it declares is kept.",
+                examples=["{}", '{"grid": [16, 16]}'],
+            ),
+        ] = None,
+    ) -> Recognition:
+        """Say what a signal is taken for, before it is upsampled: its type, its layout, its holes."""
+        return await service.recognise(config or UpsampleConfig(), image, signal)
+
+    @app.post("/api/mask", response_model=Segmentation, responses=_problems(400, 409, 413, 503), tags=["upsampling"])
+    async def mask(
+        request: Request,
+        image: Annotated[UploadFile, File(description="PNG, JPEG, WEBP, BMP, TIFF, GIF or PPM.")],
+        mask: Annotated[UploadFile, File(description="A picture over the whole image, of any size: white inside.")],
+        config: Annotated[
+            Json[MaskConfig] | None, Form(description="A `MaskConfig` as JSON.", examples=["{}", '{"stride": 8}'])
+        ] = None,
+    ) -> Response:
+        """Average a drawn mask down to the cells of a grid, and upsample it by several methods."""
+        return await _finished(request, service, await service.submit_mask(config or MaskConfig(), image, mask))
+
     @app.get("/api/segmentation/example", response_model=Segmentation, responses=_problems(), tags=["upsampling"])
     async def example() -> Response:
         """Get class probabilities of a bundled photograph, upsampled."""
@@ -277,24 +350,25 @@ def _add_errors(app: FastAPI) -> None:
         problems = []
         for each in error.errors():
             name = next(part for part in reversed(each["loc"]) if isinstance(part, str))  # not the place in a list
-            text, found = validation_parts(name, each)
-            problems.append(_problem(each["loc"], text, each["type"], found))
+            text, found, both = validation_parts(name, each)
+            problems.append(_problem(each["loc"], text, each["type"], found, both))
         return JSONResponse({"detail": problems}, 422)
 
     @app.exception_handler(FieldError)
     async def refused(_: Request, error: FieldError) -> JSONResponse:
         place = ("body", *error.field.split("."))
-        return JSONResponse({"detail": [_problem(place, said(error), "value_error", parts(error))]}, 422)
+        return JSONResponse({"detail": [_problem(place, said(error), "value_error", parts(error), texts(error))]}, 422)
 
     @app.exception_handler(RequestError)
     async def unserved(_: Request, error: RequestError) -> JSONResponse:
         headers = {"Retry-After": str(error.seconds)} if isinstance(error, QueueFullError) else None
-        return JSONResponse({"detail": said(error), **parts(error)}, error.status, headers)
+        return JSONResponse({"detail": said(error), **parts(error), "texts": texts(error)}, error.status, headers)
 
     @app.exception_handler(StarletteHTTPException)
     async def http(_: Request, error: StarletteHTTPException) -> JSONResponse:
         """Answer what starlette and FastAPI refuse: unknown paths, wrong methods, bodies that are no forms."""
-        return JSONResponse({"detail": translated(error.detail)}, error.status_code, error.headers)
+        both = phrases(error.detail)
+        return JSONResponse({"detail": both[LANGUAGE.get()], "texts": both}, error.status_code, error.headers)
 
     @app.exception_handler(CancelledError)
     async def cancelled(_: Request, error: CancelledError) -> JSONResponse:
@@ -304,12 +378,21 @@ def _add_errors(app: FastAPI) -> None:
     async def failed(_: Request, error: Exception) -> JSONResponse:
         """Answer a defect of ours, which the log has in full."""
         failure = InputError("the server", "failed: {type}", type=type(error).__name__)
-        return JSONResponse({"detail": said(failure)}, 500, HEADERS)
+        return JSONResponse({"detail": said(failure), "texts": texts(failure)}, 500, HEADERS)
 
 
-def _problem(place: Sequence[int | str], text: str, error_type: str, found: dict[str, str]) -> dict[str, Any]:
+def _problem(
+    place: Sequence[int | str], text: str, error_type: str, found: dict[str, str], both: dict[str, str]
+) -> dict[str, Any]:
     """Describe what is wrong with a field: to FastAPI's keys, its name and the parts of the text are added."""
-    return {"loc": [*place], "msg": text, "type": error_type, "field": ".".join(map(str, place[1:])), **found}
+    return {
+        "loc": [*place],
+        "msg": text,
+        "type": error_type,
+        "field": ".".join(map(str, place[1:])),
+        **found,
+        "texts": both,
+    }
 
 
 async def _finished(

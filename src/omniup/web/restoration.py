@@ -19,9 +19,9 @@ from omniup.upsamplers import Bicubic
 from omniup.visualize import to_picture
 from omniup.web.fields import FieldError, field, refused_field
 from omniup.web.jobs import Job
-from omniup.web.language import said
+from omniup.web.language import said, texts
 from omniup.web.runs import Kept, Runs, picture_maker
-from omniup.web.schemas import RestorationStatus, RestoreAnswer, RestoreConfig
+from omniup.web.schemas import RestorationStatus, RestoreAnswer, RestoreConfig, Texts
 from omniup.web.stages import Stages
 
 logger = logging.getLogger(__name__)
@@ -52,11 +52,23 @@ class Restorer:
             files = self._locate()
         except InputError as error:
             return RestorationStatus(
-                state="unavailable", message=said(error), model=self._model, trained=False, tiles=[]
+                state="unavailable",
+                message=said(error),
+                texts=Texts.model_validate(texts(error)),
+                model=self._model,
+                trained=False,
+                tiles=[],
             )
         patch = files.recipe.patch
         tiles = [patch // 2, patch, patch * 3 // 2, patch * 2]
-        return RestorationStatus(state="ready", message="", model=self._model, trained=files.have_weights, tiles=tiles)
+        return RestorationStatus(
+            state="ready",
+            message="",
+            texts=Texts(en="", zh=""),
+            model=self._model,
+            trained=files.have_weights,
+            tiles=tiles,
+        )
 
     def load(self, device: str) -> Enhancer:
         """Load the enhancer of a device.

@@ -9,19 +9,18 @@ from functools import partial
 
 from torch import Tensor
 
-from omniup.encoders import Encoding, Projection, ResNet18Layer2
-from omniup.errors import MissingPackageError
 from omniup.evaluation.metrics.edges import image_edges, spread_off
 from omniup.reconstruction import WORTHWHILE, Reconstruction, panels, reconstruct
 from omniup.upsamplers import Bilinear, JointBilateral, PyramidBilateral
 from omniup.visualize import lengths
+from omniup.web.extractors import Extractors
 from omniup.web.jobs import Job
-from omniup.web.language import said
+from omniup.web.language import phrases
 from omniup.web.pace import Pace
 from omniup.web.pictures import data_url, drawn, parameter_map, scale
 from omniup.web.runs import Comparison, Kept, Maker, Runs, picture_maker, tensor_maker
-from omniup.web.schemas import FeatureScores, Meta, Metrics, RunAnswer, RunConfig, Scores, SegmentationStatus
-from omniup.web.segmentation import Segmenter, segmentation
+from omniup.web.schemas import FeatureScores, Meta, Metrics, RunAnswer, RunConfig, Scores, Texts
+from omniup.web.segmentation import Segmenter, segmentation, segmentation_status
 from omniup.web.stages import Stages
 
 logger = logging.getLogger(__name__)
@@ -49,27 +48,6 @@ PICTURES = {
 }
 WAYS = {"bilinear": "bilinear", "bicubic": "bicubic", "fixed": "fixed", "fitted": "gsjbu", "pyramid": "pyramid"}
 PARAMETERS = ("sigma_x", "sigma_y", "theta", "sigma_r")
-
-
-class Extractors:
-    """Encoders that a run may ask for, each built once."""
-
-    def __init__(self) -> None:
-        self._resnet: ResNet18Layer2 | None = None
-
-    def encode(self, image: Tensor, grid: tuple[int, int], *, config: RunConfig) -> Encoding:
-        """Compute features; those of the projection, and a note about it, where the others cannot be had."""
-        projection = Projection(config.channels, config.stride)
-        if config.extractor == "projection":
-            return projection(image, grid)
-        try:
-            self._resnet = self._resnet or ResNet18Layer2()
-        except MissingPackageError as error:
-            made = projection(image, grid)
-            return Encoding(
-                made.features, made.encoder, f"{made.weights}, in place of {config.extractor}: {said(error)}"
-            )
-        return self._resnet(image, grid)
 
 
 def run(
@@ -110,7 +88,7 @@ def run(
         progress=stage.fitting,
     )
     size = made.kernels.size
-    status, segments = SegmentationStatus(state="off", message="was not asked for"), None
+    status, segments = segmentation_status("off", phrases("was not asked for")), None
     if config.segmentation:
         with stage("segment"):
             status, segments = segmenter.segment(made.image, made.kernels, config.seg_resolution)
@@ -169,6 +147,7 @@ def _meta(made: Reconstruction, config: RunConfig, seconds: dict[str, float]) ->
         window_cells=method.cells,
         extractor=made.encoding.encoder,
         extractor_weights=made.encoding.weights,
+        extractor_texts=Texts.model_validate(phrases("{weights}", weights=made.encoding.weights)),
         channels=made.encoding.features.shape[1],
         seconds=dict(seconds),
     )

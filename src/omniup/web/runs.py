@@ -46,6 +46,24 @@ class Comparison:
     lengths: Mapping[str, Tensor]
 
 
+@dataclass(frozen=True, eq=False)
+class FeatureMaps:
+    """Upsampled features of one photograph or two.
+
+    Attributes:
+        maps: [1, C, H, W] float16 by method, of each photograph.
+        low: [1, C, h, w], of each photograph.
+    """
+
+    maps: list[dict[str, Tensor]]
+    low: list[Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all maps."""
+        return sum(map.nbytes for maps in self.maps for map in maps.values())
+
+
 @dataclass(eq=False)
 class Kept:
     """A finished run.
@@ -53,7 +71,8 @@ class Kept:
     Attributes:
         id: its name.
         makers: write each file that can be had of it, by the file's name.
-        comparison: None where there is nothing to compare.
+        comparison: of a run; None of others.
+        features: of a comparison of features; None of others.
         size: bytes that it takes, in memory and on disk.
         folder: where its files go.
         born: when it was kept, in seconds of `time.monotonic`.
@@ -63,6 +82,7 @@ class Kept:
     makers: Mapping[str, Maker]
     comparison: Comparison | None
     size: int
+    features: FeatureMaps | None = None
     folder: Path = Path()
     born: float = field(default_factory=time.monotonic)
     _making: threading.Lock = field(default_factory=threading.Lock)

@@ -30,6 +30,8 @@ NumberOrNaN = Annotated[
 ]
 """A number, or the word nan, since JSON has no number for it."""
 
+MethodSettings = dict[Annotated[str, Field(max_length=40)], Any]
+
 DataUrl = Annotated[str, Field(description="A PNG: `data:image/png;base64,...`, or its URL where files are returned.")]
 PngUrl = Annotated[str, Field(description="The URL of a PNG, kept as long as the run.")]
 Coordinate = Annotated[int, Field(ge=-100_000, le=100_000)]
@@ -40,7 +42,41 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class RunConfig(_Model):
+class Texts(_Model):
+    """A sentence of the server in both languages, for a page whose language changes."""
+
+    en: str
+    zh: str
+    details: str = Field("", description="Words of a library, in English, which the Chinese sentence leaves out.")
+
+
+class PictureConfig(_Model):
+    """Size and device of a request about a photograph."""
+
+    run_id: UUID | None = Field(
+        None, description="Chosen by the client, so that it can follow the progress; else by the server."
+    )
+    size: int = Field(256, ge=64, le=1024, description="The side, or the longer side, that is worked on, in pixels.")
+    shape: Literal["square", "keep"] = Field(
+        "square", description="Resize to a square, or keep the proportions as nearly as the stride allows."
+    )
+    stride: int = Field(16, ge=4, le=64, description="Pixels per low-resolution cell; the sides are multiples of it.")
+    device: DeviceChoice = Field("auto", description="auto is the fastest that there is.")
+
+
+class EncoderConfig(PictureConfig):
+    """Encoder of a request about features of a photograph."""
+
+    extractor: Annotated[str, BeforeValidator(lambda name: "projection" if name == "fake" else name)] = Field(
+        "projection",
+        pattern=r"^(fake|projection|resnet18_layer2|timm:[A-Za-z0-9_.-]{1,80})$",
+        description="Encoder of the features, one of those in /api/options. "
+        '"fake", the specification\'s name, is projection.',
+    )
+    channels: int = Field(32, ge=1, le=MAX_CHANNELS, description="Channels of the projection's features.")
+
+
+class RunConfig(EncoderConfig):
     """The settings of a run; all have defaults, those of the demo's specification."""
 
     model_config = ConfigDict(
@@ -49,17 +85,9 @@ class RunConfig(_Model):
         }
     )
 
-    run_id: UUID | None = Field(
-        None, description="Chosen by the client, so that it can follow the progress; else by the server."
-    )
     preset: Literal["spec", "paper"] = Field(
         "spec", description="Defaults of iters, radius and lr: the specification's settings, or the authors'."
     )
-    size: int = Field(256, ge=64, le=1024, description="The side, or the longer side, that is worked on, in pixels.")
-    shape: Literal["square", "keep"] = Field(
-        "square", description="Resize to a square, or keep the proportions as nearly as the stride allows."
-    )
-    stride: int = Field(16, ge=4, le=64, description="Pixels per low-resolution cell; the sides are multiples of it.")
     iters: int | None = Field(None, ge=0, le=100, description="Steps of test-time optimisation; 0 for none.")
     radius: int | None = Field(
         None, ge=1, le=8, description="Radius of the window, in cells: (2R + 1)² in a square one."
@@ -67,11 +95,6 @@ class RunConfig(_Model):
     lr: float | None = Field(None, gt=0, le=1, description="Step size of Adam.")
     sigma: float = Field(16.0, ge=1, le=64, description="Width in space of the fixed and the first kernels, in pixels.")
     sigma_r: float = Field(0.12, ge=0.01, le=1, description="Their width in colour, of 0..1.")
-    extractor: Annotated[
-        Literal["projection", "resnet18_layer2"], BeforeValidator(lambda name: "projection" if name == "fake" else name)
-    ] = Field("projection", description='Encoder of the features. "fake", the specification\'s name, is projection.')
-    channels: int = Field(32, ge=1, le=MAX_CHANNELS, description="Channels of the projection's features.")
-    device: DeviceChoice = Field("auto", description="auto is the fastest that there is.")
     segmentation: bool = Field(False, description="Run Mask2Former, and upsample its class probabilities.")
     seg_resolution: int = Field(256, ge=64, le=512, description="The longer side that Mask2Former sees, in pixels.")
     return_files: bool = Field(False, description="Answer with URLs in place of data URLs, for large pictures.")
@@ -114,6 +137,7 @@ class Meta(_Model):
     window_cells: int = Field(description="Number of cells that a pixel may draw from, away from the border.")
     extractor: str
     extractor_weights: str = Field(description="Weights of the extractor, in plain words.")
+    extractor_texts: Texts = Field(description="These words in both languages.")
     channels: int
     seconds: dict[str, float] = Field(description="Seconds of each stage, and `total`.")
 
@@ -172,6 +196,7 @@ class SegmentationStatus(_Model):
 
     state: Literal["off", "done", "unavailable"]
     message: str
+    texts: Texts
 
 
 class Segmentation(_Model):
@@ -181,9 +206,12 @@ class Segmentation(_Model):
         Literal[
             "photo",
             "seg_lr",
+            "seg_anyup",
             "seg_bilinear",
             "seg_gsjbu",
             "seg_pyramid",
+            "boundaries_lr",
+            "boundaries_anyup",
             "boundaries_bilinear",
             "boundaries_gsjbu",
             "boundaries_pyramid",
@@ -213,6 +241,156 @@ class RunAnswer(_Model):
     files: dict[str, str] = Field(description="Files to download while the run is kept: name and URL.")
 
 
+class MethodChoice(_Model):
+    """A method and its settings."""
+
+    method: str = Field(DEFAULT_METHOD, max_length=40, description="One of the methods in /api/options.")
+    settings: MethodSettings = Field(default_factory=dict, max_length=30, description="The method's settings, by name.")
+
+
+class CompareConfig(PictureConfig):
+    """Settings of a comparison of methods on a photograph."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {},
+                {
+                    "shape": "keep",
+                    "methods": [{"method": "upsample_anything", "settings": {"preset": "paper"}}],
+                },
+            ]
+        }
+    )
+
+    methods: list[MethodChoice] = Field(
+        default_factory=lambda: [MethodChoice(method=name) for name in (DEFAULT_METHOD, "bilinear", "bicubic")],
+        min_length=1,
+        max_length=8,
+        description="The methods to compare, in their order.",
+    )
+
+
+class Compared(MethodChoice):
+    """A photograph as one method gives it back."""
+
+    image: DataUrl
+    shown: Literal["means", "samples"] = Field(
+        description="Low-resolution version that the image is made of: means of the cells; or, of a method that is "
+        "fitted to the photograph, the samples that the fit mixes."
+    )
+    psnr: dict[Literal["means", "samples"], float | None] = Field(
+        description="PSNR in dB from either; null is infinite."
+    )
+    iterations: int = Field(description="Steps of the fit; 0 without one.")
+    seconds: float = Field(description="Seconds that preparing and both renderings took.")
+
+
+class CompareAnswer(_Model):
+    """A photograph as several methods give it back."""
+
+    run_id: UUID
+    H: int = Field(description="Height that was worked on, in pixels.")
+    W: int = Field(description="Width.")
+    grid: tuple[int, int] = Field(description="Height and width of the low-resolution grid, in cells.")
+    original: DataUrl
+    results: list[Compared] = Field(description="In the order of the request.")
+
+
+class MaskConfig(PictureConfig):
+    """Settings of the upsampling of a drawn mask."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}, {"shape": "keep", "stride": 8}]})
+
+
+class FeaturesConfig(EncoderConfig):
+    """Settings of a comparison of upsampled features."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{}, {"shape": "keep", "extractor": "projection", "segments": 4}]}
+    )
+
+    segments: int = Field(6, ge=2, le=24, description="Number of segments that k-means divides the features into.")
+
+
+class FeaturePictures(_Model):
+    """Features of a photograph, drawn."""
+
+    pca: DataUrl = Field(description="In colours by PCA, the same in all pictures of the answer.")
+    segments: DataUrl = Field(description="In segments by k-means, likewise.")
+    boundaries: DataUrl | None = Field(description="Borders of the segments over the photograph; null of cells.")
+
+
+class UpsampledFeatures(_Model):
+    """Features as one method upsamples them."""
+
+    method: str
+    pictures: list[FeaturePictures] = Field(description="Pictures of each photograph.")
+    edge_spread: float = Field(description="Part of the colours' variation that lies off the image's edges, 0..1.")
+    seconds: float = Field(description="Seconds that preparing and rendering took, for all photographs.")
+
+
+class MissingMethod(_Model):
+    """A method that cannot be had on this server."""
+
+    method: str
+    texts: Texts = Field(description="Missing parts, and how they are to be had, in both languages.")
+
+
+class FeaturesAnswer(_Model):
+    """Features of one photograph or two, as several methods upsample them."""
+
+    run_id: UUID = Field(description="Id for /api/similarities.")
+    sizes: list[tuple[int, int]] = Field(description="Height and width of each photograph, in pixels.")
+    grid: tuple[int, int] = Field(description="Height and width of the first photograph's grid, in cells.")
+    extractor: str
+    extractor_weights: str = Field(description="Weights of the extractor, in plain words.")
+    extractor_texts: Texts = Field(description="These words in both languages.")
+    channels: int
+    photos: list[DataUrl]
+    low: list[FeaturePictures] = Field(description="Low-resolution features of each photograph.")
+    results: list[UpsampledFeatures] = Field(description="Ours first.")
+    missing: list[MissingMethod]
+
+
+class SimilaritiesRequest(_Model):
+    """A click on the first photograph of a comparison of features."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"run_id": "0e5ad5be-6b55-4b56-b1dc-b9e0a64e3181", "x": 100, "y": 90}]}
+    )
+
+    run_id: UUID = Field(description="Id of a comparison of features that is kept.")
+    x: Pixel = Field(description="From the left, in pixels.")
+    y: Pixel = Field(description="From the top, in pixels.")
+
+
+class Place(_Model):
+    """A pixel of the second photograph."""
+
+    x: int
+    y: int
+    cosine: float
+
+
+class SimilarityPictures(_Model):
+    """Similarities by one method."""
+
+    method: str
+    images: list[DataUrl] = Field(description="Pictures of each photograph.")
+    best: list[Place] = Field(description="The most similar pixel of the second photograph, if there is one.")
+
+
+class SimilaritiesAnswer(_Model):
+    """Cosine similarity of all pixels with one pixel, by every method."""
+
+    x: int
+    y: int
+    results: list[SimilarityPictures]
+    scale: Scale
+    milliseconds: float
+
+
 class Progress(_Model):
     """An event of a run; its fields depend on the stage."""
 
@@ -223,7 +401,19 @@ class Progress(_Model):
     )
 
     stage: Literal[
-        "queued", "features", "fit", "render", "segment", "load", "restore", "draw", "done", "failed", "cancelled"
+        "queued",
+        "features",
+        "prepare",
+        "fit",
+        "render",
+        "confidence",
+        "segment",
+        "load",
+        "restore",
+        "draw",
+        "done",
+        "failed",
+        "cancelled",
     ]
     ahead: int | None = Field(None, description="queued: runs to come before this one.")
     iteration: int | None = Field(None, description="fit: steps taken.")
@@ -232,6 +422,7 @@ class Progress(_Model):
     tile: int | None = Field(None, description="restore: tiles that are done.")
     tiles: int | None = Field(None, description="restore: tiles in all.")
     seconds_left: float | None = Field(None, description="fit, restore: of the stage.")
+    elapsed: float | None = Field(None, description="prepare, render, confidence: seconds that the job has taken.")
     message: str | None = Field(None, description="failed: why.")
 
 
@@ -283,9 +474,7 @@ class UpsampleConfig(_Model):
     )
 
     method: str = Field(DEFAULT_METHOD, max_length=40, description="One of the methods in /api/options.")
-    settings: dict[Annotated[str, Field(max_length=40)], Any] = Field(
-        default_factory=dict, max_length=30, description="The method's settings, by name."
-    )
+    settings: MethodSettings = Field(default_factory=dict, max_length=30, description="The method's settings, by name.")
     signal_type: Literal["auto", SignalType] = Field(
         "auto",
         description="Type of the signal, which decides how it is upsampled. auto takes palette PNGs for labels, "
@@ -336,6 +525,22 @@ class UpsampleConfig(_Model):
         return self
 
 
+class Recognition(_Model):
+    """A signal as it was recognised, for the user to confirm."""
+
+    signal_type: SignalType = Field(description="Type that is proposed.")
+    layout: Literal["channels_first", "channels_last", "tokens", "map"]
+    extra_tokens: int = Field(description="Tokens before those of the cells, such as a class token.")
+    channels: int
+    grid: list[int] = Field(min_length=2, max_length=2, description="Height and width, in cells.")
+    size: list[int] = Field(min_length=2, max_length=2, description="Height and width of the image, in pixels.")
+    low: float
+    high: float
+    labels: int | None = Field(description="Number of labels; null of other types.")
+    holes: int = Field(description="Cells that are holes, by the numbers that were given or are proposed.")
+    invalid: list[float | Literal["nan"]] = Field(description="Numbers that are proposed to stand for holes.")
+
+
 class UpsampleAnswer(_Model):
     """A signal at full resolution."""
 
@@ -360,8 +565,16 @@ class UpsampleAnswer(_Model):
     )
     method: str
     device: str
-    images: dict[Literal["image", "low", "result", "confidence"], DataUrl]
+    georeferenced: bool = Field(description="True where result.tif has the place that a GeoTIFF came with.")
+    images: dict[Literal["image", "low", "bilinear", "result", "difference", "confidence"], DataUrl]
     scale: Scale | None = Field(description="Scale of a map's colours.")
+    difference: Scale | None = Field(
+        description="Scale of the difference to bilinear interpolation: in the signal's unit, 1 - cosine of features; "
+        "null of classes, which differ or not."
+    )
+    sixteen_bits: tuple[float, float] | None = Field(
+        description="Values that stand for 0 and 65535 in result_16bit.png; null where that has the numbers themselves."
+    )
     confidence: Scale = Field(
         description="Scale of the confidence's colours, 0 to 1. With a confidence of 0.8, in 8 of 10 pixels the most "
         "probable class is right (probabilities, logits), the label is right, or the error is at most 5 % of the local "
@@ -369,8 +582,9 @@ class UpsampleAnswer(_Model):
     )
     seconds: dict[str, float]
     files: dict[str, str] = Field(
-        description="result.npy and result.png; confidence.npy, [1, 1, H, W] in 0..1, and confidence.png, in 0..255; "
-        "of methods with Gaussian kernels, kernels.safetensors."
+        description="result.npy and result.png; result_16bit.png of one channel and of classes; result.tif of up to 64 "
+        "channels, with the georeference if a GeoTIFF came with one; confidence.npy, [1, 1, H, W] in 0..1, and "
+        "confidence.png, in 0..255; of methods with Gaussian kernels, kernels.safetensors."
     )
 
 
@@ -420,6 +634,7 @@ class RestorationStatus(_Model):
 
     state: Literal["ready", "unavailable"]
     message: str = Field(description="Missing parts, and how they are to be had; empty if nothing is missing.")
+    texts: Texts
     model: str
     trained: bool = Field(description="True of trained weights, as in the answer.")
     tiles: list[int] = Field(description="Tiles to choose from, by their longest sides, in pixels.")
@@ -430,6 +645,7 @@ class Device(_Model):
 
     name: Literal["cpu", "cuda", "mps"]
     label: str
+    texts: Texts = Field(description="Its label in both languages.")
 
 
 class Described(_Model):
@@ -441,6 +657,7 @@ class Described(_Model):
     settings: dict[str, Any] = Field({}, description="Their names and defaults.")
     choices: dict[str, list[Any]] = Field({}, description="The settings that are one of a few values, with these.")
     variants: list[str] = Field([], description="The choices, if any, that the defaults of other settings depend on.")
+    missing: dict[str, Texts] = Field({}, description="Weights that cannot be had here, with the reason.")
 
 
 class Sample(_Model):
@@ -473,6 +690,7 @@ class Options(_Model):
     sizes: list[int]
     strides: list[int]
     extractors: list[Described]
+    extractor: str = Field(description="The extractor to begin with.")
     methods: list[Described]
     method: str = Field(description="The method to begin with.")
     layouts: list[str] = Field(description="Orders of an array's sides.")
@@ -483,6 +701,9 @@ class Options(_Model):
     config: dict[str, Any] = Field(description="The run settings to begin with on this machine.")
     pairs_per_second: float = Field(description="Pixels x window cells x steps that a fit here does in a second.")
     overhead_seconds: float = Field(description="Seconds of a run beside the fit, at 256 x 256.")
+    loading_seconds: dict[str, float] = Field(
+        description="Seconds that a first run takes to load a network, about: of extractors by name, and segmentation."
+    )
     segmentation: SegmentationStatus
     restoration: RestorationStatus
 
@@ -521,3 +742,4 @@ class Problem(_Model):
     argument: str | None = Field(None, description="Part of the request that cannot be accepted.")
     problem: str | None = Field(None, description="Problem with it.")
     accepted: str | None = Field(None, description="Accepted values in its place; may be empty.")
+    texts: Texts | None = Field(None, description="The detail in both languages.")

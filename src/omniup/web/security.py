@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from omniup.web.fields import RequestError
-from omniup.web.language import LANGUAGE, choose_language, parts, said
+from omniup.web.language import LANGUAGE, choose_language, parts, said, texts
 
 HEADERS = {
     # Scripts and styles from this server only and none in the page itself: text that slips in can do nothing.
@@ -162,7 +162,7 @@ async def _answer(body: _Body, send: Callable[[Message], Awaitable[None]], error
     A connection that is closed before everything was read is reset, and the answer may be lost with it. So the rest is
     read for a while, and where it is too long, the connection stays open for a while.
     """
-    content = json.dumps({"detail": said(error), **parts(error)}).encode()
+    content = json.dumps({"detail": said(error), **parts(error), "texts": texts(error)}).encode()
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(content)).encode()),

@@ -9,7 +9,9 @@ import copy
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,13 +20,20 @@ from torch.nn import functional as F
 from omniup.encoders import Encoding, Mask2Former
 from omniup.errors import InputError
 from omniup.files import sample_probabilities
-from omniup.upsamplers import Bilinear, GaussianKernels, Prepared, PyramidBilateral, UpsampleAnything
+from omniup.files.weights import OFFLINE
+from omniup.mixing.interruption import interruptible
+from omniup.upsamplers import Bilinear, GaussianKernels, Prepared, PyramidBilateral, UpsampleAnything, upsampler
 from omniup.visualize import class_colours, label_picture, outlined, to_picture
-from omniup.web.language import said
+from omniup.web.jobs import Job
+from omniup.web.language import LANGUAGE, phrases, texts
 from omniup.web.pictures import data_url, enlarged
-from omniup.web.schemas import Segmentation, SegmentationStatus, SegmentClass
+from omniup.web.schemas import MaskConfig, Segmentation, SegmentationStatus, SegmentClass, Texts
+from omniup.web.stages import Stages
 
 logger = logging.getLogger(__name__)
+
+LOADING = 6.0
+"""Seconds that importing transformers and reading the network take, about."""
 
 AGAIN = 300.0
 """Seconds after which a network that could not be had is looked for again: asking the hub in vain takes some."""
@@ -37,7 +46,8 @@ class Segments:
     Attributes:
         image: [1, 3, H, W], the photograph.
         low: [1, 1, h, w], the most probable class of each cell.
-        high: [1, 1, H, W], of each pixel, by the way that the probabilities were upsampled: bilinear, gsjbu, pyramid.
+        high: [1, 1, H, W], of each pixel, by the way that the probabilities were upsampled: bilinear, gsjbu, pyramid;
+            and anyup where its weights are on this machine.
         classes: the names of all classes.
         source: where the probabilities come from.
     """
@@ -64,13 +74,17 @@ class Segmenter:
         self._loading = threading.Lock()
 
     @property
+    def loading_seconds(self) -> dict[str, float]:
+        """Seconds that loading the network will take, about; none where it is loaded or cannot be had."""
+        return {} if self._network or self._refused else {"segmentation": LOADING}
+
+    @property
     def status(self) -> SegmentationStatus:
         """State as far as known; nothing is loaded for it."""
         if self._refused:
-            return SegmentationStatus(state="unavailable", message=said(self._refused[1]))
-        return SegmentationStatus(
-            state="off", message=f"{self._model}, {'loaded' if self._network else 'not loaded yet'}"
-        )
+            return _unavailable(self._refused[1])
+        template = "{model}, loaded" if self._network else "{model}, not loaded yet"
+        return segmentation_status("off", phrases(template, model=self._model))
 
     def segment(
         self, image: Tensor, kernels: GaussianKernels, resolution: int
@@ -88,19 +102,20 @@ class Segmenter:
         try:
             network = copy.copy(self._load())  # which shares the weights
         except InputError as error:
-            return SegmentationStatus(state="unavailable", message=said(error)), None
+            return _unavailable(error), None
         network.resolution = resolution
         try:
             encoding, where = self._encode(network, image, kernels.grid)
         except RuntimeError as error:
             logger.exception("Mask2Former failed")
-            return SegmentationStatus(state="unavailable", message=said(_failed(error))), None
+            return _unavailable(_failed(error)), None
         segments = upsample_probabilities(
             encoding.features.to(image.device), network.classes, kernels, encoding.weights
         )
         longest = " x ".join(map(str, kernels.grid))
-        message = f"{encoding.weights}, at {resolution} pixels on {where}, {longest} cells"
-        return SegmentationStatus(state="done", message=message), segments
+        template = "{weights}, at {resolution} pixels on {device}, {cells} cells"
+        said = phrases(template, weights=encoding.weights, resolution=resolution, device=where, cells=longest)
+        return segmentation_status("done", said), segments
 
     def _load(self) -> Mask2Former:
         with self._loading:
@@ -127,6 +142,15 @@ class Segmenter:
             return network(image.cpu(), grid), "cpu"
 
 
+def segmentation_status(state: Literal["off", "done", "unavailable"], said: Mapping[str, str]) -> SegmentationStatus:
+    """Describe what happened, in both languages."""
+    return SegmentationStatus(state=state, message=said[LANGUAGE.get()], texts=Texts.model_validate(said))
+
+
+def _unavailable(error: InputError) -> SegmentationStatus:
+    return segmentation_status("unavailable", texts(error))
+
+
 def _failed(error: Exception) -> InputError:
     return InputError("Mask2Former", "failed ({reason})", reason=error)
 
@@ -140,9 +164,45 @@ def upsample_probabilities(
         "gsjbu": kernels,
         "pyramid": PyramidBilateral().prepare(kernels.guidance, kernels.grid),
     }
+    if anyup := _anyup(kernels):
+        ways["anyup"] = anyup
     signal_type = "probabilities" if len(classes) > 1 else "values"  # of one class they decide nothing
     high = {way: each.render(probabilities, signal_type).argmax(1, keepdim=True) for way, each in ways.items()}
     return Segments(kernels.guidance, probabilities.argmax(1, keepdim=True), high, classes, source)
+
+
+def _anyup(kernels: GaussianKernels) -> Prepared | None:
+    """Prepare AnyUp; None where its weights are not on this machine."""
+    token = OFFLINE.set(True)
+    try:
+        return upsampler("anyup").prepare(kernels.guidance, kernels.grid)
+    except InputError:
+        return None
+    finally:
+        OFFLINE.reset(token)
+
+
+def segment_mask(job: Job, config: MaskConfig, image: Tensor, mask: Tensor, *, device: str) -> bytes:
+    """Upsample a drawn mask from the cells of a grid.
+
+    Args:
+        job: whose work this is.
+        config: what was asked for.
+        image: [1, 3, H, W] in 0..1, with sides that the stride divides.
+        mask: [1, 1, H', W'] in 0..1, of any size, over the whole image.
+        device: where to compute.
+
+    Returns:
+        A `Segmentation` as JSON.
+    """
+    stage, image = Stages(job), image.to(device)
+    grid = image.shape[2] // config.stride, image.shape[3] // config.stride
+    inside = F.adaptive_avg_pool2d(mask, grid)  # [1, 1, h, w]
+    probabilities = torch.cat([1 - inside, inside], dim=1).to(device)
+    with interruptible(job.check):
+        kernels = UpsampleAnything.preset("spec").prepare(image, grid, progress=stage.fitting)
+        segments = upsample_probabilities(probabilities, ("background", "drawn"), kernels, "a drawn mask")
+    return segmentation(segments).model_dump_json().encode()
 
 
 def example() -> Segments:
@@ -168,6 +228,7 @@ def segmentation(segments: Segments) -> Segmentation:
     pictures = {
         "photo": to_picture(segments.image),
         "seg_lr": enlarged(label_picture(low, colours), size),
+        "boundaries_lr": outlined(segments.image, F.interpolate(low.float(), size, mode="nearest-exact").long()),
         **{f"seg_{way}": label_picture(labels, colours) for way, labels in drawn.items()},
         **{f"boundaries_{way}": outlined(segments.image, labels) for way, labels in drawn.items()},
     }

@@ -20,33 +20,46 @@ from fastapi import UploadFile
 from torch import Tensor
 
 from omniup import __version__
-from omniup.encoders import encoders
-from omniup.files import SAMPLES, read_image
+from omniup.errors import InputError
+from omniup.files import SAMPLES, image_tensor, read_image, sample_image
 from omniup.files.weights import OFFLINE
 from omniup.reconstruction import working_image
 from omniup.upsamplers import DEFAULT_METHOD, SIGNAL_TYPES, UpsampleAnything, methods
+from omniup.upsamplers.anyup.weights import check_here
 from omniup.upsamplers.layouts import LAYOUTS
+from omniup.upsamplers.registry import Method
 from omniup.upsamplers.upsample_anything import PRESETS
+from omniup.web.comparison import compare
+from omniup.web.extractors import Extractors
+from omniup.web.features import features
 from omniup.web.fields import FieldError, field
 from omniup.web.jobs import Job, Jobs, KnownError
+from omniup.web.language import phrases, texts
 from omniup.web.pace import Pace
 from omniup.web.restoration import THINNEST, Restorer, read_picture, restore
-from omniup.web.run import Extractors, run
+from omniup.web.run import run
 from omniup.web.runs import Runs
 from omniup.web.schemas import (
+    CompareConfig,
     Described,
     Device,
+    EncoderConfig,
+    FeaturesConfig,
     Health,
     Limits,
+    MaskConfig,
     Options,
+    PictureConfig,
+    Recognition,
     RestoreConfig,
     RunConfig,
     Sample,
+    Texts,
     UpsampleConfig,
 )
-from omniup.web.segmentation import Segmenter, example, segmentation
+from omniup.web.segmentation import Segmenter, example, segment_mask, segmentation
 from omniup.web.settings import Settings
-from omniup.web.upsampling import order, upsample
+from omniup.web.upsampling import check_cost, order, recognition, requested_method, upsample
 
 Result = TypeVar("Result")
 
@@ -77,8 +90,14 @@ class Service:
     def warm_up(self) -> None:
         """Do a small run on the default device, before any user does."""
 
-        def measure(_: Job) -> None:
+        def measure(job: Job) -> None:
             self.pace.measure(self.devices[0])
+            config = CompareConfig()
+            photo = working_image(image_tensor(sample_image()), config.stride, config.size)
+            chosen = [requested_method(each.method, each.settings) for each in config.methods]
+            compare(job, config, photo, chosen=chosen, device=self.devices[0])
+            encoder = EncoderConfig(extractor=self._extractors.best)
+            self._extractors.encode(photo, (8, 8), config=encoder)
             gc.freeze()  # or each full collection visits all of torch, during which no request is answered: 0.4 s
 
         self.jobs.submit(Job(uuid4(), measure), self.devices[0])
@@ -105,9 +124,49 @@ class Service:
             QueueFullError: the queue is full.
         """
         device = self._device(config.device)
+        self._extractors.check(config.extractor)
         with self.jobs.workers[device].place():
             guidance = await self.quickly(self._read, config, await self._content("image", image))
             return self._submit(partial(self._run, config=config, image=guidance, device=device), config.run_id, device)
+
+    async def submit_comparison(self, config: CompareConfig, image: UploadFile) -> Job:
+        """Check a picture and methods, and put their comparison in the queue; raises as `submit_run`."""
+        device = self._device(config.device)
+        chosen = [
+            requested_method(each.method, each.settings, f"config.methods.{place}")
+            for place, each in enumerate(config.methods)
+        ]
+        with self.jobs.workers[device].place():
+            photo = await self.quickly(self._read, config, await self._content("image", image))
+            size = photo.shape[2], photo.shape[3]
+            for method in chosen:
+                check_cost(method, size, (size[0] // config.stride, size[1] // config.stride))
+            work = partial(compare, config=config, image=photo, chosen=chosen, device=device)
+            return self._submit(work, config.run_id, device)
+
+    async def submit_features(self, config: FeaturesConfig, images: list[UploadFile]) -> Job:
+        """Check photographs, and put the comparison of their features in the queue; raises as `submit_run`."""
+        device = self._device(config.device)
+        self._extractors.check(config.extractor)
+        with self.jobs.workers[device].place():
+            photos = []
+            for name, image in zip(("image", "other"), images, strict=False):
+                photos.append(await self.quickly(self._read, config, await self._content(name, image), name))
+            work = partial(
+                features, config=config, images=photos, device=device, extractors=self._extractors, runs=self.runs
+            )
+            return self._submit(work, config.run_id, device)
+
+    async def submit_mask(self, config: MaskConfig, image: UploadFile, mask: UploadFile) -> Job:
+        """Check a photograph and a mask, and put the mask's upsampling in the queue; raises as `submit_run`."""
+        device = self._device(config.device)
+        with self.jobs.workers[device].place():
+            photo = await self.quickly(self._read, config, await self._content("image", image))
+            with field("mask"):
+                file = await self._content("mask", mask)
+                drawn = await self.quickly(read_image, file, max_pixels=self.settings.pixels)
+            work = partial(segment_mask, config=config, image=photo, mask=drawn.mean(1, keepdim=True), device=device)
+            return self._submit(work, config.run_id, device)
 
     async def submit_restoration(self, config: RestoreConfig, image: UploadFile) -> Job:
         """Check a picture, and put its restoration in the queue; raises as `submit_run`."""
@@ -133,6 +192,12 @@ class Service:
             work = partial(upsample, order=checked, device=device, runs=self.runs, seconds=most)
             return self._submit(work, config.run_id, device)
 
+    async def recognise(self, config: UpsampleConfig, image: UploadFile, signal: UploadFile) -> Recognition:
+        """Recognise what a signal is; raises FieldError where a file cannot be accepted."""
+        files = [await self._content("image", image), await self._content("signal", signal)]
+        limits = self.settings
+        return await self.quickly(recognition, config, *files, pixels=limits.pixels, values=limits.values)
+
     @functools.cached_property
     def example(self) -> bytes:
         """The bundled segmentation, a `Segmentation` as JSON, made once."""
@@ -141,18 +206,20 @@ class Service:
     def options(self) -> Options:
         """Return the choices."""
         settings = self.settings
-        labels = {"cpu": f"CPU, {settings.threads or torch.get_num_threads()} threads", "mps": "Apple GPU"}
+        threads = settings.threads or torch.get_num_threads()
+        words = {"cpu": phrases("CPU, {threads} threads", threads=threads), "mps": phrases("Apple GPU")}
         if "cuda" in self.devices:
-            labels["cuda"] = torch.cuda.get_device_name()
-        known = encoders()
+            words["cuda"] = phrases("{name}", name=torch.cuda.get_device_name())
+        labels = {name: Texts.model_validate(both) for name, both in words.items()}
         return Options(
             version=__version__,
-            devices=[Device(name=name, label=labels[name]) for name in self.devices],
+            devices=[Device(name=name, label=labels[name].en, texts=labels[name]) for name in self.devices],
             device=self.devices[0],
             presets={name: _preset(name) for name in PRESETS},
             sizes=[224, 256, 384, 512],
             strides=[8, 14, 16, 32],
-            extractors=[Described(name=name, summary=known[name]) for name in ("projection", "resnet18_layer2")],
+            extractors=self._extractors.known,
+            extractor=self._extractors.best,
             methods=[
                 Described(
                     name=method.name,
@@ -161,6 +228,7 @@ class Service:
                     settings=dict(method.settings),
                     choices={name: list(values) for name, values in method.choices.items()},
                     variants=list(method.variants),
+                    missing=self._missing(method),
                 )
                 for method in methods().values()
             ],
@@ -184,9 +252,20 @@ class Service:
             config=RunConfig.model_validate(self.pace.gentle()).model_dump(exclude={"run_id"}),
             pairs_per_second=self.pace.pairs_per_second,
             overhead_seconds=self.pace.overhead_seconds,
+            loading_seconds={**self._extractors.loading_seconds, **self.segmenter.loading_seconds},
             segmentation=self.segmenter.status,
             restoration=self.restorer.status,
         )
+
+    def _missing(self, method: Method) -> dict[str, Texts]:
+        """Return the published weights of a method that are not here and cannot be fetched, with the reason."""
+        missing = {}
+        for name in method.paths.get("weights", ()) if self.settings.offline else ():
+            try:
+                check_here(name)
+            except InputError as error:
+                missing[name] = Texts.model_validate(texts(error))
+        return missing
 
     def health(self) -> Health:
         """Return the state of the server."""
@@ -219,8 +298,8 @@ class Service:
             raise FieldError(field, field, "has {size} bytes", "up to {most} bytes", size=file.size, most=most)
         return await file.read()
 
-    def _read(self, config: RunConfig, image: bytes) -> Tensor:
-        with field("image"):
+    def _read(self, config: PictureConfig, image: bytes, name: str = "image") -> Tensor:
+        with field(name):
             full = read_image(image, max_pixels=self.settings.pixels)
         return working_image(full, config.stride, config.size, square=config.shape == "square")
 

@@ -14,7 +14,9 @@ from omniup.web.schemas import Progress
 
 REPORTED = {
     "encode": "features",
+    "prepare": "prepare",
     "render image": "render",
+    "confidence": "confidence",
     "segment": "segment",
     "load": "load",
     "restore": "restore",
@@ -37,17 +39,26 @@ class Stages:
         self.job = job
         self.seconds: dict[str, float] = {}
         self._began = 0.0
+        self._reported = ""
+        self._ticked = 0.0
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Run a stage within."""
         if reported := REPORTED.get(name):
+            self._reported = reported
             self.job.add_event(Progress.model_validate({"stage": reported}))
         began = self._began = time.perf_counter()
         yield
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()
         self.seconds[name] = time.perf_counter() - began
+
+    def tick(self, elapsed: float) -> None:
+        """Send how many seconds the job has taken, about once a second, from the second on."""
+        if self._reported and elapsed - self._ticked >= 1:
+            self._ticked = elapsed
+            self.job.add_event(Progress.model_validate({"stage": self._reported, "elapsed": elapsed}))
 
     def fitting(self, step: FitProgress) -> None:
         """Send the progress of a step of the fit."""

@@ -6,29 +6,28 @@ import dataclasses
 import functools
 import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from io import BytesIO
+from typing import Any, Literal
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from omniup.errors import InputError
+from omniup.files.georeference import Georeference, read_georeference
 from omniup.mixing.interruption import interruptible
-from omniup.upsamplers import SignalType, Upsampler, methods, upsampler
-from omniup.upsamplers.checks import Size, as_guidance, check_size
+from omniup.upsamplers import Bilinear, SignalType, Upsampler, methods, upsampler
+from omniup.upsamplers.checks import Size, check_size
 from omniup.upsamplers.guidance_files import GuidanceFile, read_guidance_file
+from omniup.upsamplers.recognition import recognise
 from omniup.upsamplers.regions import Region, check_region, cut, inside
 from omniup.upsamplers.signal_files import SignalFile, read_signal_file
 from omniup.upsamplers.signal_types import are_probabilities
-from omniup.visualize import Panel, class_colours, heat_map, label_picture, pca_rgb, to_picture
 from omniup.web.fields import FieldError, field, refused_field
 from omniup.web.jobs import Job
-from omniup.web.pictures import data_url, scale
-from omniup.web.runs import Kept, Maker, Runs, picture_maker, tensor_maker
-from omniup.web.schemas import MAX_WORK, Scale, UpsampleAnswer, UpsampleConfig
+from omniup.web.runs import Kept, Maker, Runs
+from omniup.web.schemas import MAX_WORK, Recognition, UpsampleAnswer, UpsampleConfig
+from omniup.web.signal_pictures import draw
 from omniup.web.stages import Stages
 
 Drawing = Literal["labels", "probabilities", "colours", "map", "features"]
@@ -38,14 +37,6 @@ LARGEST = 1e30
 
 MAX_LABEL_PIXELS = 2**30
 """Labels times pixels: the 0/1 map of every label is mixed."""
-
-TRUST = "viridis"
-"""The colour map of a confidence."""
-
-_BOX = Image.Resampling.BOX
-
-PICTURED = 512
-"""The longest side of the pictures of the answer, in pixels; the files have all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +52,7 @@ class Order:
         is_stored: True where the guidance lies as the picture is stored, since the signal does.
         signal: what to upsample; labels are int64, [1, 1, h, w].
         gathered: the grid of scattered measurements before they were averaged; None for others.
+        place: where the result lies on the earth, as the image or else the signal says; None for most.
     """
 
     config: UpsampleConfig
@@ -71,6 +63,7 @@ class Order:
     is_stored: bool
     signal: SignalFile
     gathered: Size | None
+    place: Georeference | None = None
 
     @property
     def signal_type(self) -> SignalType:
@@ -117,30 +110,80 @@ def order(
     Raises:
         FieldError: something cannot be accepted.
     """
-    _check_paths(config)
-    try:
-        method = upsampler(config.method, **config.settings)
-    except InputError as error:
-        named = f"config.settings.{error.argument}" if error.argument in config.settings else "config"
-        raise refused_field(named, error) from error
-    with field("image"):
-        photo = read_guidance_file(image, name=config.image_name, max_pixels=pixels, max_values=4 * pixels)
-    orientation = "upright" if config.orientation == "auto" and config.region else config.orientation
-    region = None if config.region is None else config.region.as_tuple
-    with field("config.region"):
-        _check_pixels(check_region(region, photo.size(orientation)), photo.size(orientation), pixels)
+    method = requested_method(config.method, config.settings)
+    photo = _read_guidance(config, image, pixels)
     with field("signal"):
-        stored = _read_signal(config, signal, photo.size(orientation), region, 8 * values)
-        guidance, is_stored = photo.lying_like(stored.grid, orientation)
+        region = None if config.region is None else config.region.as_tuple
+        stored = _read_signal(config, signal, photo.size(_orientation(config)), region, 8 * values)
+        guidance, is_stored = photo.lying_like(stored.grid, _orientation(config))
         whole = guidance.shape[2], guidance.shape[3]
         place = check_region(region, whole)
         guidance, part = cut(guidance, place), inside(place, whole)
         read = stored.gathered()
         gathered = None if read.grid == stored.grid else stored.grid
-        checked = Order(config, method, photo, guidance, part, is_stored, read, gathered)
+        lies = _georeference(image, signal, stored.grid, place, part)
+        checked = Order(config, method, photo, guidance, part, is_stored, read, gathered, lies)
         check_size(checked.size, read.grid)
         _check_work(checked, values, pairs)
     return checked
+
+
+def recognition(config: UpsampleConfig, image: bytes, signal: bytes, *, pixels: int, values: int) -> Recognition:
+    """Recognise what the signal is, for the user to confirm; arguments and refusals as of `order`."""
+    photo = _read_guidance(config, image, pixels)
+    size = photo.size(_orientation(config))
+    region = None if config.region is None else config.region.as_tuple
+
+    def read(signal_type: str, invalid: Sequence[float]) -> SignalFile:
+        declared = config.model_copy(update={"signal_type": signal_type, "invalid": invalid})
+        return _read_signal(declared, signal, size, region, 8 * values)
+
+    with field("signal"):
+        file, signal_type, invalid = recognise(read, config.signal_type, config.invalid)
+    known = file.values if file.valid is None else file.values[file.valid.expand_as(file.values)]
+    low, high = (bound.item() for bound in known.double().aminmax())
+    reading = file.reading
+    return Recognition(
+        signal_type=signal_type,
+        layout=reading.name if reading else "map",
+        extra_tokens=reading.extra if reading else 0,
+        channels=file.values.shape[1],
+        grid=list(file.grid),
+        size=list(size),
+        low=low,
+        high=high,
+        labels=len(file.values.double().unique()) if signal_type == "labels" else None,
+        holes=file.holes,
+        invalid=["nan" if math.isnan(value) else value for value in invalid],
+    )
+
+
+def _orientation(config: UpsampleConfig) -> str:
+    return "upright" if config.orientation == "auto" and config.region else config.orientation
+
+
+def _read_guidance(config: UpsampleConfig, image: bytes, pixels: int) -> GuidanceFile:
+    """Read the guidance, and check the region of it that the signal covers."""
+    with field("image"):
+        photo = read_guidance_file(image, name=config.image_name, max_pixels=pixels, max_values=4 * pixels)
+    size = photo.size(_orientation(config))
+    region = None if config.region is None else config.region.as_tuple
+    with field("config.region"):
+        _check_pixels(check_region(region, size), size, pixels)
+    return photo
+
+
+def _georeference(
+    image: bytes, signal: bytes, grid: Size, place: Region, part: tuple[slice, slice]
+) -> Georeference | None:
+    """Return where the result lies on the earth: as the image says, or else the signal, whose cells are larger."""
+    rows, columns = part
+    top, left, height, width = place
+    if found := read_georeference(BytesIO(image)):
+        return found.moved(left + columns.start, top + rows.start)
+    if found := read_georeference(BytesIO(signal)):
+        return found.scaled(width / grid[1], height / grid[0]).moved(columns.start, rows.start)
+    return None
 
 
 def _check_pixels(region: Region, whole: Size, most: int) -> None:
@@ -152,14 +195,39 @@ def _check_pixels(region: Region, whole: Size, most: int) -> None:
         )
 
 
-def _check_paths(config: UpsampleConfig) -> None:
-    """Refuse settings that name a file: the library would read it."""
-    known = methods().get(config.method)
-    for name, accepted in known.paths.items() if known else ():
-        if name in config.settings and config.settings[name] not in [*accepted]:
-            raise FieldError(
-                f"config.settings.{name}", name, "is none of what may be read", "{names}", names=", ".join(accepted)
-            )
+def requested_method(name: str, settings: Mapping[str, Any], place: str = "config") -> Upsampler:
+    """Build a method that a request names.
+
+    Args:
+        name: of the method.
+        settings: its settings; one that names a file is refused, since the library would read it.
+        place: of name and settings in the request, for refusals.
+
+    Raises:
+        FieldError: no such method or setting, or a value out of range.
+    """
+    known = methods().get(name)
+    for setting, accepted in known.paths.items() if known else ():
+        if setting in settings and settings[setting] not in [*accepted]:
+            where = f"{place}.settings.{setting}"
+            raise FieldError(where, setting, "is none of what may be read", "{names}", names=", ".join(accepted))
+    try:
+        return upsampler(name, **settings)
+    except InputError as error:
+        where = f"{place}.settings.{error.argument}" if error.argument in settings else place
+        raise refused_field(where, error) from error
+
+
+def check_cost(method: Upsampler, size: Size, grid: Size) -> None:
+    """Refuse a fit that would take too long.
+
+    Raises:
+        FieldError: it would.
+    """
+    if (work := method.cost(size, grid)) > MAX_WORK:
+        raise FieldError(
+            "config", "pixels x window x iterations", "is {work:.1e}", "up to {most:.1e}", work=work, most=MAX_WORK
+        )
 
 
 def _read_signal(config: UpsampleConfig, file: bytes, size: Size, region: Region | None, max_bytes: int) -> SignalFile:
@@ -199,10 +267,8 @@ def _check_work(order: Order, values: int, pairs: float) -> None:
     if order.signal_type == "labels" and len(order.known) * pixels > MAX_LABEL_PIXELS:
         problem, accepted = "has {labels} labels, for each of {pixels} pixels", "up to {most} 0/1 values in all"
         raise InputError("signal", problem, accepted, labels=len(order.known), pixels=pixels, most=MAX_LABEL_PIXELS)
-    if (work := order.method.cost(order.size, order.signal.grid)) > MAX_WORK:
-        raise FieldError(
-            "config", "pixels x window x iterations", "is {work:.1e}", "up to {most:.1e}", work=work, most=MAX_WORK
-        )
+    check_cost(order.method, order.size, order.signal.grid)
+    work = order.method.cost(order.size, order.signal.grid)
     work += order.method.render_cost(order.size, order.signal.grid, order.signal_type)
     if work > pairs:
         problem = "visits {work:.1e} pairs of pixel and cell, which takes too long here"
@@ -235,6 +301,7 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs, seconds: float)
         if time.perf_counter() - began > seconds:
             problem, accepted = "takes longer than {seconds:g} s", "a smaller size and fewer channels"
             raise FieldError("config", "the upsampling", problem, accepted, seconds=seconds)
+        stage.tick(time.perf_counter() - began)
 
     guidance, signal = order.guidance.to(device), order.signal.to(device)
     rows, columns = order.part
@@ -253,16 +320,13 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs, seconds: float)
         )
     with interruptible(check), stage("confidence"):
         confidence = prepared.confidence(signal.values, order.signal_type, valid=signal.valid, result=result)
-    result, confidence = (maps[:, :, rows, columns] for maps in (result, confidence))
+    with interruptible(check), stage("bilinear"):
+        plain = Bilinear().prepare(guidance, signal.grid).render(signal.values, order.signal_type, valid=signal.valid)
+    result, plain, confidence = (maps[:, :, rows, columns].cpu() for maps in (result, plain, confidence))
     with stage("draw"):
-        low_picture, picture, key = _pictures(order, result)
-        trust = heat_map(confidence, (0, 1), TRUST)
-        makers |= {"result.npy": tensor_maker(lambda: result), "result.png": picture_maker(picture)}
-        makers |= {"confidence.npy": tensor_maker(lambda: confidence)}
-        makers |= {"confidence.png": picture_maker(_grey(confidence))}
-        kept = Kept(job.id, makers, comparison=None, size=0)
-        runs.add(kept, *makers)
-        shown = _shown_size((result.shape[2], result.shape[3]))
+        drawn = draw(order, guidance[:, :, rows, columns], result, plain, confidence)
+        kept = Kept(job.id, {**makers, **drawn.makers}, comparison=None, size=0)
+        runs.add(kept, *makers, *drawn.now)
         answer = UpsampleAnswer(
             run_id=job.id,
             signal_type=order.signal_type,
@@ -273,77 +337,16 @@ def upsample(job: Job, order: Order, *, device: str, runs: Runs, seconds: float)
             gathered=order.gathered,
             bands=order.photo.scaled_from,
             stored=order.is_stored,
+            georeferenced=order.place is not None,
             method=order.config.method,
             device=device,
-            images={
-                "image": data_url(_guidance_picture(guidance[:, :, rows, columns]).resize(shown[::-1], _BOX)),
-                "low": data_url(low_picture.resize(shown[::-1], Image.Resampling.NEAREST, _cells(order))),
-                "result": data_url(picture.resize(shown[::-1], _BOX)),
-                "confidence": data_url(trust.resize(shown[::-1], _BOX)),
-            },
-            scale=key,
-            confidence=scale(Panel("", confidence, limits=(0, 1), colours=TRUST)),
+            images=drawn.images,
+            scale=drawn.scale,
+            difference=drawn.difference,
+            sixteen_bits=drawn.sixteen_bits,
+            confidence=drawn.confidence,
             seconds=dict(stage.seconds),
             files=kept.urls,
         )
     answer.seconds["total"] = time.perf_counter() - began
     return answer.model_dump_json().encode()
-
-
-def _shown_size(size: tuple[int, int]) -> tuple[int, int]:
-    shrink = min(1.0, PICTURED / max(size))
-    return max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))
-
-
-def _cells(order: Order) -> tuple[float, float, float, float]:
-    """Return the part of the grid that lies in the image: left, top, right and bottom, in cells."""
-    (rows, columns), (height, width), (h, w) = order.part, order.size, order.signal.grid
-    return (
-        columns.start * w / width,
-        rows.start * h / height,
-        columns.stop * w / width,
-        rows.stop * h / height,
-    )
-
-
-def _guidance_picture(guidance: Tensor) -> Image.Image:
-    """Draw guidance of any number of channels: its first three bands, or the first."""
-    return to_picture(as_guidance(guidance[:, :3] if guidance.shape[1] >= 3 else guidance[:, :1]))
-
-
-def _grey(confidence: Tensor) -> Image.Image:
-    """Draw a confidence [1, 1, H, W] from black to white."""
-    return Image.fromarray((255 * confidence[0, 0]).round().byte().cpu().numpy())
-
-
-def _pictures(order: Order, result: Tensor) -> tuple[Image.Image, Image.Image, Scale | None]:
-    """Draw the signal and the result [1, C, H, W], each at its own size, with the scale of their colours."""
-    low, high = order.signal.values, result.cpu()
-    if order.kind == "map":
-        key = scale(Panel("", low))  # both on one scale, the signal's
-        pair = [heat_map(each, (key.low, key.high)) for each in (low, high)]
-        return pair[0], pair[1], key
-    if order.kind == "colours":
-        brightest = 255 if float(low.max()) > 1 else 1
-        return to_picture(low / brightest), to_picture(high / brightest), None
-    if order.kind == "features":
-        low, high = pca_rgb(low, high)
-        return to_picture(low), to_picture(high), None
-    if order.kind == "labels":
-        low, high = (torch.searchsorted(order.known, labels) for labels in (low, high))  # as places in `known`
-    else:
-        low, high = low.argmax(1, keepdim=True), high.argmax(1, keepdim=True)
-    colours = _class_colours(order)
-    return label_picture(low, colours), label_picture(high, colours), None
-
-
-def _class_colours(order: Order) -> NDArray[np.uint8]:
-    """Return the colours that the labels came with, or else our own."""
-    if order.kind == "probabilities":
-        return class_colours(order.signal.values.shape[1])
-    palette = order.signal.palette
-    if palette is None:
-        return class_colours(len(order.known))
-    table = np.zeros((256, 3), np.uint8)  # a palette may end before the last label
-    table[: len(palette) // 3] = np.array(palette, np.uint8).reshape(-1, 3)
-    return table[order.known.numpy()]

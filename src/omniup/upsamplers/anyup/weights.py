@@ -72,6 +72,18 @@ def read(weights: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return read_state_dict(path), {name: _value(stored[key]) for key, name in SETTINGS.items() if key in stored}
 
 
+def check_here(name: str) -> None:
+    """Refuse published weights that are not on this machine; nothing is fetched.
+
+    Raises:
+        InputError: they are not; says where to put the file.
+    """
+    url = PUBLISHED[name].url
+    if not (place := cached_path(url)).is_file():
+        problem, accepted = "are not on this machine, which is offline", "the file {url}, put at {place}"
+        raise InputError("weights", problem, accepted, url=url, place=str(place))
+
+
 def metadata(**settings: Any) -> dict[str, str]:
     """Convert settings of the network to metadata of a file, under the names in `SETTINGS`."""
     keys = {name: key for key, name in SETTINGS.items()}

@@ -2,19 +2,19 @@
  * The server, as functions: what is sent, what comes back, and what can go wrong, in one kind of error.
  */
 
-import { current } from "./i18n.js";
+import { current, inLanguage } from "./i18n.js";
 
 /** A request that was not served. */
 export class ApiError extends Error {
   /**
    * @param {number} status of HTTP; 0 where there was no answer at all
-   * @param {string} message
-   * @param {{field?: string, message: string}[]} [problems] of the request's fields (422)
+   * @param {string | () => string} message which may follow the page's language
+   * @param {{field?: string, message: () => string}[]} [problems] of the request's fields (422)
    * @param {number} [retryAfter] seconds (503)
    */
   constructor(status, message, problems = [], retryAfter = 0) {
-    super(message);
-    Object.assign(this, { status, problems, retryAfter });
+    super();
+    Object.assign(this, { status, message, problems, retryAfter });
   }
 }
 
@@ -39,9 +39,13 @@ async function request(path, options = {}) {
     throw new ApiError(0, error.message);
   }
   if (response.ok) return response;
-  const { detail } = await response.json().catch(() => ({}));
-  const problems = Array.isArray(detail) ? detail.map(({ loc, msg }) => ({ field: loc.findLast((part) => typeof part === "string"), message: msg })) : [];
-  const message = typeof detail === "string" ? detail : response.statusText;
+  const { detail, texts } = await response.json().catch(() => ({}));
+  const problem = ({ loc, msg, texts: both }) => ({
+    field: loc.findLast((part) => typeof part === "string"),
+    message: both ? inLanguage(both) : msg,
+  });
+  const problems = Array.isArray(detail) ? detail.map(problem) : [];
+  const message = texts ? inLanguage(texts) : typeof detail === "string" ? detail : inLanguage({ en: response.statusText, zh: `HTTP ${response.status}` });
   throw new ApiError(response.status, message, problems, Number(response.headers.get("Retry-After")) || 5);
 }
 
@@ -75,13 +79,19 @@ export function postSimilarity(query, signal) {
   return json("/api/similarity", { method: "POST", headers, body: JSON.stringify(query), signal });
 }
 
+/** Heat maps of the pixels that resemble one, by every method. */
+export function postSimilarities(query) {
+  const headers = { "Content-Type": "application/json" };
+  return json("/api/similarities", { method: "POST", headers, body: JSON.stringify(query) });
+}
+
 /** Ask the server to stop a run. */
 export const deleteRun = (runId) => request(`/api/runs/${runId}`, { method: "DELETE" });
 
 /**
  * Start something that takes a while.
  *
- * @param {"/api/run"|"/api/upsample"|"/api/restore"} path
+ * @param {"/api/compare"|"/api/run"|"/api/upsample"|"/api/restore"} path
  * @param {Object<string, Blob>} files
  * @param {object} config
  * @param {AbortSignal} signal

@@ -47,7 +47,7 @@ export function createCompare(left, right, { pick = false } = {}) {
     const { image, select } = sides[side];
     sides[side].key = select.value = picture.key;
     image.src = picture.url;
-    tellAlt(image, `alt.${picture.key}`);
+    tellAlt(image, `alt.${picture.words ?? picture.key}`);
   }
 
   function moveTo(part) {
@@ -90,7 +90,7 @@ export function createCompare(left, right, { pick = false } = {}) {
       pictures = shown;
       for (const side of ["left", "right"]) {
         sides[side].select.replaceChildren(
-          ...pictures.map(({ key }) => tell(make("option", { value: key }), `picture.${key}`)),
+          ...pictures.map(({ key, words = key }) => tell(make("option", { value: key }), `picture.${words}`)),
         );
         choose(side, sides[side].key);
       }

@@ -1,6 +1,6 @@
 /** One control of a form: its label, a line of help behind a question mark, and the objection to its value if any. */
 
-import { byId, make, show } from "./dom.js";
+import { byId, make, show, unfold } from "./dom.js";
 import { t, tell, tellLabel } from "./i18n.js";
 
 /**
@@ -30,7 +30,7 @@ export function refuse(name, key, values) {
   const error = byId(`${name}-error`);
   const input = byId(name);
   if (!error || input.closest("[hidden]")) return false;
-  for (let at = input; at; at = at.parentElement) if (at.matches("details")) at.open = true;
+  unfold(input);
   input.setAttribute("aria-invalid", "true");
   tell(error, key, values);
   show(error);

@@ -2,7 +2,7 @@
 
 import { clearErrors, makeControl } from "./control.js";
 import { byId, make, show } from "./dom.js";
-import { significant, tOr, tell, tellText } from "./i18n.js";
+import { inLanguage, significant, t, tOr, tell, tellText } from "./i18n.js";
 
 /** Step sizes are chosen on a scale of powers of ten, from 10⁻⁴ to 1. */
 const LR = { toSlider: (lr) => Math.log10(lr), fromSlider: (x) => Number((10 ** x).toPrecision(2)) };
@@ -43,13 +43,13 @@ const DEFAULTS = {
 };
 
 /**
- * The settings that the page begins with on this machine. Pictures keep their proportions here, whatever a bare
- * request to the server would get.
+ * The settings that the page begins with on this machine. Pictures keep their proportions here, and features come from
+ * a trained network where there is one, whatever a bare request to the server would get.
  */
-export function defaultSettings({ config, presets }) {
+export function defaultSettings({ config, presets, extractor }) {
   const { iters, radius, lr } = presets[config.preset ?? DEFAULTS.preset];
   const given = Object.entries(config).filter(([name, value]) => name in DEFAULTS && value !== null);
-  return { ...DEFAULTS, iters, radius, lr, ...Object.fromEntries(given), shape: DEFAULTS.shape };
+  return { ...DEFAULTS, iters, radius, lr, ...Object.fromEntries(given), shape: DEFAULTS.shape, extractor };
 }
 
 export class Controls {
@@ -77,9 +77,9 @@ export class Controls {
     };
     byId("main-settings").replaceChildren(...MAIN.map(build));
     byId("more-settings").replaceChildren(...MORE.map(build));
-    const { state, message } = options.segmentation;
+    const { state, texts } = options.segmentation;
     if (state === "unavailable") {
-      const why = tell(make("p", { class: "help" }), "segmentation.note.unavailable", { message });
+      const why = tell(make("p", { class: "help" }), "segmentation.note.unavailable", { message: inLanguage(texts) });
       byId("control-segmentation").append(why);
     }
     this.set({});
@@ -90,6 +90,7 @@ export class Controls {
     const { iters, radius, lr } = ("preset" in changes && this.options.presets[changes.preset]) || this.settings;
     this.settings = { ...this.settings, iters, radius, lr, ...changes };
     for (const [name, value] of Object.entries(this.settings)) this.#shown[name](value);
+    for (const option of byId("preset").options) tellText(option, () => this.#choiceName("preset", option.value));
     show(byId("control-device"), this.options.devices.length > 1);
     show(byId("control-seg_resolution"), this.settings.segmentation);
     show(byId("control-channels"), this.settings.extractor === "projection");
@@ -113,8 +114,18 @@ export class Controls {
 
   #choiceName(name, value) {
     if (name === "size" || name === "stride") return `${value} px`;
+    if (name === "preset") return this.#presetName(value);
     const device = name === "device" && this.options.devices.find((each) => each.name === value);
-    return tOr(`${name}.${value}`, device?.label ?? value);
+    return tOr(`${name}.${value}`, device ? inLanguage(device.texts)() : value);
+  }
+
+  /** A preset's name, and of the chosen one whether its numbers still stand. */
+  #presetName(name) {
+    const words = tOr(`preset.${name}`, name);
+    const preset = this.options.presets[name];
+    const { preset: chosen, ...settings } = this.settings;
+    const isChanged = name === chosen && ["iters", "radius", "lr"].some((each) => settings[each] !== preset[each]);
+    return isChanged ? t("preset.changed", { name: words }) : words;
   }
 
   #typed(name, text) {

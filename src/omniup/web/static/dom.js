@@ -43,6 +43,11 @@ export function icon(name) {
   return draw("svg", { viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true" }, path);
 }
 
+/** Open whatever an element is folded away in. */
+export function unfold(element) {
+  for (let at = element; at; at = at.parentElement) if (at.matches("details")) at.open = true;
+}
+
 /** Show or hide an element. */
 export function show(element, visible = true) {
   element.hidden = !visible;

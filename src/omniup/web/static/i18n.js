@@ -58,6 +58,16 @@ export function t(key, values = {}) {
   });
 }
 
+/**
+ * A sentence of the server's as a value for gaps: it follows the language, and brings along what a library said in
+ * English where the Chinese sentence leaves that out.
+ *
+ * @param {{en: string, zh: string, details?: string}} texts
+ */
+export function inLanguage(texts) {
+  return Object.assign(() => texts[language], { details: texts.details });
+}
+
 /** A text, or what the server says where the page has no words of its own. */
 export const tOr = (key, fallback) => (key in TEXTS ? t(key) : fallback);
 
@@ -108,10 +118,26 @@ function tellAs(element, name, key, values) {
 
 function translate(element) {
   const values = gaps.get(element) ?? {};
-  if (element.hasAttribute("data-t")) element.textContent = t(element.getAttribute("data-t"), values["data-t"]);
+  if (element.hasAttribute("data-t")) {
+    element.textContent = t(element.getAttribute("data-t"), values["data-t"]);
+    element.append(...originals(values["data-t"]));
+  }
   for (const [name, attribute] of Object.entries(ATTRIBUTES)) {
     if (element.hasAttribute(name)) element.setAttribute(attribute, t(element.getAttribute(name), values[name]));
   }
+}
+
+/** What libraries say in English, folded away below a Chinese sentence. */
+function originals(values = {}) {
+  const words = language === "zh" ? Object.values(values).flatMap((value) => value?.details || []) : [];
+  return words.map((text) => {
+    const [fold, summary, original] = ["details", "summary", "span"].map((tag) => document.createElement(tag));
+    fold.className = "original";
+    summary.textContent = t("details");
+    Object.assign(original, { lang: "en", textContent: text });
+    fold.append(summary, original);
+    return fold;
+  });
 }
 
 /** Take in the elements that are told their texts in the HTML. */

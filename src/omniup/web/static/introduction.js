@@ -2,6 +2,8 @@
 
 import { draw, make } from "./dom.js";
 import { tell, tellLabel } from "./i18n.js";
+import { OPENING } from "./opening.js";
+import { beginComparison, makeSideBySide } from "./side_by_side.js";
 import { heading } from "./words.js";
 
 /** An ellipse for each cell: how its kernel may come to lie along an edge. */
@@ -14,12 +16,13 @@ const CELLS = [
 const CELL = 32;
 const EDGE = "M0 96C36 84 40 60 60 44S88 20 96 0";
 
-/** The text and the drawing of the empty page. */
+/** The text and the drawing of the empty page, and an example of what there is to see. */
 export function makeIntroduction() {
   const text = ["intro.1", "intro.2", "intro.3"].map((key) => tell(make("p"), key));
   const invitation = tell(make("p", { class: "invitation" }), "intro.invitation");
   const words = make("div", {}, heading("intro.title"), ...text, invitation);
-  return make("div", { class: "introduction" }, makeDiagram(), words);
+  const example = makeSideBySide(beginComparison(OPENING, null, null), "section.opening");
+  return [make("div", { class: "introduction" }, makeDiagram(), words), example];
 }
 
 function makeDiagram() {

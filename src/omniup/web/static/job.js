@@ -16,7 +16,7 @@ export class Job {
   #wake = null;
 
   /**
-   * @param {"/api/run"|"/api/upsample"|"/api/restore"} path
+   * @param {string} path such as "/api/run"
    * @param {Object<string, Blob>} files
    * @param {object} config
    */
@@ -27,12 +27,12 @@ export class Job {
   /**
    * Do it.
    *
-   * @param {(progress: object) => void} onProgress
-   * @param {(seconds: number) => void} onBusy told every second until the next attempt
+   * @param {(progress: object) => void} [onProgress]
+   * @param {(seconds: number) => void} [onBusy] told every second until the next attempt
    * @returns {Promise<object>} the server's answer
    * @throws {Cancelled|ApiError}
    */
-  async run(onProgress, onBusy) {
+  async run(onProgress = () => {}, onBusy = () => {}) {
     for (;;) {
       try {
         return await this.#attempt(onProgress);

@@ -9,22 +9,25 @@ import { clearErrors, showError } from "./control.js";
 import { Controls, defaultSettings } from "./controls.js";
 import { byId, show } from "./dom.js";
 import { chooseLanguage, current, number, preferred, readPage, setLanguage, t, tOr, tell } from "./i18n.js";
-import { AT_ONCE, estimate, gentler, PATIENCE } from "./estimate.js";
+import { ASIDE, AT_ONCE, estimate, gentler, PATIENCE } from "./estimate.js";
+import { FeatureMethods } from "./feature_methods.js";
 import { Cancelled, Job } from "./job.js";
 import { announce, explain, showHint, showProblem, toast } from "./messages.js";
 import { renderFeatures } from "./panel_features.js";
-import { renderImages } from "./panel_image.js";
+import { renderImages, updateImages } from "./panel_image.js";
 import { renderKernels } from "./panel_kernels.js";
 import { renderMetrics } from "./panel_metrics.js";
 import { RESTORE_DEFAULTS, RestorePanel } from "./panel_restore.js";
-import { renderSegmentation } from "./panel_segmentation.js";
+import { cancelMask, renderSegmentation } from "./panel_segmentation.js";
 import { SignalPanel } from "./panel_signal.js";
 import { hold } from "./pictures.js";
 import { ProgressView } from "./progress.js";
 import { clearSimilarity, showSimilarity } from "./similarity.js";
+import { beginComparison, extendComparison, fits, quickMethods } from "./side_by_side.js";
 import { Source } from "./source.js";
 import { createTabs } from "./tabs.js";
 import { copyText } from "./take_away.js";
+import { Tour } from "./tour.js";
 import { View } from "./view.js";
 
 /** Pictures larger than this come as files: as data in the answer they would be held three times. */
@@ -38,9 +41,19 @@ const APART = ["signal", "restore"];
 /** Where the style sheet puts the results below the controls. */
 const NARROW = window.matchMedia("(max-width: 56rem)");
 
+/** The specification's settings, where the page begins with gentler ones. */
+const USUAL = { size: 256, iters: 50 };
+
+/** What pictures are called where no step of a fit was taken. */
+const UNFITTED = { I_hat_tto: "I_hat_unfitted", err_abs: "err_abs_unfitted", feat_hr_gsjbu_pca: "feat_hr_unfitted" };
+
+const isCancelled = (error) => error instanceof Cancelled || error.status === 409;
+
 class Page {
   #job = null;
+  #fitting = null; // a job that nobody waits for: its result is filled in
   #result = null;
+  #compared = null;
   #reading = false;
   #progress = new ProgressView();
 
@@ -54,20 +67,26 @@ class Page {
       onSignal: (file) => this.#takeSignal(file),
       onProblem: explain,
     });
-    this.signal = new SignalPanel(options, (file, config) => this.#upsample(file, config));
+    this.signal = new SignalPanel(
+      options,
+      (file, config) => this.#upsample(file, config),
+      (error) => this.#failed(error, (field, message) => this.signal.showError(field, message)),
+    );
     this.restoring = new RestorePanel(
       options,
       (config) => this.#restore(config),
       () => this.#writeAddress(),
     );
+    this.features = new FeatureMethods(options);
     this.view = new View(byId("results"), {
       onZoom: (zoom) => (byId("zoom-reset").textContent = `${Math.round(100 * zoom)} %`),
-      onPick: (point) => showSimilarity(this.#result, point, () => this.view.unmark()),
+      onPick: (point, frame) => this.#pick(point, frame),
       onCursor: ({ x, y }) => this.#tellPoint(x, y),
     });
     this.tabs = createTabs(byId("tabs"), (name) => this.#tabShown(name));
     this.#render();
     this.#listen();
+    new Tour((tab) => this.tabs.select(tab));
   }
 
   #listen() {
@@ -76,6 +95,7 @@ class Page {
       this.run();
     });
     byId("cancel").addEventListener("click", () => this.#job?.cancel());
+    byId("usual").addEventListener("click", () => this.controls.set(USUAL));
     byId("gentler").addEventListener("click", () => this.controls.set(this.#gentler()));
     byId("zoom-in").addEventListener("click", () => this.view.zoomIn());
     byId("zoom-out").addEventListener("click", () => this.view.zoomOut());
@@ -131,6 +151,10 @@ class Page {
     const seconds = this.#seconds();
     tell(byId("estimate"), "estimate", { seconds: () => number(seconds, seconds < 10 ? 1 : 0) });
     show(byId("slow"), seconds > PATIENCE && Object.keys(this.#gentler()).length > 0);
+    const { size, iters, preset } = this.controls.settings;
+    const isGentle = this.defaults.iters < USUAL.iters && size === this.defaults.size && iters === this.defaults.iters;
+    show(byId("gentle"), preset === "spec" && isGentle);
+    tell(byId("gentle-text"), "gentle", { size, iters, usualSize: USUAL.size, usualIters: USUAL.iters });
   }
 
   #chosen() {
@@ -159,6 +183,7 @@ class Page {
   #tabShown(name) {
     byId("results").dataset.tab = name; // for the style sheet: what is seen beside the panel
     if (name === "segmentation") renderSegmentation(this.#result);
+    if (name === "features") this.features.want();
     // Another tab begins at its beginning, however far down the last one was looked at.
     if (byId("results").getBoundingClientRect().top < 0) byId("results").scrollIntoView();
     this.#writeAddress();
@@ -170,16 +195,64 @@ class Page {
     announce("point", { x: Math.min(Math.floor(x * W), W - 1), y: Math.min(Math.floor(y * H), H - 1) });
   }
 
+  #pick(point, frame) {
+    if (this.features.element.contains(frame)) return this.features.pick(point);
+    const unmark = () => this.view.unmark();
+    return this.#result ? showSimilarity(this.#result, point, unmark) : unmark(); // before the run there are no features
+  }
+
   /** Run with the picture and the settings that stand there. */
   async run() {
     const { chosen } = this.source;
     if (!chosen) return this.#askForPicture();
     const { settings } = this.controls;
+    const former = { result: this.#result, compared: this.#compared };
+    const first = await this.#do(this.#comparison(chosen, settings, quickMethods(this.options)), showError);
+    if (!first) return undefined;
+    const compared = beginComparison(first, chosen.stem, former.compared);
+    this.#showResult(null, compared);
+    this.#reveal(byId("tabs"));
     const config = { ...settings, return_files: settings.size > LARGE };
-    const job = new Job("/api/run", { image: chosen.file }, config);
-    const answer = await this.#do(job, showError);
+    const answer = await this.#do(new Job("/api/run", { image: chosen.file }, config), showError);
     if (answer) this.#show(answer, chosen);
+    else if (compared === this.#compared && former.compared) this.#showResult(former.result, former.compared);
+    if (compared === this.#compared) this.#fit(chosen, settings);
     return undefined;
+  }
+
+  #comparison(chosen, { size, shape, stride, device }, methods) {
+    return new Job("/api/compare", { image: chosen.file }, { size, shape, stride, device, methods });
+  }
+
+  /** Fit with each preset, and show the results one by one; whatever the user starts ends this. */
+  async #fit(chosen, settings) {
+    const compared = this.#compared;
+    for (const [preset, methods] of fits(this.options)) {
+      const taking = { ...settings, ...this.options.presets[preset], preset };
+      if (estimate(taking, this.options, this.source.aspect) > ASIDE) continue;
+      const job = (this.#fitting = this.#comparison(chosen, settings, methods));
+      try {
+        extendComparison(compared, await job.run());
+      } catch (error) {
+        if (!(error instanceof ApiError || error instanceof Cancelled)) throw error;
+        break; // the page shows what it has
+      }
+      if (compared === this.#compared) updateImages(this.#result, compared);
+    }
+    compared.open = false;
+    if (compared === this.#compared) updateImages(this.#result, compared);
+  }
+
+  #isPreset(name, settings) {
+    const preset = this.options.presets[name];
+    return Object.entries(settings).every(([setting, value]) => value === preset[setting]);
+  }
+
+  /** What a run has loaded need not be loaded again. */
+  #loaded({ extractor, segmentation }) {
+    delete this.options.loading_seconds[extractor];
+    if (segmentation) delete this.options.loading_seconds.segmentation;
+    this.#showEstimate();
   }
 
   #askForPicture() {
@@ -210,7 +283,7 @@ class Page {
     }
     const { device } = this.controls.settings;
     const job = new Job("/api/upsample", { image: chosen.file, signal: file }, { ...config, device });
-    const answer = await this.#do(job, (field, message) => this.signal.showError(field, message));
+    const answer = await this.#do(job, (field, message) => this.signal.showError(field, message), () => this.signal.clear());
     if (!answer) return undefined;
     this.signal.render(answer, chosen.stem);
     announce("done", { seconds: () => number(answer.seconds.total, 1) });
@@ -223,10 +296,14 @@ class Page {
    * @param {Job} job
    * @param {(field: string, message: string) => boolean} showError shows at its control what the server has against it,
    *   and tells whether there is one
+   * @param {() => void} [onFailure] told that there will be no result
    * @returns {Promise<object|null>} the answer; null where there is none, and the page has said why
    */
-  async #do(job, showError) {
+  async #do(job, showError, onFailure = () => {}) {
     this.#job?.cancel(); // the last wish counts
+    this.#fitting?.cancel();
+    this.features.cancel();
+    cancelMask();
     this.#job = job;
     showProblem(null);
     showHint(null);
@@ -240,7 +317,9 @@ class Page {
         (seconds) => job === this.#job && this.#progress.busy(seconds),
       );
     } catch (error) {
-      if (job === this.#job) this.#failed(error, showError);
+      if (job !== this.#job) return null;
+      if (!isCancelled(error)) onFailure();
+      this.#failed(error, showError);
       return null;
     } finally {
       if (job === this.#job) {
@@ -253,7 +332,7 @@ class Page {
   }
 
   #failed(error, showError) {
-    if (error instanceof Cancelled || error.status === 409) return showHint("cancelled");
+    if (isCancelled(error)) return showHint("cancelled");
     const objections = error instanceof ApiError ? error.problems : [];
     const homeless = objections.filter(({ field, message }) => {
       if (field !== "image") return !showError(field, message);
@@ -267,17 +346,29 @@ class Page {
   #show(answer, chosen) {
     const urls = hold("run", answer.images);
     const { stem, sample, file } = chosen;
-    const picture = (key, number) => ({ key, url: urls[key], file: `${stem}_${key}.png`, number: number || undefined });
-    this.#result = { answer, stem, picture };
-    byId("results").style.setProperty("--ratio", answer.meta.W / answer.meta.H);
-    clearSimilarity();
-    this.view.reset();
-    this.#render();
+    const words = answer.meta.iters ? {} : UNFITTED;
+    const named = (key) => ({ key, words: words[key], url: urls[key], file: `${stem}_${key}.png` });
+    const picture = (key, number) => ({ ...named(key), number: number || undefined });
+    const { settings } = this.controls;
+    this.#loaded(settings);
+    this.#showResult({ answer, stem, picture, chosen, settings }, this.#compared);
+    this.features.reset(this.#result);
+    if (this.tabs.current() === "features") this.features.want();
     this.#showHint(answer);
     this.#describe(answer.meta, () => (sample ? tOr(`sample.${sample}`, sample) : file.name));
-    if (APART.includes(this.tabs.current())) this.tabs.select(FIRST_TAB);
     announce("done", { seconds: () => number(answer.meta.seconds.total, 1) });
-    this.#reveal(byId("tabs"));
+  }
+
+  /** Show a run, or before it is done the comparison alone. */
+  #showResult(result, compared) {
+    this.#result = result;
+    this.#compared = compared;
+    const { H, W } = compared.first;
+    byId("results").style.setProperty("--ratio", W / H);
+    clearSimilarity();
+    this.view.reset();
+    if (APART.includes(this.tabs.current())) this.tabs.select(FIRST_TAB);
+    this.#render();
   }
 
   /** On a phone, where the results lie below the controls, bring them into sight. */
@@ -286,8 +377,8 @@ class Page {
   }
 
   #render() {
-    renderImages(this.#result);
-    renderFeatures(this.#result);
+    renderImages(this.#result, this.#compared);
+    renderFeatures(this.#result, this.features.element);
     renderKernels(this.#result);
     renderMetrics(this.#result);
     renderSegmentation(this.#result);
@@ -303,12 +394,15 @@ class Page {
     return showHint("hint.use_paper", { gain }, { key: "hint.use_paper.act", act });
   }
 
-  #describe({ W, H, grid, iters, radius, device, preset, seconds }, name) {
+  #describe({ W, H, grid, iters, radius, lr, device, preset, seconds }, name) {
     tell(byId("about-run"), "aboutRun", {
       ...{ name, W, H, iters, radius },
       cells: `${grid[1]} × ${grid[0]}`,
       device: device.toUpperCase(),
-      preset: () => t(`preset.${preset}`),
+      preset: () => {
+        const words = t(`preset.${preset}`);
+        return this.#isPreset(preset, { iters, radius, lr }) ? words : t("preset.changed", { name: words });
+      },
       seconds: () => number(seconds.total, 1),
     });
   }

@@ -2,12 +2,12 @@
 
 import { ApiError } from "./api.js";
 import { byId, icon, make, show } from "./dom.js";
-import { t, tell, tellLabel } from "./i18n.js";
+import { inLanguage, t, tell, tellLabel } from "./i18n.js";
 import { button } from "./words.js";
 
 /** Say something to those who do not see the page; it stands elsewhere for the others. */
 export function announce(key, values) {
-  byId("announcer").textContent = t(key, values);
+  tell(byId("announcer"), key, values);
 }
 
 /**
@@ -45,11 +45,23 @@ function fill(area, key, values, remedy) {
   return remedy && close.before(button(remedy.key, remedy.act));
 }
 
+/** English words that no sentence of ours translates. */
+const aside = (words) => ({ en: words, zh: t("details"), details: words });
+
+/** The problems of several fields as one text that follows the language. */
+function allProblems(problems) {
+  const words = ({ field, message }) => {
+    const text = typeof message === "function" ? message() : message;
+    return field === "config" ? text : t("problem.one", { field, text });
+  };
+  const details = problems.map(({ message }) => message.details).filter(Boolean).join("\n");
+  return Object.assign(() => problems.map(words).join(t("problem.and")), { details });
+}
+
 /** Say what went wrong with a request and what can be done, as far as that can be known from the answer. */
 export function explain(error) {
-  if (!(error instanceof ApiError)) return showProblem("problem.page", { message: String(error) });
-  const problems = error.problems.map(({ field, message }) => (field === "config" ? message : `${field}: ${message}`));
-  const message = problems.join("; ") || error.message;
+  if (!(error instanceof ApiError)) return showProblem("problem.page", { message: inLanguage(aside(String(error))) });
+  const message = error.problems.length ? allProblems(error.problems) : error.message;
   const keys = { 0: "problem.network", 404: "problem.gone", 413: "problem.large", 422: "problem.refused" };
   return showProblem(keys[error.status] ?? "problem.server", { message, status: error.status });
 }

@@ -2,10 +2,10 @@
 
 import { createCompare } from "./compare.js";
 import { byId, make } from "./dom.js";
-import { number, t, tOr } from "./i18n.js";
+import { number, t } from "./i18n.js";
 import { makeWaiting } from "./introduction.js";
 import { makeFigure } from "./pictures.js";
-import { channels, heading, note } from "./words.js";
+import { channels, heading, note, weightsInWords } from "./words.js";
 
 const FEATURES = {
   feat_lr_pca: null,
@@ -17,20 +17,24 @@ const FEATURES = {
 
 const compare = createCompare("feat_hr_bilinear_pca", "feat_hr_gsjbu_pca", { pick: true });
 
-/** Draw a result, or say that there is none yet. */
-export function renderFeatures(result) {
+/**
+ * Draw a result, or say that there is none yet.
+ *
+ * @param {object|null} result of a run
+ * @param {HTMLElement} methods the part that has every method
+ */
+export function renderFeatures(result, methods) {
   const panel = byId("panel-features");
   if (!result) return panel.replaceChildren(makeWaiting());
   const { answer, picture } = result;
   const spread = (method) => () => t("spread", { value: number(answer.metrics.features[method].edge_spread, 3) });
   const features = Object.entries(FEATURES).map(([key, method]) => picture(key, method && spread(method)));
   compare.show([...features, picture("I_hr")]);
-  const { extractor_weights, channels: count } = answer.meta;
-  // Why there are random ones is a long story: the metrics have it.
-  const weights = extractor_weights.split(" (seed")[0];
+  const { extractor_weights: weights, extractor_texts: texts, channels: count } = answer.meta;
   return panel.replaceChildren(
-    heading("section.features"),
-    note("section.features.note", { channels: () => channels(count), weights: () => tOr(`weights.${weights}`, weights) }),
+    methods,
+    heading(weights.startsWith("random") ? "section.features.random" : "section.features"),
+    note("section.features.note", { channels: () => channels(count), weights: () => weightsInWords(weights, texts) }),
     make("div", { class: "grid four" }, ...features.map((each) => makeFigure(each, { pick: true }))),
     note("spread.note"),
     heading("section.compare"),

@@ -1,7 +1,7 @@
 /** Tab 5: every number of a run, to read, to copy and to save. */
 
 import { byId, make } from "./dom.js";
-import { number, significant, tOr, tell, tellText } from "./i18n.js";
+import { inLanguage, number, significant, tOr, tell, tellText } from "./i18n.js";
 import { makeWaiting } from "./introduction.js";
 import { toast } from "./messages.js";
 import { copyText, saveBlob } from "./take_away.js";
@@ -22,12 +22,13 @@ export function renderMetrics(result) {
   const { answer, stem } = result;
   const { metrics, meta, files } = answer;
   const { images: _, segmentation: __, files: ___, ...numbers } = answer; // the pictures are saved one by one
+  const ways = meta.iters ? {} : { gsjbu: "gsjbu_unfitted" };
   const section = (...children) => make("section", {}, ...children);
   return panel.replaceChildren(
     section(
       heading("section.scores"),
-      makeTable(metrics.methods, SCORES),
-      tell(make("p"), "gain", { gain: () => (metrics.gain_db < 0 ? "" : "+") + number(metrics.gain_db) }),
+      makeTable(metrics.methods, SCORES, ways),
+      tell(make("p"), meta.iters ? "gain" : "fit.none", { gain: () => (metrics.gain_db < 0 ? "" : "+") + number(metrics.gain_db) }),
       make(
         "div",
         { class: "row" },
@@ -38,7 +39,7 @@ export function renderMetrics(result) {
     ),
     section(
       heading("section.spread"),
-      makeTable(metrics.features, SPREAD),
+      makeTable(metrics.features, SPREAD, ways),
       note("spread.note"),
     ),
     section(heading("section.seconds"), makeTimes(meta.seconds)),
@@ -54,7 +55,7 @@ export function renderMetrics(result) {
 /** Scores read by people: infinite ones as a number that compares, others as they are. */
 const comparable = (value) => (value === null ? Infinity : value);
 
-function makeTable(rows, scores) {
+function makeTable(rows, scores, renamed) {
   const best = Object.fromEntries(
     scores.map(({ name, more }) => {
       const values = Object.values(rows).map((row) => comparable(row[name]));
@@ -68,13 +69,13 @@ function makeTable(rows, scores) {
     return make("td", { class: "best" }, tell(make("span", { class: "best-mark" }), "best"), value);
   };
   const lines = Object.entries(rows).map(([method, row]) => {
-    const head = tell(make("th", { scope: "row" }), `method.${method}`);
+    const head = tell(make("th", { scope: "row" }), `method.${renamed[method] ?? method}`);
     return make("tr", {}, head, ...scores.map((score) => cell(row, score)));
   });
   const corner = tell(make("th", { scope: "col" }), "score.method");
   return make(
     "div",
-    { class: "scroll" },
+    { class: "scroll", tabindex: 0 },
     make("table", {}, make("thead", {}, make("tr", {}, corner, ...heads)), make("tbody", {}, ...lines)),
   );
 }
@@ -88,14 +89,14 @@ function makeTimes(seconds) {
     const words = tell(make("td"), "seconds", { value: () => number(value) });
     return make("tr", {}, name, words, make("td", { class: "bars" }, bar));
   });
-  return make("div", { class: "scroll" }, make("table", {}, make("tbody", {}, ...lines)));
+  return make("div", { class: "scroll", tabindex: 0 }, make("table", {}, make("tbody", {}, ...lines)));
 }
 
-function makeFacts({ H, W, grid, seconds: _, ...rest }) {
-  const facts = { size: `${W} × ${H} px`, grid: `${grid[1]} × ${grid[0]}`, ...rest };
+function makeFacts({ H, W, grid, seconds: _, extractor_texts: weights, ...rest }) {
+  const facts = { size: `${W} × ${H} px`, grid: `${grid[1]} × ${grid[0]}`, ...rest, extractor_weights: inLanguage(weights) };
   const pairs = Object.entries(facts).flatMap(([name, value]) => [
     tellText(make("dt"), () => tOr(`fact.${name}`, name)),
-    tellText(make("dd"), () => (typeof value === "number" ? significant(value, 6) : value)),
+    tellText(make("dd"), typeof value === "number" ? () => significant(value, 6) : value),
   ]);
   return make("dl", { class: "facts" }, ...pairs);
 }

@@ -3,7 +3,7 @@
 import { createCompare } from "./compare.js";
 import { clearErrors, makeControl, refuse } from "./control.js";
 import { byId, make, show } from "./dom.js";
-import { number, significant, tell, tellText } from "./i18n.js";
+import { inLanguage, number, significant, tell, tellText } from "./i18n.js";
 import { heading } from "./words.js";
 
 /** As RestoreConfig in the OpenAPI document has them. */
@@ -28,7 +28,8 @@ export class RestorePanel {
    * @param {() => void} onChange called when a setting has been changed
    */
   constructor({ restoration, limits }, onRun, onChange) {
-    Object.assign(this, { limits, onRun, ready: restoration.state === "ready" });
+    const { state, trained } = restoration;
+    Object.assign(this, { limits, onRun, ready: state === "ready" && trained });
     this.#introduce(restoration);
     byId("restore-settings").append(...this.#controls(restoration.tiles));
     this.set({});
@@ -44,10 +45,10 @@ export class RestorePanel {
   }
 
   /** Say what restores here, or why nothing can. */
-  #introduce({ state, model, message, trained }) {
-    show(byId("restore-form"), this.ready);
+  #introduce({ state, model, texts, trained }) {
+    show(byId("restore-form"), state === "ready");
     const key = state === "ready" && !trained ? "untrained" : state;
-    const note = tell(byId("restore-model"), `restore.${key}`, { model, message });
+    const note = tell(byId("restore-model"), `restore.${key}`, { model, message: inLanguage(texts) });
     note.className = { ready: "note", untrained: "hint", unavailable: "problem" }[key];
   }
 
@@ -126,10 +127,18 @@ export class RestorePanel {
 
   /** Restore the picture that is chosen, with the settings that stand there. */
   run() {
+    if (!this.ready) return this.#explain();
     if (this.#isTooLarge) return refuse("restore-scale", "restore.large", { most: () => this.#most });
     if (!byId("restore-seed").validity.valid) return refuse("restore-seed", "restore.seed");
     const { tile, ...settings } = this.settings;
     return this.onRun({ ...settings, tile: tile || null });
+  }
+
+  /** Say what is missing: what a network draws that nobody has trained helps nobody. */
+  #explain() {
+    const why = tell(make("p", { class: "problem", role: "alert", tabindex: -1 }), "restore.missing");
+    byId("restore-result").replaceChildren(why);
+    why.focus();
   }
 
   /** Show what came back. */

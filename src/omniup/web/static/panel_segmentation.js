@@ -1,19 +1,25 @@
-/** Tab 4: class probabilities upsampled, then the likeliest class: of the run, or of the example that comes along. */
+/**
+ * Tab 4: class probabilities upsampled, then the likeliest class: of the run, or of the example that comes along; and
+ * a mask that the user paints.
+ */
 
-import { getSegmentationExample } from "./api.js";
+import { getPicture, getSegmentationExample } from "./api.js";
 import { createCompare } from "./compare.js";
 import { byId, make } from "./dom.js";
-import { percent, tOr, tell, tellText } from "./i18n.js";
+import { inLanguage, percent, tOr, tell, tellText } from "./i18n.js";
+import { Mask } from "./mask.js";
 import { explain } from "./messages.js";
 import { hold, makeFigure } from "./pictures.js";
 import { heading, note } from "./words.js";
 
-const ORDER = [
-  ...["seg_lr", "seg_bilinear", "seg_gsjbu", "seg_pyramid"],
-  ...["photo", "boundaries_bilinear", "boundaries_gsjbu", "boundaries_pyramid"],
-];
+/** Ours first, the network's own cells last; AnyUp where the server has its weights. */
+const WAYS = ["pyramid", "anyup", "gsjbu", "bilinear", "lr"];
 
-const compare = createCompare("boundaries_bilinear", "boundaries_gsjbu");
+/** The photograph of the bundled example, and the size that masks on it are worked at. */
+const EXAMPLE = { url: "/api/samples/astronaut", settings: { size: 256, shape: "keep", stride: 16, device: "auto" } };
+
+const compare = createCompare("boundaries_lr", "boundaries_pyramid");
+const mask = new Mask((segmentation, stem) => makeRows(segmentation, picturesOf(segmentation, stem, "mask")));
 
 /** The bundled example, once it has been asked for. */
 let example = null;
@@ -39,25 +45,53 @@ export async function renderSegmentation(result) {
       return;
     }
   }
-  const { state, message } = status ?? { state: "off" };
-  tell(panel.firstElementChild, `segmentation.${state}`, { message });
+  mask.use(result ? ofRun(result) : ofExample(await example));
+  const { state, texts } = status ?? { state: "off" };
+  tell(panel.firstElementChild, `segmentation.${state}`, { message: texts && inLanguage(texts) });
+}
+
+/** End what is being computed for the tab. */
+export const cancelMask = () => mask.cancel();
+
+function ofRun({ answer, picture, stem, chosen, settings }) {
+  const { H, W } = answer.meta;
+  return { url: picture("I_hr").url, width: W, height: H, stem, settings, file: async () => chosen.file };
+}
+
+function ofExample({ W, H }) {
+  return { ...EXAMPLE, width: W, height: H, stem: "astronaut", file: () => getPicture(EXAMPLE.url) };
+}
+
+function picturesOf(segmentation, stem, owner) {
+  const urls = hold(owner, segmentation.images);
+  const named = (key) => (owner === "mask" && key === "boundaries_lr" ? "boundaries_cells" : key);
+  const pictureOf = (key) => ({ key: named(key), url: urls[key], file: `${stem}_${key}.png` });
+  const there = (part) => WAYS.map((way) => `${part}_${way}`).filter((key) => key in urls);
+  return { boundaries: there("boundaries").map(pictureOf), labels: there("seg").map(pictureOf), photo: pictureOf("photo") };
+}
+
+/** The classes, and below them a row of boundaries over the photograph and a row of labels. */
+function makeRows(segmentation, { boundaries, labels }) {
+  const row = (pictures) => make("div", { class: "grid four ways" }, ...pictures.map((each) => makeFigure(each)));
+  const rows = [makeClasses(segmentation.classes), row(boundaries), row(labels)];
+  for (const each of rows) each.style.setProperty("--ratio", segmentation.W / segmentation.H);
+  return rows;
 }
 
 function draw(panel, segmentation, stem, title) {
   if (drawn === segmentation) return;
   drawn = segmentation;
-  const urls = hold("segmentation", segmentation.images);
-  const pictures = ORDER.map((key) => ({ key, url: urls[key], file: `${stem}_${key}.png` }));
+  const pictures = picturesOf(segmentation, stem, "segmentation");
   panel.style.setProperty("--ratio", segmentation.W / segmentation.H);
-  compare.show(pictures);
+  compare.show([...pictures.boundaries, ...pictures.labels, pictures.photo]);
   const { source, grid } = segmentation;
   const [height, width] = grid;
   panel.replaceChildren(
     make("p", { class: "note" }),
     heading(title),
     note("segmentation.note", { source: () => tOr(`source.${source}`, source), height, width }),
-    makeClasses(segmentation.classes),
-    make("div", { class: "grid four" }, ...pictures.map((each) => makeFigure(each))),
+    ...makeRows(segmentation, pictures),
+    mask.element,
     heading("section.compare"),
     compare.element,
   );

@@ -1,13 +1,14 @@
 /** Tab 6: upsample one's own signal: features, probabilities, depth, labels, whatever was computed from the picture. */
 
+import { postForm } from "./api.js";
 import { createCompare } from "./compare.js";
-import { byId, make, show } from "./dom.js";
-import { current, number, significant, t, tOr, tell, tellText } from "./i18n.js";
+import { byId, make, show, unfold } from "./dom.js";
+import { current, inLanguage, number, significant, t, tOr, tell, tellText } from "./i18n.js";
 import { makeFigure, makeLegend, hold } from "./pictures.js";
 import { makeTrusted } from "./trusted.js";
 import { channels, heading, note } from "./words.js";
 
-const ORDER = ["image", "low", "result", "confidence"];
+const ORDER = ["image", "low", "bilinear", "result", "difference", "confidence"];
 
 /** What a confidence means, by the type of the signal: names a text. */
 const MEANINGS = {
@@ -18,8 +19,8 @@ const MEANINGS = {
 /** Which of a preset's numbers is which setting of the method. */
 const OF_PRESET = { iterations: "iters", radius: "radius", lr: "lr" };
 
-/** The settings that one may want to change first; the others are folded away. */
-const BASIC = ["preset", "weights", "iterations", "radius", "lr", "sigma", "sigma_x", "sigma_y", "theta", "sigma_r", "eps"];
+/** The settings that one may want to change first; the others are folded away once more. */
+const BASIC = ["iterations", "radius", "lr", "sigma", "sigma_x", "sigma_y", "theta", "sigma_r", "eps"];
 
 /** Files with arrays that have names. */
 const ARCHIVES = /\.(npz|safetensors)$/i;
@@ -31,23 +32,34 @@ const CONTROLS = {
   ...Object.fromEntries(["region", "left", "top", "width", "height"].map((side) => [side, "signal-region"])),
 };
 
-const compare = createCompare("low", "result");
+/** What has to be asked anew when it changes: how the signal is read. */
+const READING = ["type", "layout", "grid", "invalid", "region", "array-name", "image-array-name"].map((name) => `signal-${name}`);
+
+const PAUSE = 200; // ms
+
+const compare = createCompare("bilinear", "result");
 
 export class SignalPanel {
   #file = null;
+  #picture = null;
+  #found = null; // what the server takes the signal for
+  #asking = new AbortController();
+  #answered = Promise.resolve();
+  #pause = null; // before a question, so that nothing moves below a pointer that is about to press the button
 
   /**
    * @param {object} options of the server
    * @param {(file: File, config: object) => void} onRun told the signal and how to upsample it
+   * @param {(error: Error) => void} onProblem told why the server cannot read the files
    */
-  constructor(options, onRun) {
-    this.options = options;
-    this.onRun = onRun;
+  constructor(options, onRun, onProblem) {
+    Object.assign(this, { options, onRun, onProblem });
     const option = (group) => (name) =>
       tellText(make("option", { value: name }), () => tOr(`${group}.${name}`, name));
-    byId("signal-method").append(...options.methods.map(({ name }) => name).map(option("method")));
+    byId("signal-method").append(...options.methods.map((method) => this.#methodOption(method)));
     byId("signal-method").value = options.method;
     byId("signal-type").append(...options.signal_types.map(option("signal_type")));
+    tellText(byId("signal-type").options[0], () => this.#recognisedAs());
     byId("signal-layout").append(...options.layouts.map(option("layout")));
     byId("signal-consistency").append(...options.consistencies.map(option("consistency")));
     this.#showSettings();
@@ -61,13 +73,75 @@ export class SignalPanel {
     tellText(byId("signal-name"), file.name);
     show(byId("signal-error"), false);
     show(byId("signal-array"), ARCHIVES.test(file.name));
+    byId("signal-type").value = "auto";
+    this.recognise();
   }
 
   /** Say which picture guides. */
   showGuidance(chosen) {
+    this.#picture = chosen;
     const key = chosen ? "signal.guidance" : "signal.noGuidance";
     tell(byId("signal-guidance"), key, { name: () => chosen.file.name });
     show(byId("signal-image-array"), ARCHIVES.test(chosen?.file.name));
+    this.recognise();
+  }
+
+  /** Ask the server what the signal is, and say it before anything is set. */
+  recognise() {
+    clearTimeout(this.#pause);
+    this.#pause = null;
+    this.#asking.abort(); // only the last question matters
+    this.#asking = new AbortController();
+    this.#setFound(null);
+    show(byId("signal-found"), this.#file !== null && this.#picture !== null);
+    if (byId("signal-found").hidden || this.#isTooLarge) return;
+    tell(byId("signal-found-type"), "signal.recognising");
+    const files = { image: this.#picture.file, signal: this.#file };
+    this.#answered = postForm("/api/recognise", files, this.#config(), this.#asking.signal).then(
+      (found) => this.#setFound(found),
+      (error) => {
+        if (error.name === "AbortError") return;
+        show(byId("signal-found"), false);
+        // Settings say how to read it.
+        if (error.problems?.some(({ field }) => field === "signal")) byId("signal-settings").open = true;
+        this.onProblem(error);
+      },
+    );
+  }
+
+  #recogniseSoon() {
+    clearTimeout(this.#pause);
+    this.#pause = setTimeout(() => this.recognise(), PAUSE);
+  }
+
+  get #isTooLarge() {
+    return Math.max(this.#file.size, this.#picture.file.size) > this.options.limits.upload_bytes;
+  }
+
+  #recognisedAs() {
+    const isAsked = this.#found && byId("signal-type").value === "auto";
+    const type = isAsked && (() => t(`signal_type.${this.#found.signal_type}`));
+    return type ? t("signal_type.recognised", { type }) : t("signal_type.auto");
+  }
+
+  /** Say what was recognised, in words. */
+  #setFound(found) {
+    this.#found = found;
+    tellText(byId("signal-type").options[0], () => this.#recognisedAs());
+    show(byId("signal-found-holes"), Boolean(found?.invalid.length));
+    tellText(byId("signal-found-layout"), "");
+    if (!found) return;
+    show(byId("signal-error"), false);
+    const { signal_type, layout, channels: count, grid, size, low, high, labels, holes, invalid, extra_tokens } = found;
+    const values = {
+      ...{ channels: () => channels(count), cells: `${grid[1]} × ${grid[0]}`, size: `${size[1]} × ${size[0]}` },
+      ...{ low: () => significant(low), high: () => significant(high), labels, holes, extra: extra_tokens },
+      numbers: () => invalid.map((value) => (value === "nan" ? t("signal.found.nan") : significant(value))).join(", "),
+    };
+    tell(byId("signal-found-type"), `signal.found.${signal_type}`, values);
+    const order = layout === "tokens" && !extra_tokens ? "tokens.bare" : layout;
+    tell(byId("signal-found-layout"), `signal.found.${order}`, values);
+    tell(byId("signal-holes-text"), "signal.found.holes", values);
   }
 
   /** Say what is missing or wrong with the signal. */
@@ -82,6 +156,7 @@ export class SignalPanel {
     const input = byId(CONTROLS[field] ?? `setting-${field}`);
     if (!input) return false;
     this.refuse("verbatim", { text: message });
+    unfold(input);
     input.focus();
     return true;
   }
@@ -92,11 +167,17 @@ export class SignalPanel {
       target.value = ""; // so that the same file can be chosen again
     });
     byId("signal-method").addEventListener("change", () => this.#showSettings());
-    byId("signal-form").addEventListener("submit", (event) => {
+    byId("signal-form").addEventListener("change", ({ target }) => {
+      if (READING.includes(target.id)) this.#recogniseSoon();
+      if (target.id !== "signal") this.#age();
+    });
+    byId("signal-form").addEventListener("submit", async (event) => {
       event.preventDefault();
       if (!this.#file) return this.refuse("signal.missing");
       show(byId("signal-error"), false);
-      return this.onRun(this.#file, this.#config());
+      if (this.#pause !== null) this.recognise();
+      await this.#answered;
+      return this.onRun(this.#file, this.#accepted());
     });
   }
 
@@ -109,20 +190,45 @@ export class SignalPanel {
     const build = ([setting, value]) => this.#setting(method, setting, value);
     const entries = Object.entries(settings);
     const basic = BASIC.filter((setting) => setting in settings).map((setting) => build([setting, settings[setting]]));
-    const rest = entries.filter(([setting]) => !BASIC.includes(setting)).map(build).filter(Boolean);
+    const others = entries.filter(([setting]) => !BASIC.includes(setting) && !method.variants.includes(setting));
+    const rest = others.map(build).filter(Boolean);
+    byId("method-variant").replaceChildren(...method.variants.map((setting) => build([setting, settings[setting]])));
     const fields = (controls) => make("div", { class: "fields narrow" }, ...controls);
     const more = make("details", {}, tell(make("summary"), "signal.more"), fields(rest));
     byId("method-settings").replaceChildren(fields(basic), ...(rest.length ? [more] : []));
     byId("setting-preset")?.addEventListener("change", () => this.#showPreset(settings));
+    byId("setting-weights")?.addEventListener("change", () => this.#showMissing(method));
     this.#showPreset(settings);
+    this.#showMissing(method);
   }
 
-  #setting({ choices, variants }, name, value) {
+  /** A method's name, grey where none of its weights are here. */
+  #methodOption({ name, missing, choices }) {
+    const lacks = (choices.weights ?? []).length > 0 && choices.weights.every((word) => word in missing);
+    const words = () => tOr(`method.${name}`, name);
+    const option = make("option", { value: name, class: lacks && "lacking" });
+    return tellText(option, () => (lacks ? t("method.lacking", { name: words }) : words()));
+  }
+
+  /** Say why the chosen weights cannot be used, and leave the button only where they can. */
+  #showMissing({ missing }) {
+    const reason = missing[byId("setting-weights")?.value];
+    show(byId("method-missing"), Boolean(reason));
+    if (reason) tell(byId("method-missing"), "method.missing", { reason: inLanguage(reason) });
+    byId("signal-run").disabled = Boolean(reason);
+  }
+
+  #setting({ choices, variants, missing }, name, value) {
     const id = `setting-${name}`;
     const words = choices[name];
     let control;
     if (words) {
-      const option = (word) => tellText(make("option", { value: word }), () => tOr(`${name}.${word}`, word));
+      const option = (word) => {
+        const lacks = name === "weights" && word in missing;
+        const text = () => tOr(`${name}.${word}`, word);
+        const element = make("option", { value: word, class: lacks && "lacking" });
+        return tellText(element, () => (lacks ? t("method.lacking", { name: text }) : text()));
+      };
       const options = words.map(option);
       // A word that is not chosen is left to the variant: to the preset, or to the weights.
       const leads = variants.includes(name);
@@ -152,7 +258,7 @@ export class SignalPanel {
 
   #config() {
     const method = byId("signal-method").value;
-    const given = [...byId("method-settings").querySelectorAll("[data-setting]")].filter(({ value }) => value !== "");
+    const given = [...byId("signal-form").querySelectorAll("[data-setting]")].filter(({ value }) => value !== "");
     const settings = Object.fromEntries(
       given.map(({ dataset, type, value }) => [dataset.setting, type === "number" ? Number(value) : value]),
     );
@@ -170,6 +276,27 @@ export class SignalPanel {
     return { method, settings, signal_type, layout, grid, consistency, region: this.#region(), invalid, ...names };
   }
 
+  /** The same with what was recognised and not taken back. */
+  #accepted() {
+    const config = this.#config();
+    if (!this.#found) return config;
+    const { signal_type, invalid } = this.#found;
+    const holes = invalid.length && byId("signal-holes").checked ? invalid : [];
+    const type = config.signal_type === "auto" ? signal_type : config.signal_type;
+    return { ...config, signal_type: type, invalid: [...config.invalid, ...holes] };
+  }
+
+  /** Say of a result that it was made with other settings than those that stand here now. */
+  #age() {
+    const first = byId("signal-result").firstElementChild;
+    if (first && !first.classList.contains("hint")) first.before(tell(make("p", { class: "hint" }), "signal.aged"));
+  }
+
+  /** Take the result away: what was asked for last could not be done. */
+  clear() {
+    byId("signal-result").replaceChildren();
+  }
+
   /** The part of the picture that the signal covers, as far as it is said: the server says what is missing. */
   #region() {
     const sides = byId("signal-region").value.split(/[\s,;]+/).filter(Boolean);
@@ -179,7 +306,7 @@ export class SignalPanel {
   }
 
   /** What was decided about the files, a line each. */
-  #notes({ bands, stored, gathered, grid, holes }) {
+  #notes({ bands, stored, gathered, grid, holes, georeferenced, sixteen_bits: sixteen }) {
     const digits = (value) => () => significant(value);
     const cells = ([rows, columns]) => `${columns} × ${rows}`;
     return [
@@ -187,7 +314,15 @@ export class SignalPanel {
       stored && note("signal.stored"),
       gathered && note("signal.gathered", { from: cells(gathered), to: cells(grid) }),
       holes && note("signal.holes", { holes }),
+      sixteen && note("signal.sixteen", { low: digits(sixteen[0]), high: digits(sixteen[1]) }),
+      georeferenced && note("signal.georeferenced"),
     ].filter(Boolean);
+  }
+
+  /** Where the result differs from bilinear interpolation, and what that is measured in. */
+  #difference(picture, { difference, kind }) {
+    const words = note(`signal.difference.${difference ? (kind === "features" ? "features" : "values") : "classes"}`);
+    return makeFigure(picture, {}, ...(difference ? [makeLegend(difference)] : []), words);
   }
 
   /** Show what came back. */
@@ -215,7 +350,7 @@ export class SignalPanel {
       compare.element,
       ...(answer.scale ? [makeLegend(answer.scale)] : []),
       make("ul", { class: "files" }, ...links),
-      make("div", { class: "grid" }, ...pictures.slice(0, -1).map((picture) => makeFigure(picture))),
+      make("div", { class: "grid" }, ...pictures.slice(0, 4).map((picture) => makeFigure(picture)), this.#difference(pictures[4], answer)),
       heading("section.signal.confidence"),
       note(`signal.confidence.${MEANINGS[answer.signal_type]}`),
       make(

@@ -5,6 +5,7 @@
 
 import { icon, make } from "./dom.js";
 import { number, t, tOr, tell, tellAlt, tellLabel, tellText, within } from "./i18n.js";
+import { makeMathematicsButton } from "./mathematics.js";
 import { saveBlob } from "./take_away.js";
 
 /** Object URLs by the data they were made of, one set for each answer of the server. */
@@ -37,9 +38,9 @@ function objectUrl(dataUrl) {
  * @param {Picture} picture
  * @param {boolean} [pick]
  */
-export function makeFrame({ key, url }, pick = false) {
-  const name = () => t(`picture.${key}`);
-  const image = tellAlt(make("img", { src: url, draggable: "false" }), `alt.${key}`);
+export function makeFrame({ key, words = key, url }, pick = false) {
+  const name = () => t(`picture.${words}`);
+  const image = tellAlt(make("img", { src: url, draggable: "false" }), `alt.${words}`);
   const attributes = { class: "frame", tabindex: 0, role: "application", "aria-describedby": "picture-keys" };
   const frame = make("div", { ...attributes, "data-pick": pick }, image, make("span", { class: "mark" }));
   return tellLabel(frame, pick ? "frame.pick" : "frame", { name });
@@ -47,7 +48,8 @@ export function makeFrame({ key, url }, pick = false) {
 
 /**
  * @typedef {object} Picture
- * @property {string} key in the server's answer; names its texts
+ * @property {string} key in the server's answer
+ * @property {string} [words] names its texts, where these are not those of the key
  * @property {string} url
  * @property {string} [file] what it is saved as
  * @property {() => string} [number] what it scored, in words
@@ -61,15 +63,17 @@ export function makeFrame({ key, url }, pick = false) {
  * @param {...Node} below more of the caption
  */
 export function makeFigure(picture, { pick = false } = {}, ...below) {
-  const caption = make("div", { class: "caption" }, tell(make("span", { class: "name" }), `picture.${picture.key}`));
+  const { key, words = key } = picture;
+  const caption = make("div", { class: "caption" }, tell(make("span", { class: "name" }), `picture.${words}`));
   if (picture.number) caption.append(tellText(make("span", { class: "number" }), picture.number));
+  caption.append(makeMathematicsButton(key, words) ?? "");
   if (picture.file) caption.append(saveLink(picture));
   return make("figure", {}, makeFrame(picture, pick), make("figcaption", {}, caption, ...below));
 }
 
-function saveLink({ key, url, file }) {
+function saveLink({ key, words = key, url, file }) {
   const link = make("a", { class: "icon", href: url, download: file }, icon("download"));
-  return tellLabel(link, "save", { name: () => t(`picture.${key}`) });
+  return tellLabel(link, "save", { name: () => t(`picture.${words}`) });
 }
 
 /**

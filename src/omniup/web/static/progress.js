@@ -5,12 +5,16 @@ import { byId, show } from "./dom.js";
 import { number, t, tell, tellText } from "./i18n.js";
 
 /** Where a stage begins in the bar, in %: the fit is most of a run. */
-const BEGINS = { features: 4, fit: 8, render: 86, segment: 88, draw: 94, done: 100 };
+const BEGINS = { features: 4, prepare: 4, fit: 8, render: 86, segment: 88, confidence: 90, draw: 94, done: 100 };
+
+/** The same of a signal by a method without a fit. */
+const UNFITTED = { ...BEGINS, render: 15, confidence: 50, draw: 85 };
 
 export class ProgressView {
   #curve = new LossCurve();
   #losses = [];
   #stage = null;
+  #begins = BEGINS;
 
   constructor() {
     byId("live-curve").append(this.#curve.element);
@@ -20,6 +24,7 @@ export class ProgressView {
   start() {
     this.#losses = [];
     this.#stage = null;
+    this.#begins = BEGINS;
     show(byId("progress"));
     show(byId("live-curve"), false);
     this.#say("stage.sent");
@@ -35,7 +40,7 @@ export class ProgressView {
   }
 
   /** Show an event of the server's. */
-  update({ stage, ahead, iteration, iterations, loss, tile, tiles, seconds_left: left }) {
+  update({ stage, ahead, iteration, iterations, loss, tile, tiles, elapsed, seconds_left: left }) {
     this.#say(`stage.${stage}`, { ahead });
     const seconds = () => (left == null ? "…" : number(left, 1));
     if (tile) {
@@ -43,9 +48,12 @@ export class ProgressView {
       tell(byId("remaining"), "remaining.tiles", { tile, tiles, seconds });
       return;
     }
+    if (stage === "prepare") this.#begins = UNFITTED;
+    if (stage === "fit") this.#begins = BEGINS;
     if (stage !== "fit") {
-      this.#bar(BEGINS[stage] ?? null);
-      tellText(byId("remaining"), "");
+      this.#bar(this.#begins[stage] ?? null);
+      if (elapsed) tell(byId("remaining"), "elapsed", { seconds: () => number(elapsed, 0) });
+      else tellText(byId("remaining"), "");
       return;
     }
     this.#bar(BEGINS.fit + ((BEGINS.render - BEGINS.fit) * iteration) / Math.max(iterations, 1));

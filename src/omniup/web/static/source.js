@@ -4,7 +4,7 @@
 
 import { getPicture } from "./api.js";
 import { byId, make, show } from "./dom.js";
-import { number, t, tOr, tell, tellLabel, tellText } from "./i18n.js";
+import { number, tOr, tell, tellLabel, tellText } from "./i18n.js";
 
 const ARRAYS = /\.(npy|npz|safetensors|json)$/i;
 
@@ -118,7 +118,7 @@ export class Source {
   refuse(key, values) {
     tell(byId("file-error"), key, values);
     show(byId("file-error"));
-    byId("announcer").textContent = t(key, values);
+    tell(byId("announcer"), key, values);
   }
 
   #acceptDrops() {

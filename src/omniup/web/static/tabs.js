@@ -1,5 +1,6 @@
 /**
- * The tabs pattern of ARIA: one tab stop, arrow keys, Home and End; a tab is shown as soon as it is reached.
+ * The tabs pattern of ARIA: one tab stop, arrow keys, Home and End; a tab is shown as soon as it is reached. Where not
+ * all fit, signs at the ends say that there are more.
  */
 
 /**
@@ -22,6 +23,21 @@ export function createTabs(list, onSelect) {
     // On a phone the list scrolls sideways; the page itself stays where it is.
     list.scrollTo({ left: tab.offsetLeft - (list.clientWidth - tab.offsetWidth) / 2 });
     onSelect(nameOf(tab));
+  }
+
+  /** Say in which directions there is more of the list than can be seen. */
+  function showMore() {
+    const left = list.scrollWidth - list.clientWidth - list.scrollLeft;
+    list.parentElement.classList.toggle("has-before", list.scrollLeft > 1);
+    list.parentElement.classList.toggle("has-after", left > 1);
+  }
+
+  list.addEventListener("scroll", showMore, { passive: true });
+  new ResizeObserver(showMore).observe(list);
+  for (const tab of tabs) new ResizeObserver(showMore).observe(tab); // other words are longer
+  for (const [side, part] of [["before", -0.6], ["after", 0.6]]) {
+    const sign = list.parentElement.querySelector(`.more-tabs.${side}`);
+    sign.addEventListener("click", () => list.scrollBy({ left: part * list.clientWidth, behavior: "smooth" }));
   }
 
   list.addEventListener("click", ({ target }) => {

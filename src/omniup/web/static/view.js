@@ -9,6 +9,7 @@ const MOST = 32;
 const STEP = Math.SQRT2;
 const CLICK = 5; // px that a pointer may wander in a click
 const DOUBLE = 4; // the zoom of a double click
+const FINGERS = 2;
 const PAUSE = 250; // ms after which a click is no half of a double one
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
@@ -20,12 +21,14 @@ export class View {
   #hovering = false; // the pointer moves the crosshair, not keys
   #mark = null;
   #drag = null;
+  #touches = new Map(); // where fingers are, by their pointers
+  #pinch = null; // a zoom by two fingers: how far apart they were, and where
   #click = null; // one that may still become a double one
 
   /**
    * @param {HTMLElement} root
-   * @param {{onZoom: (zoom: number) => void, onPick: (point: {x: number, y: number}) => void,
-   *   onCursor: (point: {x: number, y: number}) => void}} listeners told the zoom, the point that was asked for, and
+   * @param {{onZoom: (zoom: number) => void, onPick: (point: {x: number, y: number}, frame: Element) => void,
+   *   onCursor: (point: {x: number, y: number}) => void}} listeners told the zoom, the point that was asked for and where, and
    *   where the crosshair was moved by keys
    */
   constructor(root, listeners) {
@@ -33,7 +36,7 @@ export class View {
     root.addEventListener("pointerdown", (event) => this.#press(event));
     root.addEventListener("pointermove", (event) => this.#move(event));
     root.addEventListener("pointerup", (event) => this.#release(event));
-    root.addEventListener("pointercancel", () => (this.#drag = null));
+    root.addEventListener("pointercancel", (event) => this.#lift(event));
     root.addEventListener("pointerleave", () => this.#pointAt(null));
     root.addEventListener("dblclick", (event) => this.#double(event));
     root.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
@@ -98,7 +101,7 @@ export class View {
     const former = this.#click ? this.#click.former : this.#mark; // before the first of two clicks
     const ask = () => {
       this.#click = null;
-      this.onPick(point);
+      this.onPick(point, frame);
     };
     this.#click = { former, asking: setTimeout(ask, pause) };
     this.#mark = point;
@@ -119,11 +122,48 @@ export class View {
   #press(event) {
     const place = this.#locate(event);
     if (!place || event.button !== 0) return;
+    if (event.pointerType === "touch") {
+      this.#touches.set(event.pointerId, { x: event.clientX, y: event.clientY });
+      if (this.#touches.size === FINGERS) return this.#startPinch(place);
+    }
     this.#drag = { ...place, start: { x: event.clientX, y: event.clientY }, centre: this.centre, moved: false };
   }
 
+  #startPinch({ box }) {
+    this.#drag = null;
+    const { distance, middle } = this.#fingers(box);
+    const at = (side) => clamp(this.centre[side] + (middle[side] - 0.5) / this.zoom, 0, 1);
+    this.#pinch = { box, distance, zoom: this.zoom, point: { x: at("x"), y: at("y") } };
+  }
+
+  /** How far apart two fingers are, in px, and what lies between them, in parts of a box. */
+  #fingers(box) {
+    const [a, b] = this.#touches.values();
+    const middle = { x: ((a.x + b.x) / 2 - box.left) / box.width, y: ((a.y + b.y) / 2 - box.top) / box.height };
+    return { distance: Math.hypot(a.x - b.x, a.y - b.y), middle };
+  }
+
+  /** Zoom by how far fingers have moved apart; what was between them stays there. */
+  #spread(event) {
+    this.#touches.set(event.pointerId, { x: event.clientX, y: event.clientY });
+    const { box, distance: before, zoom, point } = this.#pinch;
+    const { distance, middle } = this.#fingers(box);
+    this.zoom = clamp((zoom * distance) / Math.max(before, 1), 1, MOST);
+    this.centre = { x: point.x - (middle.x - 0.5) / this.zoom, y: point.y - (middle.y - 0.5) / this.zoom };
+    this.#apply();
+    this.onZoom(this.zoom);
+  }
+
+  #lift(event) {
+    this.#touches.delete(event.pointerId);
+    this.#drag = null;
+    if (!this.#touches.size) this.#pinch = null; // the second finger that is lifted is no click
+  }
+
   #move(event) {
-    if (this.#drag) {
+    if (this.#pinch) {
+      if (this.#touches.size === FINGERS && this.#touches.has(event.pointerId)) this.#spread(event);
+    } else if (this.#drag) {
       const { box, start, centre } = this.#drag;
       const dx = event.clientX - start.x;
       const dy = event.clientY - start.y;
@@ -139,7 +179,7 @@ export class View {
 
   #release(event) {
     const drag = this.#drag;
-    this.#drag = null;
+    this.#lift(event);
     if (drag && !drag.moved) this.#pick(drag.frame, drag.point, PAUSE);
   }
 

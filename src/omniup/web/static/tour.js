@@ -1,0 +1,82 @@
+/** A tour in four steps, for whoever has not seen the page before: offered once, skipped or restarted at will. */
+
+import { byId, show } from "./dom.js";
+import { tell } from "./i18n.js";
+
+/** What each step points at, and the tab that it lies in. */
+const STEPS = [
+  { at: "samples" },
+  { at: "panel-image", tab: "image" },
+  { at: "tab-features" },
+  { at: "tab-signal" },
+];
+
+/** Browsers may forbid remembering; the tour is offered again then. */
+function isSeen() {
+  try {
+    return localStorage.getItem("tour") === "seen";
+  } catch {
+    return false;
+  }
+}
+
+function remember() {
+  try {
+    localStorage.setItem("tour", "seen");
+  } catch {
+    // it is offered again, then
+  }
+}
+
+export class Tour {
+  #step = 0;
+  #from = null; // what had the focus before
+
+  /** @param {(tab: string) => void} onTab told the tab that a step is about */
+  constructor(onTab) {
+    this.onTab = onTab;
+    show(byId("tour-offer"), !isSeen());
+    for (const id of ["tour-start", "tour-again"]) byId(id).addEventListener("click", () => this.start());
+    for (const id of ["tour-no", "tour-skip"]) byId(id).addEventListener("click", () => this.end());
+    byId("tour-next").addEventListener("click", () => (this.#step === STEPS.length - 1 ? this.end() : this.#go(1)));
+    byId("tour-back").addEventListener("click", () => this.#go(-1));
+    byId("tour").addEventListener("keydown", ({ key }) => key === "Escape" && this.end());
+  }
+
+  start() {
+    this.#from = document.activeElement;
+    this.#step = 0;
+    show(byId("tour-offer"), false);
+    show(byId("tour"));
+    this.#go(0);
+  }
+
+  #go(by) {
+    this.#step += by;
+    const { at, tab } = STEPS[this.#step];
+    if (tab) this.onTab(tab);
+    this.#point(at);
+    tell(byId("tour-place"), "tour.place", { step: this.#step + 1, steps: STEPS.length });
+    tell(byId("tour-title"), `tour.${this.#step + 1}.title`);
+    tell(byId("tour-text"), `tour.${this.#step + 1}.text`);
+    tell(byId("tour-next"), this.#step === STEPS.length - 1 ? "tour.done" : "tour.next");
+    show(byId("tour-back"), this.#step > 0);
+    byId("tour-title").focus();
+  }
+
+  #point(id) {
+    for (const element of document.querySelectorAll(".toured")) element.classList.remove("toured");
+    if (!id) return;
+    byId(id).classList.add("toured");
+    byId(id).scrollIntoView({ block: "nearest" });
+  }
+
+  end() {
+    remember();
+    this.#point(null);
+    show(byId("tour"), false);
+    show(byId("tour-offer"), false);
+    this.#from?.focus();
+    this.#from = null;
+  }
+}
