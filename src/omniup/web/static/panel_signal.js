@@ -102,7 +102,8 @@ export class SignalPanel {
       (error) => {
         if (error.name === "AbortError") return;
         show(byId("signal-found"), false);
-        byId("signal-settings").open = true; // which say how to read it
+        // Settings say how to read it.
+        if (error.problems?.some(({ field }) => field === "signal")) byId("signal-settings").open = true;
         this.onProblem(error);
       },
     );
