@@ -19,7 +19,7 @@ export const OPENING = {
         "samples": 25.21
       },
       "iterations": 0,
-      "seconds": 0.8
+      "seconds": 0.1
     },
     {
       "method": "bilinear",
@@ -57,7 +57,7 @@ export const OPENING = {
         "samples": 29.07
       },
       "iterations": 50,
-      "seconds": 4.4
+      "seconds": 0.9
     },
     {
       "method": "upsample_anything",
@@ -71,7 +71,7 @@ export const OPENING = {
         "samples": 37.11
       },
       "iterations": 51,
-      "seconds": 10.2
+      "seconds": 1.5
     }
   ]
 };
