@@ -439,8 +439,8 @@ export const TEXTS = {
     "GS-JBU {name} 拟合 {seconds} 秒：由拟合时所用的采样点得 {samples} dB，由单元均值得 {means} dB。",
   ],
   "sides.verdict": [
-    "Fits give pictures back; pyramid bilateral brings other signals up: depth, classes, features.",
-    "拟合适合还原图像本身；金字塔双边适合上采样其他信号：深度、类别、特征。",
+    "Fits give back what they were fitted to, the picture; pyramid bilateral fits nothing, and brings up any signal: depth, classes, features.",
+    "拟合擅长还原它所拟合的图像本身；金字塔双边不做拟合，适合上采样各类信号：深度、类别、特征。",
   ],
   "sides.exact": ["∞", "∞"],
   "sides.pending": ["being fitted", "正在拟合"],
