@@ -6,8 +6,8 @@ export const PATIENCE = 8;
 /** Up to so many seconds a fit is done beside what people look at; it ends when they start something else. */
 export const ASIDE = 20;
 
-/** Below so many seconds a shared link may start by itself. */
-export const AT_ONCE = 5;
+/** Below so many seconds a shared link may start by itself: where nobody would be warned. */
+export const AT_ONCE = PATIENCE;
 
 /** What is tried, in this order, until a run is short enough; all but the last change little of what one sees. */
 const GENTLER = [
