@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def _quality(records: Sequence[Quality], drawn: dict[str, bytes]) -> str:
     for each in tasks:
         ranking: Ranking = middle_factor(each)
         if widths(ranking):
-            name = f"{ranking.task.name}-widths"
+            name = re.sub(r"[^\w-]+", "-", f"{ranking.task.name}-widths")  # not all systems allow colons in names
             drawn[name] = plots.quality_against_width(ranking)
             parts.append(_picture(name, f"{ranking.task.name}: quality against the distance from boundaries"))
     return "\n\n".join(parts)
