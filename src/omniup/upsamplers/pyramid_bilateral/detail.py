@@ -109,6 +109,12 @@ def trend(
     return kept ** (ACCELERATION * certainty)
 
 
+def are_fading(ratio: Tensor, grid: Size, size: Size) -> Tensor:
+    """Tell which channels have octaves between cells and pixels that fade by themselves: boolean [1, C, 1, 1]."""
+    has_octaves = all(4 * cells <= side for cells, side in zip(grid, size, strict=True))
+    return (ratio < 1) if has_octaves else torch.zeros_like(ratio, dtype=torch.bool)
+
+
 def fade(detail: Tensor, ratio: Tensor, grid: Size, cubic: Tensor | None = None) -> Tensor:
     """Weight the octaves of a detail by ρ, ρ², … from the cells to the pixels; what is coarser than cells goes.
 
