@@ -21,6 +21,7 @@ from torch import Tensor
 from omniup.mixing.attention import Attention
 from omniup.mixing.dtypes import compute_dtype, exact_products
 from omniup.mixing.kept import KeptTile
+from omniup.mixing.kernels import Scratch
 from omniup.mixing.sums import Interpolation, gather_rows, split, table_of, write_sum
 from omniup.mixing.taps import Taps
 from omniup.mixing.windows import Windows
@@ -58,19 +59,20 @@ def write_residual_mix(
     average, spline = Taps.area(size, grid), Interpolation(Taps.interpolation(size, grid, "bicubic"))
     low, high = (bound.flatten()[:, None].to(dtype) for bound in bounds)  # [C, 1]
     waiting: _Band | None = None
+    scratch = Scratch(table)
     with torch.no_grad(), exact_products(value.device):
         for band in (*_bands(attention, query, value, grid[0]), None):
             if band is not None:
                 for tile in band.tiles():
-                    covering, fractions = average.of(tile.where, band.windows, tile.weights)  # [n, Q], [n, Q, P]
-                    means_of = fractions @ tile.weights[0].mT  # [n, Q, K]
+                    covering = average.of(tile.where, band.windows, tile.weights)
+                    means_of = covering.multiply() @ tile.weights[0].mT  # [n, Q, K]
                     for groups, _ in split(tile, value.shape[1]):
                         means = means_of[groups] @ gather_rows(table, tile.cells[groups])  # [m, Q, C]
-                        lacking.index_add_(0, covering[groups].flatten(), means.flatten(0, 1), alpha=-1)
+                        lacking.index_add_(0, covering.cells[groups].flatten(), means.flatten(0, 1), alpha=-1)
             if waiting is not None:
                 pixels = out[:, :, waiting.top : waiting.bottom]
                 for tile in waiting.tiles():
-                    write_sum(tile, table, [spline], waiting.windows, pixels, (low, high))
+                    write_sum(tile, table, [spline], waiting.windows, pixels, scratch, (low, high))
             waiting = band
 
 

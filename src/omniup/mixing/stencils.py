@@ -80,8 +80,8 @@ def averaged_mix(tiles: Iterable[KeptTile], windows: Windows, like: Tensor, vali
     planes = like.new_zeros((2 * ry + 1) * (2 * rx + 1), height * width)
     for tile in tiles:
         weights, cells = tile.masked(valid, windows).weights[0], tile.cells.unsqueeze(2)  # [n, K, P], [n, K, 1]
-        to, fractions = area.of(tile.where, windows, weights)  # [n, Q], [n, Q, P]
-        averages, to = weights @ fractions.mT, to.unsqueeze(1)  # [n, K, Q], [n, 1, Q]
+        covering = area.of(tile.where, windows, weights)
+        averages, to = weights @ covering.multiply().mT, covering.cells.unsqueeze(1)  # [n, K, Q], [n, 1, Q]
         dy, dx = cells // width - to // width, cells % width - to % width
         plane = (dy.clamp(-ry, ry) + ry) * (2 * rx + 1) + dx.clamp(-rx, rx) + rx  # farther cells have no weight
         planes.view(-1).scatter_add_(0, (plane * (height * width) + to).flatten(), averages.flatten())

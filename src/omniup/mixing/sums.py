@@ -19,7 +19,8 @@ from torch import Tensor
 from omniup.mixing.groups import Blocks, read_pixels, write_pixels
 from omniup.mixing.interruption import check_interruption
 from omniup.mixing.kept import KeptTile
-from omniup.mixing.taps import Taps
+from omniup.mixing.kernels import Scratch
+from omniup.mixing.taps import GroupTaps, Taps
 from omniup.mixing.windows import Windows
 
 #: Bytes that one product reads and writes: more leave the cache of a CPU.
@@ -43,16 +44,19 @@ class Interpolation:
         """Rows of the table: the cells of each coefficient after those of the one before."""
         return self.taps.cells * (1 if self.variables is None else self.variables.shape[1] + 1)
 
-    def of(self, where: Blocks | Tensor, windows: Windows, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return which rows n groups of P pixels draw from, [n, R], and their weights, [n, R, P]."""
-        cells, weights = self.taps.of(where, windows, like)  # [n, R], [n, R, P]
-        if self.variables is None:
-            return cells, weights
-        pixels = read_pixels(self.variables.flatten(2), windows, where)[0].to(like)  # [n, G, P]
-        slopes = pixels.unsqueeze(2) * weights.unsqueeze(1)  # [n, G, R, P]
-        first = self.taps.cells * torch.arange(pixels.shape[1] + 1, device=cells.device)  # [G + 1]
-        rows = first[:, None] + cells.unsqueeze(1)  # [n, G + 1, R]
-        return rows.flatten(1), torch.cat([slopes.flatten(1, 2), weights], dim=1)
+    def rows_of(self, cells: Tensor) -> Tensor:
+        """Return the rows of the table that groups draw from, of cells [n, R]: [n, (G + 1) R]."""
+        first = torch.arange(0, self.rows, self.taps.cells, device=cells.device)  # [G + 1]
+        return (first[:, None] + cells.unsqueeze(1)).flatten(1)
+
+    def write_weights(self, taps: GroupTaps, where: Blocks | Tensor, windows: Windows, out: Tensor) -> None:
+        """Write the weights of those rows at P pixels, [n, (G + 1) R, P]."""
+        count = taps.cells.shape[1]
+        weights = taps.multiply(out[:, -count:])  # [n, R, P]
+        if self.variables is not None:
+            pixels = read_pixels(self.variables.flatten(2), windows, where)[0].to(out)  # [n, G, P]
+            slopes = out[:, :-count].unflatten(1, (-1, count))  # [n, G, R, P]
+            torch.mul(pixels.unsqueeze(2), weights.unsqueeze(1), out=slopes)
 
 
 def table_of(*maps: Tensor) -> Tensor:
@@ -66,6 +70,7 @@ def write_sum(
     interpolations: Sequence[Interpolation],
     windows: Windows,
     out: Tensor,
+    scratch: Scratch,
     bounds: tuple[Tensor, Tensor] | None = None,
 ) -> None:
     """Write what the pixels of some groups take of the rows of a table.
@@ -76,11 +81,12 @@ def write_sum(
         interpolations: of the same image.
         windows: of all pixels that `out` has.
         out: [1, C, H, W], floating point, its rows one after the other.
+        scratch: of the table's type.
         bounds: least and largest value of each channel, [C, 1] each; None for any.
     """
     check_interruption()
     pixels = out.flatten(2)
-    rows, weights = _operator(tile, interpolations, windows)  # [n, R], [n, R, P]
+    rows, weights = _operator(tile, interpolations, windows, scratch)  # [n, R], [n, R, P]
     for groups, where in split(tile, table.shape[1]):
         result = gather_rows(table, rows[groups]).mT @ weights[groups]  # [m, C, P]
         if bounds is not None:
@@ -89,15 +95,22 @@ def write_sum(
         write_pixels(pixels, result[None], windows, where)
 
 
-def _operator(tile: KeptTile, interpolations: Sequence[Interpolation], windows: Windows) -> tuple[Tensor, Tensor]:
+def _operator(
+    tile: KeptTile, interpolations: Sequence[Interpolation], windows: Windows, scratch: Scratch
+) -> tuple[Tensor, Tensor]:
     """Return the rows of the table that the groups of a tile draw from, [n, R], and their weights, [n, R, P]."""
-    rows, weights, first = [tile.cells], [tile.weights[0]], windows.grid[0] * windows.grid[1]
-    for each in interpolations:
-        cells, more = each.of(tile.where, windows, tile.weights)
-        rows.append(first + cells)
-        weights.append(more)
+    taps = [each.taps.of(tile.where, windows, tile.weights) for each in interpolations]
+    rows, first = [tile.cells], windows.grid[0] * windows.grid[1]
+    for each, of_each in zip(interpolations, taps, strict=True):
+        rows.append(first + each.rows_of(of_each.cells))
         first += each.rows
-    return torch.cat(rows, dim=1), torch.cat(weights, dim=1)
+    n, k, p = tile.weights.shape[1:]
+    weights = scratch.take("operator", n, sum(each.shape[1] for each in rows), p)
+    mix, *parts = weights.split([each.shape[1] for each in rows], dim=1)
+    mix.copy_(tile.weights[0])
+    for each, of_each, part in zip(interpolations, taps, parts, strict=True):
+        each.write_weights(of_each, tile.where, windows, part)
+    return torch.cat(rows, dim=1), weights
 
 
 def gather_rows(table: Tensor, index: Tensor) -> Tensor:

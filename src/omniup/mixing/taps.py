@@ -76,8 +76,8 @@ class Taps:
         """Return what part each pixel is of the cells that it lies in."""
         return cls(*(AxisTaps.area(*axis) for axis in zip(size, grid, strict=True)))
 
-    def of(self, where: Blocks | Tensor, windows: Windows, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Multiply the taps of both axes for n groups of P pixels: their cells [n, R] and weights [n, R, P].
+    def of(self, where: Blocks | Tensor, windows: Windows, like: Tensor) -> GroupTaps:
+        """Return the taps of n groups of P pixels.
 
         Args:
             where: which pixels, as in `write_pixels`.
@@ -87,7 +87,28 @@ class Taps:
         y, x = rectangles(where, windows)  # [..., height], [..., width]
         (cell_y, down), (cell_x, across) = self.rows.of(windows.rows.origin + y), self.columns.of(x)
         cells = cell_y[..., :, None] * self.columns.count + cell_x[..., None, :]  # [..., Ry, Rx]
-        down, across = down.to(like)[..., :, None, :, None], across.to(like)[..., None, :, None, :]
+        return GroupTaps(cells.flatten(-2).flatten(0, -2).to(like.device), down.to(like), across.to(like))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GroupTaps:
+    """The cells that n groups of P pixels draw from, and their weights, of rows and of columns by itself.
+
+    Attributes:
+        cells: [n, R], with R = Ry Rx.
+        down: [..., Ry, height].
+        across: [..., Rx, width].
+    """
+
+    cells: Tensor
+    down: Tensor
+    across: Tensor
+
+    def multiply(self, out: Tensor | None = None) -> Tensor:
+        """Multiply the weights of rows and columns: [n, R, P]."""
+        down, across = self.down[..., :, None, :, None], self.across[..., None, :, None, :]
         shape = torch.broadcast_shapes(down.shape, across.shape)  # [..., Ry, Rx, height, width]
-        weights = torch.mul(down, across, out=like.new_empty(shape))
-        return cells.flatten(-2).flatten(0, -2).to(like.device), weights.flatten(-2).flatten(-3, -2).flatten(0, -3)
+        if out is None:
+            out = down.new_empty(*self.cells.shape, shape[-2] * shape[-1])
+        torch.mul(down, across, out=out.view(shape))
+        return out

@@ -21,6 +21,7 @@ from torch import Tensor
 from omniup.mixing import cell_means
 from omniup.mixing.dtypes import compute_dtype, exact_products
 from omniup.mixing.kept import KeptWeights
+from omniup.mixing.kernels import Scratch
 from omniup.mixing.residual import write_residual_mix
 from omniup.mixing.sums import Interpolation, table_of, write_sum
 from omniup.upsamplers.checks import Size
@@ -135,9 +136,11 @@ class RepeatedMix:
         dtype = compute_dtype(self.kernels.guidance, attention.key, signal)
         table = table_of(signal[0].to(dtype), *(maps[0].to(dtype) for _, maps in terms))
         interpolations = [interpolation for interpolation, _ in terms]
+        scratch = Scratch(table)
         with exact_products(signal.device):
             for tile in tiles:
-                write_sum(tile.masked(self.valid, attention.windows), table, interpolations, attention.windows, out)
+                tile = tile.masked(self.valid, attention.windows)
+                write_sum(tile, table, interpolations, attention.windows, out, scratch)
 
     @cached_property
     def means(self) -> Mix:
