@@ -22,7 +22,7 @@ from omniup.upsamplers.checks import Size
 from omniup.upsamplers.consistency import accumulate, cubic_means
 from omniup.upsamplers.guided_filter import GuidedFilter, PreparedGuidedFilter
 from omniup.upsamplers.pyramid_bilateral.detail import TREND_CELLS, are_fading, detail_weights, fade, trend
-from omniup.upsamplers.pyramid_bilateral.features import CACHED, FEW
+from omniup.upsamplers.pyramid_bilateral.features import CACHED
 from omniup.upsamplers.pyramid_bilateral.probabilities import from_roots, to_roots
 from omniup.upsamplers.pyramid_bilateral.pyramid import Mix, Pixels, Pyramid, RepeatedMix, halved
 from omniup.upsamplers.signal_types import are_probabilities
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 #: Cells along each side, below which guidance has no say.
 SMALLEST_GRID = 4
+
+#: So few channels are added up map by map: making one product of the maps costs more.
+FEW = 24
 
 #: Maps of the grid's size that a channel takes.
 CELL_MAPS = 40
@@ -227,9 +230,7 @@ class _Scale:
         if not wanted and cells.shape[1] > FEW:
             spline = Interpolation(Taps.interpolation(self.size, self.grid, "bicubic"))
             terms = [(spline, cubic), *((self._model.interpolation, each) for each in model)]
-            out = cells.new_empty(*cells.shape[:2], *self.size)
-            if out.device.type == "cpu":
-                out.zero_()
+            out = cells.new_zeros(*cells.shape[:2], *self.size)  # pages come sooner so, as in `render_features`
             self.mix.write_sum(cells, terms, out)
             return out
         out = self.mix(cells)
