@@ -61,7 +61,7 @@ class Interpolation:
 
 def table_of(*maps: Tensor) -> Tensor:
     """Stack maps [C, ...] of cells, one after the other: [rows, C]."""
-    return torch.cat([each.flatten(1).T for each in maps])
+    return torch.cat([each.flatten(1) for each in maps], dim=1).T.contiguous()
 
 
 def write_sum(
