@@ -21,15 +21,14 @@ from torch import Tensor
 from omniup.mixing.attention import Attention
 from omniup.mixing.dtypes import compute_dtype, exact_products
 from omniup.mixing.kept import KeptTile
-from omniup.mixing.kernels import Scratch
-from omniup.mixing.sums import Interpolation, gather_rows, split, table_of, write_sum
+from omniup.mixing.sums import Interpolation, Sum, gather_rows, split, table_of
 from omniup.mixing.taps import Taps
-from omniup.mixing.windows import Windows
 
 #: Rows of a band, in cells of the coarser grid, at least: bicubic interpolation reaches over two and a half.
 LEAST_CELLS = 4
 
 
+@torch.no_grad()
 def write_residual_mix(
     attention: Attention,
     query: Tensor,
@@ -54,25 +53,26 @@ def write_residual_mix(
     """
     size, grid = attention.windows.size, (base.shape[2], base.shape[3])
     dtype = compute_dtype(query, attention.key, value)
-    table = table_of(value[0].to(dtype) * amount, base[0].to(dtype))  # a v, and y
-    lacking = table[-grid[0] * grid[1] :]  # y - a D U v, less and less of y
-    average, spline = Taps.area(size, grid), Interpolation(Taps.interpolation(size, grid, "bicubic"))
+    spline = Interpolation(Taps.interpolation(size, grid, "bicubic"))
+    table = table_of([value[0], base[0]], dtype)
+    values, lacking = table.tensor_split([table.shape[0] - spline.rows])  # a v; y - a D U v, less and less of y
+    values *= amount
     low, high = (bound.flatten()[:, None].to(dtype) for bound in bounds)  # [C, 1]
+    total, average = Sum(table, [spline], (low, high)), Taps.area(size, grid)
     waiting: _Band | None = None
-    scratch = Scratch(table)
-    with torch.no_grad(), exact_products(value.device):
+    with exact_products(value.device):
         for band in (*_bands(attention, query, value, grid[0]), None):
             if band is not None:
                 for tile in band.tiles():
-                    covering = average.of(tile.where, band.windows, tile.weights)
+                    covering = average.of(tile.where, band.attention.windows, tile.weights)
                     means_of = covering.multiply() @ tile.weights[0].mT  # [n, Q, K]
                     for groups, _ in split(tile, value.shape[1]):
-                        means = means_of[groups] @ gather_rows(table, tile.cells[groups])  # [m, Q, C]
+                        means = means_of[groups] @ gather_rows(values, tile.cells[groups])  # [m, Q, C]
                         lacking.index_add_(0, covering.cells[groups].flatten(), means.flatten(0, 1), alpha=-1)
             if waiting is not None:
                 pixels = out[:, :, waiting.top : waiting.bottom]
                 for tile in waiting.tiles():
-                    write_sum(tile, table, [spline], waiting.windows, pixels, scratch, (low, high))
+                    total.write(tile, waiting.attention.windows, pixels)
             waiting = band
 
 
@@ -85,10 +85,6 @@ class _Band:
     like: Tensor
     top: int
     kept: tuple[KeptTile, ...] | None
-
-    @property
-    def windows(self) -> Windows:
-        return self.attention.windows
 
     @property
     def bottom(self) -> int:
@@ -116,4 +112,3 @@ def _bands(attention: Attention, query: Tensor, like: Tensor, cells: int) -> Ite
         kept = band.keep(pixels, like, attention.memory)
         yield _Band(band, pixels, like, top, None if kept is None else kept.tiles)
         top = bottom
-

@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.mixing.dtypes import least_weight
-from omniup.mixing.groups import rectangles
 from omniup.mixing.kept import KeptTile
 from omniup.mixing.taps import Taps
 from omniup.mixing.windows import Windows

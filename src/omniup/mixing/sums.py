@@ -10,6 +10,7 @@ table, and what a group of pixels takes of them is a matrix.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -41,11 +42,11 @@ class Interpolation:
 
     @property
     def rows(self) -> int:
-        """Rows of the table: the cells of each coefficient after those of the one before."""
+        """Rows of the table that it draws from: the cells of each coefficient after those of the one before."""
         return self.taps.cells * (1 if self.variables is None else self.variables.shape[1] + 1)
 
     def rows_of(self, cells: Tensor) -> Tensor:
-        """Return the rows of the table that groups draw from, of cells [n, R]: [n, (G + 1) R]."""
+        """Return the rows of all coefficients of cells [n, R]: [n, (G + 1) R]."""
         first = torch.arange(0, self.rows, self.taps.cells, device=cells.device)  # [G + 1]
         return (first[:, None] + cells.unsqueeze(1)).flatten(1)
 
@@ -59,58 +60,65 @@ class Interpolation:
             torch.mul(pixels.unsqueeze(2), weights.unsqueeze(1), out=slopes)
 
 
-def table_of(*maps: Tensor) -> Tensor:
-    """Stack maps [C, ...] of cells, one after the other: [rows, C]."""
-    return torch.cat([each.flatten(1) for each in maps], dim=1).T.contiguous()
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sum:
+    """The sum of a mix and of what some interpolations draw from maps, of one image.
 
-
-def write_sum(
-    tile: KeptTile,
-    table: Tensor,
-    interpolations: Sequence[Interpolation],
-    windows: Windows,
-    out: Tensor,
-    scratch: Scratch,
-    bounds: tuple[Tensor, Tensor] | None = None,
-) -> None:
-    """Write what the pixels of some groups take of the rows of a table.
-
-    Args:
-        tile: the groups and their weights, of one image.
-        table: [rows, C], the values of the mix, and then what each interpolation draws from.
-        interpolations: of the same image.
-        windows: of all pixels that `out` has.
-        out: [1, C, H, W], floating point, its rows one after the other.
-        scratch: of the table's type.
+    Attributes:
+        table: [rows, C], the values of the mix, and then the maps of each interpolation.
+        interpolations: of the same pixels.
         bounds: least and largest value of each channel, [C, 1] each; None for any.
     """
-    check_interruption()
-    pixels = out.flatten(2)
-    rows, weights = _operator(tile, interpolations, windows, scratch)  # [n, R], [n, R, P]
-    for groups, where in split(tile, table.shape[1]):
-        result = gather_rows(table, rows[groups]).mT @ weights[groups]  # [m, C, P]
-        if bounds is not None:
-            torch.maximum(result, bounds[0], out=result)
-            torch.minimum(result, bounds[1], out=result)
-        write_pixels(pixels, result[None], windows, where)
+
+    table: Tensor
+    interpolations: Sequence[Interpolation]
+    bounds: tuple[Tensor, Tensor] | None = None
+
+    @functools.cached_property
+    def _scratch(self) -> Scratch:
+        return Scratch(self.table)
+
+    def write(self, tile: KeptTile, windows: Windows, out: Tensor) -> None:
+        """Write the sum at the pixels of some groups.
+
+        Args:
+            tile: the groups and their weights.
+            windows: of all pixels that `out` has.
+            out: [1, C, H, W], floating point, its rows one after the other.
+        """
+        check_interruption()
+        pixels = out.flatten(2)
+        rows, weights = self._operator(tile, windows)  # [n, R], [n, R, P]
+        for groups, where in split(tile, self.table.shape[1]):
+            result = gather_rows(self.table, rows[groups]).mT @ weights[groups]  # [m, C, P]
+            if self.bounds is not None:
+                torch.maximum(result, self.bounds[0], out=result)
+                torch.minimum(result, self.bounds[1], out=result)
+            write_pixels(pixels, result[None], windows, where)
+
+    def _operator(self, tile: KeptTile, windows: Windows) -> tuple[Tensor, Tensor]:
+        """Return the rows of the table that groups draw from, [n, R], and their weights, [n, R, P]."""
+        taps = [each.taps.of(tile.where, windows, tile.weights) for each in self.interpolations]
+        rows, first = [tile.cells], windows.grid[0] * windows.grid[1]
+        for interpolation, near in zip(self.interpolations, taps, strict=True):
+            rows.append(first + interpolation.rows_of(near.cells))
+            first += interpolation.rows
+        counts = [each.shape[1] for each in rows]
+        weights = self._scratch.take("weights", len(tile.cells), sum(counts), tile.weights.shape[3])
+        of_mix, *parts = weights.split(counts, dim=1)
+        of_mix.copy_(tile.weights[0])
+        for interpolation, near, part in zip(self.interpolations, taps, parts, strict=True):
+            interpolation.write_weights(near, tile.where, windows, part)
+        return torch.cat(rows, dim=1), weights
 
 
-def _operator(
-    tile: KeptTile, interpolations: Sequence[Interpolation], windows: Windows, scratch: Scratch
-) -> tuple[Tensor, Tensor]:
-    """Return the rows of the table that the groups of a tile draw from, [n, R], and their weights, [n, R, P]."""
-    taps = [each.taps.of(tile.where, windows, tile.weights) for each in interpolations]
-    rows, first = [tile.cells], windows.grid[0] * windows.grid[1]
-    for each, of_each in zip(interpolations, taps, strict=True):
-        rows.append(first + each.rows_of(of_each.cells))
-        first += each.rows
-    n, k, p = tile.weights.shape[1:]
-    weights = scratch.take("operator", n, sum(each.shape[1] for each in rows), p)
-    mix, *parts = weights.split([each.shape[1] for each in rows], dim=1)
-    mix.copy_(tile.weights[0])
-    for each, of_each, part in zip(interpolations, taps, parts, strict=True):
-        each.write_weights(of_each, tile.where, windows, part)
-    return torch.cat(rows, dim=1), weights
+def table_of(maps: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Stack maps [C, ...] of cells, one after the other: [rows, C], a copy."""
+    flat = [each.flatten(1).T for each in maps]
+    table = flat[0].new_empty(sum(map(len, flat)), flat[0].shape[1], dtype=dtype)
+    for part, rows in zip(table.split(list(map(len, flat))), flat, strict=True):
+        part.copy_(rows)  # not `cat`: of transposed maps it takes four times as long (torch 2.15)
+    return table
 
 
 def gather_rows(table: Tensor, index: Tensor) -> Tensor:

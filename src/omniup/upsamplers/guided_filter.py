@@ -166,7 +166,7 @@ class PreparedGuidedFilter(PreparedImage):
 
     @property
     def interpolation(self) -> Interpolation:
-        """What `apply` does, for a sum with other maps of one image."""
+        """Interpolation of coefficients as in `apply`, to be added to other maps of one image."""
         return Interpolation(Taps.interpolation(self.size, self.grid, "bilinear"), self.guidance)
 
     def means(self, coefficients: Tensor) -> Tensor:

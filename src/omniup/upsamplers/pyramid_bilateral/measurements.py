@@ -21,7 +21,7 @@ from omniup.mixing.taps import Taps
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.consistency import accumulate, cubic_means
 from omniup.upsamplers.guided_filter import GuidedFilter, PreparedGuidedFilter
-from omniup.upsamplers.pyramid_bilateral.detail import TREND_CELLS, are_fading, detail_weights, fade, trend
+from omniup.upsamplers.pyramid_bilateral.detail import TREND_CELLS, detail_weights, fade, fade_by_octaves, trend
 from omniup.upsamplers.pyramid_bilateral.features import CACHED
 from omniup.upsamplers.pyramid_bilateral.probabilities import from_roots, to_roots
 from omniup.upsamplers.pyramid_bilateral.pyramid import Mix, Pixels, Pyramid, RepeatedMix, halved
@@ -197,7 +197,7 @@ class _Scale:
         if self.valid is not None:  # the image knows more of holes than the nearest cell
             signal = torch.where(self.valid, signal, self.mix.means(signal))
         cubic, (cells, *model) = self.spline(signal), self.blend(signal, first, second)
-        coarse, fading = (first + second) * cubic, are_fading(ratio, self.grid, self.size)
+        coarse, fading = (first + second) * cubic, fade_by_octaves(ratio, self.grid, self.size)
         # Where no octave fades by itself, all is linear in the cells, and so are the means over them that go.
         means = self.mix.means(cells) + (self._model.means(*model) if model else 0)
         means = means + coarse - cubic_means(self.grid, self.size)(coarse)

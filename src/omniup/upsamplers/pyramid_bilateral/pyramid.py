@@ -21,9 +21,8 @@ from torch import Tensor
 from omniup.mixing import cell_means
 from omniup.mixing.dtypes import compute_dtype, exact_products
 from omniup.mixing.kept import KeptWeights
-from omniup.mixing.kernels import Scratch
 from omniup.mixing.residual import write_residual_mix
-from omniup.mixing.sums import Interpolation, table_of, write_sum
+from omniup.mixing.sums import Interpolation, Sum, table_of
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, GaussianKernels, Window
 from omniup.upsamplers.holes import fill_nearest, mix_valid, valid_cell_means
@@ -133,14 +132,12 @@ class RepeatedMix:
         """Write the mix of a signal [1, C, h, w] and what is interpolated of maps [1, C, ...] to `out` [1, C, H, W]."""
         attention = self.kernels.attention(self.memory)
         tiles = attention.tiles(self.kernels.guidance, signal) if self.kept is None else self.kept.tiles
-        dtype = compute_dtype(self.kernels.guidance, attention.key, signal)
-        table = table_of(signal[0].to(dtype), *(maps[0].to(dtype) for _, maps in terms))
-        interpolations = [interpolation for interpolation, _ in terms]
-        scratch = Scratch(table)
+        maps, dtype = [signal[0]], compute_dtype(self.kernels.guidance, attention.key, signal)
+        maps += [each[0] for _, each in terms]
+        total = Sum(table_of(maps, dtype), [interpolation for interpolation, _ in terms])
         with exact_products(signal.device):
             for tile in tiles:
-                tile = tile.masked(self.valid, attention.windows)
-                write_sum(tile, table, interpolations, attention.windows, out, scratch)
+                total.write(tile.masked(self.valid, attention.windows), attention.windows, out)
 
     @cached_property
     def means(self) -> Mix:
