@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omniup.mixing import Attention, Windows, cell_means, interpolate, residual
+from omniup.mixing import Attention, Windows, cell_means, interpolate, residual, sums
 from omniup.mixing.residual import write_residual_mix
 
 
@@ -63,7 +63,7 @@ def test_bands_and_weights_that_are_not_kept_make_no_difference(monkeypatch, gri
 
 @pytest.mark.parametrize("cached", [1, 3000])
 def test_parts_of_a_tile_make_no_difference(monkeypatch, cached):
-    monkeypatch.setattr(residual, "CACHED", cached)
+    monkeypatch.setattr(sums, "CACHED", cached)
     check(*case((64, 96), (4, 6), 4))
     check(*case((61, 83), (4, 6), 4))
 

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import omniup
-from omniup.mixing import cell_means
+from omniup.mixing import cell_means, interpolate
+from omniup.upsamplers import PyramidBilateral
+from omniup.upsamplers.pyramid_bilateral import measurements
 from omniup.upsamplers.pyramid_bilateral.detail import (
     LEAST_TREND,
     PRIOR_CELLS,
@@ -16,7 +18,8 @@ from omniup.upsamplers.pyramid_bilateral.detail import (
     fade,
     trend,
 )
-from omniup.upsamplers.pyramid_bilateral.measurements import spline
+from omniup.upsamplers.pyramid_bilateral.measurements import _Scale, spline
+from omniup.upsamplers.pyramid_bilateral.pyramid import Pyramid
 from oracles import pyramid_bilateral as oracle
 from support.kernels import random_signal, smooth_image
 
@@ -124,3 +127,45 @@ def test_channels_do_not_influence_each_other_s_weights():
     for n in range(3):
         alone = omniup.upsample(image, signal[:, n : n + 1], signal_type="measurement", sigma_r_candidates=1)
         torch.testing.assert_close(together[:, n : n + 1], alone)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_what_is_added_up_on_the_grid_is_what_whole_maps_give(data):
+    """Of few channels and of many; whether octaves fade, all of the detail does, or nothing."""
+    grid = data.draw(st.tuples(st.integers(4, 9), st.integers(4, 9)))
+    size = tuple(data.draw(st.integers(cells, 9 * cells)) for cells in grid)
+    seed, bands = data.draw(st.integers(0, 99)), data.draw(st.sampled_from([1, 3, 4]))
+    signal, ratio = random_signal(grid, channels=3, seed=seed), torch.tensor([1.0, 0.5, 1.0]).double().view(1, 3, 1, 1)
+    first, second = torch.tensor([[0.3, 0.7, 0.0], [0.5, 0.0, 1.0]]).double().view(2, 1, 3, 1, 1)
+    second = second * data.draw(st.sampled_from([0, 1]))
+    valid = None if data.draw(st.booleans()) else random_signal(grid, channels=1, seed=seed + 1) > 0
+    memory = data.draw(st.sampled_from([2**17, 2**26]))  # of which the first is too little to keep weights
+    method = PyramidBilateral()
+    pyramid = Pyramid(smooth_image(size, channels=bands), method.radius, method.variance_weight, method.chroma, 0)
+    scale = _Scale.of(pyramid, size, signal, valid, method, method.sigma_r, memory)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measurements, "FEW", data.draw(st.sampled_from([0, 24])))
+        found = scale.render(signal, first, second, ratio)
+
+    filled = signal if valid is None else torch.where(valid, signal, scale.mix.means(signal))
+    cubic, (cells, *model) = scale.spline(filled), scale.blend(filled, first, second)
+    detail = scale.mix(cells) - interpolate((first + second) * cubic, size, "bicubic")
+    detail = sum((scale._model.apply(each) for each in model), detail)
+    for n in range(3):
+        one = slice(n, n + 1)
+        wanted = fade(detail[:, one], ratio[:, one], grid, cubic[:, one])
+        torch.testing.assert_close(found[:, one], wanted, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (61, 83)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_many_channels_are_rounded_once(size, dtype):
+    image, signal = smooth_image(size), random_signal((8, 12), channels=30).to(dtype)
+    exact = omniup.upsample(image, signal.double(), signal_type="measurement")
+    for memory in ("64MB", "2MB"):
+        found = omniup.upsample(image.float(), signal, signal_type="measurement", memory=memory)
+        assert found.dtype == dtype
+        atol = float(exact.abs().max()) * max(torch.finfo(dtype).eps, 1e-5)
+        torch.testing.assert_close(found.double(), exact, rtol=0, atol=atol)

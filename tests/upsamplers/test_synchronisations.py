@@ -27,11 +27,10 @@ OF_THE_DEFAULT_METHOD = {
     "_weigh": (PyramidBilateral().sigma_r_candidates, "the range sigma is chosen by the error of each"),
     "error": (PyramidBilateral().sigma_r_candidates, "likewise"),
     "blend": (1, "a model without weight is not computed"),
-    "fade": (1, "octaves that do not fade are not computed"),
+    "render": (1, "octaves that do not fade are not computed"),
     "power_mean": (4, "cells finer than what a network resolves are averaged first"),
     "probability_step": (2, "the part of a step of consistency is a number"),
-    "of": (4, "taps of rows and columns are computed on the processor, and wait for nothing"),
-    "_fractions": (18, "likewise the parts of cells that rows and columns are"),
+    "of": (18, "taps of rows and columns are computed on the processor, and wait for nothing"),
 }
 OF_FITTED_DISCS = {
     "reach": (1, "discs smaller than the largest ask for more work"),

@@ -149,15 +149,17 @@ def write_pixels(maps: Tensor, values: Tensor, windows: Windows, where: Blocks |
 
 
 def rectangles(where: Blocks | Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
-    """Return the rows [n, height] and columns [n, width] of the groups' pixels, on the CPU."""
+    """Return the rows [..., height] and columns [..., width] of the groups' pixels, on the CPU.
+
+    What comes before is [n] of both, or of blocks [rows, 1] and [1, columns].
+    """
     if isinstance(where, Tensor):
         y, x = where.cpu() // windows.size[1], where.cpu() % windows.size[1]  # [n, P] each
         wide = int((y[0] == y[0, 0]).sum())
         return y[:, ::wide], x[:, :wide]
     top, left, rows, columns, height, width = where
-    y = torch.arange(top, top + rows * height).view(rows, height).repeat_interleave(columns, 0)
-    x = torch.arange(left, left + columns * width).view(columns, width).repeat(rows, 1)
-    return y, x
+    y, x = torch.arange(rows * height), torch.arange(columns * width)
+    return top + y.view(rows, 1, height), left + x.view(1, columns, width)
 
 
 def _everywhere(index: Tensor, maps: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from omniup.mixing.dtypes import exact_products
-from omniup.mixing.groups import Blocks, gather, write_pixels
+from omniup.mixing.dtypes import exact_products, least_weight
+from omniup.mixing.groups import Blocks, gather, rectangles, write_pixels
 from omniup.mixing.interruption import check_interruption
 from omniup.mixing.windows import Windows
 
@@ -40,6 +40,24 @@ class KeptTile:
     def index_bytes(self) -> int:
         """Bytes of the indices of pixels and cells."""
         return self.cells.nbytes + (self.where.nbytes if isinstance(self.where, Tensor) else 0)
+
+    def masked(self, valid: Tensor | None, windows: Windows) -> KeptTile:
+        """Renormalise the weights over valid cells, boolean [1, 1, h, w], as `mix_valid` does; None for all.
+
+        Where no valid cell of a pixel's window has a weight, the pixel's own cell has all of it.
+        """
+        if valid is None:
+            return self
+        (height, width), cells = windows.grid, self.cells.unsqueeze(2)  # [n, K, 1]
+        y, x = rectangles(self.where, windows)  # [..., rows], [..., columns]
+        own_y, own_x = _own(y, windows.size[0], height), _own(x, windows.size[1], width)
+        own = (own_y[..., :, None] * width + own_x[..., None, :]).view(len(cells), 1, -1).to(cells)  # [n, 1, P]
+        weights = self.weights[0] * valid.flatten()[cells]  # [n, K, P]
+        total, least = weights.sum(1, keepdim=True), least_weight(weights.dtype)  # [n, 1, P]
+        is_own = cells == own
+        is_own &= is_own.cumsum(1) == 1  # lists may be filled up with cells that they have already
+        weights = torch.where(total > least, weights / total.clamp_min(least), is_own.to(weights))
+        return dataclasses.replace(self, weights=weights[None])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,3 +89,8 @@ class KeptWeights:
                     mixed = values @ tile.weights  # [B, n, C, P]
                     write_pixels(pixels[tile.images, channels], mixed, self.windows, tile.where)
         return out
+
+
+def _own(place: Tensor, side: int, cells: int) -> Tensor:
+    """Return the cell along an axis that a pixel's centre lies in."""
+    return (2 * place + 1) * cells // (2 * side)

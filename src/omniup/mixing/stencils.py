@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniup.mixing.dtypes import least_weight
-from omniup.mixing.groups import rectangles
 from omniup.mixing.kept import KeptTile
+from omniup.mixing.taps import Taps
 from omniup.mixing.windows import Windows
 
 
@@ -75,21 +74,14 @@ def averaged_mix(tiles: Iterable[KeptTile], windows: Windows, like: Tensor, vali
     height, width = windows.grid
     axes = list(zip(windows.size, windows.grid, strict=True))
     ry, rx = (windows.radius + (side % cells > 0) for side, cells in axes)  # one more, where pixels lie in two cells
+    area = Taps.area(windows.size, windows.grid)
     planes = like.new_zeros((2 * ry + 1) * (2 * rx + 1), height * width)
     for tile in tiles:
-        weights, cells = tile.weights[0], tile.cells.unsqueeze(2)  # [n, K, P], [n, K, 1]
-        y, x = rectangles(tile.where, windows)  # [n, rows], [n, columns]
-        if valid is not None:
-            own_y, own_x = (_own(place, *axis).to(cells) for place, axis in zip((y, x), axes, strict=True))
-            own = (own_y.unsqueeze(2) * width + own_x.unsqueeze(1)).flatten(1).unsqueeze(1)  # [n, 1, P]
-            weights = _renormalised(weights, valid.flatten()[cells], cells == own)
-        (to_y, down), (to_x, across) = (_fractions(place, *axis) for place, axis in zip((y, x), axes, strict=True))
-        fractions = (down[:, :, None, :, None] * across[:, None, :, None]).to(weights)  # [n, ty, tx, rows, columns]
-        averages = weights @ fractions.flatten(3).flatten(1, 2).mT  # [n, K, ty tx]
-        to_y, to_x = to_y.to(cells).unsqueeze(1), to_x.to(cells).unsqueeze(1)  # [n, 1, ty], [n, 1, tx]
-        dy, dx = (cells // width - to_y).clamp(-ry, ry) + ry, (cells % width - to_x).clamp(-rx, rx) + rx
-        plane = dy.unsqueeze(3) * (2 * rx + 1) + dx.unsqueeze(2)  # [n, K, ty, tx]; farther cells have no weight
-        to = to_y.clamp(max=height - 1).unsqueeze(3) * width + to_x.clamp(max=width - 1).unsqueeze(2)
+        weights, cells = tile.masked(valid, windows).weights[0], tile.cells.unsqueeze(2)  # [n, K, P], [n, K, 1]
+        covering = area.of(tile.where, windows, weights)
+        averages, to = weights @ covering.multiply().mT, covering.cells.unsqueeze(1)  # [n, K, Q], [n, 1, Q]
+        dy, dx = cells // width - to // width, cells % width - to % width
+        plane = (dy.clamp(-ry, ry) + ry) * (2 * rx + 1) + dx.clamp(-rx, rx) + rx  # farther cells have no weight
         planes.view(-1).scatter_add_(0, (plane * (height * width) + to).flatten(), averages.flatten())
     offsets = itertools.product(range(-ry, ry + 1), range(-rx, rx + 1))
     near = {
@@ -99,31 +91,3 @@ def averaged_mix(tiles: Iterable[KeptTile], windows: Windows, like: Tensor, vali
         <= windows.radius**2
     }
     return Stencil(list(near.values()), planes[list(near)].unflatten(1, windows.grid))
-
-
-def _renormalised(weights: Tensor, valid: Tensor, own: Tensor) -> Tensor:
-    """Renormalise weights over valid cells, as `mix_valid` does.
-
-    Args:
-        weights: [n, K, P].
-        valid: boolean [n, K, 1].
-        own: boolean [n, K, P], the cell that has all the weight where no valid one has any.
-    """
-    masked = weights * valid
-    total, least = masked.sum(1, keepdim=True), least_weight(weights.dtype)  # [n, 1, P]
-    own = own & (own.cumsum(1) == 1)  # lists may be filled up with cells that they have already
-    return torch.where(total > least, masked / total.clamp_min(least), own.to(weights))
-
-
-def _own(place: Tensor, side: int, cells: int) -> Tensor:
-    """Return the cell along an axis that a pixel's centre lies in."""
-    return (2 * place + 1) * cells // (2 * side)
-
-
-def _fractions(place: Tensor, side: int, cells: int) -> tuple[Tensor, Tensor]:
-    """Return the cells along an axis that pixels [n, m] lie in, [n, t], and which part of each: float64 [n, t, m]."""
-    first, end = place[:, :1] * cells // side, -(-(place[:, -1:] + 1) * cells // side)  # [n, 1]
-    cell = first + torch.arange(int((end - first).max()))  # [n, t]
-    lower, upper = cell.unsqueeze(2) * side, place.unsqueeze(1) * cells
-    overlap = (lower + side).minimum(upper + cells) - lower.maximum(upper)
-    return cell, overlap.clamp_min(0).double() / side

@@ -19,6 +19,8 @@ from omniup.mixing import cell_means, interpolate
 from omniup.mixing.dtypes import widest
 from omniup.mixing.interruption import check_interruption
 from omniup.mixing.stencils import Stencil, interpolated_combs
+from omniup.mixing.sums import Interpolation
+from omniup.mixing.taps import Taps
 from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
 from omniup.upsamplers.interpolation import interpolate_at
@@ -161,6 +163,11 @@ class PreparedGuidedFilter(PreparedImage):
         for i, colour in enumerate(self.guidance.to(out).split(1, dim=1)):
             out.addcmul_(interpolate(coefficients[:, :, i], self.size, "bilinear"), colour)
         return out
+
+    @property
+    def interpolation(self) -> Interpolation:
+        """Interpolation of coefficients as in `apply`, to be added to other maps of one image."""
+        return Interpolation(Taps.interpolation(self.size, self.grid, "bilinear"), self.guidance)
 
     def means(self, coefficients: Tensor) -> Tensor:
         """Return the cell means of what `apply` makes of one image's coefficients, without it: [1, C, h, w]."""

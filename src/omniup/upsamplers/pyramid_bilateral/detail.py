@@ -109,6 +109,11 @@ def trend(
     return kept ** (ACCELERATION * certainty)
 
 
+def fade_by_octaves(ratio: Tensor, grid: Size, size: Size) -> Tensor:
+    """Return which channels have octaves between cells and pixels that fade one by one: boolean [1, C, 1, 1]."""
+    return (ratio < 1) & (len(_octaves(grid, size)) > 1)
+
+
 def fade(detail: Tensor, ratio: Tensor, grid: Size, cubic: Tensor | None = None) -> Tensor:
     """Weight the octaves of a detail by ρ, ρ², … from the cells to the pixels; what is coarser than cells goes.
 
@@ -121,9 +126,8 @@ def fade(detail: Tensor, ratio: Tensor, grid: Size, cubic: Tensor | None = None)
     Returns:
         [1, C, H, W].
     """
-    size, grids = (detail.shape[2], detail.shape[3]), [grid]
-    while bool((ratio < 1).any()) and all(4 * cells <= side for cells, side in zip(grids[-1], size, strict=True)):
-        grids.append((2 * grids[-1][0], 2 * grids[-1][1]))
+    size = detail.shape[2], detail.shape[3]
+    grids = _octaves(grid, size)
     means, out = detail, None
     for octave, cells in reversed(list(enumerate(grids))):
         means = cell_means(means, cells)  # of means over smaller cells, if there are any
@@ -132,6 +136,14 @@ def fade(detail: Tensor, ratio: Tensor, grid: Size, cubic: Tensor | None = None)
         out = smooth if out is None else out.add_(smooth)
     assert out is not None  # there is a grid
     return out.addcmul_(detail, ratio ** len(grids))
+
+
+def _octaves(grid: Size, size: Size) -> list[Size]:
+    """Return the grid of the cells, and those of ever smaller ones of two pixels at least: where octaves begin."""
+    grids = [grid]
+    while all(4 * cells <= side for cells, side in zip(grids[-1], size, strict=True)):
+        grids.append((2 * grids[-1][0], 2 * grids[-1][1]))
+    return grids
 
 
 def _spread(residual: Tensor, counts: Tensor) -> Tensor:

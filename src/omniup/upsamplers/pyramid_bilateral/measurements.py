@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from omniup.mixing import cell_means, interpolate
+from omniup.mixing.sums import Interpolation
+from omniup.mixing.taps import Taps
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.consistency import accumulate, cubic_means
 from omniup.upsamplers.guided_filter import GuidedFilter, PreparedGuidedFilter
-from omniup.upsamplers.pyramid_bilateral.detail import TREND_CELLS, detail_weights, fade, trend
+from omniup.upsamplers.pyramid_bilateral.detail import TREND_CELLS, detail_weights, fade, fade_by_octaves, trend
 from omniup.upsamplers.pyramid_bilateral.features import CACHED
 from omniup.upsamplers.pyramid_bilateral.probabilities import from_roots, to_roots
 from omniup.upsamplers.pyramid_bilateral.pyramid import Mix, Pixels, Pyramid, RepeatedMix, halved
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 #: Cells along each side, below which guidance has no say.
 SMALLEST_GRID = 4
+
+#: So few channels are added up map by map: making one product of the maps costs more.
+FEW = 24
 
 #: Maps of the grid's size that a channel takes.
 CELL_MAPS = 40
@@ -118,7 +123,7 @@ def _weigh(
     coarse_grid, coarse_counts = (coarse.shape[2], coarse.shape[3]), _counts(coarse, coarse_valid)
     scale = _Scale.of(pyramid, coarse_grid, coarsest, coarsest_valid, settings, sigma_r, memory)
     cubic, (cells, *model) = scale.spline(coarsest), scale.blend(coarsest, first, second)
-    detail = scale.detail(scale.mix(cells), (first + second) * cubic, *model)
+    detail = scale.add_up(cells, -(first + second) * cubic, *model)
     rest = residual - first * details[0] - second * details[1]
     coarse_residual = coarse - interpolate(cubic, coarse_grid, "bicubic")
     ratio = trend(detail, coarse_residual, residual, rest, coarse_counts, counts)
@@ -192,14 +197,19 @@ class _Scale:
         if self.valid is not None:  # the image knows more of holes than the nearest cell
             signal = torch.where(self.valid, signal, self.mix.means(signal))
         cubic, (cells, *model) = self.spline(signal), self.blend(signal, first, second)
-        mixed = self.mix(cells)
-        at_once = max(1, min(self.memory, CACHED) // (4 * mixed.itemsize * math.prod(self.size)))  # channels
-        maps = (each.split(at_once, dim=1) for each in (mixed, ratio, cubic, (first + second) * cubic, *model))
-        parts = []
-        for out, fading, spline, *rest in zip(*maps, strict=True):
-            faded = fade(self.detail(out, *rest), fading, self.grid, spline)
-            parts.append(faded if out.requires_grad else out.copy_(faded))
-        return torch.cat(parts, dim=1) if mixed.requires_grad else mixed
+        coarse, fading = (first + second) * cubic, fade_by_octaves(ratio, self.grid, self.size)
+        # Where no octave fades by itself, all is linear in the cells, and so are the means over them that go.
+        means = self.mix.means(cells) + (self._model.means(*model) if model else 0)
+        means = means + coarse - cubic_means(self.grid, self.size)(coarse)
+        kept = torch.where(fading, 1, ratio)
+        smooth = torch.where(fading, -coarse, cubic - ratio * means)
+        out = self.add_up(kept * cells, smooth, *(kept.unsqueeze(2) * each for each in model))
+        these, at_once = fading.flatten().nonzero()[:, 0], self._at_once(out)
+        for start in range(0, len(these), at_once):
+            channels = these[start : start + at_once]
+            faded = fade(out[:, channels], ratio[:, channels], self.grid, cubic[:, channels])
+            out.index_copy_(1, channels, faded)
+        return out
 
     def blend(self, signal: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
         """Find what the weighted sum of `mixed` and `modelled` is made of: arguments as `render`.
@@ -214,10 +224,27 @@ class _Scale:
         lacking = (first + second) * signal - means
         return cells + accumulate(lacking, self.mix.means, self.settings.back_projections, self.valid), *model
 
-    def detail(self, mixed: Tensor, cubic: Tensor, *model: Tensor) -> Tensor:
-        """Subtract interpolated cells [1, C, h, w] from a mix [1, C, H, W], to which the model is added, if any."""
-        detail = interpolate(-cubic, self.size, "bicubic").add_(mixed)
-        return detail.add_(self._model.apply(*model)) if model else detail
+    def add_up(self, cells: Tensor, cubic: Tensor, *model: Tensor) -> Tensor:
+        """Add interpolated cells [1, C, h, w] and the model, if any, to a mix of cells likewise: [1, C, H, W]."""
+        wanted = torch.is_grad_enabled() and (cells.requires_grad or self.mix.kernels.guidance.requires_grad)
+        if not wanted and cells.shape[1] > FEW:
+            spline = Interpolation(Taps.interpolation(self.size, self.grid, "bicubic"))
+            terms = [(spline, cubic), *((self._model.interpolation, each) for each in model)]
+            out = cells.new_zeros(*cells.shape[:2], *self.size)  # pages come sooner so, as in `render_features`
+            self.mix.write_sum(cells, terms, out)
+            return out
+        out = self.mix(cells)
+        at_once = cells.shape[1] if wanted else self._at_once(out)
+        for start in range(0, cells.shape[1], at_once):
+            channels = slice(start, start + at_once)
+            out[:, channels] += interpolate(cubic[:, channels], self.size, "bicubic")
+            for each in model:
+                out[:, channels] += self._model.apply(each[:, channels])
+        return out
+
+    def _at_once(self, maps: Tensor) -> int:
+        """Return how many channels of maps [1, C, H, W] the memory and the cache hold a few times."""
+        return max(1, min(self.memory, CACHED) // (4 * maps[:, :1].nbytes))
 
     @cached_property  # once for all channels, and not where the mix alone is tried
     def _model(self) -> PreparedGuidedFilter:

@@ -11,7 +11,7 @@ where Var_q is the variance of colour within cell q: a cell that is a mixture is
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import TypeAlias
 
@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from omniup.mixing import cell_means
-from omniup.mixing.dtypes import exact_products
+from omniup.mixing.dtypes import compute_dtype, exact_products
 from omniup.mixing.kept import KeptWeights
 from omniup.mixing.residual import write_residual_mix
+from omniup.mixing.sums import Interpolation, Sum, table_of
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, GaussianKernels, Window
 from omniup.upsamplers.holes import fill_nearest, mix_valid, valid_cell_means
@@ -125,6 +126,18 @@ class RepeatedMix:
         """Mix a signal [1, C, h, w]: [1, C, H, W]."""
         mix = partial(self.kernels.mix, memory=self.memory) if self.kept is None else self.kept.mix
         return mix_valid(mix, signal, self.valid)
+
+    @torch.no_grad()
+    def write_sum(self, signal: Tensor, terms: Sequence[tuple[Interpolation, Tensor]], out: Tensor) -> None:
+        """Write the mix of a signal [1, C, h, w] and what is interpolated of maps [1, C, ...] to `out` [1, C, H, W]."""
+        attention = self.kernels.attention(self.memory)
+        tiles = attention.tiles(self.kernels.guidance, signal) if self.kept is None else self.kept.tiles
+        maps, dtype = [signal[0]], compute_dtype(self.kernels.guidance, attention.key, signal)
+        maps += [each[0] for _, each in terms]
+        total = Sum(table_of(maps, dtype), [interpolation for interpolation, _ in terms])
+        with exact_products(signal.device):
+            for tile in tiles:
+                total.write(tile.masked(self.valid, attention.windows), attention.windows, out)
 
     @cached_property
     def means(self) -> Mix:
