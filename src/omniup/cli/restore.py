@@ -19,8 +19,24 @@ if TYPE_CHECKING:
     from omniup.restoration.prompts import Prompts
 
 _OTHER_FORMATS = {
-    *(".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".pfm", ".avif", ".heic"),
-    *(".heif", ".jxl", ".exr", ".hdr", ".apng", ".npy", ".npz", ".pt", ".safetensors"),
+    *(
+        ".bmp",
+        ".gif",
+        ".pbm",
+        ".pgm",
+        ".ppm",
+        ".pfm",
+        ".heic",
+        ".heif",
+        ".jxl",
+        ".exr",
+        ".hdr",
+        ".apng",
+        ".npy",
+        ".npz",
+        ".pt",
+        ".safetensors",
+    ),
 }
 """Suffixes of files that results are not written to, and of which no folder is made by mistake."""
 
@@ -34,7 +50,10 @@ def restore(
     output: Annotated[
         str,
         typer.Option(
-            "--output", "-o", metavar="OUT", help="The folder for results, as PNG; or, for one picture, a .png file."
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="The folder for results; or, for one picture, a file, .png, .jpg, .tif, .webp or .avif.",
         ),
     ],
     scale: Annotated[
@@ -66,6 +85,13 @@ def restore(
     caption_model: Annotated[
         str, typer.Option(metavar="NAME", help="Model of that endpoint.", rich_help_panel=_PROMPT)
     ] = "gpt-4o-mini",
+    file_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="NAME", help="Format of the results in a folder: png, jpg, tif, webp or avif."
+        ),
+    ] = None,
+    bits: Annotated[int, typer.Option(metavar="8|16", help="Bits of the results' channels; 16 in PNG only.")] = 8,
     overwrite: options.Overwrite = False,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Seed of the noise in the latents.")] = 0,
     colour: Annotated[
@@ -143,12 +169,13 @@ def restore(
         raise InputError("--colour", "is {value!r}", "{names}", value=colour, names=", ".join(COLOURS))
     said = _prompts(prompt, prompts, caption, caption_model)
     pictures = find_pictures(inputs, results=output)
-    targets = _targets(pictures, output)
+    targets = _targets(pictures, output, file_format)
+    _check_bits(bits, targets)
     files = locate(model, base=base or None, weights=weights, offline=offline)
     size: dict[str, Any] = {"scale": scale or 4} if longest_side is None else {"longest_side": longest_side}
     settings = size | {"seed": seed, "colour": colour, "tile": tile, "memory": memory}
     kept = settings | {"precision": precision, "model": model, "files": files.fingerprint()}
-    batch = Batch(pictures, targets, said, kept, report)
+    batch = Batch(pictures, targets, said, kept, report, bits=bits)
     with _own(output, targets, overwrite), batch.summary_at_the_end():
         if batch.todo:
             with report.stage("load"):
@@ -187,26 +214,52 @@ def _prompts(prompt: str | None, prompts: str | None, caption: str | None, capti
     return SamePrompt(prompt or "")
 
 
-def _targets(pictures: Mapping[str, PurePath], output: str) -> dict[str, Path]:
+def _targets(pictures: Mapping[str, PurePath], output: str, file_format: str | None) -> dict[str, Path]:
     """Determine the files for the results.
 
     Raises:
-        InputError: several pictures would go into one file, or it has the suffix of another format.
+        InputError: there is no such format, several pictures would go into one file, or it has the suffix of another
+            format.
     """
+    from omniup.restoration.results import RESULT_FORMATS
+
     path = Path(output)
+    known = ", ".join(suffix.removeprefix(".") for suffix in RESULT_FORMATS)
     if path.suffix.lower() in _OTHER_FORMATS and not path.is_dir():
         raise InputError(
-            output, "has the suffix {suffix!r}", "a folder, or a file name that ends in .png", suffix=path.suffix
+            output,
+            "has the suffix {suffix!r}",
+            "a folder, or a file name that ends in {formats}",
+            suffix=path.suffix,
+            formats=known,
         )
     if not _is_file(output):
-        return {source: path / place for source, place in pictures.items()}
+        suffix = f".{file_format or 'png'}"
+        if suffix not in RESULT_FORMATS:
+            raise InputError("--format", "is {value!r}", "{formats}", value=file_format, formats=known)
+        return {source: path / place.with_suffix(suffix) for source, place in pictures.items()}
+    if file_format is not None:
+        raise InputError("--format", "is given, and {output} is a file", "its suffix alone", output=output)
     if len(pictures) == 1:
         return dict.fromkeys(pictures, path)
-    raise InputError(output, "is one .png file for {count} pictures", "a folder", count=len(pictures))
+    raise InputError(output, "is one file for {count} pictures", "a folder", count=len(pictures))
+
+
+def _check_bits(bits: int, targets: Mapping[str, Path]) -> None:
+    """Refuse bits that the results' format does not hold."""
+    from omniup.restoration.results import DEEP_SUFFIX
+
+    if bits not in (8, 16):
+        raise InputError("--bits", "is {value}", "8 and 16", value=bits)
+    other = {target.suffix.lower() for target in targets.values()} - {DEEP_SUFFIX}
+    if bits == 16 and other:
+        raise InputError("--bits", "is 16, and results are {suffix}", "16 for .png", suffix=min(other))
 
 
 def _is_file(output: str) -> bool:
-    return Path(output).suffix.lower() == ".png" and not Path(output).is_dir()
+    from omniup.restoration.results import RESULT_FORMATS
+
+    return Path(output).suffix.lower() in RESULT_FORMATS and not Path(output).is_dir()
 
 
 @contextmanager
