@@ -244,6 +244,27 @@ def test_sixteen_bits(omniup, folder, has_alpha):
     assert (read_alpha("out.png") is not None) == has_alpha
 
 
+def test_a_sheet_compares_what_this_run_restored(omniup, refusal, pictures):
+    command = ("restore", "in", "-o", "out", *TINY, "--compare", "sheet.png")
+    outcome = omniup(*command)  # one picture is broken, and the others are compared
+    assert outcome.status == 2
+    assert _tree("out") == {"cat.png", "streets/night.png"}
+    first = Path("sheet.png").read_bytes()
+    assert _size("sheet.png")[0] > 4 * 200
+    assert _facts(omniup(*command, "--json"))["compare"] is None  # nothing is left to do, and the sheet stays
+    assert Path("sheet.png").read_bytes() == first
+    assert _facts(omniup(*command, "--json", "--seed", 1))["compare"] == "sheet.png"
+    assert Path("sheet.png").read_bytes() != first
+    Image.new("RGB", (2, 2)).save("mine.png")
+    for sheet, problem in (
+        ("mine.png", "mine.png exists already"),
+        ("sheet.jpg", "--compare is sheet.jpg; accepted: a .png file that is no result"),
+        ("out/cat.png", "--compare is out/cat.png; accepted: a .png file that is no result"),
+        ("in/cat.png", "in/cat.png is an input"),
+    ):
+        assert problem in refusal("restore", "in", "-o", "out", *TINY, "--compare", sheet)
+
+
 def test_jpeg_has_alpha_over_white(omniup, folder):
     Image.new("RGBA", (40, 30), (10, 20, 30, 100)).save("in.png")
     assert omniup("restore", "in.png", "-o", "out.jpg", *TINY).status == 0

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from omniup.cli.inputs import read_picture, read_picture_alpha
 from omniup.cli.report import Report
+from omniup.cli.restored_panels import PICTURES_SHOWN, restored_panels
 from omniup.errors import InputError, is_out_of_memory
 from omniup.files import SAMPLE
 from omniup.files.metadata import Metadata, read_metadata
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from omniup.restoration.prompts import Prompts
+    from omniup.visualize import Panel
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +40,13 @@ class Batch:
         prompts: what is said about them.
         settings: with which everything is restored; kept in each result.
         bits: of the results' channels, 8 or 16.
+        compare: whether to keep panels of the first pictures.
         report: shows how far it has come.
 
     Attributes:
         restored: the results written.
         failures: what was wrong with pictures, by what they are called by.
+        panels: pictures beside their results.
         todo: what is to be restored still, with the settings to be kept in the result.
     """
 
@@ -55,9 +59,11 @@ class Batch:
         report: Report,
         *,
         bits: int = 8,
+        compare: bool = False,
     ) -> None:
         self._pictures, self._targets, self._prompts, self._report = pictures, targets, prompts, report
-        self._bits = bits
+        self._bits, self._most_panels = bits, 2 * PICTURES_SHOWN if compare else 0
+        self.panels: list[Panel] = []
         self.restored: list[str] = []
         self.failures: dict[str, str] = {}
         self.todo: dict[str, dict[str, Any]] = {}
@@ -86,6 +92,8 @@ class Batch:
                     alpha = read_picture_alpha(source) if holds_alpha(self._targets[source]) else None
                     metadata = Metadata() if source.startswith(SAMPLE) else read_metadata(source)
                     made = enhance(image, prompt=text, progress=partial(advance, count, source))
+                    if len(self.panels) < self._most_panels:
+                        self.panels += restored_panels(source, image, made)
                     made = made if alpha is None else with_alpha(made, alpha)
                 if made is not None:
                     write_result(self._targets[source], made, wanted, metadata, bits=self._bits)

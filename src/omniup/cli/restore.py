@@ -92,6 +92,14 @@ def restore(
         ),
     ] = None,
     bits: Annotated[int, typer.Option(metavar="8|16", help="Bits of the results' channels; 16 in PNG only.")] = 8,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Draw a sheet, .png, of the pictures restored in this run beside their bicubic enlargements: "
+            "the middle of each, and the first twelve.",
+        ),
+    ] = None,
     overwrite: options.Overwrite = False,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Seed of the noise in the latents.")] = 0,
     colour: Annotated[
@@ -159,9 +167,13 @@ def restore(
 
     from omniup.cli.batch import Batch
     from omniup.cli.inputs import find_pictures
+    from omniup.files import image_tensor
+    from omniup.files.refusals import printable
     from omniup.restoration import Enhancer, load_networks, locate
     from omniup.restoration.colour import COLOURS
     from omniup.restoration.enhancer import choose_precision
+    from omniup.restoration.results import write_result
+    from omniup.visualize import sheet
 
     where = options.pick_device(device)
     precision = choose_precision(precision, where)
@@ -175,8 +187,8 @@ def restore(
     size: dict[str, Any] = {"scale": scale or 4} if longest_side is None else {"longest_side": longest_side}
     settings = size | {"seed": seed, "colour": colour, "tile": tile, "memory": memory}
     kept = settings | {"precision": precision, "model": model, "files": files.fingerprint()}
-    batch = Batch(pictures, targets, said, kept, report, bits=bits)
-    with _own(output, targets, overwrite), batch.summary_at_the_end():
+    batch = Batch(pictures, targets, said, kept, report, bits=bits, compare=compare is not None)
+    with _own(output, targets, overwrite), _own_sheet(compare, output, targets, overwrite), batch.summary_at_the_end():
         if batch.todo:
             with report.stage("load"):
                 enhancer = Enhancer(load_networks(files), device=where, precision=precision)
@@ -185,12 +197,16 @@ def restore(
                 report.note(f"{model} has random weights, since nobody has trained it: what it draws means nothing")
             with report.stage("restore"):
                 batch.run(partial(enhancer, **settings))
+        if compare is not None and batch.panels:
+            drawn = sheet(batch.panels, title=f"{printable(output)}: {model}")
+            write_result(Path(compare), image_tensor(drawn), _of_sheet(output))
         done = f", {batch.skipped} done already" if batch.skipped else ""
         times = f" ({report.times})" if batch.todo else ""
         report.note(f"{output}: {len(batch.restored)} restored{done}{times}")
         facts = {
             "output": output,
             "restored": batch.restored,
+            "compare": compare if batch.panels else None,
             "skipped": batch.skipped,
             "failures": batch.failures,
             "random": not files.have_weights,
@@ -283,3 +299,27 @@ def _own(output: str, targets: Mapping[str, Path], overwrite: bool) -> Iterator[
         for target in targets.values():
             check_output(target, originals, overwrite=overwrite or is_result(target))
         yield
+
+
+@contextmanager
+def _own_sheet(compare: str | None, output: str, targets: Mapping[str, Path], overwrite: bool) -> Iterator[None]:
+    """Have the file of the sheet, if one is wanted, for this process alone; it replaces that of the same results.
+
+    Raises:
+        InputError: it is no .png file or one of the results, cannot be written, or would replace something else.
+    """
+    from omniup.restoration.results import is_done
+
+    if compare is None:
+        yield
+        return
+    path = Path(compare)
+    if path.suffix.lower() != ".png" or path.resolve() in {target.resolve() for target in targets.values()}:
+        raise InputError("--compare", "is {value}", "a .png file that is no result", value=compare)
+    with output_file(compare, targets, overwrite or is_done(path, _of_sheet(output))):
+        yield
+
+
+def _of_sheet(output: str) -> dict[str, str]:
+    """Return the settings that are kept in a sheet."""
+    return {"compare": output}
