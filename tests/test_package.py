@@ -13,7 +13,7 @@ from omniup.errors import check_installed, optional_import
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ["torch", "numpy", "PIL", "skimage", "matplotlib", "typer", "rich", "pydantic", "safetensors", "yaml", "tqdm"]
-OPTIONAL = ["timm", "torchvision", "transformers", "diffusers", "accelerate", "peft", "kornia", "fastapi"]
+OPTIONAL = ["timm", "torchvision", "transformers", "diffusers", "accelerate", "peft", "fastapi"]
 
 
 def loaded_after(code):

@@ -23,7 +23,7 @@ from support.dangers import Held, States, contents, full_from, moments, restore,
 from support.forks import Fork
 from support.streets import write_streets
 
-for package in ("accelerate", "diffusers", "kornia", "peft", "tensorboard", "timm"):
+for package in ("accelerate", "diffusers", "peft", "tensorboard", "timm"):
     pytest.importorskip(package)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and asks /proc for the names of files")

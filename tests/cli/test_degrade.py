@@ -12,8 +12,6 @@ from PIL import Image
 from omniup.files import read_image
 from omniup.restoration.degradation import Degradation
 
-pytest.importorskip("kornia")
-
 
 @pytest.fixture
 def photos(folder):
@@ -150,13 +148,6 @@ def test_an_interrupt_leaves_whole_pairs_and_their_record(omniup, photos, monkey
         "degradation.yaml",
         "omniup.json",
     }
-
-
-def test_without_kornia_nothing_is_left_behind(refusal, photos, monkeypatch):
-    monkeypatch.setitem(sys.modules, "kornia", None)
-    monkeypatch.delitem(sys.modules, "kornia.enhance", raising=False)
-    assert 'pip install "omniup[restore]"' in refusal("degrade", "photos", "out")
-    assert not Path("out").exists()
 
 
 def test_refusals(omniup, refusal, photos):

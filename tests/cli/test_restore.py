@@ -9,13 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageCms, features
+from PIL.ExifTags import IFD, Base
 
+from omniup.files import read_alpha, read_image
 from omniup.restoration import Enhancer
+from omniup.restoration.alpha import with_alpha
+from omniup.restoration.results import write_result
 from support.captions import serving
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 pytest.importorskip("diffusers")
+
+needs_avif = pytest.mark.skipif(not features.check("avif"), reason="Pillow was built without AVIF")
 
 TINY = ("--model", "tiny", "--scale", "1")
 
@@ -184,12 +191,85 @@ def test_alpha_is_kept(omniup, folder, mode):
         assert result.mode == "RGB"
 
 
-@pytest.mark.parametrize("suffix", [".tif", ".TIFF", ".jpg", ".webp", ".npy"])
+@pytest.mark.parametrize("suffix", [".bmp", ".GIF", ".heic", ".npy"])
 def test_another_format_makes_no_folder(refusal, photo, suffix):
     said = refusal("restore", photo, "-o", f"out{suffix}", *TINY)
-    assert f"out{suffix} has the suffix '{suffix}'; accepted: a folder, or a file name that ends in .png" in said
+    assert (
+        f"out{suffix} has the suffix '{suffix}'; accepted: a folder, or a file name that ends in png, jpg, jpeg,"
+        in said
+    )
     assert _tree(".") == {photo}
     assert not Path(f"out{suffix}").exists()
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp", pytest.param("avif", marks=needs_avif)])
+def test_formats_keep_metadata_and_what_is_done(omniup, folder, suffix):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[Base.Artist], exif[Base.Orientation] = "Ada", 6
+    exif[IFD.Exif] = {Base.ExposureTime: 0.5}
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save("in.jpg", icc_profile=profile, exif=exif)
+    command = ("restore", "in.jpg", "-o", f"out.{suffix}", *TINY, "--json", "--prompt", "ein Fräulein")
+    assert _facts(omniup(*command))["restored"] == [f"out.{suffix}"]
+    assert _facts(omniup(*command))["restored"] == []
+    with Image.open(f"out.{suffix}") as result:
+        assert result.size == (30, 40)
+        assert result.info["icc_profile"] == profile
+        kept = result.getexif()
+        assert (kept[Base.Artist], kept.get(Base.Orientation, 1)) == ("Ada", 1)
+        assert kept.get_ifd(IFD.Exif)[Base.ExposureTime] == 0.5
+    assert _facts(omniup(*command, "--seed", 1))["restored"] == [f"out.{suffix}"]  # it replaces its like
+
+
+def test_a_folder_of_another_format(omniup, pictures):
+    Path("in/streets/broken.png").unlink()
+    assert omniup("restore", "in", "-o", "out", "--format", "webp", *TINY).status == 0
+    assert _tree("out") == {"cat.webp", "streets/night.webp"}
+    assert "--format is given, and a.png is a file" in omniup("restore", "in", "-o", "a.png", "--format", "jpg").stderr
+
+
+@pytest.mark.parametrize("has_alpha", [False, True])
+def test_sixteen_bits(omniup, folder, has_alpha):
+    """What comes in with 16 bits is seen with them, and what goes out with them is the result to 1/65535."""
+    ramp = torch.linspace(0.2, 0.8, 40).expand(1, 3 + has_alpha, 30, 40)
+    write_result(Path("in.png"), ramp, {}, bits=16)
+    assert omniup("restore", "in.png", "-o", "out.png", *TINY, "--bits", 16).status == 0
+    restored = Enhancer.from_pretrained("tiny")(read_image("in.png"), scale=1)
+    restored = restored if not has_alpha else with_alpha(restored, read_alpha("in.png"))
+    made = read_image("out.png")
+    expected = restored[:, :3] if not has_alpha else restored[:, :3] * restored[:, 3:] + 1 - restored[:, 3:]
+    torch.testing.assert_close(made, expected, rtol=0, atol=2 / 65535)
+    assert ((made * 255).frac() > 0.01).any()
+    assert (read_alpha("out.png") is not None) == has_alpha
+
+
+def test_a_sheet_compares_what_this_run_restored(omniup, refusal, pictures):
+    command = ("restore", "in", "-o", "out", *TINY, "--compare", "sheet.png")
+    outcome = omniup(*command)  # one picture is broken, and the others are compared
+    assert outcome.status == 2
+    assert _tree("out") == {"cat.png", "streets/night.png"}
+    first = Path("sheet.png").read_bytes()
+    assert _size("sheet.png")[0] > 4 * 200
+    assert _facts(omniup(*command, "--json"))["compare"] is None  # nothing is left to do, and the sheet stays
+    assert Path("sheet.png").read_bytes() == first
+    assert _facts(omniup(*command, "--json", "--seed", 1))["compare"] == "sheet.png"
+    assert Path("sheet.png").read_bytes() != first
+    Image.new("RGB", (2, 2)).save("mine.png")
+    for sheet, problem in (
+        ("mine.png", "mine.png exists already"),
+        ("sheet.jpg", "--compare is sheet.jpg; accepted: a .png file that is no result"),
+        ("out/cat.png", "--compare is out/cat.png; accepted: a .png file that is no result"),
+        ("in/cat.png", "in/cat.png is an input"),
+    ):
+        assert problem in refusal("restore", "in", "-o", "out", *TINY, "--compare", sheet)
+
+
+def test_jpeg_has_alpha_over_white(omniup, folder):
+    Image.new("RGBA", (40, 30), (10, 20, 30, 100)).save("in.png")
+    assert omniup("restore", "in.png", "-o", "out.jpg", *TINY).status == 0
+    with Image.open("out.jpg") as result:
+        assert (result.format, result.mode) == ("JPEG", "RGB")
 
 
 def test_a_folder_may_have_a_dot_in_its_name(omniup, photo):
@@ -211,6 +291,9 @@ def test_a_folder_may_have_a_dot_in_its_name(omniup, photo):
         (("--caption", "nowhere"), "caption is no address of an endpoint; accepted: http://HOST/v1"),
         (("--colour", "blue"), "--colour is 'blue'; accepted: wavelet, adain, none"),
         (("--precision", "fp8"), "precision is 'fp8'; accepted: auto, fp32, bf16, fp16"),
+        (("--format", "gif"), "--format is 'gif'; accepted: png, jpg, jpeg, tif, tiff, webp, avif"),
+        (("--bits", "12"), "--bits is 12; accepted: 8 and 16"),
+        (("--bits", "16", "--format", "jpg"), "--bits is 16, and results are .jpg; accepted: 16 for .png"),
         (("--tile", "10"), "tile is 10; accepted: 64 pixels or more"),
         (("--memory", "1KB"), "memory is 0 MB; accepted:"),
         (("--weights", "lora.pth"), "weights is lora.pth, which is no file"),
@@ -223,9 +306,7 @@ def test_refusals(refusal, photo, options, problem):
 
 
 def test_refused_outputs(refusal, pictures):
-    assert "out.png is one .png file for 3 pictures; accepted: a folder" in refusal(
-        "restore", "in", "-o", "out.png", *TINY
-    )
+    assert "out.png is one file for 3 pictures; accepted: a folder" in refusal("restore", "in", "-o", "out.png", *TINY)
     assert "is an input, which the result would overwrite" in refusal("restore", "in/cat.png", "-o", "in", *TINY)
 
 

@@ -41,10 +41,24 @@ def test_a_single_tile_is_the_untiled_picture(enhancer, photograph, size):
 @torch.no_grad()
 def test_small_pictures_are_seen_as_large_as_in_training(enhancer):
     image = torch.rand(1, 3, 5, 8, generator=torch.Generator().manual_seed(0))
-    enlarged = F.interpolate(image, size=(10, 16), mode="bicubic").clamp(0, 1)
+    enlarged = F.interpolate(image, size=(10, 16), mode="bicubic")
     drawn = (_literal(enhancer, F.interpolate(enlarged, size=(128, 205), mode="bicubic")) + 1) / 2
     expected = F.interpolate(drawn, size=(10, 16), mode="bicubic", antialias=True).clamp(0, 1)
     torch.testing.assert_close(enhancer(image, scale=2, colour="none"), expected, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_overshoot_of_the_enlargement_is_kept(enhancer):
+    """The authors neither clamp what is encoded nor what colours are taken from, but only the result."""
+    image = torch.zeros(1, 3, 70, 70)
+    image[..., 35:] = 1
+    enlarged = F.interpolate(image, scale_factor=2, mode="bicubic")  # [1, 3, 140, 140]
+    assert enlarged.min() < -0.05 and enlarged.max() > 1.05
+    drawn = (_literal(enhancer, enlarged) + 1) / 2
+    expected = wavelet_reconstruction(drawn, enlarged).clamp(0, 1)
+    torch.testing.assert_close(enhancer(image, scale=2), expected, rtol=0, atol=1e-5)
+    cut_off = wavelet_reconstruction((_literal(enhancer, enlarged.clamp(0, 1)) + 1) / 2, enlarged.clamp(0, 1))
+    assert (expected - cut_off.clamp(0, 1)).abs().max() > 0.005
 
 
 @pytest.mark.parametrize(

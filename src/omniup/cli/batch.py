@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from omniup.cli.inputs import read_picture, read_picture_alpha
 from omniup.cli.report import Report
+from omniup.cli.restored_panels import PICTURES_SHOWN, restored_panels
 from omniup.errors import InputError, is_out_of_memory
 from omniup.files import SAMPLE
+from omniup.files.metadata import Metadata, read_metadata
 from omniup.restoration.alpha import with_alpha
-from omniup.restoration.results import digest, is_done, write_result
+from omniup.restoration.results import digest, holds_alpha, is_done, write_result
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from omniup.restoration.prompts import Prompts
+    from omniup.visualize import Panel
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +39,14 @@ class Batch:
         targets: where their results go, likewise.
         prompts: what is said about them.
         settings: with which everything is restored; kept in each result.
+        bits: of the results' channels, 8 or 16.
+        compare: whether to keep panels of the first pictures.
         report: shows how far it has come.
 
     Attributes:
         restored: the results written.
         failures: what was wrong with pictures, by what they are called by.
+        panels: pictures beside their results.
         todo: what is to be restored still, with the settings to be kept in the result.
     """
 
@@ -51,14 +57,19 @@ class Batch:
         prompts: Prompts,
         settings: Mapping[str, Any],
         report: Report,
+        *,
+        bits: int = 8,
+        compare: bool = False,
     ) -> None:
         self._pictures, self._targets, self._prompts, self._report = pictures, targets, prompts, report
+        self._bits, self._most_panels = bits, 2 * PICTURES_SHOWN if compare else 0
+        self.panels: list[Panel] = []
         self.restored: list[str] = []
         self.failures: dict[str, str] = {}
         self.todo: dict[str, dict[str, Any]] = {}
         for source, place in pictures.items():
             with self._noting(source):
-                wanted = {**settings, "source": _identity(source), "prompt": prompts.record(place)}
+                wanted = {**settings, "source": _identity(source), "prompt": prompts.record(place), "bits": bits}
                 if not is_done(targets[source], wanted):
                     self.todo[source] = wanted
         self.skipped = len(pictures) - len(self.todo) - len(self.failures)
@@ -78,11 +89,14 @@ class Batch:
                 with self._noting(source):
                     image = read_picture(source)
                     text = self._prompts.text(self._pictures[source], image)
-                    alpha = read_picture_alpha(source)
+                    alpha = read_picture_alpha(source) if holds_alpha(self._targets[source]) else None
+                    metadata = Metadata() if source.startswith(SAMPLE) else read_metadata(source)
                     made = enhance(image, prompt=text, progress=partial(advance, count, source))
+                    if len(self.panels) < self._most_panels:
+                        self.panels += restored_panels(source, image, made)
                     made = made if alpha is None else with_alpha(made, alpha)
                 if made is not None:
-                    write_result(self._targets[source], made, wanted)
+                    write_result(self._targets[source], made, wanted, metadata, bits=self._bits)
                     self.restored.append(str(self._targets[source]))
 
     @contextmanager

@@ -19,8 +19,24 @@ if TYPE_CHECKING:
     from omniup.restoration.prompts import Prompts
 
 _OTHER_FORMATS = {
-    *(".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".pfm", ".avif", ".heic"),
-    *(".heif", ".jxl", ".exr", ".hdr", ".apng", ".npy", ".npz", ".pt", ".safetensors"),
+    *(
+        ".bmp",
+        ".gif",
+        ".pbm",
+        ".pgm",
+        ".ppm",
+        ".pfm",
+        ".heic",
+        ".heif",
+        ".jxl",
+        ".exr",
+        ".hdr",
+        ".apng",
+        ".npy",
+        ".npz",
+        ".pt",
+        ".safetensors",
+    ),
 }
 """Suffixes of files that results are not written to, and of which no folder is made by mistake."""
 
@@ -34,7 +50,10 @@ def restore(
     output: Annotated[
         str,
         typer.Option(
-            "--output", "-o", metavar="OUT", help="The folder for results, as PNG; or, for one picture, a .png file."
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="The folder for results; or, for one picture, a file, .png, .jpg, .tif, .webp or .avif.",
         ),
     ],
     scale: Annotated[
@@ -66,6 +85,21 @@ def restore(
     caption_model: Annotated[
         str, typer.Option(metavar="NAME", help="Model of that endpoint.", rich_help_panel=_PROMPT)
     ] = "gpt-4o-mini",
+    file_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="NAME", help="Format of the results in a folder: png, jpg, tif, webp or avif."
+        ),
+    ] = None,
+    bits: Annotated[int, typer.Option(metavar="8|16", help="Bits of the results' channels; 16 in PNG only.")] = 8,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Draw a sheet, .png, of the pictures restored in this run beside their bicubic enlargements: "
+            "the middle of each, and the first twelve.",
+        ),
+    ] = None,
     overwrite: options.Overwrite = False,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Seed of the noise in the latents.")] = 0,
     colour: Annotated[
@@ -133,9 +167,13 @@ def restore(
 
     from omniup.cli.batch import Batch
     from omniup.cli.inputs import find_pictures
+    from omniup.files import image_tensor
+    from omniup.files.refusals import printable
     from omniup.restoration import Enhancer, load_networks, locate
     from omniup.restoration.colour import COLOURS
     from omniup.restoration.enhancer import choose_precision
+    from omniup.restoration.results import write_result
+    from omniup.visualize import sheet
 
     where = options.pick_device(device)
     precision = choose_precision(precision, where)
@@ -143,13 +181,14 @@ def restore(
         raise InputError("--colour", "is {value!r}", "{names}", value=colour, names=", ".join(COLOURS))
     said = _prompts(prompt, prompts, caption, caption_model)
     pictures = find_pictures(inputs, results=output)
-    targets = _targets(pictures, output)
+    targets = _targets(pictures, output, file_format)
+    _check_bits(bits, targets)
     files = locate(model, base=base or None, weights=weights, offline=offline)
     size: dict[str, Any] = {"scale": scale or 4} if longest_side is None else {"longest_side": longest_side}
     settings = size | {"seed": seed, "colour": colour, "tile": tile, "memory": memory}
     kept = settings | {"precision": precision, "model": model, "files": files.fingerprint()}
-    batch = Batch(pictures, targets, said, kept, report)
-    with _own(output, targets, overwrite), batch.summary_at_the_end():
+    batch = Batch(pictures, targets, said, kept, report, bits=bits, compare=compare is not None)
+    with _own(output, targets, overwrite), _own_sheet(compare, output, targets, overwrite), batch.summary_at_the_end():
         if batch.todo:
             with report.stage("load"):
                 enhancer = Enhancer(load_networks(files), device=where, precision=precision)
@@ -158,12 +197,16 @@ def restore(
                 report.note(f"{model} has random weights, since nobody has trained it: what it draws means nothing")
             with report.stage("restore"):
                 batch.run(partial(enhancer, **settings))
+        if compare is not None and batch.panels:
+            drawn = sheet(batch.panels, title=f"{printable(output)}: {model}")
+            write_result(Path(compare), image_tensor(drawn), _of_sheet(output))
         done = f", {batch.skipped} done already" if batch.skipped else ""
         times = f" ({report.times})" if batch.todo else ""
         report.note(f"{output}: {len(batch.restored)} restored{done}{times}")
         facts = {
             "output": output,
             "restored": batch.restored,
+            "compare": compare if batch.panels else None,
             "skipped": batch.skipped,
             "failures": batch.failures,
             "random": not files.have_weights,
@@ -187,26 +230,52 @@ def _prompts(prompt: str | None, prompts: str | None, caption: str | None, capti
     return SamePrompt(prompt or "")
 
 
-def _targets(pictures: Mapping[str, PurePath], output: str) -> dict[str, Path]:
+def _targets(pictures: Mapping[str, PurePath], output: str, file_format: str | None) -> dict[str, Path]:
     """Determine the files for the results.
 
     Raises:
-        InputError: several pictures would go into one file, or it has the suffix of another format.
+        InputError: there is no such format, several pictures would go into one file, or it has the suffix of another
+            format.
     """
+    from omniup.restoration.results import RESULT_FORMATS
+
     path = Path(output)
+    known = ", ".join(suffix.removeprefix(".") for suffix in RESULT_FORMATS)
     if path.suffix.lower() in _OTHER_FORMATS and not path.is_dir():
         raise InputError(
-            output, "has the suffix {suffix!r}", "a folder, or a file name that ends in .png", suffix=path.suffix
+            output,
+            "has the suffix {suffix!r}",
+            "a folder, or a file name that ends in {formats}",
+            suffix=path.suffix,
+            formats=known,
         )
     if not _is_file(output):
-        return {source: path / place for source, place in pictures.items()}
+        suffix = f".{file_format or 'png'}"
+        if suffix not in RESULT_FORMATS:
+            raise InputError("--format", "is {value!r}", "{formats}", value=file_format, formats=known)
+        return {source: path / place.with_suffix(suffix) for source, place in pictures.items()}
+    if file_format is not None:
+        raise InputError("--format", "is given, and {output} is a file", "its suffix alone", output=output)
     if len(pictures) == 1:
         return dict.fromkeys(pictures, path)
-    raise InputError(output, "is one .png file for {count} pictures", "a folder", count=len(pictures))
+    raise InputError(output, "is one file for {count} pictures", "a folder", count=len(pictures))
+
+
+def _check_bits(bits: int, targets: Mapping[str, Path]) -> None:
+    """Refuse bits that the results' format does not hold."""
+    from omniup.restoration.results import DEEP_SUFFIX
+
+    if bits not in (8, 16):
+        raise InputError("--bits", "is {value}", "8 and 16", value=bits)
+    other = {target.suffix.lower() for target in targets.values()} - {DEEP_SUFFIX}
+    if bits == 16 and other:
+        raise InputError("--bits", "is 16, and results are {suffix}", "16 for .png", suffix=min(other))
 
 
 def _is_file(output: str) -> bool:
-    return Path(output).suffix.lower() == ".png" and not Path(output).is_dir()
+    from omniup.restoration.results import RESULT_FORMATS
+
+    return Path(output).suffix.lower() in RESULT_FORMATS and not Path(output).is_dir()
 
 
 @contextmanager
@@ -230,3 +299,27 @@ def _own(output: str, targets: Mapping[str, Path], overwrite: bool) -> Iterator[
         for target in targets.values():
             check_output(target, originals, overwrite=overwrite or is_result(target))
         yield
+
+
+@contextmanager
+def _own_sheet(compare: str | None, output: str, targets: Mapping[str, Path], overwrite: bool) -> Iterator[None]:
+    """Have the file of the sheet, if one is wanted, for this process alone; it replaces that of the same results.
+
+    Raises:
+        InputError: it is no .png file or one of the results, cannot be written, or would replace something else.
+    """
+    from omniup.restoration.results import is_done
+
+    if compare is None:
+        yield
+        return
+    path = Path(compare)
+    if path.suffix.lower() != ".png" or path.resolve() in {target.resolve() for target in targets.values()}:
+        raise InputError("--compare", "is {value}", "a .png file that is no result", value=compare)
+    with output_file(compare, targets, overwrite or is_done(path, _of_sheet(output))):
+        yield
+
+
+def _of_sheet(output: str) -> dict[str, str]:
+    """Return the settings that are kept in a sheet."""
+    return {"compare": output}

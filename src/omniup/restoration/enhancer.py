@@ -161,7 +161,8 @@ class Enhancer:
         if colour not in COLOURS:
             raise InputError("colour", "is {value!r}", "{names}", value=colour, names=", ".join(COLOURS))
         size = _result_size(image, scale, longest_side)
-        enlarged = _resize(image.to(self.device, torch.float32), size).clamp(0, 1)  # [B, 3, H', W']
+        # Not clamped: the authors' networks and colours see the overshoot of the bicubic enlargement beyond 0..1.
+        enlarged = _resize(image.to(self.device, torch.float32), size)  # [B, 3, H', W']
         worked_on = _resize(enlarged, self._working_size(size))  # [B, 3, H″, W″]
         cells = self._cells(worked_on, seed)  # [B, 3·f² + L, h, w]
         plan = self.plan(*cells.shape[2:], tile=tile, memory=memory, pictures=len(image))

@@ -2,7 +2,6 @@ import pytest
 
 pytest.importorskip("diffusers")
 pytest.importorskip("peft")
-pytest.importorskip("kornia")
 
 
 @pytest.fixture

@@ -51,7 +51,6 @@ def degrade(images: Tensor, settings: Degradation, generator: torch.Generator) -
 
     Raises:
         InputError: images of another shape or type, or not in 0..1.
-        MissingPackageError: kornia is not installed.
 
     Example:
         >>> import torch
