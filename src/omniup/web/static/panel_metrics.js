@@ -27,6 +27,7 @@ export function renderMetrics(result) {
   return panel.replaceChildren(
     section(
       heading("section.scores"),
+      note("section.scores.note"),
       makeTable(metrics.methods, SCORES, ways),
       tell(make("p"), meta.iters ? "gain" : "fit.none", { gain: () => (metrics.gain_db < 0 ? "" : "+") + number(metrics.gain_db) }),
       make(

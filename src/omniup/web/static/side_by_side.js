@@ -58,7 +58,8 @@ export function comparedPictures({ first, stem, results }) {
   const file = (name) => stem && `${stem}_${name}.png`; // the example of the empty page is not saved
   const done = ORDER.filter((name) => results.has(name)).map((name) => {
     const { image, shown, psnr } = results.get(name);
-    return { key: `by_${name}`, url: image, file: file(name), number: () => `${number(psnr[shown])} dB` };
+    const scores = { means: () => number(psnr.means, 1), samples: () => number(psnr.samples, 1) };
+    return { key: `by_${name}`, url: image, input: shown, file: file(name), number: () => t("sides.scores", scores) };
   });
   return [...done, { key: "I_hr", url: first.original, file: file("original") }];
 }
