@@ -323,6 +323,9 @@ def test_metrics_are_all_there_and_can_be_taken_away(first_tab):
         "Pyramid bilateral",
     ]
     assert scores.locator("td.best").count() >= 3
+    spread = page.locator("#panel-metrics table").nth(1)
+    assert spread.locator("tbody tr").count() == 4 and spread.locator("td.best").count() == 0
+    expect(page.locator("#panel-metrics")).to_contain_text("does not say whether a border")
     expect(page.locator("#panel-metrics")).to_contain_text(re.compile(r"gains [+-]\d+\.\d\d dB"))
 
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])

@@ -7,13 +7,13 @@ import { toast } from "./messages.js";
 import { copyText, saveBlob } from "./take_away.js";
 import { button, heading, note } from "./words.js";
 
-/** Columns: a score's name, its digits, and whether more is better. */
+/** Columns: a score's name, its digits, and whether more is better; without that no row is marked as the best. */
 const SCORES = [
   { name: "l1_recon", digits: 4, more: false },
   { name: "psnr_recon", digits: 2, more: true },
   { name: "ssim_recon", digits: 4, more: true },
 ];
-const SPREAD = [{ name: "edge_spread", digits: 3, more: false }];
+const SPREAD = [{ name: "edge_spread", digits: 3 }];
 
 /** Draw a result, or say that there is none yet. */
 export function renderMetrics(result) {
@@ -58,7 +58,7 @@ const comparable = (value) => (value === null ? Infinity : value);
 
 function makeTable(rows, scores, renamed) {
   const best = Object.fromEntries(
-    scores.map(({ name, more }) => {
+    scores.filter(({ more }) => more !== undefined).map(({ name, more }) => {
       const values = Object.values(rows).map((row) => comparable(row[name]));
       return [name, more ? Math.max(...values) : Math.min(...values)];
     }),

@@ -323,7 +323,7 @@ export const TEXTS = {
   "picture.feat_lr_pca": ["Low resolution", "低分辨率"],
   "picture.feat_hr_bilinear_pca": ["Bilinear", "双线性"],
   "picture.feat_hr_fixed_pca": ["Fixed JBU", "固定 JBU"],
-  "picture.feat_hr_gsjbu_pca": ["GS-JBU", "GS-JBU"],
+  "picture.feat_hr_gsjbu_pca": ["GS-JBU, fit of this run", "GS-JBU（本次运行的拟合）"],
   "picture.feat_hr_pyramid_pca": ["Pyramid bilateral", "金字塔双边"],
   "picture.sigma_x": ["σx", "σx"],
   "picture.sigma_y": ["σy", "σy"],
@@ -335,7 +335,7 @@ export const TEXTS = {
   "picture.similarity_gsjbu": ["GS-JBU", "GS-JBU"],
   "picture.feature_pyramid_bilateral": ["Pyramid bilateral (ours)", "金字塔双边（本项目）"],
   "picture.feature_anyup": ["AnyUp", "AnyUp"],
-  "picture.feature_upsample_anything": ["GS-JBU, spec", "GS-JBU（规格 spec）"],
+  "picture.feature_upsample_anything": ["GS-JBU, separate spec fit", "GS-JBU（按规格另行拟合）"],
   "picture.feature_bilinear": ["Bilinear", "双线性"],
   "picture.feature_cells": ["Low resolution", "低分辨率"],
   "picture.feature_photo": ["Photograph", "照片"],
@@ -505,10 +505,10 @@ export const TEXTS = {
   "featureOther.found": ["The same in the second photograph", "第二张照片中的对应结果"],
   "featureSimilarity.how": ["Click a picture to choose a point.", "请点击图像选择一个点。"],
   "featureSimilarity.done": ["Every method shows what resembles x {x}, y {y}", "各方法已显示与 x {x}，y {y} 相似的位置"],
-  "section.features": ["The features, upsampled", "上采样的特征"],
+  "section.features": ["The features, upsampled in this run", "本次运行上采样的特征"],
   "section.features.random": [
-    "The features, upsampled: random weights, so they mean nothing",
-    "上采样的特征：权重是随机的，没有含义",
+    "The features, upsampled in this run: random weights, so they mean nothing",
+    "本次运行上采样的特征：权重是随机的，没有含义",
   ],
   "section.features.note": [
     "{channels} as three colours by PCA, the same for all. Weights: {weights}.",
@@ -516,8 +516,8 @@ export const TEXTS = {
   ],
   spread: ["edge spread {value}", "边缘扩散 {value}"],
   "spread.note": [
-    "Edge spread: the part of the features' variation that lies off the picture's edges. Less is sharper.",
-    "边缘扩散：特征变化中落在图像边缘之外的比例。越小越清晰。",
+    "Edge spread: the part of the features' variation that lies off the picture's edges. Less is sharper, but it does not say whether a border of the features is at the right edge.",
+    "边缘扩散：特征变化中落在图像边缘之外的比例。越小越清晰，但它不能说明特征的边界是否位于正确的边缘。",
   ],
   similarity: ["Similarity", "相似度"],
   "similarity.how": [
