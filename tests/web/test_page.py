@@ -309,6 +309,9 @@ def test_every_tab_shows_its_pictures(first_tab, artefacts):
     assert page.locator("#panel-kernels .histogram rect").count() > 4 * 8
     assert page.locator("#panel-kernels .legend").count() == 5
     expect(page.locator("#panel-kernels .ellipses ellipse")).to_have_count(16 * 11)
+    unmoved = re.compile(r"widths in space: they began at 16\.00 px and lie between 1[56]\.\d\d and 16\.\d\d px, less than 5 % away")
+    expect(page.locator("#panel-kernels")).to_contain_text(unmoved)
+    assert page.locator("#panel-kernels button", has_text="Run with the paper preset").count() == 1
 
 
 def test_metrics_are_all_there_and_can_be_taken_away(first_tab):

@@ -379,19 +379,20 @@ class Page {
   #render() {
     renderImages(this.#result, this.#compared);
     renderFeatures(this.#result, this.features.element);
-    renderKernels(this.#result);
+    renderKernels(this.#result, () => this.#runPaper());
     renderMetrics(this.#result);
     renderSegmentation(this.#result);
   }
 
   #showHint({ hint, metrics }) {
     if (hint !== "use_paper") return showHint(null);
-    const act = () => {
-      this.controls.set({ preset: "paper" });
-      this.run();
-    };
     const gain = () => number(metrics.gain_db, 3);
-    return showHint("hint.use_paper", { gain }, { key: "hint.use_paper.act", act });
+    return showHint("hint.use_paper", { gain }, { key: "hint.use_paper.act", act: () => this.#runPaper() });
+  }
+
+  #runPaper() {
+    this.controls.set({ preset: "paper" });
+    return this.run();
   }
 
   #describe({ W, H, grid, iters, radius, lr, device, preset, seconds }, name) {

@@ -535,6 +535,10 @@ export const TEXTS = {
     "Each cell has a Gaussian of its own: two widths in space, an angle, and a width in colour.",
     "每个单元有自己的高斯核：两个空间宽度、一个角度、一个颜色宽度。",
   ],
+  "kernels.unmoved": [
+    "The fit hardly moved the widths in space: they began at {sigma} px and lie between {least} and {most} px, less than 5 % away. The paper's preset moves them.",
+    "拟合几乎没有改变空间宽度：起点为 {sigma} px，现在为 {least} 至 {most} px，变化不到 5 %。论文预设会真正改变它们。",
+  ],
   "about.sigma_x": ["Width along the kernel's first axis.", "沿核第一轴的宽度。"],
   "about.sigma_y": ["Width along its second axis.", "沿第二轴的宽度。"],
   "about.theta": [
@@ -655,6 +659,7 @@ export const TEXTS = {
   "fact.iters": ["steps", "迭代次数"],
   "fact.radius": ["radius", "半径"],
   "fact.lr": ["learning rate", "学习率"],
+  "fact.sigma": ["first width σ, px", "初始宽度 σ（像素）"],
   "fact.device": ["device", "设备"],
   "fact.dtype": ["number type", "数值类型"],
   "fact.preset": ["preset", "预设"],
