@@ -449,6 +449,7 @@ export const TEXTS = {
   "sides.exact": ["∞", "∞"],
   "sides.pending": ["being fitted", "正在拟合"],
   "sides.absent": ["not fitted: it would take long, or was stopped", "未拟合：耗时过长或已停止"],
+  "sides.fitIt": ["Fit it", "开始拟合"],
   "sides.note": [
     "Two inputs, so two numbers: means of the photograph's cells, as a sensor or a network gives them, and samples, one from the middle of each cell (the specification's I_lr), which GS-JBU is fitted to. The pictures of GS-JBU are from samples, the others from means. All but bilinear and bicubic are guided by the photograph itself.",
     "输入有两种，因此有两个数值：每个单元的均值，如同传感器或网络的输出；以及采样点，每个单元取中心一点（规格中的 I_lr），GS-JBU 拟合的就是它。GS-JBU 的图像由采样点还原，其余由均值还原。除双线性与双三次外，所有方法都以照片本身为引导。",
