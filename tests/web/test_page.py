@@ -174,6 +174,8 @@ def test_sample_runs_at_once(shown, artefacts):
     expect(shown.locator("#panel-image h3", has_text="brought back")).to_contain_text("from samples")
     assert shown.locator("#panel-image .legend .strip").count() == 1
     assert len(shown.locator("#panel-image polyline").get_attribute("points").split()) > 1
+    losses = re.findall(r"0\.\d+", shown.locator("#panel-image .curve").inner_text())
+    assert len(losses) == len(set(losses)) == 2
     expect(shown.locator("#about-run")).to_contain_text("coffee · 256 ×")
     shown.screenshot(path=artefacts / "image.png", full_page=True)
 
@@ -214,6 +216,7 @@ def test_the_first_pictures_do_not_wait_for_the_run(visit):
     page.locator("#samples button").nth(1).click()
     expect(page.locator("#problem")).to_contain_text("The server does not answer", timeout=RUN)
     expect(page.locator("#sides h3")).to_have_text("The photograph, given back by each method")  # not the example
+    expect(page.locator("#signal-guidance")).to_have_text("guided by cat")  # its name everywhere
     expect(page.locator("#sides .number")).to_have_count(5, timeout=RUN)  # the fits were not lost with the run
     assert asked == ["compare", "run", "compare", "compare"]
 
@@ -989,6 +992,8 @@ def test_segmentation_example_is_always_there(visit):
     page = visit("#tab=segmentation")
     panel = page.locator("#panel-segmentation")
     expect(panel.locator("h3").first).to_contain_text("example", timeout=RUN)
+    assert panel.locator("> *").first.inner_text() == "An example that comes along, not your picture"
+    expect(panel.locator(".classes").first).to_contain_text("Of the pixels:")
     assert len(widths(page, "#panel-segmentation img")) == 11
     shares = [float(share) for share in re.findall(r"([\d.]+)%", panel.locator(".classes").inner_text())]
     assert len(shares) >= 2 and sum(shares) == pytest.approx(100, abs=1)

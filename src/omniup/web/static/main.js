@@ -8,7 +8,7 @@ import { readAddress, writeAddress } from "./address.js";
 import { clearErrors, showError } from "./control.js";
 import { Controls, defaultSettings } from "./controls.js";
 import { byId, show } from "./dom.js";
-import { chooseLanguage, current, number, preferred, readPage, setLanguage, t, tOr, tell } from "./i18n.js";
+import { chooseLanguage, current, number, preferred, readPage, setLanguage, t, tell } from "./i18n.js";
 import { ASIDE, AT_ONCE, estimate, gentler, PATIENCE } from "./estimate.js";
 import { FeatureMethods } from "./feature_methods.js";
 import { Cancelled, Job } from "./job.js";
@@ -355,7 +355,7 @@ class Page {
 
   #show(answer, chosen) {
     const urls = hold("run", answer.images);
-    const { stem, sample, file } = chosen;
+    const { stem, name } = chosen;
     const words = answer.meta.iters ? {} : UNFITTED;
     const named = (key) => ({ key, words: words[key], url: urls[key], file: `${stem}_${key}.png` });
     const picture = (key, number) => ({ ...named(key), number: number || undefined });
@@ -365,7 +365,7 @@ class Page {
     this.features.reset(this.#result);
     if (this.tabs.current() === "features") this.features.want();
     this.#showHint(answer);
-    this.#describe(answer.meta, () => (sample ? tOr(`sample.${sample}`, sample) : file.name));
+    this.#describe(answer.meta, name);
     announce("done", { seconds: () => number(answer.meta.seconds.total, 1) });
   }
 

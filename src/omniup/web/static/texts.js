@@ -601,6 +601,7 @@ export const TEXTS = {
     "a small network trained on strokes drawn on this photograph",
     "用在此照片上手绘的笔画训练的小网络",
   ],
+  classes: ["Of the pixels:", "像素占比："],
   "class.drawn": ["painted", "涂抹的部分"],
   "source.a drawn mask": ["a mask painted on the page", "在页面上画的掩码"],
   "class.background": ["background", "背景"],
