@@ -3,7 +3,7 @@
 import { makeHistogram } from "./charts.js";
 import { byId, make } from "./dom.js";
 import { makeEllipses } from "./ellipses.js";
-import { number, tell } from "./i18n.js";
+import { number, significant, tell } from "./i18n.js";
 import { makeWaiting } from "./introduction.js";
 import { makeFigure, makeLegend } from "./pictures.js";
 import { button, heading, note } from "./words.js";
@@ -42,7 +42,7 @@ function makeUnmoved({ meta, parameters: { sigma_x: x, sigma_y: y } }, runPaper)
   if (!iters) return [note("fit.none")];
   const [least, most] = [Math.min(x.least, y.least), Math.max(x.most, y.most)];
   if (Math.max(sigma - least, most - sigma) >= MOVED * sigma) return [];
-  const values = { sigma: () => number(sigma), least: () => number(least), most: () => number(most) };
+  const values = { sigma: () => significant(sigma), least: () => number(least, 3), most: () => number(most, 3) };
   const words = tell(make("p"), "kernels.unmoved", values);
   return [preset === "paper" ? words : make("div", { class: "row" }, words, button("hint.use_paper.act", runPaper))];
 }
