@@ -135,6 +135,14 @@ def test_every_panel_is_of_the_reconstruction(made):
     assert found["sigma_x"].limits == found["sigma_y"].limits
 
 
+def test_a_fit_that_hardly_moves_the_widths_does_not_look_like_a_large_one(image):
+    found = panels(job(image, UpsampleAnything(iterations=1, lr=1e-4)))
+    for name in ("sigma_x", "sigma_r"):
+        low, high = found[name].limits
+        assert high - low == pytest.approx(0.05 * (low + high) / 2)
+        assert low < found[name].image.min() and found[name].image.max() < high
+
+
 # ---- the size that is worked at
 
 sizes = st.tuples(st.integers(1, 3000), st.integers(1, 3000))

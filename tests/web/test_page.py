@@ -168,9 +168,14 @@ def test_sample_runs_at_once(shown, artefacts):
     assert len(images) == 6 + 2 + 7 + 4  # side by side, the comparison's two, reconstructions, errors
     assert set(images) == {256}
     captions = shown.locator("#panel-image .number").all_inner_texts()
-    assert len(captions) == 5 + 5 and all(re.fullmatch(r"\d+\.\d\d dB", caption) for caption in captions)
+    both = r"\d+\.\d dB from means, \d+\.\d dB from samples"
+    assert len(captions) == 5 + 5 and all(re.fullmatch(both, caption) for caption in captions[:5])
+    assert all(re.fullmatch(r"\d+\.\d\d dB", caption) for caption in captions[5:])
+    expect(shown.locator("#panel-image h3", has_text="brought back")).to_contain_text("from samples")
     assert shown.locator("#panel-image .legend .strip").count() == 1
     assert len(shown.locator("#panel-image polyline").get_attribute("points").split()) > 1
+    losses = re.findall(r"0\.\d+", shown.locator("#panel-image .curve").inner_text())
+    assert len(losses) == len(set(losses)) == 2
     expect(shown.locator("#about-run")).to_contain_text("coffee · 256 ×")
     shown.screenshot(path=artefacts / "image.png", full_page=True)
 
@@ -181,11 +186,23 @@ def test_the_methods_side_by_side(first_tab):
     names = page.locator("#sides .name").all_inner_texts()
     assert names[0] == "Pyramid bilateral (ours)" and names[-1] == "Original"
     assert names[1:3] == ["GS-JBU, spec", "GS-JBU, paper"]
-    ours, _, paper, bilinear, _ = (float(text.split()[0]) for text in page.locator("#sides .number").all_inner_texts())
-    assert ours > bilinear + 5 and paper > bilinear + 5
+    scores = [re.findall(r"[\d.]+(?= dB)", text) for text in page.locator("#sides .number").all_inner_texts()]
+    ours, _, paper, bilinear, _ = ({"means": float(a), "samples": float(b)} for a, b in scores)
+    assert ours["means"] > bilinear["means"] + 5 and paper["samples"] > bilinear["samples"] + 5
     verdict = page.locator("#sides .verdict").inner_text()
-    assert f"{ours:.1f} dB" in verdict and f"+{ours - bilinear:.1f} dB against bilinear" in verdict
-    assert "paper, fitted for" in verdict and f"{paper:.1f} dB from the samples" in verdict
+    assert f"{ours['means']:.1f} dB" in verdict
+    gain = float(re.search(r"\+([\d.]+) dB against bilinear", verdict)[1])
+    assert gain == pytest.approx(ours["means"] - bilinear["means"], abs=0.11)  # of rounded numbers
+    assert "paper, fitted for" in verdict and f"{paper['samples']:.1f} dB from the samples" in verdict
+    of_run = (
+        page.locator("#panel-image figure:has(.number)", has_text="Pyramid bilateral")
+        .last.locator(".number")
+        .inner_text()
+    )
+    assert float(of_run.split()[0]) == pytest.approx(ours["samples"], abs=0.06)  # the lower grid's input
+    options = page.locator("#panel-image .choosers select").first.locator("option").all_inner_texts()
+    assert len(options) == len(set(options)) == 6 + 6
+    assert {"Bilinear, from means", "Bilinear, from samples", "Original"} <= set(options)
     assert page.locator("#sides figure .note").count() == 5  # what each is good for
 
 
@@ -199,6 +216,7 @@ def test_the_first_pictures_do_not_wait_for_the_run(visit):
     page.locator("#samples button").nth(1).click()
     expect(page.locator("#problem")).to_contain_text("The server does not answer", timeout=RUN)
     expect(page.locator("#sides h3")).to_have_text("The photograph, given back by each method")  # not the example
+    expect(page.locator("#signal-guidance")).to_have_text("guided by cat")  # its name everywhere
     expect(page.locator("#sides .number")).to_have_count(5, timeout=RUN)  # the fits were not lost with the run
     assert asked == ["compare", "run", "compare", "compare"]
 
@@ -214,6 +232,9 @@ def test_fits_that_take_long_are_left_out(visit):
     expect(absent).to_have_count(1, timeout=RUN)
     expect(absent).to_contain_text("not fitted: it would take long")
     assert absent.get_attribute("data-name") == "paper"
+    absent.get_by_role("button", name="Fit it").click()  # whoever has the patience may have it
+    expect(absent).to_have_count(0, timeout=2 * RUN)
+    expect(page.locator("#sides .verdict")).to_contain_text("GS-JBU paper, fitted for")
 
 
 def test_features_by_each_method_of_two_photographs(visit, artefacts):
@@ -294,6 +315,9 @@ def test_every_tab_shows_its_pictures(first_tab, artefacts):
     assert page.locator("#panel-kernels .histogram rect").count() > 4 * 8
     assert page.locator("#panel-kernels .legend").count() == 5
     expect(page.locator("#panel-kernels .ellipses ellipse")).to_have_count(16 * 11)
+    unmoved = re.compile(r"they began at 16 px and lie between 1[56]\.\d{3} and 16\.\d{3} px, less than 5 % away")
+    expect(page.locator("#panel-kernels")).to_contain_text(unmoved)
+    assert page.locator("#panel-kernels button", has_text="Run with the paper preset").count() == 1
 
 
 def test_metrics_are_all_there_and_can_be_taken_away(first_tab):
@@ -308,6 +332,9 @@ def test_metrics_are_all_there_and_can_be_taken_away(first_tab):
         "Pyramid bilateral",
     ]
     assert scores.locator("td.best").count() >= 3
+    spread = page.locator("#panel-metrics table").nth(1)
+    assert spread.locator("tbody tr").count() == 4 and spread.locator("td.best").count() == 0
+    expect(page.locator("#panel-metrics")).to_contain_text("does not say whether a border")
     expect(page.locator("#panel-metrics")).to_contain_text(re.compile(r"gains [+-]\d+\.\d\d dB"))
 
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -965,6 +992,8 @@ def test_segmentation_example_is_always_there(visit):
     page = visit("#tab=segmentation")
     panel = page.locator("#panel-segmentation")
     expect(panel.locator("h3").first).to_contain_text("example", timeout=RUN)
+    assert panel.locator("> *").first.inner_text() == "An example that comes along, not your picture"
+    expect(panel.locator(".classes").first).to_contain_text("Of the pixels:")
     assert len(widths(page, "#panel-segmentation img")) == 11
     shares = [float(share) for share in re.findall(r"([\d.]+)%", panel.locator(".classes").inner_text())]
     assert len(shares) >= 2 and sum(shares) == pytest.approx(100, abs=1)

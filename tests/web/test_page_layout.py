@@ -123,6 +123,10 @@ def test_the_tour_has_four_steps_and_is_offered_once(visit, artefacts):
         assert page.evaluate("document.activeElement.id") == "tour-title"
         expect(page.locator(".toured")).to_have_count(1)
         page.screenshot(path=artefacts / f"tour_{step}.png")
+        if step == 2:  # the cards that it speaks of can be seen
+            box = page.locator("#tour").bounding_box()
+            cards = [page.locator("#sides figure").nth(index).bounding_box() for index in range(3)]
+            assert all(card["y"] >= 0 and card["y"] + card["height"] <= box["y"] for card in cards)
         if step == 3:
             page.click("#language")
             expect(page.locator("#tour-text")).to_contain_text("深度与类别概率")

@@ -28,6 +28,9 @@ NAMES = (
 )
 """The names of the panels."""
 
+LEAST_RANGE = 0.05
+"""Range of a width's colours, at least, as a part of the width."""
+
 
 def panels(made: Reconstruction) -> dict[str, Panel]:
     """Make the panels of a reconstruction.
@@ -64,10 +67,18 @@ def alone(panel: Panel) -> Image.Image:
 def _parameters(kernels: GaussianKernels) -> dict[str, Panel]:
     maps = {name: getattr(kernels, name) for name in ("sigma_x", "sigma_y", "theta", "sigma_r")}
     found = dict(zip(maps, parameter_panels(**maps), strict=True))
-    limits = {"sigma_r": _limits(maps["sigma_r"])} | dict.fromkeys(
-        ("sigma_x", "sigma_y"), _limits(maps["sigma_x"], maps["sigma_y"])
+    limits = {"sigma_r": _widened(_limits(maps["sigma_r"]))} | dict.fromkeys(
+        ("sigma_x", "sigma_y"), _widened(_limits(maps["sigma_x"], maps["sigma_y"]))
     )
     return found | {name: dataclasses.replace(found[name], limits=limits[name]) for name in limits}
+
+
+def _widened(limits: tuple[float, float]) -> tuple[float, float]:
+    """Widen limits to a part of their middle, or a fit that hardly moved the widths would look like a large one."""
+    low, high = limits
+    middle = (low + high) / 2
+    half = max(high - low, LEAST_RANGE * middle) / 2
+    return middle - half, middle + half
 
 
 def _limits(*maps: Tensor) -> tuple[float, float]:

@@ -60,6 +60,8 @@ def parameter_map(panel: Panel) -> ParameterMap:
     return ParameterMap(
         **key.model_dump(),
         counts=[int(count) for count in counts],
+        least=float(values.min()),
+        most=float(values.max()),
         mean=float(values.mean()),
         median=float(values.median()),
     )

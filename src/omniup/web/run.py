@@ -143,6 +143,7 @@ def _meta(made: Reconstruction, config: RunConfig, seconds: dict[str, float]) ->
         dtype=history.dtype,
         preset=config.preset,
         lr=method.lr,
+        sigma=config.sigma,
         grid=made.kernels.grid,
         window_cells=method.cells,
         extractor=made.encoding.encoder,

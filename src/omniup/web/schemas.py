@@ -133,6 +133,7 @@ class Meta(_Model):
     dtype: str
     preset: str
     lr: float
+    sigma: float = Field(description="Width in space that the kernels begin with, in pixels.")
     grid: tuple[int, int] = Field(description="Height and width of the low-resolution grid, in cells.")
     window_cells: int = Field(description="Number of cells that a pixel may draw from, away from the border.")
     extractor: str
@@ -179,6 +180,8 @@ class ParameterMap(Scale):
     counts: list[int] = Field(
         description="Cells in equal bins from low to high; the outermost include what lies beyond."
     )
+    least: float = Field(description="The least value of all cells.")
+    most: float = Field(description="The greatest.")
     mean: float
     median: float
 

@@ -15,7 +15,6 @@ export class LossCurve {
   #top = make("span");
   #bottom = make("span");
   #last = make("span");
-  #now = make("strong");
 
   constructor() {
     const grid = [0, 50, 100].map((y) => draw("line", { class: "grid", x1: 0, x2: WIDTH, y1: y, y2: y }));
@@ -28,7 +27,7 @@ export class LossCurve {
     this.element = make(
       "div",
       { class: "chart curve", role: "img" },
-      make("div", { class: "chart-title" }, tell(make("span"), "loss"), this.#now),
+      make("div", { class: "chart-title" }, tell(make("span"), "loss")),
       make("div", { class: "y-axis figures" }, this.#top, this.#bottom),
       plot,
       make("div", { class: "x-axis figures" }, tell(make("span"), "loss.first"), this.#last),
@@ -50,8 +49,7 @@ export class LossCurve {
     // Losses of a good fit differ in the fourth digit.
     const digits = (value) => () => significant(value, 4);
     tellText(this.#top, digits(high));
-    tellText(this.#bottom, digits(low));
-    tellText(this.#now, digits(losses.at(-1)));
+    tellText(this.#bottom, low < high ? digits(low) : "");
     tell(this.#last, "loss.last", { steps });
     const values = { first: digits(losses[0]), last: digits(losses.at(-1)), steps: losses.length };
     tellLabel(this.element, "loss.label", values);

@@ -90,7 +90,10 @@ export function createCompare(left, right, { pick = false } = {}) {
       pictures = shown;
       for (const side of ["left", "right"]) {
         sides[side].select.replaceChildren(
-          ...pictures.map(({ key, words = key }) => tell(make("option", { value: key }), `picture.${words}`)),
+          ...pictures.map(({ key, words = key, input }) => {
+            const name = () => t(`picture.${words}`);
+            return tell(make("option", { value: key }), input ? `compare.${input}` : "compare.name", { name });
+          }),
         );
         choose(side, sides[side].key);
       }

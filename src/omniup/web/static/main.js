@@ -8,7 +8,7 @@ import { readAddress, writeAddress } from "./address.js";
 import { clearErrors, showError } from "./control.js";
 import { Controls, defaultSettings } from "./controls.js";
 import { byId, show } from "./dom.js";
-import { chooseLanguage, current, number, preferred, readPage, setLanguage, t, tOr, tell } from "./i18n.js";
+import { chooseLanguage, current, number, preferred, readPage, setLanguage, t, tell } from "./i18n.js";
 import { ASIDE, AT_ONCE, estimate, gentler, PATIENCE } from "./estimate.js";
 import { FeatureMethods } from "./feature_methods.js";
 import { Cancelled, Job } from "./job.js";
@@ -23,7 +23,7 @@ import { SignalPanel } from "./panel_signal.js";
 import { hold } from "./pictures.js";
 import { ProgressView } from "./progress.js";
 import { clearSimilarity, showSimilarity } from "./similarity.js";
-import { beginComparison, extendComparison, fits, quickMethods } from "./side_by_side.js";
+import { beginComparison, extendComparison, fit, quickMethods } from "./side_by_side.js";
 import { Source } from "./source.js";
 import { createTabs } from "./tabs.js";
 import { copyText } from "./take_away.js";
@@ -210,13 +210,17 @@ class Page {
     const first = await this.#do(this.#comparison(chosen, settings, quickMethods(this.options)), showError);
     if (!first) return undefined;
     const compared = beginComparison(first, chosen.stem, former.compared);
+    const presets = Object.keys(this.options.presets);
+    compared.awaited = new Set(presets);
+    compared.fit = (preset) => this.#fit(compared, chosen, settings, [preset], explain);
     this.#showResult(null, compared);
     this.#reveal(byId("tabs"));
     const config = { ...settings, return_files: settings.size > LARGE };
     const answer = await this.#do(new Job("/api/run", { image: chosen.file }, config), showError);
     if (answer) this.#show(answer, chosen);
     else if (compared === this.#compared && former.compared) this.#showResult(former.result, former.compared);
-    if (compared === this.#compared) this.#fit(chosen, settings);
+    const aside = presets.filter((preset) => this.#isAside(preset, settings));
+    if (compared === this.#compared) this.#fit(compared, chosen, settings, aside);
     return undefined;
   }
 
@@ -224,22 +228,28 @@ class Page {
     return new Job("/api/compare", { image: chosen.file }, { size, shape, stride, device, methods });
   }
 
-  /** Fit with each preset, and show the results one by one; whatever the user starts ends this. */
-  async #fit(chosen, settings) {
-    const compared = this.#compared;
-    for (const [preset, methods] of fits(this.options)) {
-      const taking = { ...settings, ...this.options.presets[preset], preset };
-      if (estimate(taking, this.options, this.source.aspect) > ASIDE) continue;
-      const job = (this.#fitting = this.#comparison(chosen, settings, methods));
+  /** Whether a fit with a preset is short enough to be done beside what people look at. */
+  #isAside(preset, settings) {
+    return estimate({ ...settings, ...this.options.presets[preset], preset }, this.options, this.source.aspect) <= ASIDE;
+  }
+
+  /** Fit with each of the presets, and show the results one by one; whatever the user starts ends this. */
+  async #fit(compared, chosen, settings, presets, onProblem = () => {}) {
+    this.#fitting?.cancel();
+    const awaited = (compared.awaited = new Set(presets));
+    updateImages(this.#result, compared);
+    for (const preset of presets) {
+      const job = (this.#fitting = this.#comparison(chosen, settings, [fit(preset)]));
       try {
         extendComparison(compared, await job.run());
       } catch (error) {
         if (!(error instanceof ApiError || error instanceof Cancelled)) throw error;
+        if (!isCancelled(error)) onProblem(error);
         break; // the page shows what it has
       }
       if (compared === this.#compared) updateImages(this.#result, compared);
     }
-    compared.open = false;
+    awaited.clear();
     if (compared === this.#compared) updateImages(this.#result, compared);
   }
 
@@ -345,7 +355,7 @@ class Page {
 
   #show(answer, chosen) {
     const urls = hold("run", answer.images);
-    const { stem, sample, file } = chosen;
+    const { stem, name } = chosen;
     const words = answer.meta.iters ? {} : UNFITTED;
     const named = (key) => ({ key, words: words[key], url: urls[key], file: `${stem}_${key}.png` });
     const picture = (key, number) => ({ ...named(key), number: number || undefined });
@@ -355,7 +365,7 @@ class Page {
     this.features.reset(this.#result);
     if (this.tabs.current() === "features") this.features.want();
     this.#showHint(answer);
-    this.#describe(answer.meta, () => (sample ? tOr(`sample.${sample}`, sample) : file.name));
+    this.#describe(answer.meta, name);
     announce("done", { seconds: () => number(answer.meta.seconds.total, 1) });
   }
 
@@ -379,19 +389,20 @@ class Page {
   #render() {
     renderImages(this.#result, this.#compared);
     renderFeatures(this.#result, this.features.element);
-    renderKernels(this.#result);
+    renderKernels(this.#result, () => this.#runPaper());
     renderMetrics(this.#result);
     renderSegmentation(this.#result);
   }
 
   #showHint({ hint, metrics }) {
     if (hint !== "use_paper") return showHint(null);
-    const act = () => {
-      this.controls.set({ preset: "paper" });
-      this.run();
-    };
     const gain = () => number(metrics.gain_db, 3);
-    return showHint("hint.use_paper", { gain }, { key: "hint.use_paper.act", act });
+    return showHint("hint.use_paper", { gain }, { key: "hint.use_paper.act", act: () => this.#runPaper() });
+  }
+
+  #runPaper() {
+    this.controls.set({ preset: "paper" });
+    return this.run();
   }
 
   #describe({ W, H, grid, iters, radius, lr, device, preset, seconds }, name) {

@@ -71,5 +71,5 @@ function reconstructed({ answer, picture }) {
 /** All pictures that can be laid on each other. */
 function comparable(result, compared) {
   const ofRun = result ? reconstructed(result).filter(({ key }) => key !== "I_hr") : [];
-  return [...comparedPictures(compared), ...ofRun];
+  return [...comparedPictures(compared), ...ofRun.map((each) => ({ ...each, input: "samples" }))];
 }

@@ -7,13 +7,13 @@ import { toast } from "./messages.js";
 import { copyText, saveBlob } from "./take_away.js";
 import { button, heading, note } from "./words.js";
 
-/** Columns: a score's name, its digits, and whether more is better. */
+/** Columns: a score's name, its digits, and whether more is better; without that no row is marked as the best. */
 const SCORES = [
   { name: "l1_recon", digits: 4, more: false },
   { name: "psnr_recon", digits: 2, more: true },
   { name: "ssim_recon", digits: 4, more: true },
 ];
-const SPREAD = [{ name: "edge_spread", digits: 3, more: false }];
+const SPREAD = [{ name: "edge_spread", digits: 3 }];
 
 /** Draw a result, or say that there is none yet. */
 export function renderMetrics(result) {
@@ -27,6 +27,7 @@ export function renderMetrics(result) {
   return panel.replaceChildren(
     section(
       heading("section.scores"),
+      note("section.scores.note"),
       makeTable(metrics.methods, SCORES, ways),
       tell(make("p"), meta.iters ? "gain" : "fit.none", { gain: () => (metrics.gain_db < 0 ? "" : "+") + number(metrics.gain_db) }),
       make(
@@ -57,7 +58,7 @@ const comparable = (value) => (value === null ? Infinity : value);
 
 function makeTable(rows, scores, renamed) {
   const best = Object.fromEntries(
-    scores.map(({ name, more }) => {
+    scores.filter(({ more }) => more !== undefined).map(({ name, more }) => {
       const values = Object.values(rows).map((row) => comparable(row[name]));
       return [name, more ? Math.max(...values) : Math.min(...values)];
     }),

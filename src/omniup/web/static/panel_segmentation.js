@@ -47,7 +47,7 @@ export async function renderSegmentation(result) {
   }
   mask.use(result ? ofRun(result) : ofExample(await example));
   const { state, texts } = status ?? { state: "off" };
-  tell(panel.firstElementChild, `segmentation.${state}`, { message: texts && inLanguage(texts) });
+  tell(panel.querySelector(".about"), `segmentation.${state}`, { message: texts && inLanguage(texts) });
 }
 
 /** End what is being computed for the tab. */
@@ -87,8 +87,8 @@ function draw(panel, segmentation, stem, title) {
   const { source, grid } = segmentation;
   const [height, width] = grid;
   panel.replaceChildren(
-    make("p", { class: "note" }),
     heading(title),
+    make("p", { class: "note about" }),
     note("segmentation.note", { source: () => tOr(`source.${source}`, source), height, width }),
     ...makeRows(segmentation, pictures),
     mask.element,
@@ -104,5 +104,5 @@ function makeClasses(classes) {
     const words = tellText(make("span"), () => `${tOr(`class.${name}`, name)} ${percent(share)}`);
     return make("li", {}, swatch, words);
   });
-  return make("ul", { class: "classes" }, ...rows);
+  return make("ul", { class: "classes" }, tell(make("li"), "classes"), ...rows);
 }

@@ -81,7 +81,7 @@ export class SignalPanel {
   showGuidance(chosen) {
     this.#picture = chosen;
     const key = chosen ? "signal.guidance" : "signal.noGuidance";
-    tell(byId("signal-guidance"), key, { name: () => chosen.file.name });
+    tell(byId("signal-guidance"), key, { name: chosen?.name });
     show(byId("signal-image-array"), ARCHIVES.test(chosen?.file.name));
     this.recognise();
   }

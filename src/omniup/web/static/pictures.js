@@ -51,6 +51,7 @@ export function makeFrame({ key, words = key, url }, pick = false) {
  * @property {string} key in the server's answer
  * @property {string} [words] names its texts, where these are not those of the key
  * @property {string} url
+ * @property {"means"|"samples"} [input] what it is made of, of the photograph
  * @property {string} [file] what it is saved as
  * @property {() => string} [number] what it scored, in words
  */

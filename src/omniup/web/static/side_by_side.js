@@ -6,14 +6,13 @@
 import { byId, make } from "./dom.js";
 import { number, t, tOr, tell } from "./i18n.js";
 import { hold, makeFigure } from "./pictures.js";
-import { heading, note } from "./words.js";
+import { button, heading, note } from "./words.js";
 
 /** What is asked for at first, since it is there within a second. */
 export const quickMethods = ({ method }) => [method, "bilinear", "bicubic"].map((name) => ({ method: name }));
 
-/** The fits, by their presets: one request each, since they are shown as they are done. */
-export const fits = ({ presets }) =>
-  Object.keys(presets).map((preset) => [preset, [{ method: "upsample_anything", settings: { preset } }]]);
+/** A fit: one request each, since they are shown as they are done. */
+export const fit = (preset) => ({ method: "upsample_anything", settings: { preset } });
 
 /** The name of a method with its settings: the preset of a fit, else the method. */
 const nameOf = ({ method, settings }) => settings.preset ?? method;
@@ -23,7 +22,8 @@ const nameOf = ({ method, settings }) => settings.preset ?? method;
  * @property {object} first answer of the server: sizes, and the photograph
  * @property {string|null} stem of the files that are saved, if any
  * @property {Map<string, object>} results of the methods that are done, by `nameOf`
- * @property {boolean} open more are to come
+ * @property {Set<string>} awaited presets whose fits are to come
+ * @property {(preset: string) => void} [fit] fits with a preset that is not awaited
  * @property {number} slot 0 or 1, other than that of the former comparison, whose pictures may be returned to
  */
 
@@ -38,7 +38,7 @@ const nameOf = ({ method, settings }) => settings.preset ?? method;
 export function beginComparison(answer, stem, former) {
   const slot = former?.slot === 0 ? 1 : 0;
   const { original } = hold(`compared ${slot}`, { original: answer.original });
-  const compared = { first: { ...answer, original }, stem, results: new Map(), open: true, slot };
+  const compared = { first: { ...answer, original }, stem, results: new Map(), awaited: new Set(), slot };
   extendComparison(compared, answer);
   return compared;
 }
@@ -58,7 +58,8 @@ export function comparedPictures({ first, stem, results }) {
   const file = (name) => stem && `${stem}_${name}.png`; // the example of the empty page is not saved
   const done = ORDER.filter((name) => results.has(name)).map((name) => {
     const { image, shown, psnr } = results.get(name);
-    return { key: `by_${name}`, url: image, file: file(name), number: () => `${number(psnr[shown])} dB` };
+    const scores = { means: () => number(psnr.means, 1), samples: () => number(psnr.samples, 1) };
+    return { key: `by_${name}`, url: image, input: shown, file: file(name), number: () => t("sides.scores", scores) };
   });
   return [...done, { key: "I_hr", url: first.original, file: file("original") }];
 }
@@ -86,19 +87,23 @@ export function updateSideBySide(compared) {
   const sides = byId("sides");
   sides.querySelector(".verdict").replaceWith(makeSentence(compared));
   for (const place of sides.querySelectorAll("figure:has(.pending)")) {
-    const { name } = place.dataset;
-    if (compared.results.has(name) || !compared.open) place.replaceWith(makeSide(name, compared));
+    const { name, awaited } = place.dataset;
+    const isSame = (awaited === "true") === compared.awaited.has(name);
+    if (compared.results.has(name) || !isSame) place.replaceWith(makeSide(name, compared));
   }
 }
 
-/** The figure of a method; a place for it while it is being fitted, and the reason where it is not to be. */
+/** The figure of a method; a place for it while it is being fitted; the reason where it is not to be, and a way to it. */
 function makeSide(name, compared) {
   const purpose = note(`good.${name}`);
   const picture = comparedPictures(compared).find(({ key }) => key === `by_${name}`);
   if (picture) return makeFigure(picture, { pick: true }, purpose);
-  const frame = make("div", { class: "frame pending" }, tell(make("p"), compared.open ? "sides.pending" : "sides.absent"));
+  const isAwaited = compared.awaited.has(name);
+  const words = tell(make("p"), isAwaited ? "sides.pending" : "sides.absent");
+  const start = isAwaited ? null : button("sides.fitIt", () => compared.fit(name));
+  const frame = make("div", { class: "frame pending" }, make("div", {}, words, start));
   const caption = make("div", { class: "caption" }, tell(make("span", { class: "name" }), `picture.by_${name}`));
-  return make("figure", { "data-name": name }, frame, make("figcaption", {}, caption, purpose));
+  return make("figure", { "data-name": name, "data-awaited": String(isAwaited) }, frame, make("figcaption", {}, caption, purpose));
 }
 
 function makeSentence({ first, results }) {

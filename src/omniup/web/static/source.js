@@ -90,7 +90,8 @@ export class Source {
       URL.revokeObjectURL(url);
       return this.refuse("file.pixels", { size: number((width * height) / 1e6, 1), most: number(pixels / 1e6, 1) });
     }
-    this.chosen = { file, sample, stem: sample ?? stem(file.name), width, height };
+    const name = () => (sample ? tOr(`sample.${sample}`, sample) : file.name);
+    this.chosen = { file, sample, name, stem: sample ?? stem(file.name), width, height };
     this.#preview(url);
     return this.onChoose();
   }
@@ -99,10 +100,9 @@ export class Source {
     const preview = byId("preview");
     if (preview.src) URL.revokeObjectURL(preview.src);
     preview.src = url;
-    const { file, sample, width, height } = this.chosen;
+    const { sample, name, width, height } = this.chosen;
     show(preview, width > 0);
     const size = width ? ` · ${width} × ${height}` : "";
-    const name = () => (sample ? tOr(`sample.${sample}`, sample) : file.name);
     tellText(byId("chosen-name"), () => name() + size);
     for (const button of byId("samples").children) {
       button.setAttribute("aria-pressed", String(button.dataset.sample === sample));

@@ -3,12 +3,12 @@
 import { byId, show } from "./dom.js";
 import { tell } from "./i18n.js";
 
-/** What each step points at, and the tab that it lies in. */
+/** What each step points at, and the tab that it lies in. The cards go to the top: the tour's box stands at the bottom. */
 const STEPS = [
-  { at: "samples" },
-  { at: "panel-image", tab: "image" },
-  { at: "tab-features" },
-  { at: "tab-signal" },
+  { at: "#samples" },
+  { at: "#sides .sides", tab: "image", block: "start" },
+  { at: "#tab-features" },
+  { at: "#tab-signal" },
 ];
 
 /** Browsers may forbid remembering; the tour is offered again then. */
@@ -53,9 +53,9 @@ export class Tour {
 
   #go(by) {
     this.#step += by;
-    const { at, tab } = STEPS[this.#step];
+    const { at, tab, block } = STEPS[this.#step];
     if (tab) this.onTab(tab);
-    this.#point(at);
+    this.#point(at, block);
     tell(byId("tour-place"), "tour.place", { step: this.#step + 1, steps: STEPS.length });
     tell(byId("tour-title"), `tour.${this.#step + 1}.title`);
     tell(byId("tour-text"), `tour.${this.#step + 1}.text`);
@@ -64,11 +64,12 @@ export class Tour {
     byId("tour-title").focus();
   }
 
-  #point(id) {
+  #point(selector, block = "nearest") {
     for (const element of document.querySelectorAll(".toured")) element.classList.remove("toured");
-    if (!id) return;
-    byId(id).classList.add("toured");
-    byId(id).scrollIntoView({ block: "nearest" });
+    if (!selector) return;
+    const element = document.querySelector(selector);
+    element.classList.add("toured");
+    element.scrollIntoView({ block });
   }
 
   end() {
