@@ -3,6 +3,7 @@
 # make demo   create the environment, serve the demo at http://127.0.0.1:8000
 # make docs   create the environment, build the site of the documents to out/site
 # make test   create the environment, run every check and test; before a release, make test-release
+# make package  create the environment, build the wheel and the source distribution to dist/, and check them
 #
 # All need Python 3.10 to 3.13 and make. Another interpreter: make run PYTHON=python3.12
 
@@ -12,7 +13,7 @@ BIN := .venv/bin
 # Tests start Python many times, and without bytecode each of these processes compiles PyTorch's sources.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run demo docs test tests test-release fuzz lint benchmarks bench constraints clean
+.PHONY: setup run demo docs test tests test-release fuzz lint benchmarks bench package constraints clean
 
 setup: .venv/ready
 
@@ -74,10 +75,16 @@ bench: setup
 	$(BIN)/omniup bench speed -o out/bench.jsonl
 	$(BIN)/omniup bench report out/bench.jsonl -o docs/benchmarks.md
 
+# For an index, OMNIUP_REPOSITORY is the repository's address: the README's pictures and links are then whole addresses.
+package: setup
+	rm -rf dist
+	$(BIN)/hatchling build -d dist
+	$(BIN)/twine check --strict dist/*
+
 # Take in newer versions: rewrites constraints.txt for all supported Pythons.
 constraints: setup
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --upgrade \
 		--no-header --no-annotate --no-emit-index-url --output-file constraints.txt
 
 clean:
-	rm -rf .venv out
+	rm -rf .venv out dist
