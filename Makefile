@@ -8,12 +8,12 @@
 # All need Python 3.10 to 3.13 and make. Another interpreter: make run PYTHON=python3.12
 
 PYTHON ?= python3
-BIN := .venv/bin
+BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 
 # Tests start Python many times, and without bytecode each of these processes compiles PyTorch's sources.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run demo docs test tests test-release fuzz lint benchmarks bench package constraints clean
+.PHONY: setup run demo docs browser test tests test-release fuzz lint benchmarks bench package constraints clean
 
 setup: .venv/ready
 
@@ -41,6 +41,10 @@ docs: .venv/docs
 	@$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
 		--constraint constraints.txt --build-constraint constraints.txt --editable ".[docs]"
 	@touch $@
+
+# The page is tested in a real browser: Chromium or Chrome of the system, or, without one, the one that this downloads.
+browser: setup
+	$(BIN)/playwright install chromium
 
 test: setup
 	@$(MAKE) --no-print-directory --jobs 2 lint tests
