@@ -13,7 +13,7 @@ BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 # Tests start Python many times, and without bytecode each of these processes compiles PyTorch's sources.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run demo docs browser test tests test-release fuzz lint benchmarks bench package constraints clean
+.PHONY: setup run demo docs browser test tests test-release fuzz lint benchmarks bench package space constraints clean
 
 setup: .venv/ready
 
@@ -84,6 +84,14 @@ package: setup
 	rm -rf dist
 	$(BIN)/hatchling build -d dist
 	$(BIN)/twine check --strict dist/*
+
+# Lay out the folder that a Hugging Face Space of the SDK docker takes, out/space: the image's sources as committed.
+space:
+	rm -rf out/space
+	mkdir -p out/space
+	git archive HEAD Dockerfile .dockerignore constraints.txt pyproject.toml README.en.md LICENSE tools/package_metadata.py src \
+		| tar -x -C out/space
+	cp integrations/space/README.md out/space/README.md
 
 # Take in newer versions: rewrites constraints.txt for all supported Pythons.
 constraints: setup
