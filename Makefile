@@ -92,6 +92,7 @@ space:
 	git archive HEAD Dockerfile .dockerignore constraints.txt pyproject.toml README.en.md LICENSE tools/package_metadata.py src \
 		| tar -x -C out/space
 	cp integrations/space/README.md out/space/README.md
+	cat integrations/space/Dockerfile >> out/space/Dockerfile
 
 # Take in newer versions: rewrites constraints.txt for all supported Pythons.
 constraints: setup

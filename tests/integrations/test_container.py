@@ -117,6 +117,8 @@ def test_the_space_is_of_docker_at_the_port_of_the_image():
     assert str(settings["app_port"]) == last("EXPOSE") == json.loads(last("CMD"))[-1]
     assert len(settings["short_description"]) <= 60
     assert re.search("[一-鿿]", page)
+    (command,) = re.findall(r"^CMD (.*)$", (ROOT / "integrations/space/Dockerfile").read_text(), re.MULTILINE)
+    assert json.loads(command) == [*json.loads(last("CMD")), "--frame-ancestor", "https://huggingface.co"]
 
 
 def test_the_folder_of_the_space_has_what_the_image_copies(tmp_path):
