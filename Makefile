@@ -3,16 +3,17 @@
 # make demo   create the environment, serve the demo at http://127.0.0.1:8000
 # make docs   create the environment, build the site of the documents to out/site
 # make test   create the environment, run every check and test; before a release, make test-release
+# make package  create the environment, build the wheel and the source distribution to dist/, and check them
 #
 # All need Python 3.10 to 3.13 and make. Another interpreter: make run PYTHON=python3.12
 
 PYTHON ?= python3
-BIN := .venv/bin
+BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 
 # Tests start Python many times, and without bytecode each of these processes compiles PyTorch's sources.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run demo docs test tests test-release fuzz lint benchmarks bench constraints clean
+.PHONY: setup run demo docs browser test tests test-release fuzz lint benchmarks bench package space constraints clean
 
 setup: .venv/ready
 
@@ -40,6 +41,10 @@ docs: .venv/docs
 	@$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
 		--constraint constraints.txt --build-constraint constraints.txt --editable ".[docs]"
 	@touch $@
+
+# The page is tested in a real browser: Chromium or Chrome of the system, or, without one, the one that this downloads.
+browser: setup
+	$(BIN)/playwright install chromium
 
 test: setup
 	@$(MAKE) --no-print-directory --jobs 2 lint tests
@@ -74,10 +79,25 @@ bench: setup
 	$(BIN)/omniup bench speed -o out/bench.jsonl
 	$(BIN)/omniup bench report out/bench.jsonl -o docs/benchmarks.md
 
+# For an index, OMNIUP_REPOSITORY is the repository's address: the README's pictures and links are then whole addresses.
+package: setup
+	rm -rf dist
+	$(BIN)/hatchling build -d dist
+	$(BIN)/twine check --strict dist/*
+
+# Lay out the folder that a Hugging Face Space of the SDK docker takes, out/space: the image's sources as committed.
+space:
+	rm -rf out/space
+	mkdir -p out/space
+	git archive HEAD Dockerfile .dockerignore constraints.txt pyproject.toml README.en.md LICENSE tools/package_metadata.py src \
+		| tar -x -C out/space
+	cp integrations/space/README.md out/space/README.md
+	cat integrations/space/Dockerfile >> out/space/Dockerfile
+
 # Take in newer versions: rewrites constraints.txt for all supported Pythons.
 constraints: setup
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --upgrade \
 		--no-header --no-annotate --no-emit-index-url --output-file constraints.txt
 
 clean:
-	rm -rf .venv out
+	rm -rf .venv out dist

@@ -28,9 +28,7 @@ def test_python_example_runs(tmp_path, monkeypatch):
     (example,) = blocks("README.en.md", "python")
     names = {}
     exec(compile(example, "README.en.md", "exec"), names)
-    assert names["hr"].shape == (1, 384, 128, 192)
-    assert names["vectors"].shape == (1, 1, 384)
-    assert names["trust"].shape == (1, 1, 128, 192)
+    assert names["full"].shape == (1, 384, 160, 240)
 
 
 @pytest.mark.parametrize("document", GUIDES)
@@ -64,7 +62,10 @@ def test_the_guide_to_inputs_runs(document):
     assert lacking.abs().max() < 1e-3
 
 
-@pytest.mark.parametrize("line", blocks("README.en.md", "bash")[0].splitlines())
+@pytest.mark.parametrize(
+    "line",
+    [line for document in ("README.en.md", "docs/usage.md") for line in blocks(document, "bash")[0].splitlines()],
+)
 def test_command_runs(line, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     name, *arguments = shlex.split(line, comments=True)
@@ -99,11 +100,11 @@ def test_times_in_the_readme_have_a_size_beside_them():
 def test_no_table_of_settings_is_out_of_date():
     from omniup.upsamplers import UpsampleAnything, methods
 
-    readme = (ROOT / "README.en.md").read_text()
-    assert all(f"`{name}`" in readme for name in methods())
+    guide = (ROOT / "docs/usage.md").read_text()
+    assert all(f"`{name}`" in guide for name in methods())
     paper, spec = UpsampleAnything.preset("paper"), UpsampleAnything.preset("spec")
-    assert f"{paper.iterations} `paper`, {spec.iterations} `spec`" in readme
-    assert f"{paper.radius} `paper`, {spec.radius} `spec`" in readme
+    assert f"{paper.iterations} `paper`, {spec.iterations} `spec`" in guide
+    assert f"{paper.radius} `paper`, {spec.radius} `spec`" in guide
 
 
 @pytest.mark.parametrize("document", ["docs/demo.md", "docs/demo.zh.md"])

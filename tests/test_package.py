@@ -81,26 +81,3 @@ def test_mistakes_of_the_caller_are_value_errors():
     assert issubclass(omniup.InputError, ValueError)
     assert issubclass(omniup.MissingPackageError, omniup.InputError)
     assert issubclass(omniup.MissingPackageError, ImportError)
-
-
-def test_the_benchmark_is_not_in_the_wheel():
-    """Of its own package, and of none of the scripts either."""
-    from hatchling.builders.wheel import WheelBuilder
-
-    packed = [file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()]
-    assert "omniup/cli/bench.py" in packed
-    assert {path.partition("/")[0] for path in packed} == {"omniup"}
-
-
-def test_the_source_distribution_has_the_documents():
-    from hatchling.builders.sdist import SdistBuilder
-
-    packed = {file.relative_path for file in SdistBuilder(str(ROOT)).recurse_included_files()}
-    assert packed >= {
-        "CHANGELOG.md",
-        "CITATION.cff",
-        "CONTRIBUTING.zh.md",
-        "README.md",
-        "SECURITY.md",
-        "docs/anyup.zh.md",
-    }

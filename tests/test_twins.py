@@ -9,7 +9,7 @@ from support.documents import ROOT, TWINS, UNTRANSLATED, blocks, links, prose, t
 PAIRS = pytest.mark.parametrize(("english", "chinese"), TWINS.items(), ids=TWINS)
 
 #: Commands in blocks without a language, which may hold folders and drawings too.
-COMMAND = re.compile(r"(accelerate|cat|cd|curl|git|hf|make|omniup|pip|python) ")
+COMMAND = re.compile(r"(accelerate|cat|cd|cp|curl|docker|git|hf|make|omniup|pip|python) ")
 
 
 def tables(document):

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from omniup.cli import main
 from omniup.web import Settings, create_app
 from omniup.web.jobs import Job
 from support.demo import SMALL, client_of, encoded, fields, noise, npy, post_run, run
@@ -345,6 +346,21 @@ def test_own_names_are_served(remote, host):
 
 
 # ---- what browsers are told
+
+
+def test_pages_of_named_sites_may_show_the_page_in_a_frame():
+    settings = Settings(hosts=(), frame_ancestors=("https://example.org", "https://example.com"))
+    with TestClient(create_app(settings)) as client:
+        policy = client.get("/").headers["content-security-policy"]
+    assert policy.endswith("frame-ancestors https://example.org https://example.com")
+
+
+@pytest.mark.parametrize("origin", ["*", "example.org", "https://example.org; script-src *", "https://a b", "'self'"])
+def test_what_is_no_site_may_not(origin, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["serve", "--frame-ancestor", origin])
+    assert left.value.code == 2
+    assert "accepted: a site, such as https://example.org" in capsys.readouterr().err
 
 
 def check_headers(answer):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
 
 from omniup.cli import options
-from omniup.errors import optional_import
+from omniup.errors import InputError, optional_import
 
 
 def serve(
@@ -34,6 +35,10 @@ def serve(
     ] = "tiny",
     base: options.Base = None,
     restore_pixels: Annotated[int, typer.Option(min=1, metavar="N", help="The largest restored picture.")] = 2**22,
+    frame_ancestor: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Site that may show the page in a frame, as https://example.org; several."),
+    ] = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
 ) -> None:
     """Serve the demo as a web page: see test-time optimisation at work, upload your own picture and signal.
@@ -48,6 +53,9 @@ def serve(
 
     if base:
         check_base(restore_model)
+    for origin in frame_ancestor or ():
+        if not re.fullmatch(r"https?://[\w.-]+(:\d+)?", origin):
+            raise InputError("frame_ancestor", "is {value!r}", "a site, such as https://example.org", value=origin)
     settings = Settings(
         device=options.pick_device(device).type,  # type: ignore[arg-type]  # one of cpu, cuda and mps
         queue=queue,
@@ -57,5 +65,6 @@ def serve(
         restore_model=restore_model,
         restore_base=tuple(base or ()),
         restored_pixels=restore_pixels,
+        frame_ancestors=tuple(frame_ancestor or ()),
     )
     start(settings, host=host, port=port, open_browser=open_browser)

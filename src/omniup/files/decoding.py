@@ -53,8 +53,11 @@ def open_image(stream: BinaryIO, subject: Subject, *, max_pixels: int) -> ImageF
     size = stream_size(stream)
     with subject.attempt("read"):
         formats = [*FORMATS, *_added_formats(stream)]
-    with subject.attempt("read"), _pixel_limit(max_pixels):
+        canvas = _webp_canvas(stream)
+    with subject.attempt("read"), pixel_limit(max_pixels):
         try:
+            if canvas > max_pixels:  # which Pillow before 13 reserves before it looks at its size
+                raise Image.DecompressionBombError
             image = Image.open(stream, formats=formats)
         except UnidentifiedImageError as error:  # its message names a stream
             raise subject.refusal("is not in a format that is read here") from error
@@ -107,6 +110,16 @@ def _added_formats(stream: BinaryIO) -> list[str]:
     return []
 
 
+def _webp_canvas(stream: BinaryIO) -> int:
+    """Return how many pixels the canvas of an extended WebP has, 0 for other files; the stream is left at its start."""
+    start = stream.read(30)
+    stream.seek(0)
+    if len(start) < 30 or start[:4] != b"RIFF" or start[8:16] != b"WEBPVP8X":
+        return 0
+    width, height = (int.from_bytes(start[at : at + 3], "little") + 1 for at in (24, 27))
+    return width * height
+
+
 def readable_suffixes() -> set[str]:
     """Return the suffixes of the images that can be read with the packages that are installed."""
     suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
@@ -129,7 +142,7 @@ def decode(
     Raises:
         InputError: the image is damaged or truncated.
     """
-    with subject.attempt("read"), _pixel_limit(max_pixels):
+    with subject.attempt("read"), pixel_limit(max_pixels):
         image.load()
         if not upright:
             return image
@@ -152,7 +165,7 @@ def count_frames(image: ImageFile, subject: Subject, *, max_pixels: int) -> int:
     """
     if image.format not in ("TIFF", "GIF", "WEBP", "PNG"):
         return 1
-    with subject.attempt("read"), _pixel_limit(max_pixels):
+    with subject.attempt("read"), pixel_limit(max_pixels):
         return len(frame_numbers(image))
 
 
@@ -171,7 +184,7 @@ def frame_numbers(image: ImageFile) -> Sequence[int]:
 
 
 @contextmanager
-def _pixel_limit(max_pixels: int) -> Iterator[None]:
+def pixel_limit(max_pixels: int) -> Iterator[None]:
     """Make Pillow enforce our limit, since it checks every size before it allocates: a canvas, a frame, a tile.
 
     Its limit is a global of its module, hence the lock; it raises above twice that number and warns above once.

@@ -24,6 +24,7 @@ from omniup.files.decoding import (
     decode,
     decoded_bytes,
     open_image,
+    pixel_limit,
     readable_suffixes,
 )
 from omniup.files.deep import read_deep
@@ -265,7 +266,8 @@ def _strips(image: Image.Image, subject: Subject) -> Iterator[tuple[int, Image.I
     """Yield strips of a decoded image in RGB or RGBA, with their first rows."""
     rows, mode = max(1, _STRIP // image.width), "RGBA" if image.has_transparency_data else "RGB"
     for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        with pixel_limit(image.width * image.height):  # Pillow before 13 checks the size of what is cropped
+            strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         with subject.attempt("read"):
             strip = strip.convert(mode)
         yield top, strip

@@ -118,7 +118,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _add_facts(app, service)
     _add_errors(app)
     app.mount("/static", GZipMiddleware(StaticFiles(directory=STATIC)), name="static")
-    app.add_middleware(Guard, hosts=settings.hosts, max_bytes=2 * settings.upload_bytes + OVERHEAD)
+    most = 2 * settings.upload_bytes + OVERHEAD
+    app.add_middleware(Guard, hosts=settings.hosts, max_bytes=most, frame_ancestors=settings.frame_ancestors)
     return app
 
 

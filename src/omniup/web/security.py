@@ -45,10 +45,18 @@ class Guard:
         app: what to guard.
         hosts: accepted names, without port; empty for any.
         max_bytes: of a body.
+        frame_ancestors: origins whose pages may show ours in a frame.
     """
 
-    def __init__(self, app: ASGIApp, hosts: tuple[str, ...], max_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: tuple[str, ...], max_bytes: int, frame_ancestors: tuple[str, ...] = ()
+    ) -> None:
         self.app, self.hosts, self.max_bytes = app, hosts, max_bytes
+        self.headers = dict(HEADERS)
+        if frame_ancestors:
+            allowed = f"frame-ancestors {' '.join(frame_ancestors)}"
+            policy = HEADERS["Content-Security-Policy"].replace("frame-ancestors 'none'", allowed)
+            self.headers["Content-Security-Policy"] = policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -64,7 +72,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
+                headers.update(self.headers)
                 headers.setdefault("Cache-Control", "no-cache")
             await send(message)
 

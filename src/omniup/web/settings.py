@@ -19,6 +19,7 @@ class Settings:
     Attributes:
         hosts: the names by which the server may be called; empty for any. Others are refused, or a page elsewhere
             could reach a server on this machine by a name of its own that leads here.
+        frame_ancestors: origins of other sites whose pages may show this one in a frame.
         device: what `auto` means; None for the fastest there is.
         threads: that a fit on the CPU may use; None for as many as torch would.
         queue: requests that may wait for a device.
@@ -38,6 +39,7 @@ class Settings:
     """
 
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
+    frame_ancestors: tuple[str, ...] = ()
     device: DeviceName | None = None
     threads: int | None = None
     queue: int = 16
