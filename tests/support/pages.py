@@ -1,5 +1,13 @@
 """A browser's visit to the demo."""
 
+import io
+
+import numpy as np
+from PIL import Image
+
+RUN = 20_000  # ms that a small run may take where the cores are busy
+TABS = ("image", "features", "kernels", "segmentation", "metrics", "signal", "restore")
+
 
 def new_context(browser, **options):
     """Make what Playwright calls a context: a window's size, a language, and what is remembered between pages."""
@@ -46,3 +54,26 @@ def move_divider(page, compare, part):
     page.mouse.move(box["x"] + part * box["width"], grip["y"] + 40, steps=3)
     page.mouse.up()
     return int(divider.get_attribute("aria-valuenow"))
+
+
+def finished(page, said="Done"):
+    """Wait for the next result, which is announced by a word, or by a pattern of some."""
+    from playwright.sync_api import expect  # which not everybody has who visits no page
+
+    expect(page.locator("#announcer")).to_contain_text(said, timeout=RUN)
+    expect(page.locator("#progress")).to_be_hidden()
+
+
+def png(width=96, height=64):
+    """A picture with one edge."""
+    file = io.BytesIO()
+    pixels = np.full((height, width, 3), 60, np.uint8)
+    pixels[:, width // 2 :] = (220, 160, 40)
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def upload(page, name="edge.png", content=None, kind="image/png", selector="#file"):
+    """Choose a file, by default a picture with one edge."""
+    content = png() if content is None else content
+    page.set_input_files(selector, {"name": name, "mimeType": kind, "buffer": content})

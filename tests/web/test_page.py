@@ -15,10 +15,9 @@ pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
 
 import omniup
-from support.pages import Visit, move_divider, new_context
+from support.demo import npy
+from support.pages import RUN, TABS, Visit, finished, move_divider, new_context, png, upload
 
-RUN = 20_000  # ms that a small run may take where the cores are busy
-TABS = ("image", "features", "kernels", "segmentation", "metrics", "signal", "restore")
 PAGE_WEIGHT = 200_000
 
 #: Colours of all visible text against what lies behind it, by the formula of WCAG 2.
@@ -103,26 +102,6 @@ def first_tab(shown):
 def run_sample(page, index=0):
     page.locator("#samples button").nth(index).click()
     finished(page)
-
-
-def finished(page):
-    """Wait for the next result."""
-    expect(page.locator("#announcer")).to_contain_text("Done", timeout=RUN)
-    expect(page.locator("#progress")).to_be_hidden()
-
-
-def png(width=96, height=64):
-    """A picture with one edge."""
-    file = io.BytesIO()
-    pixels = np.full((height, width, 3), 60, np.uint8)
-    pixels[:, width // 2 :] = (220, 160, 40)
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def upload(page, name="edge.png", content=None, kind="image/png", selector="#file"):
-    content = png() if content is None else content
-    page.set_input_files(selector, {"name": name, "mimeType": kind, "buffer": content})
 
 
 def set_slider(page, name, value):
@@ -808,7 +787,7 @@ def test_a_signal_is_recognised_in_words_before_it_is_upsampled(visit, artefacts
     page, depth = visit("#tab=signal"), np.linspace(1, 9, 24 * 16, dtype=np.float32).reshape(16, 24)
     depth[:4, :5] = 0
     upload(page)
-    upload(page, "depth.npy", array(depth), selector="#signal")
+    upload(page, "depth.npy", npy(depth), selector="#signal")
     found = page.locator("#signal-found")
     expect(found).to_contain_text("This looks like a measurement")
     expect(found).to_contain_text("20 cells are 0: holes")
@@ -828,11 +807,11 @@ def test_a_signal_is_recognised_in_words_before_it_is_upsampled(visit, artefacts
     expect(result).not_to_contain_text("made with the settings before", timeout=RUN)
     expect(result).not_to_contain_text("Cells that are holes")
 
-    upload(page, "labels.npy", array(np.arange(24 * 16).reshape(16, 24) // 96), selector="#signal")
+    upload(page, "labels.npy", npy(np.arange(24 * 16).reshape(16, 24) // 96), selector="#signal")
     expect(found).to_contain_text("labels: 4 different numbers")
-    upload(page, "tokens.npy", array(np.random.default_rng(0).random((1, 385, 8), np.float32)), selector="#signal")
+    upload(page, "tokens.npy", npy(np.random.default_rng(0).random((1, 385, 8), np.float32)), selector="#signal")
     expect(found).to_contain_text("on a grid of 24 × 16 cells; other tokens before them, left out: 1")
-    upload(page, "unclear.npy", array(np.zeros((16, 24, 16), np.float32)), selector="#signal")
+    upload(page, "unclear.npy", npy(np.zeros((16, 24, 16), np.float32)), selector="#signal")
     expect(page.locator("#signal-error")).to_contain_text("channels_first with a grid of 24 × 16 or channels_last")
     expect(page.locator("#signal-layout")).to_be_visible()
     page.select_option("#signal-layout", "channels_last")
@@ -843,7 +822,7 @@ def test_a_signal_is_recognised_in_words_before_it_is_upsampled(visit, artefacts
 def test_a_failed_run_leaves_no_result_of_other_settings(visit):
     page = visit("#tab=signal")
     upload(page)
-    upload(page, "depth.npy", array(np.ones((4, 6), np.float32)), selector="#signal")
+    upload(page, "depth.npy", npy(np.ones((4, 6), np.float32)), selector="#signal")
     page.click("#signal-run")
     expect(page.locator("#signal-result figure").first).to_be_visible(timeout=RUN)
     page.select_option("#signal-method", "guided_filter")
@@ -852,12 +831,6 @@ def test_a_failed_run_leaves_no_result_of_other_settings(visit):
     page.click("#signal-run")
     expect(page.locator("#signal-error")).to_contain_text("radius is -3", timeout=RUN)
     expect(page.locator("#signal-result > *")).to_have_count(0)
-
-
-def array(values):
-    file = io.BytesIO()
-    np.save(file, values)
-    return file.getvalue()
 
 
 def test_own_label_map(visit):

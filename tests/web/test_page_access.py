@@ -7,9 +7,8 @@ pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
 
 from support.demo import npy
+from support.pages import RUN, TABS, finished
 
-RUN = 20_000
-TABS = ("image", "features", "kernels", "segmentation", "metrics", "signal", "restore")
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 SCREENS = {
     "desk": {"viewport": {"width": 1440, "height": 900}},
@@ -50,8 +49,7 @@ def test_every_tab_empty_and_with_a_result(visit, screen):
         assert violations(page) == [], tab
     page.click("#tab-image")
     page.locator("#samples button").first.click()
-    expect(page.locator("#announcer")).to_contain_text("Done", timeout=RUN)
-    expect(page.locator("#progress")).to_be_hidden()
+    finished(page)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         for tab in TABS:

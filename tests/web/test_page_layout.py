@@ -5,9 +5,8 @@ import pytest
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
 
-from support.pages import Visit, new_context
+from support.pages import Visit, finished, new_context
 
-RUN = 20_000
 DESK = {"viewport": {"width": 1440, "height": 900}}
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 SMALL = "#size=224&iters=1"
@@ -20,8 +19,7 @@ def visit(visitor, server):
 
 def run_sample(page, index=1):
     page.locator("#samples button").nth(index).click()
-    expect(page.locator("#announcer")).to_contain_text("Done", timeout=RUN)
-    expect(page.locator("#progress")).to_be_hidden()
+    finished(page)
 
 
 def box(locator):

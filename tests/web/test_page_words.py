@@ -1,18 +1,18 @@
 """The page in Chinese: not one English sentence in any state, and set as Chinese is."""
 
-import io
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
-from PIL import Image
 
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
 
-RUN = 20_000
-TABS = ("image", "features", "kernels", "segmentation", "metrics", "signal", "restore")
+from support import pages
+from support.demo import npy
+from support.pages import RUN, TABS, png, upload
 
 #: All texts and attributes that somebody may read, but for what is marked as English.
 READ = """() => {
@@ -47,27 +47,7 @@ def english(page):
     return sorted({text for text in page.evaluate(READ) if ENGLISH.search(TERMS.sub("", text))})
 
 
-def finished(page):
-    expect(page.locator("#announcer")).to_contain_text(re.compile("完成|Done"), timeout=RUN)
-    expect(page.locator("#progress")).to_be_hidden()
-
-
-def png(width=96, height=64):
-    file = io.BytesIO()
-    pixels = np.full((height, width, 3), 60, np.uint8)
-    pixels[:, width // 2 :] = (220, 160, 40)
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def npy(array):
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
-def upload(page, name, content, selector="#file", kind="image/png"):
-    page.set_input_files(selector, {"name": name, "mimeType": kind, "buffer": content})
+finished = partial(pages.finished, said=re.compile("完成|Done"))
 
 
 def test_no_english_in_any_tab_before_and_after_a_run(visit):
@@ -141,13 +121,13 @@ def test_no_english_in_what_is_refused(visit):
         "damaged.png": png()[:100],
     }
     for name, content in signals.items():
-        upload(page, name, content, "#signal", "")
+        upload(page, name, content, "", "#signal")
         expect(page.locator("#signal-error")).to_be_visible(timeout=RUN)
         assert english(page) == [], name
         page.click("#signal-run")
         page.wait_for_timeout(300)
         assert english(page) == [], name
-    upload(page, "depth.npy", npy(np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6)), "#signal", "")
+    upload(page, "depth.npy", npy(np.linspace(0, 1, 24, dtype=np.float32).reshape(4, 6)), "", "#signal")
     page.click("#signal-settings > summary") if not page.is_visible("#signal-grid") else None
     for control, value in {"grid": "3 × 3", "invalid": "x", "region": "900, 0, 5, 5"}.items():
         page.fill(f"#signal-{control}", value)
@@ -199,7 +179,7 @@ def test_no_english_on_a_signal_s_result(visit):
         "classes.npy": np.stack([depth / 10, 1 - depth / 10]),
     }
     for name, array in signals.items():
-        upload(page, name, npy(array), "#signal", "")
+        upload(page, name, npy(array), "", "#signal")
         expect(page.locator("#signal-type option").first).to_contain_text("按识别结果", timeout=RUN)
         assert english(page) == [], name
         page.evaluate("document.getElementById('announcer').textContent = ''")
