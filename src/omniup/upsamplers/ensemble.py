@@ -5,14 +5,13 @@
 
 What A has beyond the cubic spline through its own means is the detail that it owes to the image: it is added to P's. Of
 probabilities more detail would be noise, so logarithms are averaged, A's with a part k of a step of consistency (see
-`probability_step`), and smoothed as P smooths its own (T, see `smooth_logarithms`). A was trained on features only:
+`probability_step`), and smoothed as P smooths its own (T, see `average_logarithms`). A was trained on features only:
 signals of other types are P's alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from typing import Any
 
 import torch
@@ -23,16 +22,10 @@ from omniup.upsamplers.anyup.upsampler import PRECISIONS, Precision
 from omniup.upsamplers.anyup.weights import PUBLISHED
 from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number
-from omniup.upsamplers.consistency import (
-    LEAST_PROBABILITY,
-    add_lacking,
-    apply_by_rows,
-    centred_logarithms,
-    probability_step,
-)
+from omniup.upsamplers.consistency import add_lacking, centred_logarithms, probability_step
 from omniup.upsamplers.pyramid_bilateral import PyramidBilateral
 from omniup.upsamplers.pyramid_bilateral.method import PreparedPyramid
-from omniup.upsamplers.pyramid_bilateral.probabilities import smooth_logarithms
+from omniup.upsamplers.pyramid_bilateral.probabilities import average_logarithms
 from omniup.upsamplers.registry import register
 from omniup.upsamplers.signal_types import SignalType
 
@@ -152,10 +145,8 @@ class PreparedEnsemble(PreparedImage):
         logs = centred_logarithms(signal.to(torch.promote_types(signal.dtype, torch.float32)))  # [1, C, h, w]
         learned = self.learned._render_cells(logs, ("values",), valid, memory)
         learned = add_lacking(learned, logs, probability_step(signal), memory, valid)
-        averaged = torch.lerp(out.to(learned).clamp_min(LEAST_PROBABILITY).log(), learned, self.method.weight)
-        (pyramid,) = self.training_free.pyramids
-        smoothed = smooth_logarithms(pyramid, averaged, self.grid, self.method.training_free, memory)
-        return apply_by_rows(partial(torch.softmax, dim=1), smoothed, memory)
+        (pyramid,), method = self.training_free.pyramids, self.method
+        return average_logarithms(pyramid, out, learned, method.weight, self.grid, method.training_free, memory)
 
 
 def _is_learned(signal_type: str) -> bool:

@@ -69,25 +69,45 @@ def render_probabilities(
     sharpness = border_sharpness(finest)
     resolution = sharpness.clamp_min(cell_side / settings.resolved_pixels)  # unsure: borders look wide
     mixed = power_mean(pyramid, finest, settings, resolution, memory, valid)  # [1, C, H, W]
-    # Constants in a pixel make no difference to the softmax, so these logarithms are not centred.
-    averaged, grid = mixed.clamp_min(LEAST_PROBABILITY).log(), (signal.shape[2], signal.shape[3])
+    modelled, grid = None, (signal.shape[2], signal.shape[3])
     if settings.filter_weight > 0:
         logs = centred_logarithms(finest)  # [1, C, h, w]
         linear = GuidedFilter(settings.filter_radius, settings.filter_eps).prepare(pyramid.guidance, grid)
         modelled = add_lacking(linear.fit(logs, valid, memory), logs, probability_step(finest), memory, valid)
-        averaged = torch.lerp(averaged.to(modelled), modelled, settings.filter_weight)
-    smoothed = smooth_logarithms(pyramid, averaged, grid, settings, memory)
-    return apply_by_rows(partial(torch.softmax, dim=1), smoothed, memory).to(signal.dtype)
+    return average_logarithms(pyramid, mixed, modelled, settings.filter_weight, grid, settings, memory).to(signal.dtype)
 
 
-def smooth_logarithms(
-    pyramid: Pyramid, logarithms: Tensor, grid: Size, settings: PyramidBilateral, memory: int
+def average_logarithms(
+    pyramid: Pyramid,
+    probabilities: Tensor,
+    others: Tensor | None,
+    weight: float,
+    grid: Size,
+    settings: PyramidBilateral,
+    memory: int,
 ) -> Tensor:
-    """Smooth logarithms of probabilities [1, C, H, W], of cells `grid`, within what the image's edges enclose."""
-    if settings.geodesic_sigma == 0:
-        return logarithms
-    height, width = (settings.geodesic_sigma * side / cells for side, cells in zip(pyramid.size, grid, strict=True))
-    return smooth_along_edges(logarithms, pyramid.guidance, (height, width), settings.geodesic_sigma_r, memory)
+    """Average the logarithms of probabilities with others, and smooth them within what the image's edges enclose.
+
+    Args:
+        pyramid: of the image.
+        probabilities: [1, C, H, W].
+        others: logarithms [1, C, H, W], up to a constant in each pixel; None for none.
+        weight: of the others, 0..1.
+        grid: (h, w) of the signal, in cells.
+        settings: the method's numbers.
+        memory: bytes of working memory.
+
+    Returns:
+        [1, C, H, W], probabilities.
+    """
+    # Constants in a pixel make no difference to the softmax, so these logarithms are not centred.
+    logs = (probabilities if others is None else probabilities.to(others)).clamp_min(LEAST_PROBABILITY).log()
+    if others is not None:
+        logs = torch.lerp(logs, others, weight)
+    if settings.geodesic_sigma > 0:
+        height, width = (settings.geodesic_sigma * side / cells for side, cells in zip(pyramid.size, grid, strict=True))
+        logs = smooth_along_edges(logs, pyramid.guidance, (height, width), settings.geodesic_sigma_r, memory)
+    return apply_by_rows(partial(torch.softmax, dim=1), logs, memory)
 
 
 def power_mean(
