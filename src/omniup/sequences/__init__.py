@@ -1,0 +1,1 @@
+"""Video: frames in, frames out, consistent over time."""
