@@ -57,8 +57,8 @@ def serve():
 
 @pytest.fixture(scope="session")
 def server(serve):
-    """The demo as users start it."""
-    return serve()
+    """The demo as users start it, but restoring with the tiny model, which has all settings and tiles."""
+    return serve("--restore-model", "tiny")
 
 
 @pytest.fixture(scope="session")

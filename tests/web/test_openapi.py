@@ -52,7 +52,7 @@ def client():
     with TestClient(create_app(Settings(hosts=(), patience=0, offline=True))) as client:
         # Hypothesis draws constants of the modules that are there: what is imported later would change its examples.
         with contextlib.suppress(MissingPackageError):
-            client.app.state.service.restorer.load("cpu")
+            client.app.state.service.restoration.load("cpu")
         client.get("/api/segmentation/example")
         upsample(client, PICTURE, LOW)
         yield client
@@ -134,6 +134,7 @@ def restore_settings():
     return st.fixed_dictionaries(
         {"scale": st.floats(1, 2)},
         optional={
+            "strength": st.floats(-0.5, 11),
             "prompt": st.text(max_size=20),
             "tile": st.sampled_from([None, 32, 128]),
             "seed": st.integers(0, 2**32),

@@ -279,3 +279,26 @@ def test_a_trained_model_is_told_without_a_warning(visit_with):
     page = visit_with(model="/models/own", trained=True, tiles=[256, 512])
     expect(page.locator("#restore-model")).to_have_text("Restored by /models/own.")
     assert page.locator("#restore-tile option").all_inner_texts() == ["automatic", "256 px", "512 px"]
+
+
+def test_the_small_network_says_what_it_finds(visitor, serve, artefacts):
+    """On a server as users start it."""
+    page = visitor(serve().url, "#tab=restore&strength=1.5")
+    page.wait_for_selector("#samples button")
+    expect(page.locator("#restore-model")).to_have_text("Restored by small.")
+    expect(page.locator("#restore-note")).to_contain_text("It draws next to nothing")
+    assert page.locator("#restore-settings input").evaluate_all("all => all.map((each) => each.id)") == [
+        "restore-scale",
+        "restore-strength",
+    ]
+    expect(page.locator("#restore-strength-value")).to_have_text("1.5 ×")
+    file = io.BytesIO()
+    sample_image("coffee").resize((200, 133)).save(file, "JPEG", quality=30)
+    page.set_input_files("#file", {"name": "old.jpg", "mimeType": "image/jpeg", "buffer": file.getvalue()})
+    page.click("#restore-run")
+    assert restored(page) == [400, 400]
+    expect(page.locator("#restore-result")).to_contain_text(
+        re.compile(r"Found: noise \d+ of 255, JPEG quality 30, blur")
+    )
+    expect(page.locator("#restore-result")).to_contain_text("small in fp32")
+    page.screenshot(path=artefacts / "restore_small.png", full_page=True)

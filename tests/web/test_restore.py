@@ -21,7 +21,7 @@ from omniup.restoration.alpha import with_alpha
 from omniup.restoration.base_model import PUBLISHED
 from omniup.visualize import to_picture
 from omniup.web import Settings, create_app
-from omniup.web.restoration import Restorer
+from omniup.web.restoration import RestorationModel
 from support.demo import encoded, events, eventually, fields, noise
 
 pytest.importorskip("diffusers")
@@ -34,7 +34,8 @@ TINY = Path(omniup.restoration.__file__).with_name("tiny")
 @pytest.fixture(scope="module")
 def client():
     """A server in this process, whose exceptions are raised here."""
-    settings = Settings(hosts=(), offline=True, patience=1, upload_bytes=2**20, pixels=2**20, restored_pixels=LIMIT)
+    limits = {"upload_bytes": 2**20, "pixels": 2**20, "restored_pixels": LIMIT}
+    settings = Settings(hosts=(), offline=True, patience=1, restore_model="tiny", **limits)
     with TestClient(create_app(settings)) as client:
         yield client
 
@@ -42,7 +43,7 @@ def client():
 @pytest.fixture(scope="module")
 def enhancer(client):
     """That of the server, which is idle."""
-    return client.app.state.service.restorer.load("cpu")
+    return client.app.state.service.restoration.load("cpu")
 
 
 def post(client, image=None, **config):
@@ -117,7 +118,7 @@ def test_alpha_is_kept(client, enhancer):
 
 
 def test_the_model_is_loaded_once(client, enhancer):
-    assert client.app.state.service.restorer.load("cpu") is enhancer
+    assert client.app.state.service.restoration.load("cpu") is enhancer
 
 
 # ---- progress
@@ -242,7 +243,7 @@ def test_the_options_say_what_restores(client):
     options = client.get("/api/options").json()
     assert options["restoration"] == {
         "state": "ready", "message": "", "model": "tiny", "trained": False, "tiles": [64, 128, 192, 256],
-        "texts": {"en": "", "zh": "", "details": ""},
+        "texts": {"en": "", "zh": "", "details": ""}, "settings": ["prompt", "scale", "tile", "seed", "colour"],
     }  # fmt: skip
     assert (options["limits"]["restored_pixels"], options["limits"]["thinnest"]) == (LIMIT, 16)
 
@@ -316,6 +317,42 @@ def test_a_repository_that_is_not_here_is_never_fetched(tmp_path, monkeypatch):
 @pytest.mark.parametrize("package", ["diffusers", "transformers", "peft", "psutil"])
 def test_a_missing_package_is_told_with_the_way_to_install_it(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    status = Restorer("tiny").status
+    status = RestorationModel("tiny").status
     assert status.state == "unavailable"
     assert status.message == f'{package} is needed for this and is not installed: pip install "omniup[restore]"'
+
+
+# ---- the small network, which a server has by default
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A server as users start it, but without limits of hosts."""
+    with TestClient(create_app(Settings(hosts=(), offline=True))) as client:
+        yield client
+
+
+def test_the_small_network_restores_by_default(small):
+    status = small.get("/api/options").json()["restoration"]
+    assert (status["state"], status["model"], status["trained"]) == ("ready", "small", True)
+    assert status["settings"] == ["scale", "strength"]
+    answer = restore(small, scale=1.5, strength=0.5)
+    restorer = omniup.restoration.Restorer.from_pretrained()
+    same(drawn(small, answer, "restored"), to_picture(restorer(image_tensor(PICTURE), scale=1.5, strength=0.5)))
+    (damage,) = restorer.estimate(image_tensor(PICTURE), scale=1.5)
+    assert answer["found"] == pytest.approx({"noise": damage.noise, "quality": damage.quality, "blur": damage.blur})
+
+
+def test_the_tables_of_a_jpeg_file_tell_its_quality(small):
+    file = BytesIO()
+    PICTURE.save(file, "JPEG", quality=35)
+    assert restore(small, file.getvalue())["found"]["quality"] == 35
+
+
+@pytest.mark.parametrize("setting", [{"prompt": "a cup"}, {"seed": 1}, {"colour": "adain"}, {"tile": 512}], ids=str)
+def test_settings_of_another_model_are_refused(small, client, setting):
+    (name,) = setting
+    answer = post(small, **setting)
+    assert fields(answer) == {f"config.{name}"}
+    assert f"{name} is given, and the model here takes none; accepted: scale, strength" in answer.text
+    assert fields(post(client, strength=2)) == {"config.strength"}

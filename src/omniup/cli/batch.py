@@ -78,7 +78,7 @@ class Batch:
         """Restore what is to be done.
 
         Args:
-            enhance: takes a picture, `prompt=` and `progress=`.
+            enhance: takes a picture's source, the picture, its prompt and `progress=`.
 
         Raises:
             InputError: a result cannot be written.
@@ -91,7 +91,7 @@ class Batch:
                     text = self._prompts.text(self._pictures[source], image)
                     alpha = read_picture_alpha(source) if holds_alpha(self._targets[source]) else None
                     metadata = Metadata() if source.startswith(SAMPLE) else read_metadata(source)
-                    made = enhance(image, prompt=text, progress=partial(advance, count, source))
+                    made = enhance(source, image, text, progress=partial(advance, count, source))
                     if len(self.panels) < self._most_panels:
                         self.panels += restored_panels(source, image, made)
                     made = made if alpha is None else with_alpha(made, alpha)

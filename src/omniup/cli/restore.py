@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -40,9 +41,12 @@ _OTHER_FORMATS = {
 }
 """Suffixes of files that results are not written to, and of which no folder is made by mistake."""
 
-_PROMPT = "Prompts"
+_PROMPT = "Drawing (hypir)"
 _MODEL = "Model"
 _TILES = "Computation"
+
+_MOST_LINES = 12
+"""Pictures of which a run says what was found in each."""
 
 
 def restore(
@@ -58,10 +62,22 @@ def restore(
     ],
     scale: Annotated[
         float | None,
-        typer.Option(min=0.1, metavar="N", help="Ratio of the results' sides to the pictures'; by default 4."),
+        typer.Option(
+            min=0.1, metavar="N", help="Ratio of the results' sides to the pictures'; by default 1, with hypir 4."
+        ),
     ] = None,
     longest_side: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Instead of --scale: of the results, in pixels.")
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=10,
+            metavar="N",
+            help="Factor of the noise, compression and blur that is found in a picture; by default 1. 0 restores "
+            "nothing, 2 as much as if there were twice as much of it. Of the small model.",
+        ),
     ] = None,
     prompt: Annotated[
         str | None,
@@ -101,22 +117,30 @@ def restore(
         ),
     ] = None,
     overwrite: options.Overwrite = False,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Seed of the noise in the latents.")] = 0,
-    colour: Annotated[
-        str,
+    seed: Annotated[
+        int | None,
         typer.Option(
-            metavar="NAME", help="Source of the results' colours: wavelet or adain, the picture; none, the model."
+            min=0, max=2**32 - 1, metavar="N", help="Seed of hypir's noise; by default 0.", rich_help_panel=_PROMPT
         ),
-    ] = "wavelet",
+    ] = None,
+    colour: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Source of the colours with hypir: wavelet, the default, or adain, the picture; none, the model.",
+            rich_help_panel=_PROMPT,
+        ),
+    ] = None,
     model: Annotated[
         str,
         typer.Option(
-            metavar="REPOSITORY|DIR|tiny",
-            help="The networks: of the Hugging Face hub; a folder in diffusers' layout; or the tiny ones that come "
-            "along, which have not learnt anything.",
+            metavar="small|hypir|REPOSITORY|DIR|FILE",
+            help="What restores: the small network that comes along, which takes noise, blocks and mild blur away; "
+            "hypir, which draws what may have been there, in a large network that is fetched; another of that kind, of "
+            "the Hugging Face hub or a folder in diffusers' layout; or a small one's file of weights.",
             rich_help_panel=_MODEL,
         ),
-    ] = "stabilityai/stable-diffusion-2-1-base",
+    ] = "small",
     base: options.Base = None,
     weights: Annotated[
         str | None,
@@ -155,11 +179,13 @@ def restore(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Restore pictures that are small, old or compressed, with HYPIR: it draws what may have been there.
+    """Restore pictures that are noisy, compressed or small.
 
-    Folders of results are like those of the pictures. What is done already, with the same settings, is left as it is.
+    A small network takes noise, blocks and mild blur away; with --model hypir, a large one draws what may have been
+    there. Folders of results are like those of the pictures. What is done already, with the same settings, is left as
+    it is.
 
-    For example: omniup restore holiday -o restored --scale 2 --prompt "a photograph"
+    For example: omniup restore old.jpg -o new.png; omniup restore holiday -o restored --scale 2
     """
     report = Report(as_json, quiet, verbose)
     if scale is not None and longest_side is not None:
@@ -167,45 +193,56 @@ def restore(
 
     from omniup.cli.batch import Batch
     from omniup.cli.inputs import find_pictures
+    from omniup.cli.restorers import large_settings, restore_large, restore_small, small_settings
     from omniup.files import image_tensor
     from omniup.files.refusals import printable
-    from omniup.restoration import Enhancer, load_networks, locate
-    from omniup.restoration.colour import COLOURS
+    from omniup.restoration import Restorer, is_small, load_model, locate_model
     from omniup.restoration.enhancer import choose_precision
     from omniup.restoration.results import write_result
     from omniup.visualize import sheet
 
     where = options.pick_device(device)
     precision = choose_precision(precision, where)
-    if colour not in COLOURS:
-        raise InputError("--colour", "is {value!r}", "{names}", value=colour, names=", ".join(COLOURS))
     said = _prompts(prompt, prompts, caption, caption_model)
+    drawing = {"prompt": prompt, "prompts": prompts, "caption": caption, "seed": seed, "colour": colour}
+    small = is_small(model)
+    own = small_settings(model, strength, drawing) if small else large_settings(model, strength, seed, colour)
     pictures = find_pictures(inputs, results=output)
     targets = _targets(pictures, output, file_format)
     _check_bits(bits, targets)
-    files = locate(model, base=base or None, weights=weights, offline=offline)
-    size: dict[str, Any] = {"scale": scale or 4} if longest_side is None else {"longest_side": longest_side}
-    settings = size | {"seed": seed, "colour": colour, "tile": tile, "memory": memory}
+    files = locate_model(model, base=base or None, weights=weights, offline=offline)
+    size: dict[str, Any] = {"longest_side": longest_side}
+    if longest_side is None:
+        size = {"scale": scale or (1 if small else 4)}
+    settings = size | own | {"tile": tile, "memory": memory}
     kept = settings | {"precision": precision, "model": model, "files": files.fingerprint()}
+    found: dict[str, Any] = {}
     batch = Batch(pictures, targets, said, kept, report, bits=bits, compare=compare is not None)
     with _own(output, targets, overwrite), _own_sheet(compare, output, targets, overwrite), batch.summary_at_the_end():
         if batch.todo:
             with report.stage("load"):
-                enhancer = Enhancer(load_networks(files), device=where, precision=precision)
-                enhancer.check(tile=tile, memory=memory)
+                loaded = load_model(files, device=where, precision=precision)
+                loaded.check(tile=tile, memory=memory)
             if not files.have_weights:
                 report.note(f"{model} has random weights, since nobody has trained it: what it draws means nothing")
             with report.stage("restore"):
-                batch.run(partial(enhancer, **settings))
+                if isinstance(loaded, Restorer):
+                    batch.run(partial(restore_small, loaded, settings, found))
+                else:
+                    batch.run(partial(restore_large, loaded, settings))
         if compare is not None and batch.panels:
             drawn = sheet(batch.panels, title=f"{printable(output)}: {model}")
             write_result(Path(compare), image_tensor(drawn), _of_sheet(output))
         done = f", {batch.skipped} done already" if batch.skipped else ""
         times = f" ({report.times})" if batch.todo else ""
+        for source, damage in found.items():
+            if len(found) <= _MOST_LINES:
+                report.note(f"{printable(source)}: found {damage}")
         report.note(f"{output}: {len(batch.restored)} restored{done}{times}")
         facts = {
             "output": output,
             "restored": batch.restored,
+            "found": {source: dataclasses.asdict(damage) for source, damage in found.items()},
             "compare": compare if batch.panels else None,
             "skipped": batch.skipped,
             "failures": batch.failures,

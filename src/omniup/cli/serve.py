@@ -28,11 +28,10 @@ def serve(
     restore_model: Annotated[
         str,
         typer.Option(
-            metavar="REPOSITORY|DIR|tiny",
-            help="Model that restores pictures: of the hub, fetched before; a folder in diffusers' layout; or the tiny "
-            "model that comes along, which has not learnt anything.",
+            metavar="small|hypir|REPOSITORY|DIR|FILE",
+            help="Model that restores pictures, as for `omniup restore`; networks of the hub must be on this machine.",
         ),
-    ] = "tiny",
+    ] = "small",
     base: options.Base = None,
     restore_pixels: Annotated[int, typer.Option(min=1, metavar="N", help="The largest restored picture.")] = 2**22,
     frame_ancestor: Annotated[

@@ -112,6 +112,29 @@ def hypir(
     _run(report, lambda show: run(wanted, output, resume=resume, progress=show))
 
 
+@app.command()
+def restorer(
+    configuration: ConfigurationFile,
+    output: OutputFolder = None,
+    resume: Resume = None,
+    changes: Changes = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train the small network of `omniup restore`, on photographs of yours; see docs/restoration.md.
+
+    On several GPUs: accelerate launch -m omniup train restorer CONFIG -o DIR
+    """
+    report = Report(as_json, quiet, verbose)
+
+    from omniup.training.restorer import read_configuration
+    from omniup.training.restorer import train as run
+
+    wanted = read_configuration(configuration, dict(changes or []))
+    _run(report, lambda show: run(wanted, output, resume=resume, progress=show))
+
+
 def _run(report: Report, run: Callable[[Callable[[Progress], None]], Outcome]) -> None:
     """Run a training, and report in the first process how it goes and what has come of it."""
     from omniup.errors import optional_import

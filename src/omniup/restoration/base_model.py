@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 PUBLISHED = "stabilityai/stable-diffusion-2-1-base"
 """The name of the published model's networks: the repository that was removed, which caches and mirrors may have."""
 
+HYPIR = "hypir"
+"""What the published model is called for short."""
+
 MIRROR = "Manojb/stable-diffusion-2-1-base"
 
 SOURCES = (PUBLISHED, MIRROR, "https://modelscope.cn/models/stabilityai/stable-diffusion-2-1-base/resolve/master")

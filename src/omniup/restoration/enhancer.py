@@ -29,6 +29,7 @@ from omniup.restoration.model_files import locate
 from omniup.restoration.networks import Networks, load_networks
 from omniup.restoration.one_step import encode_prompts, one_step
 from omniup.restoration.plan import Plan, free_memory, plan_tiles
+from omniup.restoration.sizes import MAX_PIXELS, check_image, resize, result_size
 from omniup.restoration.tiling import tiled
 from omniup.upsamplers import parse_memory
 
@@ -37,9 +38,6 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """The numbers that networks can compute with; `auto` is bf16 on GPUs that have it, fp16 on others, fp32 on CPUs."""
-
-MAX_PIXELS = 2**28
-"""The largest picture that is made or worked on, in pixels."""
 
 _OVERLAP = 1 / 4  # of neighbouring tiles, in patches
 _SMALLEST, _LARGEST = 1 / 2, 2  # sides of tiles, in patches: beyond them the network sees what it was not trained on
@@ -157,13 +155,13 @@ class Enhancer:
         Raises:
             InputError: an argument cannot be accepted, or the memory does not suffice for the smallest tile.
         """
-        _check_image(image)
+        check_image(image)
         if colour not in COLOURS:
             raise InputError("colour", "is {value!r}", "{names}", value=colour, names=", ".join(COLOURS))
-        size = _result_size(image, scale, longest_side)
+        size = result_size(image, scale, longest_side)
         # Not clamped: the authors' networks and colours see the overshoot of the bicubic enlargement beyond 0..1.
-        enlarged = _resize(image.to(self.device, torch.float32), size)  # [B, 3, H', W']
-        worked_on = _resize(enlarged, self._working_size(size))  # [B, 3, H″, W″]
+        enlarged = resize(image.to(self.device, torch.float32), size)  # [B, 3, H', W']
+        worked_on = resize(enlarged, self._working_size(size))  # [B, 3, H″, W″]
         cells = self._cells(worked_on, seed)  # [B, 3·f² + L, h, w]
         plan = self.plan(*cells.shape[2:], tile=tile, memory=memory, pictures=len(image))
         text = self._text(prompt)  # [1, T, D]
@@ -176,7 +174,7 @@ class Enhancer:
             progress=progress,
         )
         restored = restore(cells)[:, :, : worked_on.shape[2], : worked_on.shape[3]]  # [B, 3, H″, W″] in -1..1
-        restored = _resize((restored + 1) / 2, size)  # [B, 3, H', W'] in 0..1
+        restored = resize((restored + 1) / 2, size)  # [B, 3, H', W'] in 0..1
         return COLOURS[colour](restored, enlarged).clamp(0, 1)
 
     def check(self, *, tile: int | None = None, memory: int | str | None = None) -> None:
@@ -291,43 +289,3 @@ class Enhancer:
         widths = self.networks.vae.config.block_out_channels
         itemsize = PRECISIONS[self.precision].itemsize
         return widths[min(1, len(widths) - 1)] * _MAPS * itemsize * self.networks.cell**2
-
-
-def _check_image(image: Tensor) -> None:
-    if image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0 or not image.is_floating_point():
-        raise InputError(
-            "image",
-            "is {dtype} of the shape {shape}",
-            "floating point [B, 3, H, W]",
-            dtype=image.dtype,
-            shape=list(image.shape),
-        )
-    low, high = (bound.item() for bound in image.aminmax())
-    if not (low >= 0 and high <= 1):  # not the other way round: a NaN fails every comparison
-        raise InputError("image", "has values from {low:g} to {high:g}", "0 to 1", low=low, high=high)
-
-
-def _result_size(image: Tensor, scale: float, longest_side: int | None) -> tuple[int, int]:
-    name, wanted = ("scale", scale) if longest_side is None else ("longest_side", longest_side)
-    if not wanted > 0:
-        raise InputError(name, "is {value}", "numbers above 0", value=wanted)
-    factor = scale if longest_side is None else longest_side / max(image.shape[2:])
-    height, width = (max(1, round(side * factor)) for side in image.shape[2:])
-    if height * width > MAX_PIXELS:
-        raise InputError(
-            name,
-            "makes {height} × {width} pixels",
-            "{most} pixels in all",
-            height=height,
-            width=width,
-            most=MAX_PIXELS,
-        )
-    return height, width
-
-
-def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize bicubically, averaging where it shrinks."""
-    if image.shape[2:] == size:
-        return image
-    shrinks = image.shape[2] > size[0] or image.shape[3] > size[1]
-    return F.interpolate(image, size=size, mode="bicubic", align_corners=False, antialias=shrinks)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from omniup.errors import InputError
 from omniup.files.checksums import check_unchanged
 from omniup.files.hub import find, find_cached, record_path
-from omniup.restoration.base_model import PUBLISHED, SOURCES, fetch_base
+from omniup.restoration.base_model import HYPIR, PUBLISHED, SOURCES, fetch_base
 
 TINY = "tiny"
 """The name of the model that comes with the package: as good as nothing, until it has been trained."""
@@ -127,7 +127,8 @@ def locate(
     """Find the files of a model; fetch them where they are not on this machine.
 
     Args:
-        model: `tiny`; a folder in diffusers' layout; or a repository of the Hugging Face hub.
+        model: `hypir`, which is the published model; `tiny`; a folder in diffusers' layout; or a repository of the
+            Hugging Face hub.
         base: sources of the published model's networks, tried in order; by default `SOURCES`. Each is a repository of
             the hub, the URL that the files lie below, or a folder. What is on this machine comes first.
         weights: a LoRA file for the U-Net. By default the one in the folder, else the published one; none for `tiny`.
@@ -165,16 +166,16 @@ def check_base(model: str | Path) -> None:
     Raises:
         InputError: it is another model than the published one.
     """
-    if str(model) != PUBLISHED:
+    if str(model) not in (PUBLISHED, HYPIR):
         problem, accepted = "is given, and the model is {model}", "sources of the model {published}"
-        raise InputError("base", problem, accepted, model=model, published=PUBLISHED)
+        raise InputError("base", problem, accepted, model=model, published=HYPIR)
 
 
 def _folder(model: str | Path, base: Sequence[str], *, offline: bool) -> tuple[Path, bool]:
     """Find the folder with a model's files, and whether it is the user's own and not a cache's."""
     if Path(model).is_dir():
         return _whole(Path(model)), True
-    if str(model) == PUBLISHED:
+    if str(model) in (PUBLISHED, HYPIR):
         for source in base:
             if Path(source).is_dir():
                 return _whole(Path(source)), True

@@ -7,13 +7,15 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
 
 from torch import Tensor
 
 from omniup.errors import InputError, check_installed
 from omniup.files import read_alpha, read_image
-from omniup.restoration import Enhancer, ModelFiles, load_networks, locate
+from omniup.files.jpeg_quality import jpeg_quality
+from omniup.restoration import Enhancer, ModelFiles, Restorer, RestorerFile, is_small, load_model, locate_model
 from omniup.restoration.alpha import with_alpha
 from omniup.upsamplers import Bicubic
 from omniup.visualize import to_picture
@@ -21,7 +23,7 @@ from omniup.web.fields import FieldError, field, refused_field
 from omniup.web.jobs import Job
 from omniup.web.language import said, texts
 from omniup.web.runs import Kept, Runs, picture_maker
-from omniup.web.schemas import RestorationStatus, RestoreAnswer, RestoreConfig, Texts
+from omniup.web.schemas import FoundDamage, RestorationStatus, RestoreAnswer, RestoreConfig, RestoreSetting, Texts
 from omniup.web.stages import Stages
 
 logger = logging.getLogger(__name__)
@@ -30,60 +32,65 @@ THINNEST = 16
 """Largest ratio of a picture's sides: its short side is resized to what the networks were trained on."""
 
 
-class Restorer:
+_SMALL_SETTINGS: list[RestoreSetting] = ["scale", "strength"]
+_LARGE_SETTINGS: list[RestoreSetting] = ["prompt", "scale", "tile", "seed", "colour"]
+
+
+class RestorationModel:
     """The model that restores, located when first asked about, loaded when needed, and kept.
 
     What is not on this machine is not fetched: nobody who opens a page is to start a download of gigabytes.
 
     Args:
-        model: `tiny`, a folder in diffusers' layout, or a repository of the Hugging Face hub.
-        base: as for `locate`; empty for its default.
+        model: as for `locate_model`.
+        base: as for `locate_model`; empty for its default.
     """
 
     def __init__(self, model: str, base: Sequence[str] = ()) -> None:
         self._model, self._base = model, base
-        self._enhancers: dict[str, Enhancer] = {}
+        self._loaded: dict[str, Enhancer | Restorer] = {}
         self._loading = threading.Lock()
+
+    @property
+    def settings(self) -> list[RestoreSetting]:
+        """The settings that the model takes."""
+        return _SMALL_SETTINGS if is_small(self._model) else _LARGE_SETTINGS
 
     @property
     def status(self) -> RestorationStatus:
         """State of the model, as far as is known without loading it."""
+        state: dict[str, Any] = {"model": self._model, "settings": self.settings, "tiles": []}
         try:
-            files = self._locate()
+            files = self.files()
         except InputError as error:
-            return RestorationStatus(
-                state="unavailable",
-                message=said(error),
-                texts=Texts.model_validate(texts(error)),
-                model=self._model,
-                trained=False,
-                tiles=[],
-            )
-        patch = files.recipe.patch
-        tiles = [patch // 2, patch, patch * 3 // 2, patch * 2]
-        return RestorationStatus(
-            state="ready",
-            message="",
-            texts=Texts(en="", zh=""),
-            model=self._model,
-            trained=files.have_weights,
-            tiles=tiles,
-        )
+            refused = Texts.model_validate(texts(error))
+            return RestorationStatus(state="unavailable", message=said(error), texts=refused, trained=False, **state)
+        if isinstance(files, ModelFiles):
+            patch = files.recipe.patch
+            state["tiles"] = [patch // 2, patch, patch * 3 // 2, patch * 2]
+        none = Texts(en="", zh="")
+        return RestorationStatus(state="ready", message="", texts=none, trained=files.have_weights, **state)
 
-    def load(self, device: str) -> Enhancer:
-        """Load the enhancer of a device.
+    def load(self, device: str) -> Enhancer | Restorer:
+        """Load the model of a device.
 
         Raises:
             InputError: packages or files are missing, damaged or do not fit; says which.
         """
         with self._loading:
-            if device not in self._enhancers:
-                self._enhancers[device] = Enhancer(load_networks(self._locate()), device=device)
-            return self._enhancers[device]
+            if device not in self._loaded:
+                self._loaded[device] = load_model(self.files(), device=device)
+            return self._loaded[device]
 
-    def _locate(self) -> ModelFiles:
-        check_installed("diffusers", "transformers", "peft", "psutil", extra="restore")
-        return locate(self._model, base=self._base or None, offline=True)
+    def files(self) -> ModelFiles | RestorerFile:
+        """Locate the model's files.
+
+        Raises:
+            InputError: packages or files are missing; says which.
+        """
+        if not is_small(self._model):
+            check_installed("diffusers", "transformers", "peft", "psutil", extra="restore")
+        return locate_model(self._model, base=self._base or None, offline=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,17 +100,22 @@ class Picture:
     Attributes:
         image: [1, 3, H, W] in 0..1, over white.
         alpha: [1, 1, H, W] in 0..1; None if it is opaque.
+        quality: of a JPEG file, by its tables; None of others.
     """
 
     image: Tensor
     alpha: Tensor | None
+    quality: int | None
 
 
-def read_picture(config: RestoreConfig, image: bytes, *, pixels: int, restored_pixels: int) -> Picture:
+def read_picture(
+    config: RestoreConfig, image: bytes, *, taken: Sequence[RestoreSetting], pixels: int, restored_pixels: int
+) -> Picture:
     """Read and check the request.
 
     Args:
         config: how to restore.
+        taken: settings that the model takes.
         image: the file of the picture.
         pixels: the largest picture.
         restored_pixels: the largest result.
@@ -111,8 +123,14 @@ def read_picture(config: RestoreConfig, image: bytes, *, pixels: int, restored_p
     Raises:
         FieldError: something cannot be accepted.
     """
+    for name in get_args(RestoreSetting):
+        if name not in taken and getattr(config, name) != RestoreConfig.model_fields[name].default:
+            raise FieldError(
+                f"config.{name}", name, "is given, and the model here takes none", "{names}", names=", ".join(taken)
+            )
     with field("image"):
-        picture = Picture(read_image(image, max_pixels=pixels), read_alpha(image, max_pixels=pixels))
+        pixels_read, alpha = read_image(image, max_pixels=pixels), read_alpha(image, max_pixels=pixels)
+        picture = Picture(pixels_read, alpha, jpeg_quality(image))
         height, width = picture.image.shape[2:]
         if max(height, width) > THINNEST * min(height, width):
             problem, accepted = "has {width} × {height} pixels", "sides at most {most} times the other"
@@ -134,7 +152,9 @@ def read_picture(config: RestoreConfig, image: bytes, *, pixels: int, restored_p
     return picture
 
 
-def restore(job: Job, config: RestoreConfig, picture: Picture, *, device: str, restorer: Restorer, runs: Runs) -> bytes:
+def restore(
+    job: Job, config: RestoreConfig, picture: Picture, *, device: str, model: RestorationModel, runs: Runs
+) -> bytes:
     """Restore a picture, and keep the result as files.
 
     Args:
@@ -142,7 +162,7 @@ def restore(job: Job, config: RestoreConfig, picture: Picture, *, device: str, r
         config: how.
         picture: what to restore; its alpha is kept.
         device: where to compute.
-        restorer: has the model.
+        model: what restores.
         runs: where the result is kept.
 
     Returns:
@@ -153,11 +173,17 @@ def restore(job: Job, config: RestoreConfig, picture: Picture, *, device: str, r
     """
     stage, began, image = Stages(job), time.perf_counter(), picture.image
     with stage("load"):
-        enhancer = restorer.load(device)
-    settings = config.model_dump(include={"prompt", "scale", "tile", "seed", "colour"})
+        loaded = model.load(device)
+    settings: dict[str, Any] = {name: getattr(config, name) for name in model.settings}
+    found = None
     with stage("restore"):
         try:
-            restored = enhancer(image, **settings, batch=1, progress=stage.tiling)  # one at a time: it ends after each
+            if isinstance(loaded, Restorer):
+                damage = loaded.estimate(image, scale=config.scale, quality=picture.quality)
+                restored = loaded(image, **settings, damage=damage, progress=stage.tiling)
+                found = FoundDamage.model_validate(asdict(damage[0]))
+            else:
+                restored = loaded(image, **settings, batch=1, progress=stage.tiling)  # one tile, then it may end
         except InputError as error:
             named = error.argument
             raise refused_field(f"config.{named}" if named in settings else "config", error) from error
@@ -171,19 +197,20 @@ def restore(job: Job, config: RestoreConfig, picture: Picture, *, device: str, r
         makers = {f"{name}.png": picture_maker(each) for name, each in pictures.items()}
         kept = Kept(job.id, makers, comparison=None, size=0)
         runs.add(kept, *makers)
-    files = enhancer.networks.files
+    files = model.files()
     answer = RestoreAnswer(
         run_id=job.id,
         H=height,
         W=width,
         model=files.name,
         trained=files.have_weights,
-        precision=enhancer.precision,
+        found=found,
+        precision=loaded.precision,
         device=device,
         images={name: kept.urls[f"{name}.png"] for name in pictures},
         seconds={**stage.seconds, "total": time.perf_counter() - began},
         files=kept.urls,
     )
     seconds = ", ".join(f"{name} {taken:.3f} s" for name, taken in answer.seconds.items())
-    logger.info("restoration %s on %s in %s: %d x %d, %s", job.id, device, enhancer.precision, height, width, seconds)
+    logger.info("restoration %s on %s in %s: %d x %d, %s", job.id, device, loaded.precision, height, width, seconds)
     return answer.model_dump_json().encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -592,7 +592,7 @@ class UpsampleAnswer(_Model):
 
 
 class RestoreConfig(_Model):
-    """Settings of a restoration."""
+    """Settings of a restoration; `/api/options` lists those that the model here takes."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{}, {"scale": 4, "prompt": "a photograph of a street", "colour": "adain"}]}
@@ -611,8 +611,19 @@ class RestoreConfig(_Model):
     colour: Literal["wavelet", "adain", "none"] = Field(
         "wavelet", description="Source of the colours: wavelet and adain, the picture; none, the model."
     )
+    strength: float = Field(
+        1, ge=0, le=10, description="Factor of the noise, compression and blur that is found in the picture."
+    )
     run_id: UUID | None = Field(None, description="Id of the request, as for a run.")
     device: DeviceChoice = Field("auto", description="Device, as for a run.")
+
+
+class FoundDamage(_Model):
+    """What the small network found wrong with a picture."""
+
+    noise: float = Field(description="Deviation of the noise, of 255.")
+    quality: float = Field(description="Quality of JPEG, up to 100; of a JPEG file as its tables say.")
+    blur: float = Field(description="Width of the blur as of a Gaussian, in pixels of the enlarged picture.")
 
 
 class RestoreAnswer(_Model):
@@ -623,6 +634,7 @@ class RestoreAnswer(_Model):
     W: int = Field(description="Width.")
     model: str = Field(description="Model that restored it.")
     trained: bool = Field(description="False of random weights: what they draw means nothing.")
+    found: FoundDamage | None = Field(description="Null of models that look for nothing.")
     precision: str
     device: str
     images: dict[Literal["enlarged", "restored"], PngUrl] = Field(
@@ -630,6 +642,9 @@ class RestoreAnswer(_Model):
     )
     seconds: dict[str, float] = Field(description="Seconds of each stage, and `total`.")
     files: dict[str, str] = Field(description="restored.png and enlarged.png.")
+
+
+RestoreSetting: TypeAlias = Literal["prompt", "scale", "strength", "tile", "seed", "colour"]
 
 
 class RestorationStatus(_Model):
@@ -640,6 +655,7 @@ class RestorationStatus(_Model):
     texts: Texts
     model: str
     trained: bool = Field(description="True of trained weights, as in the answer.")
+    settings: list[RestoreSetting] = Field(description="Settings that the model takes.")
     tiles: list[int] = Field(description="Tiles to choose from, by their longest sides, in pixels.")
 
 

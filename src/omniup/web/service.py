@@ -36,7 +36,7 @@ from omniup.web.fields import FieldError, field
 from omniup.web.jobs import Job, Jobs, KnownError
 from omniup.web.language import phrases, texts
 from omniup.web.pace import Pace
-from omniup.web.restoration import THINNEST, Restorer, read_picture, restore
+from omniup.web.restoration import THINNEST, RestorationModel, read_picture, restore
 from omniup.web.run import run
 from omniup.web.runs import Runs
 from omniup.web.schemas import (
@@ -82,7 +82,7 @@ class Service:
         self.runs = Runs(settings.kept_seconds, settings.kept_bytes)
         self.pace = Pace()
         self.segmenter = Segmenter(settings.mask2former, settings.offline)
-        self.restorer = Restorer(settings.restore_model, settings.restore_base)
+        self.restoration = RestorationModel(settings.restore_model, settings.restore_base)
         self._extractors = Extractors()
         self._quick = ThreadPoolExecutor(QUICK_THREADS, "quick", initializer=partial(torch.set_num_threads, 1))
         self._began = time.monotonic()
@@ -174,10 +174,15 @@ class Service:
         with self.jobs.workers[device].place():
             file = await self._content("image", image)
             checked = await self.quickly(
-                read_picture, config, file, pixels=limits.pixels, restored_pixels=limits.restored_pixels
+                read_picture,
+                config,
+                file,
+                taken=self.restoration.settings,
+                pixels=limits.pixels,
+                restored_pixels=limits.restored_pixels,
             )
             work = partial(
-                restore, config=config, picture=checked, device=device, restorer=self.restorer, runs=self.runs
+                restore, config=config, picture=checked, device=device, model=self.restoration, runs=self.runs
             )
             return self._submit(work, config.run_id, device)
 
@@ -254,7 +259,7 @@ class Service:
             overhead_seconds=self.pace.overhead_seconds,
             loading_seconds={**self._extractors.loading_seconds, **self.segmenter.loading_seconds},
             segmentation=self.segmenter.status,
-            restoration=self.restorer.status,
+            restoration=self.restoration.status,
         )
 
     def _missing(self, method: Method) -> dict[str, Texts]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from omniup.restoration.model_files import TINY
+from omniup.restoration.restorer import SMALL
 
 DeviceName = Literal["cpu", "cuda", "mps"]
 
@@ -33,9 +33,9 @@ class Settings:
         patience: how long a request for progress waits for its run to appear, in seconds.
         mask2former: the repository of the segmentation network, or a local folder.
         offline: never fetch the weights of a network.
-        restore_model: what restores pictures: `tiny`, a folder in diffusers' layout, or a repository of the Hugging
-            Face hub that has been fetched before. A request cannot make the server fetch gigabytes.
-        restore_base: sources of the published model's networks, as for `omniup.restoration.locate`.
+        restore_model: what restores pictures, as for `omniup.restoration.locate_model`; a repository of the Hugging
+            Face hub must have been fetched before. A request cannot make the server fetch gigabytes.
+        restore_base: sources of the published model's networks, as for `omniup.restoration.locate_model`.
     """
 
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
@@ -53,7 +53,7 @@ class Settings:
     patience: float = 5
     mask2former: str = "facebook/mask2former-swin-tiny-ade-semantic"
     offline: bool = False
-    restore_model: str = TINY
+    restore_model: str = SMALL
     restore_base: tuple[str, ...] = ()
 
     @property

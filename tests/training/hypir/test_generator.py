@@ -5,7 +5,8 @@ from omniup.errors import InputError
 from omniup.restoration import Enhancer
 from omniup.restoration.lora import lora_tensors
 from omniup.training.hypir.configuration import GeneratorSettings
-from omniup.training.hypir.generator import Generator, MovingAverage, TrainedWeights
+from omniup.training.hypir.generator import Generator, TrainedWeights
+from omniup.training.moving_average import MovingAverage
 
 OWN = {"unet_settings": {"block_out_channels": [16, 32]}, "vae_settings": {"block_out_channels": [8, 16, 16]}}
 
@@ -105,7 +106,7 @@ def test_checkpointing_changes_no_gradient():
 
 def test_the_moving_average_is_one():
     generator = make()
-    average = MovingAverage(generator, decay=0.5)
+    average = MovingAverage(generator.trained_weights, decay=0.5)
     name, weight = next(iter(generator.trained_weights.items()))
     expected = weight.detach().clone()
     for step in range(1, 14):

@@ -32,6 +32,19 @@ Probability: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Timestep: TypeAlias = Annotated[int, Field(ge=0, le=10_000)]
 
 
+def degradation_from_a_file(degradation: Any, info: ValidationInfo) -> Any:
+    """Read the settings of a degradation where a configuration names a file instead."""
+    if not isinstance(degradation, str):
+        return degradation
+    path = existing(beside_the_file(Path(degradation), info))
+    try:
+        return Degradation.read(path)
+    except SettingsError:
+        raise
+    except InputError as error:  # it names the file, not a field
+        raise SettingsError([error]) from error
+
+
 class SourceSettings(Section):
     """Sharp photographs.
 
@@ -238,18 +251,7 @@ class Configuration(TrainingSettings):
     gradients_every: Steps = 100
     validation: ValidationSettings | None = None
 
-    @field_validator("degradation", mode="before")
-    @classmethod
-    def _from_a_file(cls, degradation: Any, info: ValidationInfo) -> Any:
-        if not isinstance(degradation, str):
-            return degradation
-        path = existing(beside_the_file(Path(degradation), info))
-        try:
-            return Degradation.read(path)
-        except SettingsError:
-            raise
-        except InputError as error:  # it names the file, not a field
-            raise SettingsError([error]) from error
+    _file = field_validator("degradation", mode="before")(degradation_from_a_file)
 
     @model_validator(mode="after")
     def _fits(self) -> Configuration:

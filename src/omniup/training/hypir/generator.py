@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,46 +185,3 @@ class TrainedWeights:
         """Set the weights."""
         for name, weight in self._weights.items():
             weight.copy_(state[name])
-
-
-class MovingAverage:
-    """Exponential moving average of a generator's trained weights.
-
-    Args:
-        generator: on its device.
-        decay: how much of the average is kept at a step. Less at first, as diffusers does it: what has been learned
-            counts more than what was drawn.
-    """
-
-    def __init__(self, generator: Generator, decay: float) -> None:
-        self.decay = decay
-        self._weights = generator.trained_weights
-        self._averages = {name: weight.detach().clone() for name, weight in self._weights.items()}
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Move the averages towards the weights after the step of this number, from 1 on."""
-        decay = min(self.decay, step / (9 + step))
-        torch._foreach_lerp_(list(self._averages.values()), list(self._weights.values()), 1 - decay)
-
-    @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Replace the generator's weights by the averages within."""
-        own = {name: weight.data for name, weight in self._weights.items()}
-        try:
-            for name, weight in self._weights.items():
-                weight.data = self._averages[name]
-            yield
-        finally:
-            for name, weight in self._weights.items():
-                weight.data = own[name]
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the averages."""
-        return dict(self._averages)
-
-    @torch.no_grad()
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Set the averages."""
-        for name, average in self._averages.items():
-            average.copy_(state[name])

@@ -16,11 +16,12 @@ from omniup.restoration.degradation import PairPool, degrade
 from omniup.training.hypir.configuration import Configuration
 from omniup.training.hypir.data import Squares, find_photographs, gather
 from omniup.training.hypir.discriminator import Discriminator
-from omniup.training.hypir.generator import LORA, MODEL, Generator, MovingAverage, TrainedWeights
+from omniup.training.hypir.generator import LORA, MODEL, Generator, TrainedWeights
 from omniup.training.hypir.objective import DiscriminatorObjective, GeneratorObjective
 from omniup.training.hypir.perceptual import is_cached, perceptual_distance
 from omniup.training.hypir.validation import Validation
 from omniup.training.loop import Named, Outcome, Progress, Training, choose_folder
+from omniup.training.moving_average import MovingAverage
 from omniup.training.photographs import Positions
 from omniup.training.randomness import draw
 
@@ -94,7 +95,7 @@ class _Training(Training[Configuration]):
                 DiscriminatorObjective(self.discriminator, target),
                 self._adamw(self.discriminator.trained_weights(), settings.discriminator_rate),
             )
-        self.average = MovingAverage(self.generator, configuration.generator.ema)
+        self.average = MovingAverage(self.generator.trained_weights, configuration.generator.ema)
 
     def _adamw(self, weights: Any, learning_rate: float) -> torch.optim.AdamW:
         settings = self.configuration.optimiser

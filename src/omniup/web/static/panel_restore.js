@@ -1,4 +1,4 @@
-/** Tab 7: a small, old or compressed picture, as it may have been. */
+/** Tab 7: a noisy, compressed or small picture, restored. Which settings there are depends on the model. */
 
 import { createCompare } from "./compare.js";
 import { clearErrors, makeControl, refuse } from "./control.js";
@@ -8,12 +8,15 @@ import { heading } from "./words.js";
 
 /** As RestoreConfig in the OpenAPI document has them. */
 const SCALE = { min: 1, max: 8, step: 0.5 };
+const STRENGTH = { min: 0, max: 3, step: 0.1 };
 const SEED = { min: 0, max: 2 ** 32 - 1, step: 1 };
 const LONGEST_PROMPT = 2000;
 const COLOURS = ["wavelet", "adain", "none"];
 
 /** What the form begins with; a tile of 0 is automatic. */
-export const RESTORE_DEFAULTS = { prompt: "", scale: 2, tile: 0, seed: 0, colour: "wavelet" };
+export const RESTORE_DEFAULTS = { prompt: "", scale: 2, strength: 1, tile: 0, seed: 0, colour: "wavelet" };
+
+const NUMBERS = ["scale", "strength", "tile", "seed"];
 
 const ORDER = ["enlarged", "restored"];
 
@@ -28,10 +31,11 @@ export class RestorePanel {
    * @param {() => void} onChange called when a setting has been changed
    */
   constructor({ restoration, limits }, onRun, onChange) {
-    const { state, trained } = restoration;
-    Object.assign(this, { limits, onRun, ready: state === "ready" && trained });
+    const { state, trained, settings } = restoration;
+    Object.assign(this, { limits, onRun, names: settings, ready: state === "ready" && trained });
     this.#introduce(restoration);
-    byId("restore-settings").append(...this.#controls(restoration.tiles));
+    const controls = this.#controls(restoration.tiles);
+    byId("restore-settings").append(...settings.map((name) => controls[name]));
     this.set({});
     byId("restore-settings").addEventListener("input", () => {
       clearErrors();
@@ -45,8 +49,9 @@ export class RestorePanel {
   }
 
   /** Say what restores here, or why nothing can. */
-  #introduce({ state, model, texts, trained }) {
+  #introduce({ state, model, texts, trained, settings }) {
     show(byId("restore-form"), state === "ready");
+    tell(byId("restore-note"), settings.includes("strength") ? "restore.note.small" : "restore.note");
     const key = state === "ready" && !trained ? "untrained" : state;
     const note = tell(byId("restore-model"), `restore.${key}`, { model, message: inLanguage(texts) });
     note.className = { ready: "note", untrained: "hint", unavailable: "problem" }[key];
@@ -55,7 +60,8 @@ export class RestorePanel {
   #controls(tiles) {
     const prompt = make("input", { id: "restore-prompt", type: "text", maxlength: LONGEST_PROMPT, autocomplete: "off" });
     const scale = make("input", { id: "restore-scale", type: "range", ...SCALE });
-    const output = make("output", { id: "restore-scale-value", for: "restore-scale", class: "figures" });
+    const strength = make("input", { id: "restore-strength", type: "range", ...STRENGTH });
+    const output = (name) => make("output", { id: `restore-${name}-value`, for: `restore-${name}`, class: "figures" });
     const option = (value, key, values) => tell(make("option", { value }), key, values);
     const sides = tiles.map((side) => option(side, "verbatim", { text: `${side} px` }));
     const tile = make("select", { id: "restore-tile" }, option(0, "restore.tile.auto"), ...sides);
@@ -64,11 +70,12 @@ export class RestorePanel {
     const seed = make("input", { id: "restore-seed", type: "number", ...SEED });
     const line = makeControl("restore-prompt", prompt);
     line.classList.add("line");
-    return [
-      line,
-      makeControl("restore-scale", scale, output),
-      ...[tile, colour, seed].map((input) => makeControl(input.id, input)),
-    ];
+    return {
+      prompt: line,
+      scale: makeControl("restore-scale", scale, output("scale")),
+      strength: makeControl("restore-strength", strength, output("strength")),
+      ...Object.fromEntries(Object.entries({ tile, colour, seed }).map(([name, input]) => [name, makeControl(input.id, input)])),
+    };
   }
 
   /** Say which picture will be restored. */
@@ -79,18 +86,17 @@ export class RestorePanel {
 
   /** Set the form: to what is given, and else to what it begins with. */
   set(settings) {
-    for (const [name, value] of Object.entries({ ...RESTORE_DEFAULTS, ...settings })) {
+    for (const name of this.names) {
       const input = byId(`restore-${name}`);
-      input.value = value;
+      input.value = settings[name] ?? RESTORE_DEFAULTS[name];
       if (input.selectedIndex === -1) input.selectedIndex = 0; // there is no such choice here
     }
     this.#showSize();
   }
 
   get settings() {
-    const [prompt, colour] = ["prompt", "colour"].map((name) => byId(`restore-${name}`).value);
-    const [scale, tile, seed] = ["scale", "tile", "seed"].map((name) => Number(byId(`restore-${name}`).value));
-    return { prompt, scale, tile, seed, colour };
+    const value = (name) => byId(`restore-${name}`).value;
+    return Object.fromEntries(this.names.map((name) => [name, NUMBERS.includes(name) ? Number(value(name)) : value(name)]));
   }
 
   get #scale() {
@@ -113,9 +119,11 @@ export class RestorePanel {
   }
 
   #showSize() {
-    const factor = () => `${significant(this.#scale)} ×`;
-    tellText(byId("restore-scale-value"), factor);
-    byId("restore-scale").setAttribute("aria-valuetext", factor());
+    for (const name of ["scale", "strength"].filter((each) => this.names.includes(each))) {
+      const factor = () => `${significant(this.settings[name])} ×`;
+      tellText(byId(`restore-${name}-value`), factor);
+      byId(`restore-${name}`).setAttribute("aria-valuetext", factor());
+    }
     const line = byId("restore-size");
     line.className = this.#isTooLarge ? "error" : "figures";
     if (!this.#picture) return tell(line, "restore.noPicture");
@@ -129,9 +137,9 @@ export class RestorePanel {
   run() {
     if (!this.ready) return this.#explain();
     if (this.#isTooLarge) return refuse("restore-scale", "restore.large", { most: () => this.#most });
-    if (!byId("restore-seed").validity.valid) return refuse("restore-seed", "restore.seed");
+    if (byId("restore-seed")?.validity.valid === false) return refuse("restore-seed", "restore.seed");
     const { tile, ...settings } = this.settings;
-    return this.onRun({ ...settings, tile: tile || null });
+    return this.onRun(tile ? { ...settings, tile } : settings);
   }
 
   /** Say what is missing: what a network draws that nobody has trained helps nobody. */
@@ -142,7 +150,7 @@ export class RestorePanel {
   }
 
   /** Show what came back. */
-  render({ W, H, images, files, model, trained, precision, device, seconds }, stem) {
+  render({ W, H, images, files, model, trained, found, precision, device, seconds }, stem) {
     byId("panel-restore").style.setProperty("--ratio", W / H);
     compare.show(ORDER.map((key) => ({ key, url: images[key] })));
     const facts = {
@@ -155,8 +163,15 @@ export class RestorePanel {
     byId("restore-result").replaceChildren(
       heading("section.restore.result"),
       tell(make("p", { class: "note figures" }), trained ? "restore.facts" : "restore.facts.untrained", facts),
+      ...(found ? [this.#describe(found)] : []),
       compare.element,
       make("ul", { class: "files" }, ...links),
     );
+  }
+
+  /** Say what was found wrong with the picture. */
+  #describe({ noise, quality, blur }) {
+    const values = { noise: () => number(noise, 0), quality: () => number(quality, 0), blur: () => number(blur, 1) };
+    return tell(make("p", { class: "note figures" }), "restore.found", values);
   }
 }

@@ -878,7 +878,11 @@ export const TEXTS = {
   ],
 
   // Tab 7
-  "section.restore": ["Restore a small, old or compressed picture", "复原小尺寸、老旧或压缩过的图像"],
+  "section.restore": ["Restore a noisy, compressed or small picture", "复原有噪声、压缩过或小尺寸的图像"],
+  "restore.note.small": [
+    "A small network looks for noise, JPEG blocks and blur in the picture on the left, and takes away what it finds. It draws next to nothing: what is not in the picture stays out of it.",
+    "一个小型网络会估计左侧图像的噪声、JPEG 块效应和模糊程度，并将其去除。它几乎不生成新内容：图像里没有的细节不会凭空出现。",
+  ],
   "restore.note": [
     "One pass through a diffusion model draws what the picture on the left may have shown (HYPIR). Unlike everything else here, it invents detail.",
     "扩散模型（HYPIR）一步推断左侧图像原本可能的样子。与此页其他功能不同，它会凭空生成细节。",
@@ -905,6 +909,11 @@ export const TEXTS = {
   "restore-scale.help": [
     "How much larger the result is, 1 to 8. Time grows with its square.",
     "结果放大的倍数，1 到 8。耗时随其平方增长。",
+  ],
+  "restore-strength.label": ["Strength", "强度"],
+  "restore-strength.help": [
+    "Factor of the noise, compression and blur that is found: 0 restores nothing, 2 as much as if there were twice as much of it.",
+    "对估计出的噪声、压缩与模糊程度的倍率：0 表示不复原，2 表示按两倍的程度处理。",
   ],
   "restore-tile.label": ["Tile", "分块尺寸"],
   "restore-tile.help": [
@@ -945,6 +954,10 @@ export const TEXTS = {
   "restore.facts": [
     "{W} × {H} px · {model} in {precision} · {device} · {seconds} s",
     "{W} × {H} 像素 · {model}，{precision} · {device} · {seconds} 秒",
+  ],
+  "restore.found": [
+    "Found: noise {noise} of 255, JPEG quality {quality}, blur {blur} px",
+    "估计结果：噪声 {noise}（满刻度 255），JPEG 质量 {quality}，模糊 {blur} 像素",
   ],
   "restore.facts.untrained": [
     "{W} × {H} px · {model}, untrained, in {precision} · {device} · {seconds} s",

@@ -1,0 +1,239 @@
+"""Restore a picture with the small network that comes with the package: noise, blocks, ringing and mild blur go.
+
+    enlarged   the picture at the result's size, bicubic
+    levels     how noisy, compressed and blurred it is: estimated, or read from a JPEG file's tables, times `strength`
+    result     enlarged + residual(enlarged, levels)
+
+It is trained to the squared error, so it takes away what is wrong and draws next to nothing; `Enhancer` draws.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from omniup.errors import InputError
+from omniup.files import read_tensors
+from omniup.files.refusals import Subject, printable
+from omniup.mixing import DEFAULT_MEMORY
+from omniup.restoration.enhancer import PRECISIONS, Progress, choose_precision
+from omniup.restoration.residual_network import BLURRIEST, CELL, MARGIN, NOISIEST, ResidualNetwork
+from omniup.restoration.sizes import check_image, resize, result_size
+from omniup.upsamplers import parse_memory
+
+SMALL = "small"
+"""The name of the network that comes with the package."""
+
+_SMALLEST = 256
+"""Side of the smallest tile without its margin, in pixels."""
+
+_MAPS = 6
+"""Maps of the finest level that exist at a time: `benchmarks/restorer.py` measures it."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong with a picture, as far as the restorer knows.
+
+    Attributes:
+        noise: deviation of the noise, of 255.
+        quality: of JPEG, up to 100 where nothing is seen of it.
+        blur: width of the blur as of a Gaussian, in pixels of the enlarged picture.
+    """
+
+    noise: float
+    quality: float
+    blur: float
+
+    @classmethod
+    def of_levels(cls, levels: Tensor) -> Damage:
+        """Make it of the levels [3] that the network is told."""
+        noise, jpeg, blur = levels.tolist()
+        return cls(noise * NOISIEST, 100 - 100 * min(jpeg, 0.99), blur * BLURRIEST)
+
+    @property
+    def levels(self) -> tuple[float, float, float]:
+        """The levels that the network is told."""
+        return self.noise / NOISIEST, (100 - self.quality) / 100, self.blur / BLURRIEST
+
+    def __str__(self) -> str:
+        """Describe it in a line."""
+        return f"noise {self.noise:.0f}, JPEG quality {self.quality:.0f}, blur {self.blur:.1f} px"
+
+
+class Restorer:
+    """A restorer with one set of weights.
+
+    Args:
+        network: taken over, moved and converted.
+        name: what it was asked for by.
+        device: where to compute.
+        precision: `fp32`, `bf16`, `fp16` or `auto`.
+
+    Raises:
+        InputError: there is no such precision.
+
+    Example:
+        >>> import torch
+        >>> from omniup.restoration import Restorer
+        >>> restorer = Restorer.from_pretrained()
+        >>> restorer(torch.rand(1, 3, 30, 40), scale=2).shape
+        torch.Size([1, 3, 60, 80])
+    """
+
+    def __init__(
+        self, network: ResidualNetwork, name: str, *, device: torch.device | str = "cpu", precision: str = "auto"
+    ) -> None:
+        self.name, self.device = name, torch.device(device)
+        self.precision = choose_precision(precision, self.device)
+        self.network = network.eval().requires_grad_(False)
+        self.network.to(self.device, self._dtype).to(memory_format=torch.channels_last)
+
+    @classmethod
+    def from_pretrained(
+        cls, model: str | Path = SMALL, *, device: torch.device | str = "cpu", precision: str = "auto"
+    ) -> Restorer:
+        """Load the network that comes with the package, or one that `omniup train restorer` has trained.
+
+        Args:
+            model: `small`, or a file of weights.
+            device: where to compute.
+            precision: as of the class.
+
+        Raises:
+            InputError: the file is missing, damaged, or of another network.
+        """
+        path = weights_path(model)
+        subject = Subject(printable(path), "weights that `omniup train restorer` wrote")
+        state, metadata = read_tensors(path)
+        with subject.attempt("read"):
+            shape = json.loads(metadata["network"])
+            network = ResidualNetwork(tuple(shape["widths"]), shape["blocks"])
+            network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+        return cls(network, str(model), device=device, precision=precision)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Tensor,
+        *,
+        scale: float = 1,
+        longest_side: int | None = None,
+        damage: Sequence[Damage] | None = None,
+        strength: float = 1,
+        tile: int | None = None,
+        memory: int | str | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Restore a picture.
+
+        Args:
+            image: [B, 3, H, W], floating point in 0..1.
+            scale: how much larger the result is.
+            longest_side: of the result, in pixels; stands in for `scale`.
+            damage: what is wrong with each picture; by default as `estimate` finds it.
+            strength: factor of the damage: 0 gives the enlarged picture, 1 restores as estimated, more restores more.
+            tile: the longest side of a tile with its margin, in pixels. Tiles agree wherever they meet.
+            memory: what the tiles may take, beyond network, picture and result: bytes, or a text such as `"4GB"`; by
+                default 512 MB.
+            progress: called with the finished tiles.
+
+        Returns:
+            [B, 3, H', W'] float32 in 0..1, on the restorer's device.
+
+        Raises:
+            InputError: an argument cannot be accepted, or the memory does not suffice for the smallest tile.
+        """
+        check_image(image)
+        if not 0 <= strength <= 10:
+            raise InputError("strength", "is {value:g}", "0 to 10", value=strength)
+        enlarged = resize(image.to(self.device, torch.float32), result_size(image, scale, longest_side))
+        enlarged = enlarged.clamp(0, 1)  # [B, 3, H', W']
+        found = self.network.estimator(enlarged.to(self._dtype)) if damage is None else _levels(damage, enlarged)
+        levels = found * strength  # [B, 3]
+        side = self._side(tile, memory, len(image))
+        tiles = [(top, left) for top in range(0, enlarged.shape[2], side) for left in range(0, enlarged.shape[3], side)]
+        result = torch.empty_like(enlarged)
+        for count, (top, left) in enumerate(tiles, 1):
+            bottom, right = top + side, left + side
+            above, before = max(0, top - MARGIN), max(0, left - MARGIN)
+            around = enlarged[:, :, above : bottom + MARGIN, before : right + MARGIN]  # [B, 3, h, w] with a margin
+            residual = self.network(around.to(self._dtype), levels.to(self._dtype)).float()
+            residual = residual[:, :, top - above : bottom - above, left - before : right - before]
+            result[:, :, top:bottom, left:right] = enlarged[:, :, top:bottom, left:right] + min(strength, 1) * residual
+            if progress is not None:
+                progress(count, len(tiles))
+        return result.clamp_(0, 1)
+
+    @torch.no_grad()
+    def estimate(
+        self, image: Tensor, *, scale: float = 1, longest_side: int | None = None, quality: int | None = None
+    ) -> list[Damage]:
+        """Estimate what is wrong with pictures that are restored at a scale.
+
+        Args:
+            image: as of a call.
+            scale: as of a call.
+            longest_side: as of a call.
+            quality: of the JPEG file that the picture was read from, where it is known; see `jpeg_quality`.
+
+        Raises:
+            InputError: an argument cannot be accepted.
+        """
+        check_image(image)
+        enlarged = resize(image.to(self.device, torch.float32), result_size(image, scale, longest_side)).clamp(0, 1)
+        found = [Damage.of_levels(levels) for levels in self.network.estimator(enlarged.to(self._dtype))]
+        return found if quality is None else [replace(damage, quality=quality) for damage in found]
+
+    def check(self, *, tile: int | None = None, memory: int | str | None = None) -> None:
+        """Refuse settings with which no picture can be restored, before the first.
+
+        Raises:
+            InputError: the tile is too small, or the memory does not suffice for the smallest one.
+        """
+        self._side(tile, memory, 1)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return PRECISIONS[self.precision]
+
+    def _side(self, tile: int | None, memory: int | str | None, pictures: int) -> int:
+        """Choose the side of tiles without their margins, whole cells."""
+        available = parse_memory(DEFAULT_MEMORY if memory is None else memory)
+        width = max(self.network.widths[0] / 4, 3)  # channels a pixel of the result
+        needed = width * _MAPS * self._dtype.itemsize * pictures
+        side = int((available / needed) ** 0.5)
+        least = _SMALLEST + 2 * MARGIN
+        if tile is not None:
+            if tile < least:
+                raise InputError("tile", "is {value}", "{least} pixels or more", value=tile, least=least)
+            side = min(side, tile)
+        if side < least:
+            raise InputError(
+                "memory",
+                "is {available:.0f} MB",
+                "{needed:.0f} MB or more, for a tile of {side} × {side} pixels in {precision}",
+                available=available / 2**20,
+                needed=least**2 * needed / 2**20,
+                side=least,
+                precision=self.precision,
+            )
+        return (side - 2 * MARGIN) // CELL * CELL
+
+
+def _levels(damage: Sequence[Damage], images: Tensor) -> Tensor:
+    """Convert the damage of each image [B, 3, H, W] to the levels that the network is told: [B, 3]."""
+    if len(damage) != len(images):
+        raise InputError("damage", "is of {count} pictures", "that of {images}", count=len(damage), images=len(images))
+    return images.new_tensor([each.levels for each in damage])
+
+
+def weights_path(model: str | Path = SMALL) -> Path:
+    """Return the file of a model's weights: `small`, or a file as it is."""
+    return Path(str(files("omniup.restoration"))) / "small" / "restorer.safetensors" if model == SMALL else Path(model)

@@ -1,0 +1,158 @@
+"""Configure the training of the small restorer; the defaults are those of the weights that come with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from omniup.errors import InputError
+from omniup.files.settings import Section, read_settings
+from omniup.restoration.degradation import Degradation
+from omniup.restoration.residual_network import CELL
+from omniup.training import settings
+from omniup.training.hypir.configuration import DataSettings as Squares
+from omniup.training.hypir.configuration import SourceSettings, degradation_from_a_file
+from omniup.training.settings import Count, LossWeight, Side, Steps, TrainingSettings
+
+
+class DataSettings(Squares):
+    """Sharp photographs, the squares cut out of them, and what is kept of these once they are degraded.
+
+    Attributes:
+        border: cut off degraded squares, from 0 to so many pixels on either side at random, so that the blocks of JPEG
+            lie anywhere.
+    """
+
+    image_size: Side = 112
+    keep: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.28, 0.5)
+    rotate: Annotated[float, Field(ge=0, le=1)] = 0.5
+    border: Annotated[int, Field(ge=0, le=64)] = 16
+
+    @model_validator(mode="after")
+    def _cells(self) -> DataSettings:
+        side = self.image_size - self.border
+        if side < CELL or side % CELL:
+            raise InputError(
+                "border",
+                "leaves {side} pixels of {size}",
+                "multiples of {cell}",
+                side=side,
+                size=self.image_size,
+                cell=CELL,
+            )
+        return self
+
+
+class DegradationSettings(Section):
+    """One of the degradations that are trained on.
+
+    Attributes:
+        share: of the groups of images that are degraded so, relative to those of the others.
+        settings: what is done to them, or a file that says it; without it images stay as they are.
+        known: whether its draws tell the levels of degradation: there is no second blur, resize or noise.
+    """
+
+    share: Annotated[float, Field(gt=0, le=100)] = 1.0
+    settings: Degradation | None = None
+    known: bool = False
+
+    _file = field_validator("settings", mode="before")(degradation_from_a_file)
+
+
+class NetworkSettings(Section):
+    """The network.
+
+    Attributes:
+        widths: channels at 1/2, 1/4 and 1/8 of the resolution.
+        blocks: residual blocks at each.
+        ema: the decay of the moving average of the weights, which becomes the result; it begins lower.
+    """
+
+    widths: tuple[Count, Count, Count] = (56, 80, 112)
+    blocks: Annotated[int, Field(ge=1, le=64)] = 2
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+
+
+class LossSettings(Section):
+    """The loss: the mean over images of log(MSE + floor), as much as PSNR, and the error of the estimated levels.
+
+    Attributes:
+        floor: mean squared error, of pictures in 0..1, below which the loss is as good as the error itself. Without it
+            pictures that need no restoring would outweigh all others.
+        levels: weight of the error of the levels, where they are known.
+    """
+
+    floor: Annotated[float, Field(gt=0, le=1)] = 5e-4
+    levels: LossWeight = 1.0
+
+
+class OptimiserSettings(settings.OptimiserSettings):
+    """AdamW.
+
+    Attributes:
+        clip: the longest gradient.
+    """
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 200
+    decay: Literal["none", "cosine"] = "cosine"
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-4
+    clip: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+
+
+class ValidationSettings(SourceSettings):
+    """Validation on whole photographs not trained on, each degraded in each of the ways that are trained on.
+
+    Attributes:
+        every: how many steps lie between two measurements.
+        count: how many photographs are used, in order.
+        panels: how many of these are drawn.
+    """
+
+    every: Steps = 1000
+    count: Count = 16
+    panels: Annotated[int, Field(ge=0, le=64)] = 4
+
+
+class Configuration(TrainingSettings):
+    """All settings of the training.
+
+    Attributes:
+        data: sharp photographs.
+        degradations: what is done to them, by name.
+        group: images that are degraded together, and therefore share the sizes between resizes; a batch has several.
+        network: the network.
+        losses: what is minimised.
+        validation: measurements while it learns; none by default.
+    """
+
+    data: DataSettings
+    degradations: Mapping[str, DegradationSettings] = Field(min_length=1)
+    group: Annotated[int, Field(ge=1, le=4096)] = 2
+    network: NetworkSettings = NetworkSettings()
+    losses: LossSettings = LossSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    batch: Annotated[int, Field(ge=1, le=4096)] = 16
+    steps: Steps = 8_000
+    precision: Literal["no", "bf16", "fp16"] = "bf16"
+    validation: ValidationSettings | None = None
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> Configuration:
+        if self.batch % self.group:
+            raise InputError(
+                "group", "is {group} in batches of {batch}", "a divisor", group=self.group, batch=self.batch
+            )
+        return self
+
+
+def read_configuration(path: str | Path, changes: Mapping[str, Any] | None = None) -> Configuration:
+    """Read a configuration; see `read_settings`.
+
+    Raises:
+        InputError: the file cannot be read or is not YAML, or a field is unknown, missing or impossible.
+    """
+    return read_settings(Configuration, path, changes)

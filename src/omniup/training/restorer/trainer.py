@@ -1,0 +1,181 @@
+"""Train the small restorer on photographs that are degraded on the fly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from omniup import __version__
+from omniup.files import write_tensors
+from omniup.restoration.degradation import degrade
+from omniup.restoration.residual_network import LEVELS, ResidualNetwork
+from omniup.training.hypir.data import Squares, find_photographs, gather
+from omniup.training.loop import Named, Outcome, Progress, Training, choose_folder
+from omniup.training.moving_average import MovingAverage
+from omniup.training.photographs import Positions
+from omniup.training.randomness import draw, seeded
+from omniup.training.restorer.configuration import Configuration, LossSettings
+from omniup.training.restorer.levels import known_levels
+from omniup.training.restorer.validation import Validation
+
+WEIGHTS = "restorer.safetensors"
+"""The result of a training, for `Restorer.from_pretrained`."""
+
+
+def train(
+    configuration: Configuration,
+    output: str | Path | None = None,
+    *,
+    resume: bool | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Outcome:
+    """Train a small restorer.
+
+    Args:
+        configuration: what to train, and how.
+        output: the folder for checkpoints, TensorBoard's events and the weights; the configuration's by default.
+        resume: go on from the last checkpoint in the folder, if there is one; or else begin anew, and remove what is
+            there. None accepts only a folder without checkpoints.
+        progress: called after every step, in the first process.
+
+    Returns:
+        How far it has come; see `omniup.training.hypir.train`. The weights are the moving average, in float16.
+
+    Raises:
+        InputError: something cannot be read or written, the folder holds checkpoints that do not go with the
+            configuration, or the loss is no longer finite.
+        MissingPackageError: a package of the extra `train` is not installed.
+    """
+    training = _Training(configuration, choose_folder(configuration, output), resume)
+    return training.run(progress or (lambda _: None))
+
+
+class _Objective(nn.Module):
+    """The losses of a batch, one module so that one call is one forward pass."""
+
+    def __init__(self, network: ResidualNetwork, settings: LossSettings) -> None:
+        super().__init__()
+        self.network, self.settings = network, settings
+
+    def forward(self, lq: Tensor, target: Tensor, known: Tensor, told: Tensor) -> dict[str, Tensor]:
+        """Compute the losses.
+
+        Args:
+            lq: [B, 3, S, S] in 0..1.
+            target: likewise.
+            known: [B, 3], levels; NaN where they are not known.
+            told: [B, 1], true where the network is told the known levels in place of estimated ones.
+
+        Returns:
+            `loss`, `psnr` in dB, and `levels`, the error of estimated levels.
+        """
+        estimated = self.network.estimator(lq).float()  # [B, 3]
+        is_known = ~known.isnan()
+        levels = torch.where(is_known & told, known, estimated.detach())
+        restored = lq + self.network(lq, levels).float()
+        errors = (restored - target).square().mean((1, 2, 3))  # [B]
+        off = F.smooth_l1_loss(estimated, torch.where(is_known, known, estimated.detach()), reduction="sum", beta=0.1)
+        off = off / is_known.sum().clamp_min(1)
+        loss = (errors + self.settings.floor).log().mean() + self.settings.levels * off
+        return {"loss": loss, "psnr": -10 * errors.detach().add(1e-10).log10().mean(), "levels": off.detach()}
+
+
+class _Training(Training[Configuration]):
+    name = "restorer"
+    results = (WEIGHTS,)
+
+    def _set_up(self) -> None:
+        configuration = self.configuration
+        settings = configuration.network
+        self.squares = Squares(find_photographs(configuration.data), configuration.data, configuration.seed)
+        with seeded(configuration.seed, "weights"):
+            network = ResidualNetwork(settings.widths, settings.blocks)
+        network.to(memory_format=torch.channels_last)
+        optimiser = configuration.optimiser
+        self.network = network
+        self.objective, self.optimiser = self.accelerator.prepare(
+            _Objective(network, configuration.losses),
+            torch.optim.AdamW(
+                network.parameters(),
+                lr=optimiser.learning_rate,
+                betas=optimiser.betas,
+                weight_decay=optimiser.weight_decay,
+            ),
+        )
+        self.average = MovingAverage(dict(network.named_parameters()), settings.ema)
+        self.validation: Validation | None = None
+        if configuration.validation is not None and self.accelerator.is_main_process:
+            self.validation = Validation(configuration.validation, configuration.degradations, self.accelerator.device)
+
+    @property
+    def _networks(self) -> dict[str, Named]:
+        return {"network": self.network, "average": self.average}
+
+    @property
+    def _optimisers(self) -> dict[str, Any]:
+        return {"optimiser": self.optimiser}
+
+    def _data(self) -> Iterator[Any]:
+        configuration = self.configuration
+        first, last = (step * configuration.accumulation for step in (self.step, configuration.steps))
+        process, processes = self.accelerator.process_index, self.accelerator.num_processes
+        positions = Positions(first, last, configuration.batch, process, processes)
+        workers = configuration.data.workers
+        return iter(DataLoader(self.squares, batch_sampler=positions, num_workers=workers, collate_fn=gather))
+
+    def _update_weights(self, data: Iterator[Any]) -> dict[str, Tensor]:
+        first = self.step * self.configuration.accumulation
+        numbers = range(first, first + self.configuration.accumulation)
+        batches = (self._batch(next(data)[0], number) for number in numbers)
+        losses = self._optimiser_step(self.objective, self.optimiser, batches, self.configuration.optimiser.clip)
+        self.average.update(self.step + 1)
+        return losses
+
+    def _batch(self, images: Tensor, number: int) -> dict[str, Tensor]:
+        """Degrade photographs [B, 3, S, S] group by group, for the batch of this number."""
+        configuration, process = self.configuration, self.accelerator.process_index
+        choices = list(configuration.degradations.values())
+        shares = [choice.share / sum(choice.share for choice in choices) for choice in choices]
+        random = draw(configuration.seed, "degradation", number, process)
+        side = configuration.data.image_size - configuration.data.border
+        made: dict[str, list[Tensor]] = {"lq": [], "target": [], "known": []}
+        for group in images.to(self.accelerator.device).split(configuration.group):
+            choice = choices[int(random.choice(len(choices), p=shares))]
+            lq, target, known = group, group, torch.zeros(len(group), len(LEVELS))
+            if choice.settings is not None:
+                generator = torch.Generator().manual_seed(int(random.integers(2**63)))
+                lq, target, draws = degrade(group, choice.settings, generator)
+                known = known_levels(draws) if choice.known else torch.full_like(known, torch.nan)
+            top, left = random.integers(configuration.data.border, endpoint=True, size=2).tolist()
+            for name, maps in (("lq", lq), ("target", target)):
+                made[name].append(maps[:, :, top : top + side, left : left + side])
+            made["known"].append(known.to(group.device))
+        batch = {name: torch.cat(parts).contiguous() for name, parts in made.items()}
+        told = torch.from_numpy(random.random((len(images), 1)) < 0.5)
+        return batch | {"told": told.to(images.device if images.is_cuda else batch["lq"].device)}
+
+    def _measure(self) -> dict[str, float]:
+        assert self.validation is not None  # in the first process
+        with self.average.in_place():
+            made = self.validation.restore(self.network)
+        for index, picture in enumerate(self.validation.panels(made)):
+            self.events.add_picture(f"panels/{index}", picture, self.step)
+        return self.validation.measure(made)
+
+    def _write_weights(self) -> Path:
+        with self.average.in_place():
+            state = {name: tensor.half().contiguous() for name, tensor in self.network.state_dict().items()}
+        path = self.folder / WEIGHTS
+        write_tensors(path, state, self._metadata())
+        return path
+
+    def _metadata(self) -> dict[str, str]:
+        shape = json.dumps({"widths": self.network.widths, "blocks": self.network.blocks})
+        return {"network": shape, "steps": str(self.step), "omniup": __version__}

@@ -1,0 +1,146 @@
+"""The small restorer as it comes with the package."""
+
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch.nn import functional as F
+
+from omniup.errors import InputError
+from omniup.evaluation.metrics import psnr
+from omniup.files import image_tensor, read_image, sample_image
+from omniup.files.jpeg_quality import jpeg_quality
+from omniup.restoration import Damage, Restorer, load_model, locate_model
+from omniup.restoration.restorer import weights_path
+
+
+@pytest.fixture(scope="module")
+def restorer():
+    return Restorer.from_pretrained()
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """A photograph, [1, 3, 300, 450] in 0..1."""
+    return image_tensor(sample_image("coffee").resize((450, 300), Image.Resampling.LANCZOS))
+
+
+def degraded(image, *, noise=0.0, quality=None):
+    """Add noise of so many grey levels, and compress: the picture and its file."""
+    generator = torch.Generator().manual_seed(0)
+    noisy = (image + torch.randn(image.shape, generator=generator) * noise / 255).clamp(0, 1)
+    picture = Image.fromarray((noisy[0] * 255).round().byte().permute(1, 2, 0).numpy())
+    file = io.BytesIO()
+    picture.save(file, "PNG") if quality is None else picture.save(file, "JPEG", quality=quality)
+    return read_image(file.getvalue()), file.getvalue()
+
+
+@pytest.mark.parametrize(("noise", "quality"), [(8, None), (0, 30), (8, 45)])
+def test_noise_and_blocks_go(restorer, photo, noise, quality):
+    image, file = degraded(photo, noise=noise, quality=quality)
+    damage = restorer.estimate(image, quality=jpeg_quality(file))
+    assert psnr(restorer(image, damage=damage), photo) > psnr(image, photo) + 0.8
+
+
+def test_enlarging_a_damaged_picture_is_better_than_bicubic(restorer, photo):
+    small = F.interpolate(photo, scale_factor=0.5, mode="area")
+    image, file = degraded(small, noise=6, quality=45)
+    bicubic = F.interpolate(image, scale_factor=2, mode="bicubic").clamp(0, 1)
+    made = restorer(image, scale=2, damage=restorer.estimate(image, scale=2, quality=jpeg_quality(file)))
+    assert made.shape == photo.shape
+    assert psnr(made, photo) > psnr(bicubic, photo) + 0.5
+
+
+def test_a_clean_picture_comes_back_as_it_was(restorer, photo):
+    assert psnr(restorer(photo), photo) > 40
+
+
+def test_estimates_tell_what_was_done(restorer, photo):
+    (clean,) = restorer.estimate(photo)
+    (noisy,) = restorer.estimate(degraded(photo, noise=10)[0])
+    (blocky,) = restorer.estimate(degraded(photo, quality=25)[0])
+    (blurred,) = restorer.estimate(F.avg_pool2d(photo, 5, stride=1, padding=2, count_include_pad=False))
+    assert abs(noisy.noise - 10) < 3
+    assert abs(blocky.quality - 25) < 15
+    assert clean.noise < 3 < noisy.noise
+    assert clean.quality > blocky.quality + 30
+    assert blurred.blur > clean.blur + 0.3
+    (told,) = restorer.estimate(photo, quality=12)
+    assert told == replace(clean, quality=12)
+
+
+def test_strength_0_is_bicubic_and_more_does_more(restorer, photo):
+    image, _ = degraded(photo, noise=8)
+    enlarged = F.interpolate(image, (450, 675), mode="bicubic").clamp(0, 1)
+    torch.testing.assert_close(restorer(image, longest_side=675, strength=0), enlarged)
+    changes = [(restorer(image, strength=strength) - image).square().mean() for strength in (0.3, 1, 2)]
+    assert changes == sorted(changes)
+
+
+def test_damage_is_what_a_caller_says(restorer, photo):
+    image, _ = degraded(photo, noise=8)
+    damage = restorer.estimate(image)
+    torch.testing.assert_close(restorer(image), restorer(image, damage=damage))
+    assert (restorer(image, damage=[Damage(25, 100, 0)]) - restorer(image)).abs().max() > 0.01
+    assert Damage.of_levels(torch.tensor(damage[0].levels)).noise == pytest.approx(damage[0].noise)
+    assert str(Damage(7.4, 43.2, 0.94)) == "noise 7, JPEG quality 43, blur 0.9 px"
+
+
+def test_tiles_agree(restorer):
+    """Those with a margin give the whole picture's result, at whatever size and borders."""
+    image = torch.rand(1, 3, 520, 801, generator=torch.Generator().manual_seed(0))
+    seen = []
+    tiled = restorer(image, tile=512, progress=lambda done, of: seen.append((done, of)))
+    assert seen == [(count, 12) for count in range(1, 13)]
+    torch.testing.assert_close(tiled, restorer(image), rtol=0, atol=2e-5)
+
+
+def test_pictures_of_a_batch_do_not_influence_each_other(restorer, photo):
+    other, _ = degraded(photo.flip(3), noise=12)
+    both = restorer(torch.cat([photo, other]))
+    torch.testing.assert_close(both[1:], restorer(other), rtol=0, atol=2e-5)
+    assert len(restorer.estimate(torch.cat([photo, other]))) == 2
+
+
+def test_what_comes_with_the_package(restorer):
+    path = weights_path()
+    assert path.stat().st_size < 4 * 2**20
+    card = (path.parent / "README.md").read_text()
+    for said in ("ImageNet", "BSDS500", "Apache-2.0", "does not cover"):
+        assert said in card
+    files = locate_model("small")
+    assert files.have_weights
+    assert files.fingerprint() == locate_model("small").fingerprint()
+    assert isinstance(load_model(files), Restorer)
+
+
+@pytest.mark.parametrize(
+    ("settings", "refusal"),
+    [
+        ({"strength": -1}, "strength is -1; accepted: 0 to 10"),
+        ({"strength": float("nan")}, "strength is nan"),
+        ({"scale": 0}, "scale is 0"),
+        ({"tile": 100}, "tile is 100; accepted: 512 pixels or more"),
+        ({"memory": "1MB"}, "memory is 1 MB; accepted: "),
+        ({"damage": []}, "damage is of 0 pictures; accepted: that of 1"),
+    ],
+)
+def test_refusals(restorer, photo, settings, refusal):
+    with pytest.raises(InputError, match=refusal):
+        restorer(photo, **settings)
+
+
+def test_refused_pictures_and_files(restorer, tmp_path):
+    with pytest.raises(InputError, match=r"image has values from 0 to 255; accepted: 0 to 1"):
+        restorer(torch.tensor([0.0, 255.0]).expand(1, 3, 4, 2))
+    with pytest.raises(InputError, match="is no file"):
+        locate_model(tmp_path / "none.safetensors")
+    with pytest.raises(InputError, match="weights is given, and the model is small"):
+        locate_model("small", weights="lora.safetensors")
+    other = tmp_path / "other.safetensors"
+    save_file({"weight": torch.zeros(3)}, other)
+    with pytest.raises(InputError, match="cannot be read"):
+        Restorer.from_pretrained(other)

@@ -1,0 +1,22 @@
+import pytest
+
+from omniup.errors import InputError
+from omniup.training.restorer import Configuration
+
+DATA = {"images": ["sample:coffee"]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "refusal"),
+    [
+        ({"data": DATA}, "degradations"),
+        ({"data": DATA, "degradations": {}}, "degradations"),
+        ({"data": DATA | {"border": 15}, "degradations": {"none": {}}}, "border leaves 97 pixels of 112"),
+        ({"data": DATA, "degradations": {"none": {"share": 0}}}, "share"),
+        ({"data": DATA, "degradations": {"none": {}}, "batch": 3}, "group is 2 in batches of 3"),
+        ({"data": DATA, "degradations": {"mild": {"settings": "none.yaml"}}}, "none.yaml"),
+    ],
+)
+def test_refusals(fields, refusal):
+    with pytest.raises((InputError, ValueError), match=refusal):
+        Configuration(**fields)

@@ -1,0 +1,106 @@
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from omniup.restoration import Restorer
+from omniup.restoration.degradation import Degradation, draw
+from omniup.training.restorer import Configuration, train
+from omniup.training.restorer import trainer as module
+from omniup.training.restorer.levels import known_levels
+
+pytestmark = pytest.mark.usefixtures("accelerate")
+
+MILD = {
+    "sharpening": {"weight": 0},
+    "first": {
+        "blur": {"probability": 0},
+        "resize": {"up": 0, "down": 0, "keep": 1},
+        "noise": {"gaussian": 1, "sigma": [15, 15]},
+        "quality": [100, 100],
+    },
+    "second": {
+        "blur": {"probability": 0},
+        "resize": {"up": 0, "down": 0, "keep": 1},
+        "noise": {"gaussian": 1, "sigma": [0, 0]},
+        "quality": [40, 40],
+    },
+    "stage2_scale": 1,
+    "last": {"jpeg_after": 0, "low_pass": 0},
+}
+
+
+def configuration(**fields):
+    """A training that takes a twentieth of a second a step."""
+    smallest = {
+        "data": {"images": ["sample:coffee", "sample:chelsea"], "image_size": 40, "border": 8},
+        "degradations": {"heavy": {"settings": {}}, "mild": {"settings": MILD, "known": True}, "none": {"known": True}},
+        "network": {"widths": [8, 8, 8], "blocks": 1},
+        "checkpoints": {"every": 2, "keep": 9},
+        "precision": "no",
+        "steps": 4,
+        "batch": 4,
+    }
+    return Configuration(**(smallest | fields))
+
+
+def losses(wanted, folder, **settings):
+    """Train, and return the losses of each step."""
+    found = {}
+    train(wanted, folder, progress=lambda progress: found.update({progress.step: progress.losses}), **settings)
+    return found
+
+
+def test_a_training_goes_on_exactly(tmp_path):
+    whole = losses(configuration(), tmp_path / "whole")
+    assert list(whole) == [1, 2, 3, 4]
+    before = losses(configuration(steps=2), tmp_path / "parts")
+    assert before | losses(configuration(), tmp_path / "parts", resume=True) == whole
+    first, second = (load_file(tmp_path / name / "restorer.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(weight, second[name]) for name, weight in first.items())
+    assert all(weight.dtype == torch.float16 for weight in first.values())
+    assert losses(configuration(seed=1), tmp_path / "other") != whole
+
+
+def test_it_learns_what_it_can_restore(tmp_path):
+    only = {"mild": {"settings": MILD, "known": True}}
+    optimiser = {"learning_rate": 3e-3, "warmup": 0}
+    found = losses(configuration(degradations=only, steps=60, optimiser=optimiser), tmp_path / "run")
+    first, last = (sum(found[step]["loss"] for step in steps) / 10 for steps in (range(1, 11), range(51, 61)))
+    assert last < first - 0.2
+    image = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(0))
+    restorer = Restorer.from_pretrained(tmp_path / "run" / "restorer.safetensors")
+    assert restorer(image, scale=2).shape == (1, 3, 48, 64)
+
+
+def test_draws_tell_the_levels():
+    settings = Degradation.model_validate(MILD)
+    levels = known_levels(draw(settings, 2, torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(levels, torch.tensor([15 / 25, 0.6, 0.0]).expand(2, 3))
+    blurred = MILD | {"first": MILD["first"] | {"blur": {"low_pass": 0, "sigma": [1.5, 1.5]}}}
+    settings = Degradation.model_validate(blurred)
+    torch.testing.assert_close(
+        known_levels(draw(settings, 1, torch.Generator().manual_seed(0)))[0, 2], torch.tensor(0.5)
+    )
+
+
+def test_a_batch_has_several_degradations_and_borders(tmp_path):
+    training = module._Training(configuration(batch=16), tmp_path / "run", None)
+    images = torch.rand(16, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    batch = training._batch(images, 0)
+    assert batch["lq"].shape == batch["target"].shape == (16, 3, 32, 32)
+    unknown = batch["known"].isnan().all(1)
+    assert 0 < unknown.sum() < 16
+    untouched = (batch["lq"] == batch["target"]).flatten(1).all(1)
+    assert 0 < untouched.sum() < 16
+    assert (batch["known"][untouched] == 0).all()
+    torch.testing.assert_close(batch, training._batch(images, 0), equal_nan=True)
+
+
+def test_validation_measures_each_degradation(tmp_path):
+    wanted = configuration(validation={"images": ["sample:rocket"], "every": 4, "count": 1, "panels": 1}, steps=4)
+    outcome = train(wanted, tmp_path / "run")
+    names = {f"{name}/{measure}/{method}" for name in ("heavy", "mild", "none") for measure in ("psnr", "ssim")
+             for method in ("lq", "restored")}  # fmt: skip
+    assert outcome.measured.keys() == names
+    assert outcome.measured["none/psnr/lq"] == 60
+    assert outcome.measured["mild/psnr/lq"] < 35
