@@ -27,7 +27,7 @@ PYTHON = [sys.executable]
 OMNIUP = [*PYTHON, "-m", "omniup"]
 
 #: Whether commands import torch, and how many seconds they may take without that.
-STARTS = {"info": (True, 0.3), "methods": (True, 0.4), "--help": (False, 0.4), "--version": (False, 0.4)}
+STARTS = {"info": (True, 0.3), "methods": (False, 0.4), "--help": (False, 0.4), "--version": (False, 0.4)}
 COMMANDS = {name: [*OMNIUP, name] for name in STARTS}
 
 

@@ -25,6 +25,17 @@ def test_methods(omniup):
         assert all(f"{setting}=" in table for setting in method.settings)
 
 
+def test_the_stored_listing_is_that_of_the_methods():
+    """Where they differ, `python tools/list_methods.py` writes it anew."""
+    assert json.loads(about.LISTING.read_text("utf-8")) == json.loads(json.dumps(about.registered()))
+
+
+def test_methods_of_other_packages_are_listed_too(omniup, monkeypatch):
+    monkeypatch.setattr(about.importlib.metadata, "entry_points", lambda group: [group])
+    monkeypatch.setattr(about, "registered", lambda: {"mine": {"summary": "adds one", "settings": {"n": 3}}})
+    assert json.loads(omniup("methods", "--json").stdout) == {"mine": {"summary": "adds one", "settings": {"n": 3}}}
+
+
 @pytest.mark.parametrize("group", [(), ("bench",), ("train",)])
 def test_without_a_command_help_is_shown(omniup, group):
     shown, asked = omniup(*group), omniup(*group, "--help")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omniup import __version__
@@ -24,16 +26,26 @@ OPTIONAL = {
 }
 
 
+LISTING = Path(__file__).with_name("methods.json")
+"""The methods of this package, as `registered` describes them: listing them must not take as long as torch does."""
+
+
 def methods(as_json: options.AsJson = False) -> None:
     """List the methods of `omniup upsample`, and the settings that --set takes, with their defaults."""
-    from omniup.upsamplers import methods as registered
-
-    found = registered().values()
+    others = importlib.metadata.entry_points(group="omniup.upsamplers")
+    found = registered() if others else json.loads(LISTING.read_text("utf-8"))
     table = listing("method", "what it does, and its settings")
-    for method in found:
-        settings = ", ".join(f"{name}={value}" for name, value in method.settings.items())
-        table.add_row(method.name, f"{method.summary}\n{settings}".strip())
-    Report(as_json).result({each.name: {"summary": each.summary, "settings": each.settings} for each in found}, table)
+    for name, method in found.items():
+        settings = ", ".join(f"{setting}={value}" for setting, value in method["settings"].items())
+        table.add_row(name, f"{method['summary']}\n{settings}".strip())
+    Report(as_json).result(found, table)
+
+
+def registered() -> dict[str, dict[str, Any]]:
+    """Describe every registered method, those of other packages as well, as data for JSON."""
+    from omniup.upsamplers import methods as all_methods
+
+    return {each.name: {"summary": each.summary, "settings": dict(each.settings)} for each in all_methods().values()}
 
 
 def encoders(as_json: options.AsJson = False) -> None:
