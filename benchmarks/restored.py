@@ -1,7 +1,7 @@
 """How close restored pictures come to what they were, against the degraded ones, which are bicubic enlargements.
 
-    omniup degrade photos pairs --config examples/hypir_bsds_degradation.yaml --seed 0
-    omniup restore pairs/lq --model out/hypir_bsds/model --scale 1 -o restored
+    omniup degrade photos pairs --config examples/restorer_heavy.yaml --seed 0
+    omniup restore pairs/lq --scale 1 -o restored
     python benchmarks/restored.py pairs restored
 
 Differences are paired, picture by picture; behind ± stands the standard error of their mean.

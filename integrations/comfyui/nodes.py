@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import omniup
-from omniup.restoration.base_model import PUBLISHED
+from omniup.restoration import HYPIR, SMALL
 from omniup.visualize import pca_rgb
 
 CATEGORY = "OmniUp"
@@ -189,7 +189,37 @@ class FeaturesPicture:
 
 
 class Restore:
-    """Restore small, old or compressed pictures by HYPIR."""
+    """Restore noisy, compressed or small pictures by the small network."""
+
+    CATEGORY = CATEGORY
+    FUNCTION = "restore"
+    RETURN_TYPES = ("IMAGE",)
+    DESCRIPTION = "Take noise, JPEG blocks and mild blur away, as far as they are found. It draws next to nothing."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        """List the inputs."""
+        strength = "Factor of the noise, compression and blur that is found in each picture."
+        return {
+            "required": {
+                "image": ("IMAGE",),
+                "scale": ("FLOAT", {"default": 1.0, "min": 1.0, "max": 8.0, "step": 0.5}),
+                "strength": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 10.0, "step": 0.1, "tooltip": strength}),
+            }
+        }
+
+    def restore(self, image: Tensor, scale: float, strength: float) -> tuple[Tensor]:
+        """Return the pictures [B, H · scale, W · scale, 3]."""
+        restorer = load_model(SMALL, str(compute_device()))
+        restored = [
+            restorer(picture, scale=scale, strength=strength, progress=stop_if_interrupted)
+            for picture in to_channels_first(image).split(1)
+        ]
+        return (to_channels_last(torch.cat(restored)),)
+
+
+class Redraw:
+    """Redraw small, old or compressed pictures by HYPIR."""
 
     CATEGORY = CATEGORY
     FUNCTION = "restore"
@@ -211,13 +241,13 @@ class Restore:
                 "scale": ("FLOAT", {"default": 2.0, "min": 1.0, "max": 8.0, "step": 0.5}),
                 "seed": ("INT", {"default": 0, "min": 0, "max": 2**32 - 1}),
                 "colour": (cls.COLOURS, {"tooltip": "How the result takes its colours from the picture."}),
-                "model": ("STRING", {"default": PUBLISHED, "tooltip": model}),
+                "model": ("STRING", {"default": HYPIR, "tooltip": model}),
             }
         }
 
     def restore(self, image: Tensor, prompt: str, scale: float, seed: int, colour: str, model: str) -> tuple[Tensor]:
         """Return the pictures [B, H · scale, W · scale, 3]."""
-        enhancer = load_enhancer(model, str(compute_device()))
+        enhancer = load_model(model, str(compute_device()))
         restored = [
             enhancer(picture, scale=scale, prompt=prompt, seed=seed, colour=colour, progress=stop_if_interrupted)
             for picture in to_channels_first(image).split(1)
@@ -226,11 +256,11 @@ class Restore:
 
 
 @functools.lru_cache(maxsize=1)
-def load_enhancer(model: str, device: str) -> Any:
+def load_model(model: str, device: str) -> Any:
     """Load the networks that restore, or return those that were loaded last."""
-    from omniup.restoration import Enhancer
+    from omniup import restoration
 
-    return Enhancer.from_pretrained(model, device=device)
+    return restoration.load_model(restoration.locate_model(model), device=device)
 
 
 def stop_if_interrupted(done: int, total: int) -> None:
@@ -248,6 +278,7 @@ NODE_CLASS_MAPPINGS = {
     "OmniUpDenseFeatures": DenseFeatures,
     "OmniUpUpsampleCLIPVision": UpsampleCLIPVision,
     "OmniUpFeaturesPicture": FeaturesPicture,
+    "OmniUpRedraw": Redraw,
     "OmniUpRestore": Restore,
 }
 
@@ -257,5 +288,6 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OmniUpDenseFeatures": "Dense Features (OmniUp)",
     "OmniUpUpsampleCLIPVision": "Upsample CLIP Vision (OmniUp)",
     "OmniUpFeaturesPicture": "Features as Picture (OmniUp)",
+    "OmniUpRedraw": "Redraw by HYPIR (OmniUp)",
     "OmniUpRestore": "Restore (OmniUp)",
 }

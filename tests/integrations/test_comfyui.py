@@ -69,7 +69,7 @@ def is_image(image):
 
 NODES = [
     *("OmniUpUpsampleMask", "OmniUpUpsampleDepth", "OmniUpDenseFeatures"),
-    *("OmniUpUpsampleCLIPVision", "OmniUpFeaturesPicture", "OmniUpRestore"),
+    *("OmniUpUpsampleCLIPVision", "OmniUpFeaturesPicture", "OmniUpRestore", "OmniUpRedraw"),
 ]
 
 
@@ -140,15 +140,23 @@ def test_tokens_of_clip_vision_lose_those_of_classes(call, class_tokens):
     torch.testing.assert_close(features, expected)
 
 
+def test_restoring(call):
+    image = torch.rand(2, 24, 32, 3, generator=torch.Generator().manual_seed(0))
+    restored = call("OmniUpRestore", image=image, scale=1.5)
+    assert restored.shape == (2, 36, 48, 3)
+    assert is_image(restored)
+    torch.testing.assert_close(call("OmniUpRestore", image=image, strength=0.0), image)
+
+
 @pytest.mark.slow
-def test_restoring_keeps_the_networks_and_can_be_cancelled(call, package, monkeypatch):
+def test_redrawing_keeps_the_networks_and_can_be_cancelled(call, package, monkeypatch):
     pytest.importorskip("diffusers")
     image = torch.rand(2, 24, 32, 3)
-    restored = call("OmniUpRestore", image=image, model="tiny")
+    restored = call("OmniUpRedraw", image=image, model="tiny")
     assert restored.shape == (2, 48, 64, 3)
     assert is_image(restored)
-    assert torch.equal(restored, call("OmniUpRestore", image=image, model="tiny"))
-    assert sys.modules[package.__name__ + ".nodes"].load_enhancer.cache_info().hits == 1
+    assert torch.equal(restored, call("OmniUpRedraw", image=image, model="tiny"))
+    assert sys.modules[package.__name__ + ".nodes"].load_model.cache_info().hits == 1
 
     class CancelledError(Exception):
         pass
@@ -162,7 +170,7 @@ def test_restoring_keeps_the_networks_and_can_be_cancelled(call, package, monkey
     monkeypatch.setitem(sys.modules, "comfy", types.ModuleType("comfy"))
     monkeypatch.setitem(sys.modules, "comfy.model_management", management)
     with pytest.raises(CancelledError):
-        call("OmniUpRestore", image=image, model="tiny")
+        call("OmniUpRedraw", image=image, model="tiny")
 
 
 def test_what_cannot_be_accepted_is_said_in_one_line(call):

@@ -34,9 +34,9 @@ def test_the_defaults_are_the_authors():
     assert wanted.degradation == Degradation()
 
 
-@pytest.mark.parametrize("example", ["hypir_tiny.yaml", "hypir_bsds.yaml"])
-def test_the_examples_are_accepted(example, photo_folder):
-    read_configuration(EXAMPLES / example, at(EXAMPLES / example, photo_folder))
+def test_the_example_is_accepted(photo_folder):
+    example = EXAMPLES / "hypir_tiny.yaml"
+    read_configuration(example, at(example, photo_folder))
 
 
 @pytest.mark.parametrize(
