@@ -67,7 +67,15 @@ ONE_MEANING = {
         *("training/anyup/configuration.py", "web/schemas.py", "web/upsampling.py", "omniup_bench/records.py"),
     },
     "precision": {  # the floating-point type that a network computes in; or a precision matrix
-        *("cli/restore.py", "restoration/enhancer.py", "training/hypir/configuration.py", "training/settings.py"),
+        *(
+            "cli/restore.py",
+            "restoration/enhancer.py",
+            "restoration/models.py",
+            "restoration/restorer.py",
+            "training/hypir/configuration.py",
+            "training/settings.py",
+        ),
+        "training/restorer/configuration.py",
         *(f"cli/{name}.py" for name in ("encoding", "features", "options", "probe", "probe_record")),
         *("encoders/dense.py", "upsamplers/anyup/upsampler.py", "upsamplers/ensemble.py"),
         *("upsamplers/gaussian_kernels.py", "web/schemas.py"),

@@ -135,7 +135,7 @@ def restore(
         str,
         typer.Option(
             metavar="small|hypir|REPOSITORY|DIR|FILE",
-            help="What restores: the small network that comes along, which takes noise, blocks and mild blur away; "
+            help="The model: the small network that comes along, which takes noise, blocks and mild blur away; "
             "hypir, which draws what may have been there, in a large network that is fetched; another of that kind, of "
             "the Hugging Face hub or a folder in diffusers' layout; or a small one's file of weights.",
             rich_help_panel=_MODEL,

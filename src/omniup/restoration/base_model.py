@@ -19,7 +19,7 @@ PUBLISHED = "stabilityai/stable-diffusion-2-1-base"
 """The name of the published model's networks: the repository that was removed, which caches and mirrors may have."""
 
 HYPIR = "hypir"
-"""What the published model is called for short."""
+"""Short name of the published model."""
 
 MIRROR = "Manojb/stable-diffusion-2-1-base"
 

@@ -62,9 +62,9 @@ def locate_model(
             raise InputError(
                 name,
                 "is given, and the model is {model}",
-                "it with {name} or another of that kind",
+                "it with {hypir} or another of that kind",
                 model=model,
-                name=HYPIR,
+                hypir=HYPIR,
             )
     path = weights_path(model)
     if not path.is_file():

@@ -96,8 +96,8 @@ class ResidualNetwork(nn.Module):
 class LevelEstimator(nn.Module):
     """The network that estimates the levels of degradation from energies of filtered detail.
 
-    The mean of the logarithm of energies of small cells tells what flat parts of a picture have, which is noise and
-    blocks; the logarithm of the mean, what edges have.
+    The mean of the logarithm of energies of small cells is that of flat parts of a picture, which have noise and blocks
+    only; the logarithm of the mean is that of edges.
     """
 
     def __init__(self, width: int = 32) -> None:

@@ -39,7 +39,7 @@ _MAPS = 6
 
 @dataclass(frozen=True)
 class Damage:
-    """What is wrong with a picture, as far as the restorer knows.
+    """Noise, compression and blur of a picture, as far as the restorer knows.
 
     Attributes:
         noise: deviation of the noise, of 255.
@@ -53,13 +53,13 @@ class Damage:
 
     @classmethod
     def of_levels(cls, levels: Tensor) -> Damage:
-        """Make it of the levels [3] that the network is told."""
+        """Convert the levels [3] that the network takes."""
         noise, jpeg, blur = levels.tolist()
         return cls(noise * NOISIEST, 100 - 100 * min(jpeg, 0.99), blur * BLURRIEST)
 
     @property
     def levels(self) -> tuple[float, float, float]:
-        """The levels that the network is told."""
+        """The levels that the network takes."""
         return self.noise / NOISIEST, (100 - self.quality) / 100, self.blur / BLURRIEST
 
     def __str__(self) -> str:
@@ -228,7 +228,7 @@ class Restorer:
 
 
 def _levels(damage: Sequence[Damage], images: Tensor) -> Tensor:
-    """Convert the damage of each image [B, 3, H, W] to the levels that the network is told: [B, 3]."""
+    """Convert the damage of each image [B, 3, H, W] to the levels that the network takes: [B, 3]."""
     if len(damage) != len(images):
         raise InputError("damage", "is of {count} pictures", "that of {images}", count=len(damage), images=len(images))
     return images.new_tensor([each.levels for each in damage])

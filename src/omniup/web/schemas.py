@@ -619,7 +619,7 @@ class RestoreConfig(_Model):
 
 
 class FoundDamage(_Model):
-    """What the small network found wrong with a picture."""
+    """Damage that the small network found in a picture."""
 
     noise: float = Field(description="Deviation of the noise, of 255.")
     quality: float = Field(description="Quality of JPEG, up to 100; of a JPEG file as its tables say.")

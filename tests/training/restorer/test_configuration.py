@@ -12,7 +12,7 @@ DATA = {"images": ["sample:coffee"]}
         ({"data": DATA}, "degradations"),
         ({"data": DATA, "degradations": {}}, "degradations"),
         ({"data": DATA | {"border": 15}, "degradations": {"none": {}}}, "border leaves 97 pixels of 112"),
-        ({"data": DATA, "degradations": {"none": {"share": 0}}}, "share"),
+        ({"data": DATA, "degradations": {"none": {"weight": 0}}}, "weight"),
         ({"data": DATA, "degradations": {"none": {}}, "batch": 3}, "group is 2 in batches of 3"),
         ({"data": DATA, "degradations": {"mild": {"settings": "none.yaml"}}}, "none.yaml"),
     ],

@@ -50,12 +50,12 @@ class DegradationSettings(Section):
     """One of the degradations that are trained on.
 
     Attributes:
-        share: of the groups of images that are degraded so, relative to those of the others.
+        weight: of this degradation where one is drawn for each group of images, relative to the others.
         settings: what is done to them, or a file that says it; without it images stay as they are.
-        known: whether its draws tell the levels of degradation: there is no second blur, resize or noise.
+        known: whether the levels of degradation follow from its draws: there is no second blur, resize or noise.
     """
 
-    share: Annotated[float, Field(gt=0, le=100)] = 1.0
+    weight: Annotated[float, Field(gt=0, le=100)] = 1.0
     settings: Degradation | None = None
     known: bool = False
 

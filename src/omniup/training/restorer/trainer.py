@@ -64,21 +64,21 @@ class _Objective(nn.Module):
         super().__init__()
         self.network, self.settings = network, settings
 
-    def forward(self, lq: Tensor, target: Tensor, known: Tensor, told: Tensor) -> dict[str, Tensor]:
+    def forward(self, lq: Tensor, target: Tensor, known: Tensor, given: Tensor) -> dict[str, Tensor]:
         """Compute the losses.
 
         Args:
             lq: [B, 3, S, S] in 0..1.
             target: likewise.
             known: [B, 3], levels; NaN where they are not known.
-            told: [B, 1], true where the network is told the known levels in place of estimated ones.
+            given: [B, 1], true where the network takes the known levels in place of estimated ones.
 
         Returns:
             `loss`, `psnr` in dB, and `levels`, the error of estimated levels.
         """
         estimated = self.network.estimator(lq).float()  # [B, 3]
         is_known = ~known.isnan()
-        levels = torch.where(is_known & told, known, estimated.detach())
+        levels = torch.where(is_known & given, known, estimated.detach())
         restored = lq + self.network(lq, levels).float()
         errors = (restored - target).square().mean((1, 2, 3))  # [B]
         off = F.smooth_l1_loss(estimated, torch.where(is_known, known, estimated.detach()), reduction="sum", beta=0.1)
@@ -142,12 +142,12 @@ class _Training(Training[Configuration]):
         """Degrade photographs [B, 3, S, S] group by group, for the batch of this number."""
         configuration, process = self.configuration, self.accelerator.process_index
         choices = list(configuration.degradations.values())
-        shares = [choice.share / sum(choice.share for choice in choices) for choice in choices]
+        chances = [choice.weight / sum(choice.weight for choice in choices) for choice in choices]
         random = draw(configuration.seed, "degradation", number, process)
         side = configuration.data.image_size - configuration.data.border
         made: dict[str, list[Tensor]] = {"lq": [], "target": [], "known": []}
         for group in images.to(self.accelerator.device).split(configuration.group):
-            choice = choices[int(random.choice(len(choices), p=shares))]
+            choice = choices[int(random.choice(len(choices), p=chances))]
             lq, target, known = group, group, torch.zeros(len(group), len(LEVELS))
             if choice.settings is not None:
                 generator = torch.Generator().manual_seed(int(random.integers(2**63)))
@@ -158,8 +158,8 @@ class _Training(Training[Configuration]):
                 made[name].append(maps[:, :, top : top + side, left : left + side])
             made["known"].append(known.to(group.device))
         batch = {name: torch.cat(parts).contiguous() for name, parts in made.items()}
-        told = torch.from_numpy(random.random((len(images), 1)) < 0.5)
-        return batch | {"told": told.to(images.device if images.is_cuda else batch["lq"].device)}
+        given = torch.from_numpy(random.random((len(images), 1)) < 0.5)
+        return batch | {"given": given.to(images.device if images.is_cuda else batch["lq"].device)}
 
     def _measure(self) -> dict[str, float]:
         assert self.validation is not None  # in the first process

@@ -62,8 +62,8 @@ class Validation:
         Returns:
             `DEGRADATION/psnr/lq`, of degraded pictures as they are, `DEGRADATION/psnr/restored`, and likewise ssim.
         """
-        before, after = self._before, self._compare(restored)
-        return {f"{name}/{kind}": part[name] for name in before for kind, part in (("lq", before), ("restored", after))}
+        parts = {"lq": self._before, "restored": self._compare(restored)}
+        return {f"{name}/{label}": part[name] for name in self._before for label, part in parts.items()}
 
     def panels(self, restored: Pictures) -> Iterator[Image.Image]:
         """Draw the first pictures: degraded in each way, restored, and the photograph."""
