@@ -11,6 +11,7 @@ whose terms are more coordinates of query and key: the matrix product that compu
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -41,7 +42,8 @@ class Groups:
     Oracle: tests/oracles/windows.py, pixel by pixel.
 
     Attributes:
-        pixels: [n, P], flat indices into the output.
+        first: [n], the flat index of a group's first pixel in the output.
+        steps: [P], from there to each of its pixels.
         cells: [n, K], flat indices into the grid. Shorter lists are filled up with cells that occur 0 times.
         window: [E, n, P], 1 for the window that is a pixel's own, else 0; of relative windows one for its rows and one
             for its columns.
@@ -53,7 +55,8 @@ class Groups:
         blocks: if the groups are, in this order, the blocks of a rectangle: views serve instead of indices.
     """
 
-    pixels: Tensor
+    first: Tensor
+    steps: Tensor
     cells: Tensor
     window: Tensor
     count: Integers
@@ -62,6 +65,11 @@ class Groups:
     lists: Tensor
     list_of: Tensor
     blocks: Blocks | None
+
+    @functools.cached_property
+    def pixels(self) -> Tensor:
+        """Flat indices into the output: [n, P]. Where there are blocks, few need them."""
+        return self.first.unsqueeze(1) + self.steps
 
     @property
     def log_occurrences(self) -> Tensor:
@@ -232,14 +240,18 @@ def _build(
         places + axis.origin + 0.5 - (middle[:, None] + 0.5) * axis.stride
         for axis, places, middle in ((rows, y, mid_y), (columns, x, mid_x))
     )  # [n, height], [n, width]
-    pixels = _of_pixels(y * windows.size[1], x)  # [n, P]
+    if (from_y == from_y[:1]).all() and (from_x == from_x[:1]).all():  # of whole ratios away from the borders
+        from_y, from_x = from_y[:1], from_x[:1]
+    offset_of_pixels = real(np.stack([_of_pixels(from_y, 0 * from_x), _of_pixels(0 * from_y, from_x)]))
+    count_of_pixels = len(y), shape[0] * shape[1]
     return Groups(
-        pixels=index(pixels),
+        first=index(top * windows.size[1] + left),
+        steps=index((np.arange(shape[0])[:, None] * windows.size[1] + np.arange(shape[1])).ravel()),
         cells=index(cells),
-        window=real(window).expand(-1, *pixels.shape),
+        window=real(window).expand(-1, *count_of_pixels),
         count=count,
         middle=index(mid_y * windows.grid[1] + mid_x),
-        pixel_offset=real(np.stack([_of_pixels(from_y, 0 * x), _of_pixels(0 * y, from_x)])),
+        pixel_offset=offset_of_pixels.expand(-1, *count_of_pixels),
         lists=real(np.concatenate([log, offset])),
         list_of=index(list_of),
         blocks=blocks,

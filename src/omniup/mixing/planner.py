@@ -89,7 +89,8 @@ class Tile:
     Attributes:
         images: which images of the batch.
         group: which pixels and cells.
-        places: [n, P], where the queries of those pixels lie among all queries, and their outputs among the outputs.
+        at: [n, P], where the queries of chosen pixels lie among all queries, and their outputs among the outputs; None
+            where all pixels are wanted.
         queries: [B, n, heads, D / heads + E, P].
         keys: [B, n, heads, D / heads + E, K]; the last E coordinates carry the logarithm of how often a cell occurs.
         width: D / heads.
@@ -98,11 +99,16 @@ class Tile:
 
     images: slice
     group: Groups
-    places: Tensor
+    at: Tensor | None
     queries: Tensor
     keys: Tensor
     width: int
     log_occurrences: Tensor | None
+
+    @property
+    def places(self) -> Tensor:
+        """Places of the pixels' queries among all queries, and of their outputs among the outputs: [n, P]."""
+        return self.group.pixels if self.at is None else self.at
 
     @property
     def where(self) -> Blocks | Tensor:
@@ -140,9 +146,10 @@ class Plan:
         """
         like = query.new_empty(0, dtype=self.dtype)
         smaller = None if self.reach is None else may_be_smaller(self.reach, self.windows)  # [B, cells]
-        for images, group, places in self._groups(query, key, channels, like):
+        for images, group, at in self._groups(query, key, channels, like):
             check_interruption()
-            pixels = read_pixels(query[images], self.windows, group.blocks or places).transpose(1, 2).to(like.dtype)
+            where = group.blocks or (group.pixels if at is None else at)
+            pixels = read_pixels(query[images], self.windows, where).transpose(1, 2).to(like.dtype)
             cells = gather(key[images], group.cells).to(like.dtype)  # [B, G, n, K], and pixels are [B, F, n, P]
             window, log, log_at = group.window[None], group.log_occurrences[None], None  # [1, E, n, P], [1, E, n, K]
             if self.reach is not None and smaller is not None and smaller[images][:, group.middle].any():
@@ -155,7 +162,7 @@ class Plan:
                 append_coordinates(vectors.unflatten(1, (self.heads, -1)), more.unsqueeze(1))
                 for vectors, more in ((self.embed.query(pixels, group, images), window), (keys, log))
             )
-            yield Tile(images, group, places, queries, keys, self.embed.width // self.heads, log_at)
+            yield Tile(images, group, at, queries, keys, self.embed.width // self.heads, log_at)
 
     def channel_chunks(self, channels: int) -> list[slice]:
         """Cut the channels of the values so that those of one window take a quarter of the memory at most."""
@@ -164,8 +171,8 @@ class Plan:
 
     def _groups(
         self, query: Tensor, key: Tensor, channels: int, like: Tensor
-    ) -> Iterator[tuple[slice, Groups, Tensor]]:
-        """Yield images, groups, and the places of their queries [n, P]."""
+    ) -> Iterator[tuple[slice, Groups, Tensor | None]]:
+        """Yield images, groups, and of chosen pixels the places of their queries [n, P]."""
         longest, most, _ = tile_size(
             self.windows,
             numbers=query.shape[1] + key.shape[1] + 3 * (self.embed.width + channels),
@@ -179,14 +186,14 @@ class Plan:
             for image, points in enumerate(self.points):
                 for start in range(0, len(points), most):
                     group = groups_at(self.windows, points[start : start + most].cpu().numpy(), like=like)
-                    places = torch.arange(start, start + len(group.pixels), device=like.device).unsqueeze(1)  # [n, 1]
-                    yield slice(image, image + 1), group, places
+                    at = torch.arange(start, start + len(group.first), device=like.device).unsqueeze(1)  # [n, 1]
+                    yield slice(image, image + 1), group, at
             return
         # Images share a tile only where one alone would leave it part empty.
         together = max(1, most * self.windows.most_pixels(longest) // math.prod(self.windows.size))
         for start in range(0, len(query), together):
             for group in groups(self.windows, longest=longest, most=max(1, most // together), like=like):
-                yield slice(start, min(start + together, len(query))), group, group.pixels
+                yield slice(start, min(start + together, len(query))), group, None
 
 
 def tile_size(

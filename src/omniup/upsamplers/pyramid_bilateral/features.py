@@ -83,7 +83,7 @@ def _add_spline(mixed: Tensor, signal: Tensor, denoised: Tensor, detail: float) 
     grid, size = (signal.shape[2], signal.shape[3]), (mixed.shape[2], mixed.shape[3])
     with exact_products(mixed.device):
         rest = denoised - detail * cell_means(mixed, grid)
-        return interpolate(rest, size, "bicubic").add_(mixed, alpha=detail).clamp(*_interval(signal))
+        return interpolate(rest, size, "bicubic").add_(mixed, alpha=detail).clamp_(*_interval(signal))
 
 
 def denoise(signal: Tensor, settings: PyramidBilateral, memory: int, valid: Tensor | None = None) -> Tensor:
