@@ -70,6 +70,11 @@ class ResidualNetwork(nn.Module):
         nn.init.zeros_(self.tail.weight)  # a picture comes back as it is before anything has been learned
         nn.init.zeros_(self.tail.bias)
 
+    @property
+    def stages(self) -> list[nn.Sequential]:
+        """The residual blocks, from the first resolution to the last."""
+        return [self.fine_down, self.middle_down, self.coarse, self.middle_up, self.fine_up]
+
     def forward(self, images: Tensor, levels: Tensor) -> Tensor:
         """Predict what restored pictures differ by.
 

@@ -11,7 +11,7 @@ import logging
 import math
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -274,13 +274,17 @@ class Training(ABC, Generic[AnySettings]):
         return found, stopped > 0
 
     def _optimiser_step(
-        self, objective: nn.Module, optimiser: Any, batches: Iterable[dict[str, Any]], clip: float | None = None
+        self,
+        objective: nn.Module,
+        optimisers: Sequence[Any],
+        batches: Iterable[dict[str, Any]],
+        clip: float | None = None,
     ) -> dict[str, Tensor]:
-        """Take one step of an optimiser on the batches that are accumulated for it.
+        """Take one step of optimisers on the batches that are accumulated for it.
 
         Args:
             objective: gives the losses of a batch, of which `loss` is minimised.
-            optimiser: of its weights.
+            optimisers: of its weights.
             batches: as many as the configuration accumulates.
             clip: the longest gradient.
 
@@ -294,8 +298,9 @@ class Training(ABC, Generic[AnySettings]):
                 self.accelerator.backward(losses["loss"])
                 if clip is not None and self.accelerator.sync_gradients:
                     self.accelerator.clip_grad_norm_(objective.parameters(), clip)
-                optimiser.step()
-                optimiser.zero_grad()
+                for optimiser in optimisers:
+                    optimiser.step()
+                    optimiser.zero_grad()
             for name, loss in losses.items():
                 total[name] = total.get(name, 0) + loss.detach() / self.configuration.accumulation
         return total

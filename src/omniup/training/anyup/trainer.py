@@ -105,7 +105,7 @@ class _Training(Training[Configuration]):
     def _update_weights(self, data: Iterator[Tensor]) -> dict[str, Tensor]:
         count, process = self.configuration.accumulation, self.accelerator.process_index
         made = (self._batch(next(data), self.step * count + index, process) for index in range(count))
-        return self._optimiser_step(self.objective, self.optimiser, made)
+        return self._optimiser_step(self.objective, [self.optimiser], made)
 
     def _batch(self, images: Tensor, number: int, process: int = 0) -> dict[str, Any]:
         """Make the objective's arguments from photographs [B, 3, S, S], for the batch of this number in a process."""

@@ -140,14 +140,14 @@ class _Training(Training[Configuration]):
             critic.eval()  # so that the weights' norms stay
             critic.requires_grad_(False)
         wanted = ({**batch, "critic": critic, "measure": measure} for batch in self._batches(data, first))
-        losses = self._optimiser_step(self.objective, self.optimiser, wanted, clip)
+        losses = self._optimiser_step(self.objective, [self.optimiser], wanted, clip)
         self.average.update(self.step + 1)
         if critic is not None:
             critic.train()
             critic.heads.requires_grad_(True)
             batches = self._batches(data, first + self.configuration.accumulation)
             pairs = ({"real": batch["target"], "restored": self._restored(**batch)} for batch in batches)
-            found = self._optimiser_step(self.discriminator_objective, self.discriminator_optimiser, pairs, clip)
+            found = self._optimiser_step(self.discriminator_objective, [self.discriminator_optimiser], pairs, clip)
             losses |= {"discriminator": found["loss"]}
             losses |= {f"discriminator/{name}": found[name] for name in ("real", "restored")}
         return losses

@@ -90,12 +90,14 @@ class LossSettings(Section):
 
 
 class OptimiserSettings(settings.OptimiserSettings):
-    """AdamW.
+    """Muon for the convolutions of the residual blocks, AdamW for all other weights.
 
     Attributes:
+        muon_rate: the learning rate of Muon, whose updates are as large as AdamW's at this rate.
         clip: the longest gradient.
     """
 
+    muon_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 200
     decay: Literal["none", "cosine"] = "cosine"

@@ -19,6 +19,7 @@ from omniup.restoration.residual_network import LEVELS, ResidualNetwork
 from omniup.training.hypir.data import Squares, find_photographs, gather
 from omniup.training.loop import Named, Outcome, Progress, Training, choose_folder
 from omniup.training.moving_average import MovingAverage
+from omniup.training.muon import Muon
 from omniup.training.photographs import Positions
 from omniup.training.randomness import draw, seeded
 from omniup.training.restorer.configuration import Configuration, LossSettings
@@ -100,14 +101,16 @@ class _Training(Training[Configuration]):
         network.to(memory_format=torch.channels_last)
         optimiser = configuration.optimiser
         self.network = network
-        self.objective, self.optimiser = self.accelerator.prepare(
+        convolutions = [
+            block.weight for stage in network.stages for block in stage.modules() if isinstance(block, nn.Conv2d)
+        ]
+        chosen = {id(weight) for weight in convolutions}
+        others = [weight for weight in network.parameters() if id(weight) not in chosen]
+        rates = {"betas": optimiser.betas, "weight_decay": optimiser.weight_decay}
+        self.objective, self.muon, self.adamw = self.accelerator.prepare(
             _Objective(network, configuration.losses),
-            torch.optim.AdamW(
-                network.parameters(),
-                lr=optimiser.learning_rate,
-                betas=optimiser.betas,
-                weight_decay=optimiser.weight_decay,
-            ),
+            Muon(convolutions, optimiser.muon_rate),
+            torch.optim.AdamW(others, lr=optimiser.learning_rate, **rates),
         )
         self.average = MovingAverage(dict(network.named_parameters()), settings.ema)
         self.validation: Validation | None = None
@@ -120,7 +123,7 @@ class _Training(Training[Configuration]):
 
     @property
     def _optimisers(self) -> dict[str, Any]:
-        return {"optimiser": self.optimiser}
+        return {"muon": self.muon, "adamw": self.adamw}
 
     def _data(self) -> Iterator[Any]:
         configuration = self.configuration
@@ -134,7 +137,9 @@ class _Training(Training[Configuration]):
         first = self.step * self.configuration.accumulation
         numbers = range(first, first + self.configuration.accumulation)
         batches = (self._batch(next(data)[0], number) for number in numbers)
-        losses = self._optimiser_step(self.objective, self.optimiser, batches, self.configuration.optimiser.clip)
+        losses = self._optimiser_step(
+            self.objective, [self.muon, self.adamw], batches, self.configuration.optimiser.clip
+        )
         self.average.update(self.step + 1)
         return losses
 
