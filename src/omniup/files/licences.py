@@ -9,9 +9,11 @@ logger = logging.getLogger(__name__)
 
 LICENCES = {
     "AnyUp": "CC-BY-4.0: credit the authors (arXiv 2510.12764)",
+    "the small restorer": "as the photographs that it was trained on, ImageNet's and BSDS500's: for non-commercial "
+    "research and education",
     "HYPIR": "for non-commercial use only; the authors (arXiv 2507.20590) give permission for other uses",
 }
-"""Licences of the authors' weights, by the names of their models."""
+"""Licences of weights, by the names of their models."""
 
 
 @functools.cache

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.files import read_tensors
+from omniup.files.licences import note_licence
 from omniup.files.refusals import Subject, printable
 from omniup.mixing import DEFAULT_MEMORY
 from omniup.restoration.enhancer import PRECISIONS, Progress, choose_precision
@@ -110,6 +111,8 @@ class Restorer:
             InputError: the file is missing, damaged, or of another network.
         """
         path = weights_path(model)
+        if model == SMALL:
+            note_licence("the small restorer")
         subject = Subject(printable(path), "weights that `omniup train restorer` wrote")
         state, metadata = read_tensors(path)
         with subject.attempt("read"):
