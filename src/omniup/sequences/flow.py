@@ -93,12 +93,13 @@ class Warp:
             sides = np.array([max(1, width - 1), max(1, height - 1)], np.float32)
             self._grid = torch.from_numpy(2 * places / sides - 1)[None].to(device)  # [1, H, W, 2] in -1..1
 
-    def __call__(self, channel: Tensor, *, linear: bool = False) -> Tensor:
+    def __call__(self, channel: Tensor, *, linear: bool = False, out: Tensor | None = None) -> Tensor:
         """Fetch the values of one channel.
 
         Args:
             channel: [H', W'] of the frame before, float32 or float64; beyond its border its last values go on.
             linear: interpolate bilinearly instead of bicubically.
+            out: [H, W], where the values may go: fresh memory takes a third of the time.
 
         Returns:
             [H, W].
@@ -110,7 +111,9 @@ class Warp:
             return fetched[0, 0]
         cv2 = _opencv()
         mode = cv2.INTER_LINEAR if linear else cv2.INTER_CUBIC
-        return torch.from_numpy(cv2.remap(channel.numpy(), *self._maps, mode, borderMode=cv2.BORDER_REPLICATE))
+        target = None if out is None else out.numpy()
+        fetched = cv2.remap(channel.numpy(), *self._maps, mode, dst=target, borderMode=cv2.BORDER_REPLICATE)
+        return torch.from_numpy(fetched)
 
 
 def _opencv() -> Any:

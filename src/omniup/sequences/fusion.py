@@ -61,11 +61,11 @@ class FusionSettings:
         cut_trust: and below this mean confidence of the flow.
     """
 
-    frames: float = 8.0
-    tolerance: float = 0.5
-    slope: float = 0.05
-    light: float = 0.1
-    disagreement: float = 0.5
+    frames: float = 10.0
+    tolerance: float = 1.0
+    slope: float = 0.1
+    light: float = 0.12
+    disagreement: float = 1.5
     cut_histogram: float = 0.5
     cut_trust: float = 0.2
 
@@ -114,7 +114,7 @@ class TemporalFusion:
 
         Args:
             image: [1, G, H', W'] in 0..1, the frame.
-            result: [1, C, H, W] of a method.
+            result: [1, C, H, W] of a method; it may be overwritten.
             signal_type: what it is.
             grid: (h, w) of its low-resolution signal.
 
@@ -148,7 +148,7 @@ class TemporalFusion:
                 mix = _mix_probabilities if signal_type in ("probabilities", "logits", "labels") else _mix
                 mix(current, fused, Warp(flow.places, fused.device), part)
                 count = (1 + weight).clamp_max(self.settings.frames)
-                result = _from_mixed(fused, result, part, signal_type, labels)
+                result = _from_mixed(current, result, part, signal_type, labels)
                 result = result.masked_fill(absent.to(result.device), math.nan) if bool(absent.any()) else result
         self.state = _remember(image, fused, count.masked_fill(_beside(absent), 0), labels)
         return result
@@ -203,27 +203,30 @@ def _mix(current: Tensor, fused: Tensor, warp: Warp, part: Tensor) -> None:
     """Mix a part [H, W] of what is fetched from before with the current result.
 
     Args:
-        current: [1, C, H, W].
-        fused: [1, C, H, W], of the frame before; overwritten with the mix, channel by channel, so that no map is
-            made but for one channel.
+        current: [1, C, H, W]; overwritten with the mix, channel by channel, so that no map is made but for one.
+        fused: [1, C, H, W], of the frame before; likewise.
         warp: fetches.
         part: [H, W] in 0..1.
     """
+    scratch = torch.empty_like(part, dtype=fused.dtype)
     for now, then in zip(current[0], fused[0], strict=True):
-        torch.lerp(now, _fetch(then, warp), part, out=then)
+        then.copy_(torch.lerp(now, _fetch(then, warp, scratch), part, out=now))
 
 
 def _mix_probabilities(current: Tensor, fused: Tensor, warp: Warp, part: Tensor) -> None:
     """Mix as `_mix` does, where what is fetched has to sum to 1 over the channels."""
-    there = torch.stack([_fetch(channel, warp) for channel in fused[0]])  # [C, H, W]
+    there = torch.empty_like(current[0])  # [C, H, W]
+    for channel, place in zip(fused[0], there, strict=True):
+        place.copy_(_fetch(channel, warp, place))
     total = there.sum(0).clamp_min(torch.finfo(there.dtype).tiny)
-    torch.lerp(current, (there / total)[None], part, out=fused)
+    fused.copy_(torch.lerp(current, there.div_(total)[None], part, out=current))
 
 
-def _fetch(channel: Tensor, warp: Warp) -> Tensor:
-    """Fetch a channel [H, W], within its range, which bicubic interpolation overshoots."""
+def _fetch(channel: Tensor, warp: Warp, out: Tensor) -> Tensor:
+    """Fetch a channel [H, W], within its range, which bicubic interpolation overshoots; it may go to `out`."""
     low, high = channel.aminmax()
-    return warp(channel).clamp_(low, high)
+    fetched = warp(channel, out=out)
+    return fetched.clamp_(low, high) if fetched.is_cuda else fetched.clamp_(low.item(), high.item())
 
 
 def _to_mixed(result: Tensor, signal_type: SignalType, state: FusionState | None) -> tuple[Tensor, Tensor | None]:
@@ -237,25 +240,22 @@ def _to_mixed(result: Tensor, signal_type: SignalType, state: FusionState | None
             raise InputError("signal", problem, accepted, count=len(labels), most=MOST_LABELS)
         return (result == labels[:, None, None]).float(), labels
     wide = result.to(torch.promote_types(result.dtype, torch.float32))
-    return (softmax(wide) if signal_type == "logits" else wide), None
+    if signal_type == "logits":
+        return softmax(wide), None
+    return wide.clone() if signal_type == "directions" else wide, None
 
 
-def _from_mixed(fused: Tensor, result: Tensor, part: Tensor, signal_type: SignalType, labels: Tensor | None) -> Tensor:
+def _from_mixed(mixed: Tensor, result: Tensor, part: Tensor, signal_type: SignalType, labels: Tensor | None) -> Tensor:
     """Convert what was mixed back to the form of a result, which it is where the part [H, W] of before is 0."""
     if labels is not None:
-        return labels[fused.argmax(1, keepdim=True)].to(result.dtype)
-    made = fused
+        return labels[mixed.argmax(1, keepdim=True)].to(result.dtype)
     if signal_type == "logits":
-        logs = fused.clamp_min(torch.finfo(fused.dtype).tiny).log()
-        made = logs[:, 1:] - logs[:, :1] if result.shape[1] == 1 else logs
-    elif signal_type == "directions":
-        made = F.normalize(fused, dim=1)
-    if not result.is_floating_point():
-        return made.round().to(result.dtype)
-    if made is fused and result.dtype == fused.dtype:
-        return made.clone()  # the state is written to at the next frame
-    made = made.to(result.dtype)
-    return made if made is fused else torch.where(part == 0, result, made)
+        logs = mixed.clamp_min(torch.finfo(mixed.dtype).tiny).log()
+        logs = logs[:, 1:] - logs[:, :1] if result.shape[1] == 1 else logs
+        return torch.where(part == 0, result, logs.to(result.dtype))
+    if signal_type == "directions":
+        return torch.where(part == 0, result, F.normalize(mixed, dim=1).to(result.dtype))
+    return (mixed if result.is_floating_point() else mixed.round()).to(result.dtype)
 
 
 def _with_labels(state: FusionState, labels: Tensor | None) -> Tensor:

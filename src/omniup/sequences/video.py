@@ -109,7 +109,9 @@ class VideoUpsampler:
         self.size = result.shape[2], result.shape[3]
         if self.fusion is None:
             return result
-        return self.fusion.fuse(guidance, result, found, (low.shape[2], low.shape[3]))
+        if result.untyped_storage().data_ptr() == low.untyped_storage().data_ptr():  # nothing was upsampled
+            result = result.clone()
+        return self.fusion.fuse(guidance, result.detach(), found, (low.shape[2], low.shape[3]))
 
     def state(self) -> tuple[dict[str, Tensor], str]:
         """Return what the next frame depends on: tensors by names, and the type of the signals."""
