@@ -91,7 +91,10 @@ class Sums:
 
     def row(self, reference: Sums) -> list[str]:
         """Return the cells of a row, the first two relative to a reference."""
-        found = [f"{self.warping / max(reference.warping, 1e-12):.2f}", f"{self.flips / max(reference.flips, 1e-12):.2f}"]
+        found = [
+            f"{self.warping / max(reference.warping, 1e-12):.2f}",
+            f"{self.flips / max(reference.flips, 1e-12):.2f}",
+        ]
         if np.ndim(self.confusion):
             found += [f"{mean_iou(confusion_overlaps(self.confusion)):.1f}", f"{mean_iou(self.near):.1f}"]
         return [*found, f"{100 * self.off_edges / self.frames:.1f}"]
@@ -190,7 +193,9 @@ def copied(shot: Shot, first: Tensor, *, moves: bool) -> list[Tensor]:
     return results
 
 
-def compare(title: str, shots: list[Shot], signal: Signal, methods: list[str], settings: FusionSettings, **options: Any) -> None:
+def compare(
+    title: str, shots: list[Shot], signal: Signal, methods: list[str], settings: FusionSettings, **options: Any
+) -> None:
     """Print a table: fused results, and copies of the first one, against frame by frame."""
     known = bool(shots[0].labels)
     heads = ["warping error", "label flips", *(["mIoU", f"within {NEAR} px"] if known else []), "off edges %"]
@@ -230,7 +235,10 @@ def times(shot: Shot, signal: Signal, method: str) -> None:
     call, flow, both = (float(np.median(found[name][2:])) for name in ("one call", "flow", "fused"))
     ratio = both / (call + flow)
     channels = low[0].shape[1]
-    print(f"| {method} | {channels} | {1000 * call:.0f} | {1000 * flow:.0f} | {1000 * both:.0f} | {ratio:.2f} |", flush=True)
+    print(
+        f"| {method} | {channels} | {1000 * call:.0f} | {1000 * flow:.0f} | {1000 * both:.0f} | {ratio:.2f} |",
+        flush=True,
+    )
 
 
 def _grid(size: tuple[int, ...]) -> NDArray[np.float32]:

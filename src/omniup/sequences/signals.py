@@ -108,8 +108,9 @@ class ArraySignals:
 
     def of(self, image: Tensor, number: int) -> Cells:
         """Return the signal of a frame; see `Signals`."""
-        if number >= len(self._array):
-            raise _lacking(self._name, len(self._array))
+        count = self._array.shape[0]
+        if number >= count:
+            raise _lacking(self._name, count)
         is_stack = len(self._array.shape) == 4 or self._grid is not None
         part = self._array[number : number + 1] if is_stack else self._array[number]
         with Subject(self._name, _ACCEPTED).attempt("read"):

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from omniup.errors import optional_import
 from omniup.files import atomic_write, write_image, write_signal
+from omniup.files.atomic import remove_folder
+from omniup.files.outputs import LOCK
 from omniup.files.refusals import Subject, printable
 from omniup.sequences.films import FilmPart, join_parts
 from omniup.sequences.frames import Frame
@@ -105,15 +108,18 @@ class FolderSink:
         if self._painter is None:
             write_signal(self._folder / f"{name}.npy", result)
         else:
-            from PIL import Image
-
             write_image(self._folder / f"{name}.png", Image.fromarray(self._painter.draw(frame.image, result)))
 
     def keep(self) -> None:
         """Do nothing: each file is on the disk."""
 
     def finish(self, times: Sequence[int]) -> None:
-        """Do nothing: each file is whole."""
+        """Remove files of a longer run before, or of another form."""
+        suffix = ".npy" if self._painter is None else ".png"
+        whole = {f"frame-{number:06}{suffix}" for number in range(len(times))}
+        for path in self._folder.glob(self.PATTERN):
+            if path.name not in whole:
+                path.unlink()
 
 
 class ZarrSink:
@@ -147,7 +153,10 @@ class ZarrSink:
     def _opened(self, numbers: Any) -> Any:
         if self._count:
             return self._zarr.open_array(str(self._path), mode="r+")
+        for path in self._path.iterdir():
+            if path.name != LOCK:
+                remove_folder(path) if path.is_dir() else path.unlink()
         shape = numbers.shape
         return self._zarr.open_array(
-            str(self._path), mode="w", shape=(0, *shape[1:]), chunks=shape, dtype=numbers.dtype.str
+            str(self._path), mode="a", shape=(0, *shape[1:]), chunks=shape, dtype=numbers.dtype.str
         )
