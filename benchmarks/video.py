@@ -1,6 +1,6 @@
 """Measure temporal fusion: flicker, accuracy, sharpness, time and memory, against frame by frame; print the tables.
 
-    python benchmarks/video.py DATA --models MODELS
+    python benchmarks/video.py DATA
 
 Real films: the warping error, the mean change of a result along the flow, where that can be followed (forward and
 backward flow agree, and so do the frames), and label flips, the part of these pixels whose class changes. The flow is
@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import os
+import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -26,6 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from omniup import VideoUpsampler, encoder
 from omniup.evaluation.metrics.edges import image_edges, spread_off
@@ -33,7 +36,8 @@ from omniup.evaluation.metrics.labels import boundary_distance, confusion, confu
 from omniup.sequences.flow import Warp, flow_between, grey_levels
 from omniup.sequences.frames import open_frames
 from omniup.sequences.fusion import FusionSettings
-from omniup_bench.data import CLASSES, Folders, labelled_images
+from omniup.upsamplers import DEFAULT_METHOD
+from omniup_bench.data import CLASSES, MULTIPLE, Folders, labelled_images
 from omniup_bench.street_network import load_street_network
 
 WINDOW = (256, 352)
@@ -44,6 +48,9 @@ NEAR = 6
 
 DIFFERENCE = 25
 """Grey levels of 256 that a pixel may differ by along the measuring flow; beyond, it is another thing."""
+
+REAL = {"bikes": 100, "bigbuckbunny": 40}
+"""The real films, and the frame that is begun at; the numbers of fusion were chosen on other parts of the first."""
 
 NOISE = 2 / 255
 """Standard deviation of the noise of a camera."""
@@ -204,9 +211,9 @@ def compare(
     for method in methods:
         rows: dict[str, Sums] = {}
         for shot, low in zip(shots, signals, strict=True):
-            alone = run(shot, low, VideoUpsampler(method=method, independent=True, **options))
+            alone = run(shot, low, VideoUpsampler(method=method, independent=True))
             made = {"frame by frame": alone}
-            made["fused"] = run(shot, low, VideoUpsampler(method=method, fusion=settings, **options))
+            made["fused"] = run(shot, low, VideoUpsampler(method=method, fusion=settings))
             made["first result, moved along"] = copied(shot, alone[0], moves=True)
             made["first result, as it is"] = copied(shot, alone[0], moves=False)
             for name, results in made.items():
@@ -241,6 +248,77 @@ def times(shot: Shot, signal: Signal, method: str) -> None:
     )
 
 
+def memory(shot: Shot, signal: Signal, counts: tuple[int, int] = (25, 250)) -> None:
+    """Print the peak of memory after films of two lengths, each in a process of its own."""
+    cells = [signal(frame) for frame in shot.frames]
+    peaks = []
+    for count in counts:
+        reader, writer = os.pipe()
+        if (child := os.fork()) == 0:
+            upsampler = VideoUpsampler(method="bilinear")
+            for number in range(count):
+                upsampler.step(shot.frames[number % len(cells)], cells[number % len(cells)])
+            os.write(writer, str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.close(writer)
+        peaks.append(int(os.read(reader, 99)))
+    more = 100 * (peaks[1] / peaks[0] - 1)
+    print(f"\nmemory: {peaks[0] >> 10} MB with {counts[0]} frames, {peaks[1] >> 10} MB with {counts[1]}: {more:+.1f} %")
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--films", type=int, default=8, help="of moved photographs")
+    parser.add_argument("--frames", type=int, default=12, help="of each of them")
+    parser.add_argument("--real-frames", type=int, default=30, help="of each real film")
+    parser.add_argument("--split", choices=("tune", "val"), default="val")
+    parser.add_argument("--flow", choices=tuple(FLOWS), default="deep")
+    parser.add_argument("--method", action="append", help="of upsampling; may be repeated")
+    parser.add_argument("--parts", default="moved,real,features,time,memory", help="of the measurement")
+    asked = parser.parse_args()
+    folders, settings = Folders.of(asked.data), FusionSettings()
+    methods, parts = asked.method or [DEFAULT_METHOD, "joint_bilateral"], asked.parts.split(",")
+    network = load_street_network(folders.models)
+    weights = str(folders.models / "tf_efficientnet_lite0.safetensors")
+
+    def probabilities(frame: Tensor) -> Tensor:
+        size = [-(-side // MULTIPLE) * MULTIPLE for side in frame.shape[2:]]
+        return network(F.interpolate(frame, size, mode="bilinear"))
+
+    def features(frame: Tensor) -> Tensor:
+        return backbone(frame).features
+
+    if "moved" in parts:
+        shots = list(moved_shots(folders, f"camvid/{asked.split}", asked.films, asked.frames))
+        title = f"{asked.films} films of {asked.frames} frames, moved from camvid/{asked.split}; class probabilities"
+        compare(title, shots, probabilities, methods, settings)
+    real = []
+    if {"real", "features", "time", "memory"} & set(parts):
+        for name, start in REAL.items():
+            real.append(real_shot(folders.data / f"video/{name}.mp4", asked.real_frames, start, asked.flow))
+    if "real" in parts:
+        for shot in real:
+            title = f"{shot.name}, {asked.real_frames} frames from {REAL[shot.name]} on, along {asked.flow}"
+            compare(f"{title}; class probabilities", [shot], probabilities, methods, settings)
+    if {"features", "time"} & set(parts):
+        backbone = encoder("timm:tf_efficientnet_lite0", pretrained=weights)
+    if "features" in parts:
+        for shot in real:
+            title = f"{shot.name}, {asked.real_frames} frames from {REAL[shot.name]} on, along {asked.flow}"
+            compare(f"{title}; features", [shot], features, methods[:1], settings)
+    if "time" in parts:
+        print("\n| method | channels | one call, ms | flow, ms | fused, ms | ratio |\n|---|---|---|---|---|---|")
+        shot = replace(real[0], frames=real[0].frames[:8])
+        for method in methods:
+            for signal in (probabilities, features):
+                times(shot, signal, method)
+    if "memory" in parts:
+        memory(replace(real[0], frames=real[0].frames[:5]), probabilities)
+
+
 def _grid(size: tuple[int, ...]) -> NDArray[np.float32]:
     return np.stack(np.meshgrid(np.arange(size[1]), np.arange(size[0])), -1).astype(np.float32)
 
@@ -256,3 +334,7 @@ def _inside(place: NDArray[np.float32]) -> NDArray[np.bool_]:
     x, y = place[..., 0], place[..., 1]
     inside: NDArray[np.bool_] = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     return inside
+
+
+if __name__ == "__main__":
+    main()

@@ -68,7 +68,7 @@ ONE_MEANING = {
     },
     "precision": {  # the floating-point type that a network computes in; or a precision matrix
         *("cli/restore.py", "restoration/enhancer.py", "training/hypir/configuration.py", "training/settings.py"),
-        *(f"cli/{name}.py" for name in ("encoding", "features", "options", "probe", "probe_record")),
+        *(f"cli/{name}.py" for name in ("encoding", "features", "options", "probe", "probe_record", "video")),
         *("encoders/dense.py", "upsamplers/anyup/upsampler.py", "upsamplers/ensemble.py"),
         *("upsamplers/gaussian_kernels.py", "web/schemas.py"),
     },

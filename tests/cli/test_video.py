@@ -142,7 +142,7 @@ def test_killed_at_random_it_goes_on_with_the_same_bytes(folder, film, probabili
 
     def start(output):
         arguments = ["video", str(film), "--signal", probabilities, "-o", output, "-q"]
-        return subprocess.Popen([sys.executable, "-c", code.format(arguments=arguments)], stderr=subprocess.PIPE)
+        return subprocess.Popen([sys.executable, "-c", code.format(arguments=arguments)])
 
     began = time.monotonic()
     assert start("whole.mp4").wait() == 0
@@ -154,7 +154,6 @@ def test_killed_at_random_it_goes_on_with_the_same_bytes(folder, film, probabili
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
             killed += process.wait() == -signal.SIGKILL
-        process.stderr.close()
         if Path("out.mp4").exists():
             break
     if not Path("out.mp4").exists():
@@ -163,7 +162,7 @@ def test_killed_at_random_it_goes_on_with_the_same_bytes(folder, film, probabili
     assert Path("out.mp4").read_bytes() == Path("whole.mp4").read_bytes()
 
 
-def test_interrupted_by_a_signal_the_film_is_playable(folder, film):
+def test_interrupted_by_a_signal_the_film_is_playable(interruptible, film):
     command = ["video", str(film), "--encoder", "projection", "-o", "out.mp4"]
     slow = f"""
 import sys
@@ -182,11 +181,11 @@ def slower(*arguments, **options):
 video.VideoUpsampler.step = slower
 main({command})
 """
-    process = subprocess.Popen([sys.executable, "-c", slow], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    for _ in range(4):
-        assert process.stdout.readline() == b"step\n"
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
+    with subprocess.Popen([sys.executable, "-c", slow], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        for _ in range(4):
+            assert process.stdout.readline() == b"step\n"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
     assert process.returncode == 130, said
     assert said.endswith(b"omniup: interrupted\n") and said.count(b"\n") <= 2
     assert 1 <= len(read_film("out.mp4")[0]) <= 5

@@ -61,7 +61,7 @@ def video(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="What is drawn over the frames: labels (or the most probable class), depth (any single channel), pca "
+            help="The picture over the frames: labels (or the most probable class), depth (any single channel), pca "
             "or similarity. By default what the signal is.",
             rich_help_panel=_RESULTS,
         ),
@@ -76,7 +76,7 @@ def video(
         ),
     ] = None,
     opacity: Annotated[
-        float, typer.Option(min=0, max=1, help="Of the colours over the frames.", rich_help_panel=_RESULTS)
+        float, typer.Option(min=0, max=1, help="Opacity of the colours over the frames.", rich_help_panel=_RESULTS)
     ] = 0.7,
     colour_frames: Annotated[
         int,

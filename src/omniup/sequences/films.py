@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from av.container import OutputContainer
 
 SUFFIXES = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
-"""Of films that are written, with PyAV's names of the formats."""
+"""Suffixes of films that are written, with PyAV's names of the formats."""
 
 ENCODING = {"crf": "18", "preset": "veryfast", "bf": "0", "tune": "zerolatency"}
 """Options of libx264: hardly any visible loss; each frame leaves the encoder before the next one comes."""

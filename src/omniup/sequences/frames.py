@@ -186,7 +186,7 @@ class FrameFolder:
 
 
 FrameSource: TypeAlias = Film | FrameFolder
-"""What `open_frames` opens."""
+"""A source of frames, as `open_frames` opens it."""
 
 
 def open_frames(path: str | Path, rate: Fraction = RATE) -> FrameSource:

@@ -72,7 +72,7 @@ class FusionSettings:
 
 @dataclass(frozen=True, eq=False)
 class FusionState:
-    """What is kept of a frame.
+    """The state after a frame.
 
     Attributes:
         image: [1, G, H, W], the guidance at the size of the results.

@@ -19,7 +19,7 @@ from omniup.upsamplers.signal_types import SignalType
 from omniup.visualize import PcaColours, class_colours, heat_map, limits_of, similarity_map, to_picture
 
 SHOWN = ("labels", "depth", "pca", "similarity")
-"""What can be drawn: of labels and class probabilities their colours, of one channel a heat map, of features their
+"""Drawings: of labels and class probabilities their colours, of one channel a heat map, of features their
 principal components, or their cosine with those of one pixel of the first frame."""
 
 MOST_LEAST = 0.99

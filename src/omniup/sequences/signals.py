@@ -22,7 +22,7 @@ from omniup.upsamplers.regions import Region
 from omniup.upsamplers.signal_files import read_signal_file
 
 SUFFIXES = (".npy", ".zarr")
-"""Of files that hold the signals of all frames."""
+"""Suffixes of files that hold the signals of all frames."""
 
 _FRAME_SUFFIXES = (".npy", ".npz", ".safetensors", ".png", ".tif", ".tiff", ".exr")
 
