@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,6 +30,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup import VideoUpsampler, encoder
+from omniup.errors import optional_import
 from omniup.evaluation.metrics.edges import image_edges, spread_off
 from omniup.evaluation.metrics.labels import boundary_distance, confusion, confusion_overlaps, mean_iou, overlaps
 from omniup.sequences.flow import Warp, flow_between, grey_levels
@@ -39,6 +39,8 @@ from omniup.sequences.fusion import FusionSettings
 from omniup.upsamplers import DEFAULT_METHOD
 from omniup_bench.data import CLASSES, MULTIPLE, Folders, labelled_images
 from omniup_bench.street_network import load_street_network
+
+cv2: Any = optional_import("cv2", extra="video")
 
 WINDOW = (256, 352)
 """(H, W) of the films of moved photographs, in pixels."""
@@ -228,12 +230,9 @@ def times(shot: Shot, signal: Signal, method: str) -> None:
     alone, fused = VideoUpsampler(method=method, independent=True), VideoUpsampler(method=method)
     found: dict[str, list[float]] = {"one call": [], "flow": [], "fused": []}
     for number, (frame, cells) in enumerate(zip(shot.frames, low, strict=True)):
-        for name, work in (
-            ("one call", lambda frame=frame, cells=cells: alone.step(frame, cells)),
-            ("fused", lambda frame=frame, cells=cells: fused.step(frame, cells)),
-        ):
+        for name, upsampler in (("one call", alone), ("fused", fused)):
             began = time.process_time()
-            work()
+            upsampler.step(frame, cells)
             found[name].append(time.process_time() - began)
         if number:
             began = time.process_time()

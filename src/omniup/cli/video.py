@@ -200,7 +200,7 @@ def video(
             if done:
                 report.note(f"{unfinished.path}: goes on after frame {done}")
             sink = video_results.sink_of(output, form, unfinished, painter, source, sound=copied)
-            total = source.count if frames is None else min(frames, source.count or frames)
+            total = source.expected if frames is None else min(frames, source.expected or frames)
             with report.stage("video"), video_results.progress_bar(report, total, done) as progress:
                 count = run_video(source, given, made, sink, unfinished, device=where, most=frames, progress=progress)
     height, width = made.size or source.size

@@ -39,6 +39,9 @@ class FilmPart:
     Args:
         time_base: unit of presentation times, in seconds.
         rate: frames a second, on average.
+
+    Attributes:
+        count: frames so far.
     """
 
     def __init__(self, time_base: Fraction, rate: Fraction) -> None:
@@ -49,6 +52,7 @@ class FilmPart:
         self._stream.thread_count = 1  # the bytes depend on it
         self._stream.pix_fmt = "yuv420p"
         self._time_base, self._begin = time_base, 0
+        self._is_open = True
         self.count = 0
 
     def add(self, picture: NDArray[np.uint8], time: int) -> None:
@@ -64,9 +68,12 @@ class FilmPart:
         self.count += 1
 
     def close(self) -> bytes:
-        """Return the film."""
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
+        """Return the film; may be called again."""
+        if self._is_open:
+            self._is_open = False
+            if self.count:
+                self._container.mux(self._stream.encode(None))
+            self._container.close()
         return self._held.getvalue()
 
 
@@ -77,7 +84,7 @@ def join_parts(
 
     Args:
         parts: films that `FilmPart` wrote, in their order.
-        times: of all their frames.
+        times: of their frames; what comes after these is left out.
         time_base: the unit of the times, in seconds.
         path: the film to write, atomically.
         sound: a film whose sound is copied, as far as there are frames; None for no sound.
@@ -151,6 +158,8 @@ def _packets(
             for packet in container.demux(video=0):
                 if packet.dts is None:  # the end
                     continue
+                if number == len(times):
+                    return
                 time = times[number]
                 packet.stream, packet.time_base = stream, time_base
                 packet.pts = packet.dts = time

@@ -60,7 +60,8 @@ class Film:
     Attributes:
         path: likewise.
         size: (H, W) of the upright frames.
-        count: frames by the header's account, which may be wrong; None where it does not say.
+        count: frames by the header's account; None where it does not say.
+        expected: frames by the film's length, for the progress; None where that is not known.
         time_base: the unit of presentation times, in seconds.
         rate: frames a second, on average.
 
@@ -75,8 +76,11 @@ class Film:
             stream = self._stream(container)
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or RATE)
             self.time_base = Fraction(stream.time_base or 1 / self.rate)
-            seconds = float(stream.duration * self.time_base) if stream.duration else 0.0
-            self.count = stream.frames or round(seconds * self.rate) or None
+            seconds = (
+                stream.duration * self.time_base if stream.duration else Fraction(container.duration or 0, 1000000)
+            )
+            self.count = stream.frames or None
+            self.expected = self.count or round(seconds * self.rate) or None
         first = next(self.frames(), None)
         if first is None:
             raise self._subject.refusal("has no frames")
@@ -99,11 +103,11 @@ class Film:
                 last = time if last is None else max(time, last + 1)
                 if number < start:
                     continue
+                if shape not in (None, (decoded.height, decoded.width)):
+                    raise self._subject.refusal("changes its size at frame {number}", number=number)
+                shape = decoded.height, decoded.width
                 with self._subject.attempt("read"):
                     image = _upright(decoded)
-                if shape not in (None, image.shape):
-                    raise self._subject.refusal("changes its size at frame {number}", number=number)
-                shape = image.shape
                 yield Frame(number, image, last)
 
     def fingerprint(self) -> list[Any]:
@@ -119,7 +123,8 @@ class Film:
     def _stream(self, container: InputContainer) -> VideoStream:
         if not container.streams.video:
             raise self._subject.refusal("has no video")
-        stream = container.streams.video[0]
+        best = container.streams.best("video")  # no picture of a cover
+        stream = next((each for each in container.streams.video if each is best), container.streams.video[0])
         pixels = stream.width * stream.height
         if not 0 < pixels <= MAX_PIXELS:
             problem = "has frames of {width} × {height} pixels, and the limit is {most} pixels"
@@ -133,8 +138,6 @@ class Film:
                 frame = next(frames, None)
             if frame is None:
                 return
-            if frame.width * frame.height > MAX_PIXELS:
-                raise self._subject.refusal("changes its size at frame {number}", number="?")
             yield frame
 
 
@@ -149,6 +152,7 @@ class FrameFolder:
         path: likewise.
         size: (H, W) of the frames.
         count: how many there are.
+        expected: likewise.
         time_base: the unit of presentation times, in seconds: one frame.
         rate: likewise.
 
@@ -162,6 +166,7 @@ class FrameFolder:
         if not self._files:
             raise InputError(printable(path), "holds no pictures", _ACCEPTED)
         self.count: int | None = len(self._files)
+        self.expected = self.count
         first = read_image(self._files[0])
         self.size = first.shape[2], first.shape[3]
 

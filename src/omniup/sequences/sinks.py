@@ -64,29 +64,28 @@ class FilmSink:
         self._path, self._unfinished, self._painter = path, unfinished, painter
         self._time_base, self._rate, self._sound = time_base, rate, sound
         self._part: FilmPart | None = None
-        self._begin = 0
+        self._kept = len(unfinished.times)  # frames in parts that are on the disk
 
     def add(self, frame: Frame, result: Tensor) -> None:
         """Encode a frame."""
         if self._part is None:
-            self._part, self._begin = FilmPart(self._time_base, self._rate), frame.number
+            self._part = FilmPart(self._time_base, self._rate)
         self._part.add(self._painter.draw(frame.image, result), frame.time)
 
     def keep(self) -> None:
         """Write the part that has been encoded."""
         if self._part is None:
             return
-        part, self._part = self._part, None
-        with atomic_write(self._unfinished.part(self._begin)) as file:
-            file.write(part.close())
+        with atomic_write(self._unfinished.part(self._kept)) as file:
+            file.write(self._part.close())
+        self._kept, self._part = self._kept + self._part.count, None
 
     def finish(self, times: Sequence[int]) -> None:
         """Join the parts."""
-        if self._part is not None:
-            times = times[: self._begin + self._part.count]
-        self.keep()
-        if times:
-            join_parts(self._unfinished.parts(), times, self._time_base, self._path, self._sound)
+        if self._part is not None and self._part.count:
+            self.keep()
+        if self._kept:
+            join_parts(self._unfinished.parts(), times[: self._kept], self._time_base, self._path, self._sound)
 
 
 class FolderSink:
