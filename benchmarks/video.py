@@ -19,7 +19,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +109,14 @@ class Sums:
         return [*found, f"{100 * self.off_edges / self.frames:.1f}"]
 
 
+def read_frames(path: Path, count: int, start: int) -> list[Tensor]:
+    """Read frames [1, 3, H, W] of a film."""
+    return [frame.image.float() / 255 for frame in itertools.islice(open_frames(path).frames(start), count)]
+
+
 def real_shot(path: Path, count: int, start: int = 0, flow: str = "deep") -> Shot:
     """Read frames of a film, with a flow by name."""
-    frames = [frame.image.float() / 255 for frame in itertools.islice(open_frames(path).frames(start), count)]
+    frames = read_frames(path, count, start)
     greys = [grey_levels(frame) for frame in frames]
     search = FLOWS[flow]()
     places, seen = [], []
@@ -295,7 +300,7 @@ def main() -> None:
         title = f"{asked.films} films of {asked.frames} frames, moved from camvid/{asked.split}; class probabilities"
         compare(title, shots, probabilities, methods, settings)
     real = []
-    if {"real", "features", "time", "memory"} & set(parts):
+    if {"real", "features"} & set(parts):
         for name, start in REAL.items():
             real.append(real_shot(folders.data / f"video/{name}.mp4", asked.real_frames, start, asked.flow))
     if "real" in parts:
@@ -310,12 +315,13 @@ def main() -> None:
             compare(f"{title}; features", [shot], features, methods[:1], settings)
     if "time" in parts:
         print("\n| method | channels | one call, ms | flow, ms | fused, ms | ratio |\n|---|---|---|---|---|---|")
-        shot = replace(real[0], frames=real[0].frames[:8])
+        shot = Shot("bikes", read_frames(folders.data / "video/bikes.mp4", 8, REAL["bikes"]), [], [], [])
         for method in methods:
             for signal in (probabilities, features):
                 times(shot, signal, method)
     if "memory" in parts:
-        memory(replace(real[0], frames=real[0].frames[:5]), probabilities)
+        shot = Shot("bikes", read_frames(folders.data / "video/bikes.mp4", 5, REAL["bikes"]), [], [], [])
+        memory(shot, probabilities)
 
 
 def _grid(size: tuple[int, ...]) -> NDArray[np.float32]:
