@@ -147,8 +147,10 @@ def video(frames: Frames, signals: SignalsLike, *, stride: int | None = None, **
         >>> [result.shape for result in omniup.video(frames.split(1), depth)][-1]
         torch.Size([1, 1, 48, 64])
     """
-    made = VideoUpsampler(**options)
     given = _signals(signals, stride, options)
+    if not isinstance(given, Iterator):  # which are arranged as [1, C, h, w] already
+        options = {name: value for name, value in options.items() if name not in ("layout", "grid")}
+    made = VideoUpsampler(**options)
     for number, frame in enumerate(_frames(frames)):
         if isinstance(given, Iterator):
             cells = next(given, None)
