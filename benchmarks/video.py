@@ -278,6 +278,7 @@ def main() -> None:
     parser.add_argument("--films", type=int, default=8, help="of moved photographs")
     parser.add_argument("--frames", type=int, default=12, help="of each of them")
     parser.add_argument("--real-frames", type=int, default=30, help="of each real film")
+    parser.add_argument("--film", choices=tuple(REAL), action="append", help="a real one; may be repeated")
     parser.add_argument("--split", choices=("tune", "val"), default="val")
     parser.add_argument("--flow", choices=tuple(FLOWS), default="deep")
     parser.add_argument("--method", action="append", help="of upsampling; may be repeated")
@@ -301,8 +302,8 @@ def main() -> None:
         compare(title, shots, probabilities, methods, settings)
     real = []
     if {"real", "features"} & set(parts):
-        for name, start in REAL.items():
-            real.append(real_shot(folders.data / f"video/{name}.mp4", asked.real_frames, start, asked.flow))
+        for name in asked.film or REAL:
+            real.append(real_shot(folders.data / f"video/{name}.mp4", asked.real_frames, REAL[name], asked.flow))
     if "real" in parts:
         for shot in real:
             title = f"{shot.name}, {asked.real_frames} frames from {REAL[shot.name]} on, along {asked.flow}"

@@ -9,11 +9,11 @@ S is the result of the current frame, W the fetched one, n the number of frames 
 
     exp(-(e / (tolerance + slope · |flow|))²)    e: forward and backward flow disagree by so many pixels
     exp(-(p / light)²)                           p: the two frames differ by so much along the flow
-    exp(-(d / (disagreement · contrast))²)       d: the two results differ by so much in the mean over a cell
+    exp(-(d / (disagreement · contrast))⁴)       d: the two results differ by so much in the mean over a cell
 
 and 0 where the pixel lay outside. With m = n this is the mean of n + 1 frames, which a static film converges to. What
-is fetched never leaves the range of what was there, channel by channel. The state is one frame. The third term sees
-the low-resolution signals only, as does a user who changes them: where they change, the fused result follows.
+is fetched never leaves the range of what was there, channel by channel. The state is one frame. The fourth power lets
+flicker pass and stops where the low-resolution signals have changed: there the result follows them at once.
 
 Probabilities are mixed as such and still sum to 1, logits as the probabilities that they stand for, labels as their
 0/1 maps, directions are normalised, everything else is mixed as it is. Channels are treated in the same way each, so
@@ -65,7 +65,7 @@ class FusionSettings:
     tolerance: float = 1.0
     slope: float = 0.1
     light: float = 0.12
-    disagreement: float = 1.5
+    disagreement: float = 1.2
     cut_histogram: float = 0.5
     cut_trust: float = 0.2
 
@@ -195,7 +195,7 @@ class TemporalFusion:
         means = F.adaptive_avg_pool2d(here, cells)
         contrast = (means - means.mean((2, 3), keepdim=True)).square().sum(1).mean()
         scale = (self.settings.disagreement**2 * contrast).clamp_min(torch.finfo(weight.dtype).tiny)
-        agreement = torch.exp(-change.square().sum(1, keepdim=True) / scale)  # [1, 1, h, w]
+        agreement = torch.exp(-((change.square().sum(1, keepdim=True) / scale) ** 2))  # [1, 1, h, w]
         return F.interpolate(agreement, size, mode="bilinear")[0, 0].float().cpu()
 
 
