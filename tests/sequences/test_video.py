@@ -9,6 +9,7 @@ from PIL import Image
 
 import omniup
 from omniup import InputError
+from omniup.sequences.signals import open_signals
 from omniup.upsamplers import as_guidance
 from support.films import pictures, write_film
 
@@ -59,6 +60,12 @@ def test_signals_of_every_form_are_the_same(frames, signals, tmp_path):
     assert close(omniup.video(frames, signals.permute(0, 2, 3, 1), layout="channels_last"), expected)
     tokens = signals.flatten(2).mT
     assert close(omniup.video(frames, tokens, grid=GRID), expected)
+
+
+def test_whole_numbers_are_what_the_caller_says(frames, tmp_path):
+    np.save(tmp_path / "numbers.npy", np.arange(FRAMES * 48, dtype=np.int32).reshape(FRAMES, *GRID) % 5)
+    for are_labels, found in ((True, "labels"), (False, "measurement")):
+        assert open_signals(tmp_path / "numbers.npy", are_labels=are_labels).of(frames[0], 1).signal_type == found
 
 
 def test_frames_of_every_form_are_the_same(frames, signals, tmp_path):

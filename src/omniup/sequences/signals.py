@@ -213,6 +213,8 @@ def open_signals(
     identity = [str(place.resolve()), found.st_size, found.st_mtime_ns]
     if are_labels:
         options["signal_type"] = "labels"
+    elif are_labels is False and options.get("signal_type", "auto") == "auto" and array.dtype.kind in "biu":
+        options["signal_type"] = "measurement"
     return ArraySignals(array, name=printable(path), identity=identity, **options)
 
 
