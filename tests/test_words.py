@@ -76,7 +76,7 @@ ONE_MEANING = {
             "training/settings.py",
         ),
         "training/restorer/configuration.py",
-        *(f"cli/{name}.py" for name in ("encoding", "features", "options", "probe", "probe_record")),
+        *(f"cli/{name}.py" for name in ("encoding", "features", "options", "probe", "probe_record", "video")),
         *("encoders/dense.py", "upsamplers/anyup/upsampler.py", "upsamplers/ensemble.py"),
         *("upsamplers/gaussian_kernels.py", "web/schemas.py"),
     },

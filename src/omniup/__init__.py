@@ -17,6 +17,7 @@ from omniup.errors import InputError, MissingPackageError
 if TYPE_CHECKING:
     from omniup import nn
     from omniup.encoders import encoder, features
+    from omniup.sequences import VideoUpsampler, video
     from omniup.upsamplers import (
         AnyUp,
         Ensemble,
@@ -46,6 +47,7 @@ __all__ = [
     "PyramidBilateral",
     "UpsampleAnything",
     "Upsampler",
+    "VideoUpsampler",
     "__version__",
     "encoder",
     "features",
@@ -55,7 +57,13 @@ __all__ = [
     "scale_bands",
     "upsample",
     "upsampler",
+    "video",
 ]
+
+_ROOMS = {
+    **dict.fromkeys(("encoder", "features"), "omniup.encoders"),
+    **dict.fromkeys(("VideoUpsampler", "video"), "omniup.sequences"),
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -63,8 +71,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "nn":
         return importlib.import_module("omniup.nn")
-    room = "omniup.encoders" if name in ("encoder", "features") else "omniup.upsamplers"
-    return getattr(importlib.import_module(room), name)
+    return getattr(importlib.import_module(_ROOMS.get(name, "omniup.upsamplers")), name)
 
 
 def __dir__() -> list[str]:

@@ -23,7 +23,7 @@ def test_help_does_without_torch():
     code = """
 import sys
 from omniup.cli import main
-commands = "upsample", "fit", "render", "reconstruct", "methods", "encoders", "info", "bench"
+commands = "upsample", "video", "fit", "render", "reconstruct", "methods", "encoders", "info", "bench"
 measured = (["bench", command, "--help"] for command in ("quality", "speed", "report", "table", "panels"))
 for arguments in (["--version"], ["--help"], [], *([command, "--help"] for command in commands), *measured):
     try:

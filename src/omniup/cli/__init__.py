@@ -23,6 +23,7 @@ from omniup.cli.reconstruct import reconstruct
 from omniup.cli.restore import restore
 from omniup.cli.serve import serve
 from omniup.cli.upsample import upsample
+from omniup.cli.video import video
 
 app = typer.Typer(
     add_completion=False,
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 for command in (
-    *(upsample, features, kernels.fit, kernels.render, reconstruct, degrade, restore, serve),
+    *(upsample, features, video, kernels.fit, kernels.render, reconstruct, degrade, restore, serve),
     *(about.methods, about.encoders, about.info),
 ):
     app.command()(command)

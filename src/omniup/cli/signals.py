@@ -34,7 +34,7 @@ def read(
     Raises:
         InputError: as `read_signal_file`; or the two arguments on the signal's type contradict each other.
     """
-    _check_agreement(signal_type, are_labels)
+    check_agreement(signal_type, are_labels)
     found = read_signal_file(source(argument), size, signal_type=signal_type, are_labels=are_labels, **options)
     if found.valid is not None:
         report.note(f"{argument}: {found.holes} of {found.valid.numel()} cells are holes, which do not count")
@@ -131,7 +131,8 @@ def write(result: Tensor, palette: list[int] | None, target: Target) -> None:
         write_image(target.argument, label_image(result, palette))
 
 
-def _check_agreement(signal_type: str, are_labels: bool | None) -> None:
+def check_agreement(signal_type: str, are_labels: bool | None) -> None:
+    """Refuse two options on the signal's type that contradict each other."""
     if are_labels and signal_type not in ("auto", "labels"):
         problem = "is given together with --signal-type {value}"
         raise InputError("--labels", problem, "one of the two", value=signal_type)

@@ -1,0 +1,291 @@
+"""Fuse the results of successive frames, of any method, so that they do not flicker.
+
+The fused result of the frame before is fetched along the optical flow and mixed with the current one:
+
+    out = (S + m W) / (1 + m),    m = c · n
+
+S is the result of the current frame, W the fetched one, n the number of frames that it stands for there (at most
+`frames`), and c the confidence in 0..1 that it shows the same: the product of three terms
+
+    exp(-(e / (tolerance + slope · |flow|))²)    e: forward and backward flow disagree by so many pixels
+    exp(-(p / light)²)                           p: the two frames differ by so much along the flow
+    exp(-(d / (disagreement · contrast))⁴)       d: the two results differ by so much in the mean over a cell
+
+and 0 where the pixel lay outside. With m = n this is the mean of n + 1 frames, which a static film converges to. What
+is fetched never leaves the range of what was there, channel by channel. The state is one frame. The fourth power lets
+flicker pass and stops where the low-resolution signals have changed: there the result follows them at once.
+
+Probabilities are mixed as such and still sum to 1, logits as the probabilities that they stand for, labels as their
+0/1 maps, directions are normalised, everything else is mixed as it is. Channels are treated in the same way each, so
+their order makes no difference; nor does the scale of features and measurements.
+
+`tests/oracles/fusion.py` is the same, literally.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from omniup.errors import InputError
+from omniup.sequences.cuts import histogram, histogram_distance
+from omniup.sequences.flow import Flow, Warp, flow_between, grey_levels
+from omniup.upsamplers.checks import Size
+from omniup.upsamplers.signal_types import SignalType, softmax
+
+MOST_LABELS = 256
+"""Labels whose 0/1 maps are kept for a frame."""
+
+SAMPLES = 2
+"""Samples along each side of a cell that the results of two frames are compared at."""
+
+_FAINT = 1e-3
+"""A label that is nowhere more probable than this is forgotten."""
+
+
+@dataclass(frozen=True)
+class FusionSettings:
+    """Numbers of temporal fusion.
+
+    Attributes:
+        frames: a result stands for at most so many; more flickers less and follows more slowly.
+        tolerance: forward and backward flow may disagree by so many pixels,
+        slope: and by this part of the motion besides.
+        light: scale of differences between the frames along the flow, in units of 0..1.
+        disagreement: scale of differences between the low-resolution signals, in units of their contrast.
+        cut_histogram: beyond this part of the pixels with another level, there is a cut;
+        cut_trust: and below this mean confidence of the flow.
+    """
+
+    frames: float = 10.0
+    tolerance: float = 1.0
+    slope: float = 0.1
+    light: float = 0.12
+    disagreement: float = 1.2
+    cut_histogram: float = 0.5
+    cut_trust: float = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class FusionState:
+    """The state after a frame.
+
+    Attributes:
+        image: [1, G, H, W], the guidance at the size of the results.
+        fused: [1, C, H, W], the fused result, in the form that is mixed.
+        count: [H, W] float32, the number of frames that it stands for.
+        labels: [K], the labels whose 0/1 maps `fused` has; None for other types.
+    """
+
+    image: Tensor
+    fused: Tensor
+    count: Tensor
+    labels: Tensor | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state by names, for a file."""
+        found = {"image": self.image, "fused": self.fused, "count": self.count}
+        return found if self.labels is None else found | {"labels": self.labels}
+
+
+class TemporalFusion:
+    """Fuses results frame by frame; keeps the state between calls.
+
+    Args:
+        settings: the numbers.
+
+    Attributes:
+        state: of the last frame; None before the first.
+        confidence: [H, W] of the last frame in 0..1; None where nothing was fused: at the first frame and at a cut.
+    """
+
+    def __init__(self, settings: FusionSettings | None = None) -> None:
+        self.settings = settings or FusionSettings()
+        self.state: FusionState | None = None
+        self.confidence: Tensor | None = None
+
+    @torch.no_grad()
+    def fuse(self, image: Tensor, result: Tensor, signal_type: SignalType, grid: Size) -> Tensor:
+        """Fuse the result of the next frame with those before.
+
+        Args:
+            image: [1, G, H', W'] in 0..1, the frame.
+            result: [1, C, H, W] of a method; it may be overwritten.
+            signal_type: what it is.
+            grid: (h, w) of its low-resolution signal.
+
+        Returns:
+            [1, C, H, W], in the result's dtype.
+
+        Raises:
+            InputError: there are more labels than are kept; or the shape of the frame or of the result differs from
+                that of the frame before.
+        """
+        image = _at_size(image, (result.shape[2], result.shape[3]))
+        current, labels = _to_mixed(result, signal_type, self.state)
+        absent = current[0, 0].isnan().cpu()  # [H, W], holes that are kept
+        current = current.nan_to_num() if bool(absent.any()) else current
+        count = torch.ones(result.shape[2:])
+        self.confidence = None
+        if self.state is None:
+            fused = current.clone()
+        else:
+            fused = _with_labels(self.state, labels)
+            _check_same(image, current, self.state.image, fused)
+            followed = self._follow(image, self.state.image)
+            if followed is None:
+                fused.copy_(current)
+            else:
+                flow, trust = followed
+                known = Warp(flow.places, count.device)(self.state.count, linear=True).masked_fill(absent, 0)
+                self.confidence = trust * self._agreement(current, fused, flow, trust * (known > 0), grid)
+                weight = self.confidence * known  # [H, W], m in the formula
+                part = (weight / (1 + weight)).to(current)
+                mix = _mix_probabilities if signal_type in ("probabilities", "logits", "labels") else _mix
+                mix(current, fused, Warp(flow.places, fused.device), part)
+                count = (1 + weight).clamp_max(self.settings.frames)
+                result = _from_mixed(current, result, part, signal_type, labels)
+                result = result.masked_fill(absent.to(result.device), math.nan) if bool(absent.any()) else result
+        self.state = _remember(image, fused, count.masked_fill(_beside(absent), 0), labels)
+        return result
+
+    def _follow(self, image: Tensor, before: Tensor) -> tuple[Flow, Tensor] | None:
+        """Compute the flow between two frames [1, G, H, W] and its confidence [H, W]; None at a cut."""
+        numbers = self.settings
+        if histogram_distance(histogram(image), histogram(before)) > numbers.cut_histogram:
+            return None
+        flow = flow_between(grey_levels(image), grey_levels(before))
+        tolerance = numbers.tolerance + numbers.slope * torch.from_numpy(flow.length)  # [H, W]
+        warp = Warp(flow.places, torch.device("cpu"))
+        frames = zip(image[0].float().cpu(), before[0].float().cpu(), strict=True)
+        change = torch.stack([(now - warp(then, linear=True)).abs() for now, then in frames]).mean(0)  # [H, W]
+        change = F.avg_pool2d(change[None], 3, 1, 1, count_include_pad=False)[0]  # against noise
+        trust = torch.exp(-((torch.from_numpy(flow.inconsistency) / tolerance) ** 2) - (change / numbers.light) ** 2)
+        trust = trust * torch.from_numpy(flow.is_inside)
+        return None if float(trust.mean()) < numbers.cut_trust else (flow, trust)
+
+    def _agreement(self, current: Tensor, before: Tensor, flow: Flow, trust: Tensor, grid: Size) -> Tensor:
+        """Compute the confidence that the low-resolution signals agree.
+
+        The means over cells are taken of a few samples in each, and of those that can be compared.
+
+        Args:
+            current: [1, C, H, W], the result of this frame, in the form that is mixed.
+            before: [1, C, H, W], the fused result of the frame before.
+            flow: between the frames.
+            trust: [H, W], which pixels can be compared.
+            grid: (h, w), of the cells.
+
+        Returns:
+            [H, W] in 0..1.
+        """
+        size = current.shape[2], current.shape[3]
+        steps = [max(1, round(side / (SAMPLES * cells))) for side, cells in zip(size, grid, strict=True)]
+        rows, columns = (slice(step // 2, None, step) for step in steps)
+        here, weight = current[:, :, rows, columns], trust[rows, columns].to(current)  # [1, C, r, c], [r, c]
+        cells = min(grid[0], here.shape[2]), min(grid[1], here.shape[3])
+        warp = Warp(flow.places[rows, columns], before.device)
+        there = torch.stack([warp(channel, linear=True) for channel in before[0]])[None]  # [1, C, r, c]
+        total = F.adaptive_avg_pool2d(weight[None], cells).clamp_min(torch.finfo(weight.dtype).tiny)  # [1, h, w]
+        change = F.adaptive_avg_pool2d((here - there) * weight, cells) / total  # [1, C, h, w]
+        means = F.adaptive_avg_pool2d(here, cells)
+        contrast = (means - means.mean((2, 3), keepdim=True)).square().sum(1).mean()
+        scale = (self.settings.disagreement**2 * contrast).clamp_min(torch.finfo(weight.dtype).tiny)
+        agreement = torch.exp(-((change.square().sum(1, keepdim=True) / scale) ** 2))  # [1, 1, h, w]
+        return F.interpolate(agreement, size, mode="bilinear")[0, 0].float().cpu()
+
+
+def _mix(current: Tensor, fused: Tensor, warp: Warp, part: Tensor) -> None:
+    """Mix a part [H, W] of what is fetched from before with the current result.
+
+    Args:
+        current: [1, C, H, W]; overwritten with the mix, channel by channel, so that no map is made but for one.
+        fused: [1, C, H, W], of the frame before; likewise.
+        warp: fetches.
+        part: [H, W] in 0..1.
+    """
+    scratch = torch.empty_like(part, dtype=fused.dtype)
+    for now, then in zip(current[0], fused[0], strict=True):
+        then.copy_(torch.lerp(now, _fetch(then, warp, scratch), part, out=now))
+
+
+def _mix_probabilities(current: Tensor, fused: Tensor, warp: Warp, part: Tensor) -> None:
+    """Mix as `_mix` does, where what is fetched has to sum to 1 over the channels."""
+    there = torch.empty_like(current[0])  # [C, H, W]
+    for channel, place in zip(fused[0], there, strict=True):
+        place.copy_(_fetch(channel, warp, place))
+    total = there.sum(0).clamp_min(torch.finfo(there.dtype).tiny)
+    fused.copy_(torch.lerp(current, there.div_(total)[None], part, out=current))
+
+
+def _fetch(channel: Tensor, warp: Warp, out: Tensor) -> Tensor:
+    """Fetch a channel [H, W], within its range, which bicubic interpolation overshoots; it may go to `out`."""
+    low, high = channel.aminmax()
+    fetched = warp(channel, out=out)
+    return fetched.clamp_(low, high) if fetched.is_cuda else fetched.clamp_(low.item(), high.item())
+
+
+def _to_mixed(result: Tensor, signal_type: SignalType, state: FusionState | None) -> tuple[Tensor, Tensor | None]:
+    """Convert a result to the form that is mixed, [1, C, H, W], with the labels [K] that it is the 0/1 maps of."""
+    if signal_type == "labels":
+        labels = result.long().unique()
+        if state is not None and state.labels is not None:
+            labels = torch.cat([labels, state.labels.to(labels)]).unique()
+        if len(labels) > MOST_LABELS:
+            problem, accepted = "has {count} labels at a time", "at most {most}, or fusion turned off"
+            raise InputError("signal", problem, accepted, count=len(labels), most=MOST_LABELS)
+        return (result == labels[:, None, None]).float(), labels
+    wide = result.to(torch.promote_types(result.dtype, torch.float32))
+    if signal_type == "logits":
+        return softmax(wide), None
+    return wide.clone() if signal_type == "directions" else wide, None
+
+
+def _from_mixed(mixed: Tensor, result: Tensor, part: Tensor, signal_type: SignalType, labels: Tensor | None) -> Tensor:
+    """Convert what was mixed back to the form of a result, which it is where the part [H, W] of before is 0."""
+    if labels is not None:
+        return labels[mixed.argmax(1, keepdim=True)].to(result.dtype)
+    if signal_type == "logits":
+        logs = mixed.clamp_min(torch.finfo(mixed.dtype).tiny).log()
+        logs = logs[:, 1:] - logs[:, :1] if result.shape[1] == 1 else logs
+        return torch.where(part == 0, result, logs.to(result.dtype))
+    if signal_type == "directions":
+        return torch.where(part == 0, result, F.normalize(mixed, dim=1).to(result.dtype))
+    return (mixed if result.is_floating_point() else mixed.round()).to(result.dtype)
+
+
+def _with_labels(state: FusionState, labels: Tensor | None) -> Tensor:
+    """Return what was fused, with empty maps of the labels [K] that it had none of: [1, K, H, W]."""
+    if labels is None or state.labels is None:
+        return state.fused
+    maps = state.fused.new_zeros(1, len(labels), *state.fused.shape[2:])
+    maps[:, torch.isin(labels, state.labels.to(labels))] = state.fused
+    return maps
+
+
+def _remember(image: Tensor, fused: Tensor, count: Tensor, labels: Tensor | None) -> FusionState:
+    """Make the state of a frame; labels that are hardly anywhere are forgotten."""
+    if labels is None:
+        return FusionState(image, fused, count)
+    present = fused.amax((0, 2, 3)) > _FAINT
+    return FusionState(image, fused[:, present], count, labels[present])
+
+
+def _at_size(image: Tensor, size: Size) -> Tensor:
+    return image if (image.shape[2], image.shape[3]) == size else F.interpolate(image, size, mode="area")
+
+
+def _beside(absent: Tensor) -> Tensor:
+    """Mark pixels [H, W] whose bicubic neighbours are marked."""
+    return F.max_pool2d(absent[None].float(), 5, 1, 2)[0] > 0
+
+
+def _check_same(image: Tensor, current: Tensor, image_before: Tensor, before: Tensor) -> None:
+    for name, now, then in (("frame", image, image_before), ("signal", current, before)):
+        if now.shape != then.shape:
+            problem, accepted = "becomes {shape}", "the shape of the frame before, {before}"
+            raise InputError(name, problem, accepted, shape=list(now.shape[1:]), before=list(then.shape[1:]))
