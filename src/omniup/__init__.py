@@ -17,6 +17,7 @@ from omniup.errors import InputError, MissingPackageError
 if TYPE_CHECKING:
     from omniup import nn
     from omniup.encoders import encoder, features
+    from omniup.jobs import batch
     from omniup.upsamplers import (
         AnyUp,
         Ensemble,
@@ -47,6 +48,7 @@ __all__ = [
     "UpsampleAnything",
     "Upsampler",
     "__version__",
+    "batch",
     "encoder",
     "features",
     "methods",
@@ -58,13 +60,15 @@ __all__ = [
 ]
 
 
+_ROOMS = {"batch": "omniup.jobs", "encoder": "omniup.encoders", "features": "omniup.encoders"}
+
+
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "nn":
         return importlib.import_module("omniup.nn")
-    room = "omniup.encoders" if name in ("encoder", "features") else "omniup.upsamplers"
-    return getattr(importlib.import_module(room), name)
+    return getattr(importlib.import_module(_ROOMS.get(name, "omniup.upsamplers")), name)
 
 
 def __dir__() -> list[str]:

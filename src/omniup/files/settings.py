@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
 from yaml.constructor import ConstructorError
 
 from omniup.errors import InputError
@@ -109,6 +109,18 @@ def read_settings(model: type[Settings], source: Source, changes: Mapping[str, A
         return model.model_validate(given, context=folder)
     except ValidationError as error:
         raise SettingsError([refusal.within(subject.name) for refusal in _refusals(error, given)]) from error
+
+
+def beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    """Resolve a relative path from the configuration's folder, or the current one where there is no file."""
+    return Path((info.context or {}).get("folder", "."), path.expanduser()).resolve()
+
+
+def existing(path: Path) -> Path:
+    """Refuse a path that does not exist."""
+    if not path.exists():
+        raise InputError("", "is {path}, which does not exist", "a path", path=path)
+    return path
 
 
 def _change(given: Any, field: str, value: Any) -> None:

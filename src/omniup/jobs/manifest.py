@@ -1,0 +1,134 @@
+"""Record which parts of a job are done, so that it goes on after it was killed: no picture twice, none lost.
+
+A part is on record once its file is whole on the disk. What was written and not recorded when a job was killed is
+computed again, and replaced by the same bytes. Each shard writes a manifest of its own and reads those of all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omniup.errors import InputError
+from omniup.files import Inputs, atomic_write, locked
+from omniup.files.atomic import made_folder
+from omniup.files.lines import append_line
+from omniup.files.refusals import Subject, printable
+from omniup.jobs.addresses import OWN_FOLDER, is_remote
+from omniup.jobs.configuration import Job
+from omniup.jobs.sources import Item
+
+_RECORD = "job.json"
+_FOLDER = "an empty or new folder, or that of the same job"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A part that is whole.
+
+    Attributes:
+        part: its number.
+        done: pictures with results.
+        broken: those without, and why.
+    """
+
+    part: int
+    done: int
+    broken: dict[str, str]
+
+
+class Manifest:
+    """The parts of a job that are done; see `open_manifest`.
+
+    Attributes:
+        finished: by their numbers, by whichever shard.
+    """
+
+    def __init__(self, path: Path, finished: dict[int, Finished]) -> None:
+        self._path, self.finished = path, finished
+
+    def record(self, finished: Finished) -> None:
+        """Put a part on record, whose results are on the disk.
+
+        Raises:
+            InputError: the manifest cannot be written.
+        """
+        line = json.dumps({"part": finished.part, "done": finished.done, "broken": finished.broken})
+        append_line(self._path, line.encode(), accepted=_FOLDER)
+        self.finished[finished.part] = finished
+
+
+@contextmanager
+def open_manifest(job: Job, items: Sequence[Item], shard: tuple[int, int]) -> Iterator[Manifest]:
+    """Have the manifest of a shard for this process alone.
+
+    Args:
+        job: what is computed.
+        items: its pictures.
+        shard: which one of how many, from 1 on.
+
+    Raises:
+        InputError: the folder holds something else, or the same job with other fields or pictures; or another process
+            works on this shard.
+    """
+    folder, own = job.output.path, job.output.path / OWN_FOLDER
+    if not is_remote(job.source.path):
+        Inputs([job.source.path]).check(folder)
+    if folder.is_dir() and not (own / _RECORD).exists() and any(not _is_ours(path) for path in folder.iterdir()):
+        raise InputError(printable(folder), "holds files that are not this job's", _FOLDER)
+    name = "manifest.jsonl" if shard == (1, 1) else "manifest.{}-of-{}.jsonl".format(*shard)
+    with made_folder(own), locked(own / name):
+        finished = _read(own)
+        _check_record(own / _RECORD, job, items, is_begun=bool(finished))
+        yield Manifest(own / name, finished)
+
+
+def _is_ours(path: Path) -> bool:
+    """Return whether a path is what a shard that begins at the same time makes first."""
+    return path.name == OWN_FOLDER
+
+
+def _check_record(path: Path, job: Job, items: Sequence[Item], *, is_begun: bool) -> None:
+    """Write what the job is; or compare it with what was written, once there are results."""
+    digest = hashlib.sha256("\n".join(item.key for item in items).encode()).hexdigest()
+    # where the results lie and how they are reached may change, and secrets are for nobody to read
+    fields = job.model_dump(mode="json", exclude={"output": {"path"}, "source": {"storage"}})
+    record: dict[str, Any] = {"job": fields, "pictures": len(items), "keys": digest}
+    text = json.dumps(record, indent=1).encode()
+    if not is_begun and (not path.exists() or path.read_bytes() != text):
+        for fitted in path.parent.glob("*.safetensors"):  # by another job, which came to nothing
+            fitted.unlink(missing_ok=True)
+        with atomic_write(path) as file:
+            file.write(text)
+        return
+    subject = Subject(printable(path), _FOLDER)
+    with subject.attempt("read"):
+        known = json.loads(path.read_text("utf-8"))
+        changed = [name for name, value in fields.items() if known["job"].get(name) != value]
+        before, keys = int(known["pictures"]), known["keys"]
+    if changed:
+        problem = "holds the results of a job with other {names}"
+        raise InputError(printable(job.output.path), problem, _FOLDER, names=", ".join(changed))
+    if keys != digest:
+        problem = "holds the results of {before} pictures, and the source has {now}, or others"
+        accepted = "the same pictures, or another folder"
+        raise InputError(printable(job.output.path), problem, accepted, before=before, now=len(items))
+
+
+def _read(folder: Path) -> dict[int, Finished]:
+    """Read the manifests of all shards; a last line that is not whole does not count."""
+    finished: dict[int, Finished] = {}
+    for path in sorted(folder.glob("manifest*.jsonl")):
+        with Subject(printable(path), "the manifest that the job wrote").attempt("read"):
+            for line in path.read_bytes().split(b"\n")[:-1]:
+                found = json.loads(line)
+                one = Finished(int(found["part"]), int(found["done"]), dict(found["broken"]))
+                before = finished.get(one.part)
+                if before is None or len(one.broken) <= len(before.broken):
+                    finished[one.part] = one
+    return finished
