@@ -167,9 +167,11 @@ def _refusals(error: ValidationError, given: Any) -> list[InputError]:
 
 def _path(location: tuple[int | str, ...], given: Any) -> str:
     """Write the place of a problem as the file has it: pydantic adds a section's type behind one of several types."""
-    names = []
+    names: list[str] = []
+    is_type = False
     for name in location:
-        if isinstance(given, Mapping) and name == given.get("kind"):
+        is_type = not is_type and isinstance(given, Mapping) and name == given.get("kind")
+        if is_type:
             continue
         names.append(str(name))
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from omniup.errors import InputError
+from omniup.files import Inputs
 from omniup.jobs.configuration import Job, read_job
 from omniup.jobs.manifest import Finished, open_manifest
 from omniup.jobs.operators import Operators, components_files
@@ -81,6 +82,7 @@ def batch(
         raise InputError("address", "is given, and the engine is local", "engine ray")
     number, count = parse_shard(shard)
     wanted = read_job(job, changes)
+    Inputs([wanted.source.path]).check(wanted.output.path)
     items = list_items(wanted.source, wanted.output.path)
     parts = cut_into_parts(items, wanted.output)[number - 1 :: count]
     with open_manifest(wanted, items, (number, count)) as manifest:

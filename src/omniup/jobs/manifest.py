@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from omniup.errors import InputError
-from omniup.files import Inputs, atomic_write, locked
+from omniup.files import atomic_write, locked
 from omniup.files.atomic import made_folder
 from omniup.files.lines import append_line
 from omniup.files.refusals import Subject, printable
-from omniup.jobs.addresses import OWN_FOLDER, is_remote
+from omniup.jobs.addresses import OWN_FOLDER
 from omniup.jobs.configuration import Job
 from omniup.jobs.sources import Item
 
@@ -77,8 +77,6 @@ def open_manifest(job: Job, items: Sequence[Item], shard: tuple[int, int]) -> It
             works on this shard.
     """
     folder, own = job.output.path, job.output.path / OWN_FOLDER
-    if not is_remote(job.source.path):
-        Inputs([job.source.path]).check(folder)
     if folder.is_dir() and not (own / _RECORD).exists() and any(not _is_ours(path) for path in folder.iterdir()):
         raise InputError(printable(folder), "holds files that are not this job's", _FOLDER)
     name = "manifest.jsonl" if shard == (1, 1) else "manifest.{}-of-{}.jsonl".format(*shard)

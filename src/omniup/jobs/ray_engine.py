@@ -53,7 +53,7 @@ def run(
     ray: Any = optional_import("ray", extra="ray")
     data: Any = optional_import("ray.data", extra="ray")
     data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     gpus = 1 if device.startswith("cuda") else 0
     with _cluster(ray, address, workers, job.threads):
         there = ray.cluster_resources()

@@ -28,8 +28,8 @@ MOST_PICTURES = 10_000_000
 _LONGEST_LINE = 2**20
 """Bytes of a row of a list, at most."""
 
-_ROWS = 1024
-"""Rows of a parquet file that are read at a time."""
+_ROWS = 64
+"""Rows of a parquet file that are read at a time: of long values that are packed well, few."""
 
 _LISTS = (".parquet", ".csv", ".jsonl")
 
@@ -179,12 +179,20 @@ def _parquet_rows(source: Source) -> Iterator[dict[str, Any]]:
         while True:
             with subject.attempt("read"):
                 batch = next(batches, None)
-                if batch is not None and batch.nbytes > _LONGEST_LINE * _ROWS:
+                if batch is not None and _row_bytes(batch) > _LONGEST_LINE:
                     raise subject.refusal("has rows of more than {most} bytes", most=_LONGEST_LINE)
                 found = [] if batch is None else batch.to_pylist()
             if batch is None:
                 return
             yield from found
+
+
+def _row_bytes(batch: Any) -> int:
+    """Return how many bytes a row of a batch of pyarrow takes, about, with the longest entries of dictionaries."""
+    compute: Any = optional_import("pyarrow.compute", extra="batch")
+    entries = [column.dictionary for column in batch.columns if hasattr(column, "dictionary")]
+    longest = [compute.max(compute.binary_length(each.cast("string"))).as_py() or 0 for each in entries]
+    return max(batch.nbytes // max(1, batch.num_rows), *longest, 0)
 
 
 def _csv_rows(source: Source) -> Iterator[dict[str, Any]]:
