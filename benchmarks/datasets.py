@@ -28,7 +28,8 @@ from omniup.jobs.sources import list_items
 from omniup.jobs.work import Worker
 from omniup.upsamplers import upsampler
 
-NETWORK = {"name": "timm:tf_efficientnet_lite0", "settings": {"layer": 2, "pretrained": False}}
+NETWORK = "timm:tf_efficientnet_lite0"
+SETTINGS = {"layer": 2, "pretrained": False}
 AHEAD = 8
 
 
@@ -68,7 +69,7 @@ def job(folder: str, name: str, side: int) -> Job:
     return read_job(
         {
             "source": {"kind": "folder", "path": f"{folder}/photos"},
-            "signals": {"net": {"kind": "encoder", **NETWORK}},
+            "signals": {"net": {"kind": "encoder", "name": NETWORK, "settings": SETTINGS}},
             "keep": {"map": {"kind": "map", "of": "net"}},
             "output": {"kind": "npz", "path": f"{folder}/{name}"},
             "size": side,
@@ -78,7 +79,7 @@ def job(folder: str, name: str, side: int) -> Job:
 
 def bare_loop(folder: Path, side: int) -> float:
     """Return pictures a second of what every program would have to do."""
-    network, method = encoder(NETWORK["name"], **NETWORK["settings"]), upsampler("pyramid_bilateral")
+    network, method = encoder(NETWORK, **SETTINGS), upsampler("pyramid_bilateral")
     paths = sorted((folder / "photos").iterdir())
     began = time.perf_counter()
     for path in paths:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -106,10 +107,11 @@ def batch(
         else:
             made = _run_here(wanted, items, todo, advance, **how)
         try:
-            for finished in made if todo else ():
-                manifest.record(finished)
-                done += finished.done
-                broken |= finished.broken
+            with closing(made):  # whose files and processes end before what is left of them is removed
+                for finished in made if todo else ():
+                    manifest.record(finished)
+                    done += finished.done
+                    broken |= finished.broken
         finally:
             sweep_sink(todo, wanted.output, is_alone=count == 1)
     return Summary(wanted.output.path, done, skipped, broken)
@@ -133,7 +135,7 @@ def _is_missing(finished: Finished | None, retry: bool) -> bool:
 
 def _run_here(
     job: Job, items: Sequence[Item], parts: Sequence[Part], advance: Callable[[], None], device: str, ahead: int
-) -> Iterator[Finished]:
+) -> Generator[Finished, None, None]:
     worker = Worker(job, device, ahead)
     with torch_threads(job.threads):
         worker.operators.fit_components(items)
@@ -142,7 +144,7 @@ def _run_here(
 
 def _run_on_ray(
     job: Job, items: Sequence[Item], parts: Sequence[Part], advance: Callable[[int], None], **how: Any
-) -> Iterator[Finished]:
+) -> Generator[Finished, None, None]:
     from omniup.jobs.ray_engine import run
 
     if not all(path.exists() for path in components_files(job).values()):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from omniup.errors import InputError
-from omniup.files import atomic_write, locked
+from omniup.files import atomic_write, locked, sweep
 from omniup.files.atomic import made_folder
 from omniup.files.lines import append_line
 from omniup.files.refusals import Subject, printable
@@ -81,6 +81,7 @@ def open_manifest(job: Job, items: Sequence[Item], shard: tuple[int, int]) -> It
         raise InputError(printable(folder), "holds files that are not this job's", _FOLDER)
     name = "manifest.jsonl" if shard == (1, 1) else "manifest.{}-of-{}.jsonl".format(*shard)
     with made_folder(own), locked(own / name):
+        sweep(own)
         finished = _read(own)
         _check_record(own / _RECORD, job, items, is_begun=bool(finished))
         yield Manifest(own / name, finished)

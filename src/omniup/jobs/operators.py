@@ -39,10 +39,12 @@ from omniup.jobs.configuration import (
     StoredSignal,
 )
 from omniup.jobs.sources import Item
-from omniup.upsamplers import Upsampler, upsampler
+from omniup.upsamplers import PreparedImage, Upsampler, upsampler
 from omniup.upsamplers.checks import Size, as_guidance
 from omniup.upsamplers.guidance_files import read_guidance_file
+from omniup.upsamplers.regions import cut
 from omniup.upsamplers.signal_files import read_signal_file
+from omniup.upsamplers.signal_types import signal_types
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 """The results of a picture, by their names in the output."""
@@ -77,10 +79,22 @@ class Cells:
         return self.image.encoding.features
 
     def at(self, points: Tensor) -> Tensor:
-        """Return the vectors of the dense signal at points [N, 2], (x, y) in pixels of the picture: [N, C]."""
-        size = self.image.guidance.shape[2], self.image.guidance.shape[3]
-        x, y = (points[:, axis] * size[1 - axis] // self.whole[1 - axis] for axis in (0, 1))
-        return self.dense[0, :, y.to(self.features.device), x.to(self.features.device)].T
+        """Return the vectors of the dense signal at points [N, 2], (x, y) in pixels of the picture: [N, C].
+
+        The whole map is made only where holes or steps of consistency ask for it.
+        """
+        guidance, features, memory = self.image.guidance, self.features, self.options["memory"]
+        size = guidance.shape[2], guidance.shape[3]
+        x, y = (points[:, axis].to(features.device) * size[1 - axis] // self.whole[1 - axis] for axis in (0, 1))
+        grid = features.shape[2], features.shape[3]
+        method: Upsampler = self.options["method"]
+        prepared = method.prepare(cut(guidance, self.image.region), grid, memory=memory)
+        (found,) = signal_types(features, self.signal_type)
+        if self.valid is not None or not isinstance(prepared, PreparedImage):
+            return self.dense[0, :, y, x].T
+        if prepared.recommended_consistency(features, found):
+            return self.dense[0, :, y, x].T
+        return prepared.render_at(features, torch.stack([y, x], 1), found, memory=memory)[0]
 
     def of(self, features: Tensor) -> Cells:
         """Return another signal of the same grid, [1, K, h, w]."""
