@@ -2,7 +2,8 @@
 
     python benchmarks/datasets.py --pictures 300
 
-Rates are those after the start: of the pictures from the first fifth on. One thread each.
+Rates are those after the start: of the pictures from the first fifth on. One thread each. Of what runs in this process
+the processor's time is given as well, which does not depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from omniup.encoders import encode_image, encoder
 from omniup.files import read_image
 from omniup.jobs import ray_engine
 from omniup.jobs.configuration import Job, read_job
-from omniup.jobs.manifest import Finished
-from omniup.jobs.sinks import cut_into_parts, prepare_sink
+from omniup.jobs.manifest import Finished, open_manifest
+from omniup.jobs.sinks import cut_into_parts
 from omniup.jobs.sources import list_items
 from omniup.jobs.work import Worker
 from omniup.upsamplers import upsampler
@@ -42,14 +43,14 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         draw(Path(folder), arguments.pictures, arguments.size)
-        bare = bare_loop(Path(folder), arguments.size)
-        report("read, encode and upsample alone", bare, None)
+        bare = rate(bare_loop(Path(folder), arguments.size), arguments.pictures)
+        report("read, encode and upsample alone", bare)
         plain = rate(work(job(folder, "plain", arguments.size)), arguments.pictures)
-        report("the plain loop: with files, record and order", plain, bare)
+        report("the plain loop, which writes and records", plain, bare)
         single = plain
         for workers in range(1, arguments.workers + 1):
             found = rate(on_ray(job(folder, f"ray{workers}", arguments.size), workers), arguments.pictures)
-            report(f"Ray, {workers} worker{'s' if workers > 1 else ''}", found, plain if workers == 1 else single)
+            report(f"Ray, {workers} worker{'s' if workers > 1 else ''}", (found[0], None), single)
             single = found if workers == 1 else single
 
 
@@ -77,20 +78,22 @@ def job(folder: str, name: str, side: int) -> Job:
     )
 
 
-def bare_loop(folder: Path, side: int) -> float:
-    """Return pictures a second of what every program would have to do."""
+def bare_loop(folder: Path, side: int) -> Iterator[object]:
+    """Do what every program would have to do."""
     network, method = encoder(NETWORK, **SETTINGS), upsampler("pyramid_bilateral")
-    paths = sorted((folder / "photos").iterdir())
-    began = time.perf_counter()
-    for path in paths:
-        encode_image(read_image(path), network, size=side).upsample(method=method)[0].half().numpy()
-    return len(paths) / (time.perf_counter() - began)
+    for path in sorted((folder / "photos").iterdir()):
+        yield encode_image(read_image(path), network, size=side).upsample(method=method)[0].half().numpy()
 
 
 def work(wanted: Job) -> Iterator[Finished]:
-    parts = cut_into_parts(list_items(wanted.source, wanted.output.path), wanted.output)
-    prepare_sink(wanted.output)
-    return Worker(wanted, "cpu", AHEAD).work(parts)
+    """Run a job in this process, with its manifest."""
+    items = list_items(wanted.source, wanted.output.path)
+    parts = cut_into_parts(items, wanted.output)
+    with open_manifest(wanted, items, (1, 1)) as manifest:
+        for finished in Worker(wanted, "cpu", AHEAD).work(parts):
+            manifest.record(finished)
+            assert not finished.broken
+            yield finished
 
 
 def on_ray(wanted: Job, workers: int) -> Iterator[Finished]:
@@ -98,20 +101,23 @@ def on_ray(wanted: Job, workers: int) -> Iterator[Finished]:
     return ray_engine.run(wanted, parts, device="cpu", workers=workers, address=None, ahead=AHEAD)
 
 
-def rate(finished: Iterator[Finished], count: int) -> float:
-    """Return pictures a second from the first fifth on."""
-    times = []
-    for each in finished:
-        assert not each.broken
-        times.append(time.perf_counter())
-    assert len(times) == count
+def rate(finished: Iterator[object], count: int) -> tuple[float, float]:
+    """Return seconds a picture from the first fifth on: of the clock, and of the processor in this process."""
+    clock, processor = [], []
+    for _ in finished:
+        clock.append(time.perf_counter())
+        processor.append(time.process_time())
+    assert len(clock) == count
     first = count // 5
-    return (count - first) / (times[-1] - times[first - 1])
+    return tuple((times[-1] - times[first - 1]) / (count - first) for times in (clock, processor))  # type: ignore[return-value]
 
 
-def report(name: str, found: float, beside: float | None) -> None:
-    compared = "" if beside is None else f"{found / beside:.2f} ×"
-    print(f"| {name} | {found:.2f} a second | {compared} | load {os.getloadavg()[0]:.1f} |", flush=True)
+def report(name: str, found: tuple[float, float | None], beside: tuple[float, float] | None = None) -> None:
+    cells = [name]
+    for seconds, other in zip(found, beside or (None, None), strict=True):
+        cells.append("" if seconds is None else f"{1000 * seconds:.1f} ms")
+        cells.append("" if seconds is None or other is None else f"{seconds / other:.3f} ×")
+    print(f"| {' | '.join(cells)} | load {os.getloadavg()[0]:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -237,6 +237,15 @@ def test_missing_packages_come_with_the_command_that_installs_them(folder, job, 
         batch(job(sink="parquet"))
 
 
+def test_a_job_may_move_with_its_files(folder, job):
+    batch(job(), shard="1/2")
+    (folder / "moved").mkdir()
+    for name in ("photos", "out"):
+        (folder / name).rename(folder / "moved" / name)
+    made = batch(job(output="moved/out", source={"kind": "folder", "path": "moved/photos"}))
+    assert (made.done, made.skipped) == (10, 10)
+
+
 def test_the_record_holds_no_secrets(folder, job):
     batch(job(source={"kind": "folder", "path": "photos", "storage": {"key": "secret"}}))
     record = (folder / "out/_job/job.json").read_text()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,29 +95,49 @@ def _is_ours(path: Path) -> bool:
 
 def _check_record(path: Path, job: Job, items: Sequence[Item], *, is_begun: bool) -> None:
     """Write what the job is; or compare it with what was written, once there are results."""
-    digest = hashlib.sha256("\n".join(item.key for item in items).encode()).hexdigest()
     # where the results lie and how they are reached may change, and secrets are for nobody to read
     fields = job.model_dump(mode="json", exclude={"output": {"path"}, "source": {"storage"}})
-    record: dict[str, Any] = {"job": fields, "pictures": len(items), "keys": digest}
-    text = json.dumps(record, indent=1).encode()
-    if not is_begun and (not path.exists() or path.read_bytes() != text):
-        for fitted in path.parent.glob("*.safetensors"):  # by another job, which came to nothing
-            fitted.unlink(missing_ok=True)
-        with atomic_write(path) as file:
-            file.write(text)
+    digest = hashlib.sha256("\n".join(item.key for item in items).encode()).hexdigest()
+    record = {"job": _relative(fields, job.output.path), "pictures": len(items), "keys": digest}
+    known = _read_record(path) if path.exists() else None
+    if known == record:
         return
+    if known is not None and is_begun:
+        folder = printable(job.output.path)
+        if changed := [name for name, value in record["job"].items() if known["job"].get(name) != value]:
+            problem = "holds the results of a job with other {names}"
+            raise InputError(folder, problem, _FOLDER, names=", ".join(changed))
+        problem = "holds the results of {before} pictures, and the source has {now}, or others"
+        accepted = "the same pictures, or another folder"
+        raise InputError(folder, problem, accepted, before=known["pictures"], now=len(items))
+    for fitted in path.parent.glob("*.safetensors"):  # by another job, which came to nothing
+        fitted.unlink(missing_ok=True)
+    with atomic_write(path) as file:
+        file.write(json.dumps(record, indent=1).encode())
+
+
+def _relative(value: Any, folder: Path) -> Any:
+    """Write local paths as seen from a folder, so that a job may move together with its files."""
+    if isinstance(value, dict):
+        return {name: _relative(each, folder) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_relative(each, folder) for each in value]
+    is_path = isinstance(value, str) and Path(value).is_absolute()
+    return Path(os.path.relpath(value, folder)).as_posix() if is_path else value
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """Read what a job was.
+
+    Raises:
+        InputError: the file is something else.
+    """
     subject = Subject(printable(path), _FOLDER)
     with subject.attempt("read"):
         known = json.loads(path.read_text("utf-8"))
-        changed = [name for name, value in fields.items() if known["job"].get(name) != value]
-        before, keys = int(known["pictures"]), known["keys"]
-    if changed:
-        problem = "holds the results of a job with other {names}"
-        raise InputError(printable(job.output.path), problem, _FOLDER, names=", ".join(changed))
-    if keys != digest:
-        problem = "holds the results of {before} pictures, and the source has {now}, or others"
-        accepted = "the same pictures, or another folder"
-        raise InputError(printable(job.output.path), problem, accepted, before=before, now=len(items))
+    if not (isinstance(known, dict) and known.keys() == {"job", "pictures", "keys"} and isinstance(known["job"], dict)):
+        raise subject.refusal("is no record of a job")
+    return known
 
 
 def _read(folder: Path) -> dict[int, Finished]:
