@@ -2,8 +2,8 @@
 
     python benchmarks/datasets.py --pictures 300
 
-Rates are those after the start: of the pictures from the first fifth on. One thread each. Of what runs in this process
-the processor's time is given as well, which does not depend on what else the machine does.
+Seconds a picture, of those from the first fifth on, one thread each: by the clock, and of the processor, which depends
+less on what else the machine does. The columns beside them compare with the row before; the last is the machine's load.
 """
 
 from __future__ import annotations
@@ -43,14 +43,16 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         draw(Path(folder), arguments.pictures, arguments.size)
-        bare = rate(bare_loop(Path(folder), arguments.size), arguments.pictures)
-        report("read, encode and upsample alone", bare)
-        plain = rate(work(job(folder, "plain", arguments.size)), arguments.pictures)
-        report("the plain loop, which writes and records", plain, bare)
+        bare = bare_loop(Path(folder), arguments.size)
+        bare_times, job_times = paired(bare, work(job(folder, "paired", arguments.size), ahead=1), arguments.pictures)
+        report("read, encode, upsample, numpy.savez", bare_times)
+        report("a picture of a job, in turn with it", job_times, bare_times)
+        plain = rate(work(job(folder, "plain", arguments.size), AHEAD), arguments.pictures)
+        report("the plain loop", (plain, None))
         single = plain
         for workers in range(1, arguments.workers + 1):
             found = rate(on_ray(job(folder, f"ray{workers}", arguments.size), workers), arguments.pictures)
-            report(f"Ray, {workers} worker{'s' if workers > 1 else ''}", (found[0], None), single)
+            report(f"Ray, {workers} worker{'s' if workers > 1 else ''}", (found, None), (single, None))
             single = found if workers == 1 else single
 
 
@@ -82,15 +84,17 @@ def bare_loop(folder: Path, side: int) -> Iterator[object]:
     """Do what every program would have to do."""
     network, method = encoder(NETWORK, **SETTINGS), upsampler("pyramid_bilateral")
     for path in sorted((folder / "photos").iterdir()):
-        yield encode_image(read_image(path), network, size=side).upsample(method=method)[0].half().numpy()
+        made = encode_image(read_image(path), network, size=side).upsample(method=method)[0].half().numpy()
+        np.savez(folder / path.stem, map=made)
+        yield made
 
 
-def work(wanted: Job) -> Iterator[Finished]:
+def work(wanted: Job, ahead: int) -> Iterator[Finished]:
     """Run a job in this process, with its manifest."""
     items = list_items(wanted.source, wanted.output.path)
     parts = cut_into_parts(items, wanted.output)
     with open_manifest(wanted, items, (1, 1)) as manifest:
-        for finished in Worker(wanted, "cpu", AHEAD).work(parts):
+        for finished in Worker(wanted, "cpu", ahead).work(parts):
             manifest.record(finished)
             assert not finished.broken
             yield finished
@@ -101,18 +105,30 @@ def on_ray(wanted: Job, workers: int) -> Iterator[Finished]:
     return ray_engine.run(wanted, parts, device="cpu", workers=workers, address=None, ahead=AHEAD)
 
 
-def rate(finished: Iterator[object], count: int) -> tuple[float, float]:
-    """Return seconds a picture from the first fifth on: of the clock, and of the processor in this process."""
-    clock, processor = [], []
-    for _ in finished:
-        clock.append(time.perf_counter())
-        processor.append(time.process_time())
-    assert len(clock) == count
+def paired(first: Iterator[object], second: Iterator[object], count: int) -> list[tuple[float, float]]:
+    """Return seconds a picture of two loops that take turns, so that both see the same machine: medians.
+
+    Of each, the seconds of the clock and of the processor, in this process.
+    """
+    times = np.zeros((count, 2, 2))
+    for number in range(count):
+        for loop, pictures in enumerate((first, second)):
+            before = time.perf_counter(), time.process_time()
+            next(pictures)
+            times[number, loop] = np.subtract((time.perf_counter(), time.process_time()), before)
+    return [(float(clock), float(processor)) for clock, processor in np.median(times[count // 5 :], axis=0)]
+
+
+def rate(finished: Iterator[object], count: int) -> float:
+    """Return seconds a picture by the clock, from the first fifth on."""
+    times = [time.perf_counter() for _ in finished]
+    assert len(times) == count
     first = count // 5
-    return tuple((times[-1] - times[first - 1]) / (count - first) for times in (clock, processor))  # type: ignore[return-value]
+    return (times[-1] - times[first - 1]) / (count - first)
 
 
-def report(name: str, found: tuple[float, float | None], beside: tuple[float, float] | None = None) -> None:
+def report(name: str, found: tuple[float, float | None], beside: tuple[float, float | None] | None = None) -> None:
+    """Print a row: the times, and how many times those beside they are."""
     cells = [name]
     for seconds, other in zip(found, beside or (None, None), strict=True):
         cells.append("" if seconds is None else f"{1000 * seconds:.1f} ms")

@@ -260,25 +260,18 @@ def _typed(values: Tensor, dtype: str) -> Arrays:
         scales = numbers.float().abs().flatten(1).amax(1) / 127  # [C]
         steps = torch.where(scales > 0, scales, 1.0).view(-1, *[1] * (numbers.ndim - 1))
         return {"": (numbers.float() / steps).round().to(torch.int8).numpy(), "scales": scales.numpy()}
-    if numbers.dtype == torch.bfloat16:  # NumPy has none
-        numbers = numbers.float()
-    array = numbers.numpy()
-    with np.errstate(over="ignore", invalid="ignore"):
-        converted = array.astype(dtype)
-        is_held = (np.isfinite(converted) | ~np.isfinite(array)).all()
-        is_whole = array.dtype.kind in "biu" or np.dtype(dtype).kind in "biu"
-        is_held = is_held and (not is_whole or (converted.astype(np.float64) == array.astype(np.float64)).all())
+    target: torch.dtype = getattr(torch, dtype)
+    converted = numbers.to(target)
+    low, high = (bound.item() for bound in numbers.aminmax())
+    if numbers.is_floating_point() and target.is_floating_point:  # NaN stays: it stands for nothing
+        largest = torch.finfo(target).max
+        is_held = (-largest <= low and high <= largest) or bool((converted.isfinite() == numbers.isfinite()).all())
+    else:  # a label may not become another
+        is_held = bool((converted.double() == numbers.double()).all())
     if not is_held:
-        low, high = array.min(), array.max()
-        raise InputError(
-            "dtype",
-            "is {dtype}, and the values go from {low:g} to {high:g}",
-            "a type that holds them",
-            dtype=dtype,
-            low=low,
-            high=high,
-        )
-    return {"": converted}
+        problem, accepted = "is {dtype}, and the values go from {low:g} to {high:g}", "a type that holds them"
+        raise InputError("dtype", problem, accepted, dtype=dtype, low=low, high=high)
+    return {"": converted.numpy()}
 
 
 def _json(text: str) -> Any:
