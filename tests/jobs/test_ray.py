@@ -89,3 +89,9 @@ def test_one_worker_goes_on_from_what_was_done_here(ray, folder, job):
 def test_what_cannot_be_is_refused(ray, folder, job):
     with pytest.raises(InputError, match="workers is 3, and the cluster has 2 cores and 0 GPUs; accepted: at most 2"):
         batch(job(), engine="ray", workers=3)
+
+
+def test_a_cluster_that_does_not_answer_is_refused_at_once(folder, job):
+    pytest.importorskip("ray.data", reason="Ray is not installed")
+    with pytest.raises(InputError, match=r"address is '127.0.0.1:1', which cannot be reached .*; accepted: a cluster"):
+        batch(job(), engine="ray", address="127.0.0.1:1")

@@ -13,6 +13,8 @@ import json
 import logging
 import os
 import pickle
+import re
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +30,8 @@ from omniup.jobs.work import Worker
 
 OBJECT_STORE = 2**27
 """Bytes of the object store of a cluster that is started here; little goes through it."""
+
+_PATIENCE = 10  # seconds for a cluster to answer
 
 
 def run(
@@ -110,21 +114,33 @@ def _cluster(ray: Any, address: str | None, workers: int | None, threads: int) -
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it prints notes on itself; errors come as exceptions
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address is not None:
-            ray.init(address=address, **{**quiet, "include_dashboard": None})
+            _check_port(address)
+            ray.init(address=address, **quiet)
         else:
             cores = None if workers is None else workers * threads
-            ray.init(num_cpus=cores, object_store_memory=OBJECT_STORE, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+            ray.init(num_cpus=cores, object_store_memory=OBJECT_STORE, include_dashboard=False, **quiet)
+    except Exception as error:  # Ray promises no list of what it raises, down to Exception itself
         if address is None:
-            raise
-        accepted = "the address of a cluster that runs, such as auto or host:6379"
-        raise InputError(
-            "address", "is {value!r}, which cannot be reached ({reason})", accepted, value=address, reason=error
-        ) from error
+            raise InputError("engine", "is ray, which does not start here ({reason})", "local", reason=error) from error
+        problem, accepted = (
+            "is {value!r}, which cannot be reached ({reason})",
+            "a cluster that runs: auto, or host:6379",
+        )
+        raise InputError("address", problem, accepted, value=address, reason=error) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_port(address: str) -> None:
+    """Connect to `host:port`, where Ray itself would try for minutes.
+
+    Raises:
+        OSError: nothing answers there.
+    """
+    if match := re.fullmatch(r"([^:/]+):(\d{1,5})", address):
+        socket.create_connection((match[1], int(match[2])), timeout=_PATIENCE).close()
