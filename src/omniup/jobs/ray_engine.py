@@ -113,7 +113,6 @@ def _cluster(ray: Any, address: str | None, workers: int | None, threads: int) -
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it prints notes on itself; errors come as exceptions
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address is not None:
