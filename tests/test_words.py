@@ -64,7 +64,13 @@ PUBLIC = {("web/schemas.py", "share")}  # a field of the API
 ONE_MEANING = {
     "kind": {  # of a record that is one of several variants
         *(f"restoration/degradation/{name}.py" for name in ("config", "draws", "kernels", "noise")),
-        *("training/anyup/configuration.py", "web/schemas.py", "web/upsampling.py", "omniup_bench/records.py"),
+        *(
+            "jobs/configuration.py",
+            "training/anyup/configuration.py",
+            "web/schemas.py",
+            "web/upsampling.py",
+            "omniup_bench/records.py",
+        ),
     },
     "precision": {  # the floating-point type that a network computes in; or a precision matrix
         *(
@@ -77,7 +83,7 @@ ONE_MEANING = {
         ),
         "training/restorer/configuration.py",
         *(f"cli/{name}.py" for name in ("encoding", "features", "options", "probe", "probe_record", "video")),
-        *("encoders/dense.py", "upsamplers/anyup/upsampler.py", "upsamplers/ensemble.py"),
+        *("encoders/dense.py", "jobs/configuration.py", "upsamplers/anyup/upsampler.py", "upsamplers/ensemble.py"),
         *("upsamplers/gaussian_kernels.py", "web/schemas.py"),
     },
 }

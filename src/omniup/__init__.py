@@ -17,6 +17,7 @@ from omniup.errors import InputError, MissingPackageError
 if TYPE_CHECKING:
     from omniup import nn
     from omniup.encoders import encoder, features
+    from omniup.jobs import batch
     from omniup.sequences import VideoUpsampler, video
     from omniup.upsamplers import (
         AnyUp,
@@ -49,6 +50,7 @@ __all__ = [
     "Upsampler",
     "VideoUpsampler",
     "__version__",
+    "batch",
     "encoder",
     "features",
     "methods",
@@ -64,6 +66,9 @@ _ROOMS = {
     **dict.fromkeys(("encoder", "features"), "omniup.encoders"),
     **dict.fromkeys(("VideoUpsampler", "video"), "omniup.sequences"),
 }
+
+
+_ROOMS = {"batch": "omniup.jobs", "encoder": "omniup.encoders", "features": "omniup.encoders"}
 
 
 def __getattr__(name: str) -> Any:

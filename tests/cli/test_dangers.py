@@ -23,7 +23,7 @@ from support.dangers import Held, States, contents, full_from, moments, restore,
 from support.forks import Fork
 from support.streets import write_streets
 
-for package in ("accelerate", "diffusers", "peft", "tensorboard", "timm"):
+for package in ("accelerate", "diffusers", "peft", "pyarrow", "tensorboard", "timm"):
     pytest.importorskip(package)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and asks /proc for the names of files")
@@ -68,6 +68,7 @@ COMMANDS = {
     "bench speed": Command(
         "bench speed --method bilinear --size 64 -o out.jsonl", partial=("out.jsonl",), overwrites=False
     ),
+    "batch": Command("batch job.yaml", tried=9, partial=("out/_job/manifest.jsonl",), overwrites=False),
     "bench report": Command("bench report old.jsonl -o page.md"),
     "bench panels": Command("bench panels -o out --data STREETS --images 2 --method bilinear", tried=4),
 }
@@ -95,6 +96,13 @@ HYPIR = {
     "precision": "no",
     "steps": 2,
     "batch": 1,
+}
+JOB = {
+    "source": {"kind": "folder", "path": "photos"},
+    "signals": {"colours": {"kind": "encoder", "name": "projection"}},
+    "keep": {"pca": {"kind": "components", "of": "colours", "count": 2}},
+    "method": "bilinear",
+    "output": {"kind": "parquet", "path": "out", "part": 1},
 }
 SPEED = [
     {"stage": stage, "seconds": (1.0,), "peak_bytes": None, "failure": None} for stage in ("prepare", "render", "whole")
@@ -162,6 +170,7 @@ def inputs(run, data):
         write_photos(Path("photos"))
         Path("photo.png").write_bytes(Path("photos/0.png").read_bytes())
         np.save("features.npy", np.random.default_rng(1).standard_normal((5, 3, 4)).astype(np.float32))
+        Path("job.yaml").write_text(yaml.safe_dump(JOB))
         for name, fields in (("anyup", ANYUP), ("hypir", HYPIR)):
             named = fields | {"data": fields["data"] | {"images": [data["PHOTOS"]]}}
             Path(f"{name}.yaml").write_text(yaml.safe_dump(named))

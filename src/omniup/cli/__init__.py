@@ -16,6 +16,7 @@ import typer
 
 from omniup import __version__
 from omniup.cli import about, bench, kernels, options, probe, train
+from omniup.cli.datasets import batch
 from omniup.cli.degrade import degrade
 from omniup.cli.errors import guarded
 from omniup.cli.features import features
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 for command in (
-    *(upsample, features, video, kernels.fit, kernels.render, reconstruct, degrade, restore, serve),
+    *(upsample, features, video, batch, kernels.fit, kernels.render, reconstruct, degrade, restore, serve),
     *(about.methods, about.encoders, about.info),
 ):
     app.command()(command)

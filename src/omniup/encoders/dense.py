@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from omniup.encoders.base import Encoder, Encoding
 from omniup.encoders.caller import EncoderLike, as_encoder
 from omniup.encoders.preparation import resize
-from omniup.upsamplers import DEFAULT_METHOD, upsample
+from omniup.upsamplers import DEFAULT_METHOD, Upsampler, upsample
 from omniup.upsamplers.checks import (
     DEFAULT_MEMORY,
     Size,
@@ -59,7 +59,7 @@ class EncodedImage:
     def upsample(
         self,
         *,
-        method: str = DEFAULT_METHOD,
+        method: str | Upsampler = DEFAULT_METHOD,
         signal_type: str = "features",
         memory: int | str = DEFAULT_MEMORY,
         **settings: Any,
@@ -121,7 +121,7 @@ def encode_image(
     whole = as_guidance(opened(image), device=None if device is None else torch.device(device)).float()
     if whole.shape[1] == 1:
         whole = whole.expand(-1, 3, -1, -1)  # grey
-    guidance, pixels = (_resized(whole, wanted) for wanted in (size, resolution))
+    guidance, pixels = (resized(whole, wanted) for wanted in (size, resolution))
     seen = pixels.shape[2:]
     height, width = (-(-side // encoder.stride) * encoder.stride if sides == "pad" else side for side in seen)
     pixels = F.pad(pixels, (0, width - seen[1], 0, height - seen[0]), mode="replicate")
@@ -133,7 +133,7 @@ def encode_image(
     return EncodedImage(guidance, encoding, (0, 0, *covered))
 
 
-def _resized(image: Tensor, size: Size | int | None) -> Tensor:
+def resized(image: Tensor, size: Size | int | None) -> Tensor:
     """Resize an image to a size, or to a longer side; by default to at most `LONGEST`."""
     whole = image.shape[2], image.shape[3]
     wanted = check_size(chosen_size(min(max(whole), LONGEST) if size is None else size, whole), (1, 1))

@@ -20,7 +20,7 @@ from omniup.errors import InputError
 from omniup.evaluation.probes import LinearProbe, softmax_regression
 from omniup.files import read_tensors, write_tensors
 from omniup.mixing import cell_means
-from omniup.upsamplers import DEFAULT_METHOD
+from omniup.upsamplers import DEFAULT_METHOD, Upsampler
 from omniup.upsamplers.checks import DEFAULT_MEMORY
 
 VECTORS = 2**16
@@ -84,7 +84,12 @@ class LabelProbe:
         return cls(softmax_regression(torch.cat(vectors), fractions), known)
 
     def probabilities(
-        self, image: EncodedImage, *, method: str = DEFAULT_METHOD, memory: int | str = DEFAULT_MEMORY, **settings: Any
+        self,
+        image: EncodedImage,
+        *,
+        method: str | Upsampler = DEFAULT_METHOD,
+        memory: int | str = DEFAULT_MEMORY,
+        **settings: Any,
     ) -> Tensor:
         """Compute the probabilities of the labels at an image's resolution.
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from omniup import __version__
+from omniup._version import __version__
 
 Run = Callable[[], object]
 Clock = Callable[[], float]

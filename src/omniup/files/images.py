@@ -7,9 +7,9 @@ rounding, and refusals in one line. Colour profiles are not applied: guidance is
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePath
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import torch
@@ -44,6 +44,8 @@ _BYTES, _FLOATS = 3, 12
 
 _STRIP = 2**18
 """Pixels that are converted at a time: beyond the decoded image and the result, little memory is taken."""
+
+_AnyPath = TypeVar("_AnyPath", bound=PurePath)
 
 _SUFFIXES = {
     ".png": "PNG",
@@ -159,14 +161,17 @@ def find_images(folder: str | Path, *, below: bool = False) -> list[Path]:
         folder: where to look.
         below: whether to look in the folders below it as well.
     """
-    suffixes = readable_suffixes()
     inside = Path(folder).rglob("*") if below else Path(folder).iterdir()
+    return [path for path in images_among(inside, folder) if path.is_file()]
+
+
+def images_among(paths: Iterable[_AnyPath], folder: str | PurePath) -> list[_AnyPath]:
+    """Select the images among the paths of a folder by their names, as `find_images` does, in alphabetical order."""
+    suffixes = readable_suffixes()
     found = sorted(
         path
-        for path in inside
-        if path.suffix.lower() in suffixes
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        for path in paths
+        if path.suffix.lower() in suffixes and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     names = {path.with_suffix("") for path in found}
     return [path for path in found if not (name := path.with_suffix("")).suffix or name.with_suffix("") not in names]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
 from yaml.constructor import ConstructorError
 
 from omniup.errors import InputError
@@ -111,6 +111,18 @@ def read_settings(model: type[Settings], source: Source, changes: Mapping[str, A
         raise SettingsError([refusal.within(subject.name) for refusal in _refusals(error, given)]) from error
 
 
+def beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    """Resolve a relative path from the configuration's folder, or the current one where there is no file."""
+    return Path((info.context or {}).get("folder", "."), path.expanduser()).resolve()
+
+
+def existing(path: Path) -> Path:
+    """Refuse a path that does not exist."""
+    if not path.exists():
+        raise InputError("", "is {path}, which does not exist", "a path", path=path)
+    return path
+
+
 def _change(given: Any, field: str, value: Any) -> None:
     """Set the value at a path such as `backbones.0.patch`; sections that are missing are added."""
     *parents, last = field.split(".")
@@ -155,9 +167,11 @@ def _refusals(error: ValidationError, given: Any) -> list[InputError]:
 
 def _path(location: tuple[int | str, ...], given: Any) -> str:
     """Write the place of a problem as the file has it: pydantic adds a section's type behind one of several types."""
-    names = []
+    names: list[str] = []
+    is_type = False
     for name in location:
-        if isinstance(given, Mapping) and name == given.get("kind"):
+        is_type = not is_type and isinstance(given, Mapping) and name == given.get("kind")
+        if is_type:
             continue
         names.append(str(name))
         try:

@@ -15,19 +15,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from omniup.errors import InputError
 from omniup.files import SAMPLE, SAMPLES
-from omniup.files.settings import Section
-
-
-def beside_the_file(path: Path, info: ValidationInfo) -> Path:
-    """Resolve a relative path from the configuration's folder, or the current one where there is no file."""
-    return Path((info.context or {}).get("folder", "."), path.expanduser()).resolve()
-
-
-def existing(path: Path) -> Path:
-    """Refuse a path that does not exist."""
-    if not path.exists():
-        raise InputError("", "is {path}, which does not exist", "a path", path=path)
-    return path
+from omniup.files.settings import Section, beside_the_file, existing
 
 
 def known_or_a_file(name: str, known: tuple[str, ...], info: ValidationInfo) -> str:

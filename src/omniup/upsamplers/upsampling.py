@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from omniup.errors import InputError
-from omniup.upsamplers.base import DEFAULT_METHOD, uncompiled
+from omniup.upsamplers.base import DEFAULT_METHOD, Upsampler, uncompiled
 from omniup.upsamplers.checks import DEFAULT_MEMORY, Size, as_guidance, as_signal, as_tensor, chosen_size
 from omniup.upsamplers.guidance_files import Picture, opened
 from omniup.upsamplers.holes import check_valid
@@ -82,7 +82,7 @@ def upsample(
     image: Picture | Sequence[Picture],
     signal: SignalLike | Sequence[SignalLike],
     *,
-    method: str = DEFAULT_METHOD,
+    method: str | Upsampler = DEFAULT_METHOD,
     signal_type: str = "auto",
     size: Size | int | None = None,
     grid: Size | None = None,
@@ -107,7 +107,7 @@ def upsample(
         signal: [B, C, h, w]: features, class probabilities, depth, masks. Other shapes as in `layouts.py`: channels
             last, tokens [B, N, C], a single map [h, w]; and [B, T, C, h, w], T signals of each image. A path and a PIL
             image are read as by `omniup upsample`: palette pictures are labels, and files may name their holes.
-        method: one of `methods()`.
+        method: one of `methods()`, or what `upsampler` built, with its settings.
         signal_type: what the signal is: `"features"`, `"probabilities"`, `"labels"`, `"measurement"` (area-averages:
             depth, images), `"values"`, `"logits"`, `"directions"`, or `"auto"`; see `signal_types.py`.
         size: (H', W') of the result, in pixels, or its longer side; the image's own by default.
@@ -189,7 +189,8 @@ def upsample(
     if valid is not None:
         tensor, valid = gather(tensor, valid, signal_type)
     cells = tensor.shape[2], tensor.shape[3]
-    prepared = upsampler(method, **settings).prepare(guidance, cells, chosen_size(size, whole), memory=memory)
+    built = _built(method, settings)
+    prepared = built.prepare(guidance, cells, chosen_size(size, whole), memory=memory)
     result = prepared.render(tensor, signal_type, valid=valid, holes=holes, consistency=consistency, memory=memory)
     maps = [result]
     if confidence:
@@ -198,6 +199,16 @@ def upsample(
         rows, columns = inside(region, whole)
         maps = [each[:, :, rows, columns] for each in maps]
     return Upsampled(*maps) if confidence else maps[0]
+
+
+def _built(method: str | Upsampler, settings: dict[str, Any]) -> Upsampler:
+    """Build the method that a name means; one that is built has its settings."""
+    if isinstance(method, str):
+        return upsampler(method, **settings)
+    if settings:
+        problem = "is built already, and given together with {names}"
+        raise InputError("method", problem, "its name, or no settings", names=", ".join(settings))
+    return method
 
 
 def _check_batches(signal: Tensor, guidance: Tensor) -> None:

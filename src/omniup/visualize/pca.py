@@ -17,7 +17,7 @@ from omniup.visualize.tensors import SAMPLES, check_map, draw_vectors, pieces
 
 CONTRAST = (0.01, 0.99)  # these quantiles become 0 and 1, so that a few outliers do not grey out everything else
 FLAT = 1e-5  # a range below this part of the longest vector is rounding, not variation
-SUBSPACE, ITERATIONS = 16, 12  # three directions and room to spare: on real features converged to float32
+SUBSPACE, ITERATIONS = 13, 12  # room to spare beside the directions: on real features converged to float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ def _fit_colours(vectors: Tensor, generator: torch.Generator) -> tuple[Tensor, T
     vectors = vectors / size
     mean = vectors.mean(dim=0)  # [C]
     centred = vectors - mean  # [N, C]
-    directions = _principal_directions(centred, generator)  # [C, K], K ≤ 3
+    directions = principal_directions(centred, 3, generator)  # [C, K], K ≤ 3
     coordinates = centred @ directions  # [N, K]
     low, high = coordinates.quantile(torch.tensor(CONTRAST), dim=0)  # [K] each
     flat = FLAT * vectors.norm(dim=1).max()
@@ -105,19 +105,19 @@ def _fit_colours(vectors: Tensor, generator: torch.Generator) -> tuple[Tensor, T
     return F.pad(gain / size, (0, missing)), F.pad(offset, (0, missing), value=0.5)
 
 
-def _principal_directions(centred: Tensor, generator: torch.Generator) -> Tensor:
-    """Find the K = min(3, C, N) leading principal directions of [N, C]: the columns of [C, K].
+def principal_directions(centred: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Find the K = min(count, C, N) leading principal directions of [N, C]: the columns of [C, K].
 
-    Randomised subspace iteration (Halko, Martinsson and Tropp, 2011), exact for C up to `SUBSPACE`. Its cost is linear
-    in C; that of the covariance and its eigenvectors is quadratic and cubic. `torch.pca_lowrank` does the same, but
-    draws from the global generator, which threads share.
+    Randomised subspace iteration (Halko, Martinsson and Tropp, 2011), exact for C up to `count + SUBSPACE`. Its
+    cost is linear in C; that of the covariance and its eigenvectors is quadratic and cubic. `torch.pca_lowrank` does
+    the same, but draws from the global generator, which threads share.
     """
     channels = centred.shape[1]
-    subspace = torch.randn(channels, min(SUBSPACE, channels), generator=generator)  # [C, S]
+    subspace = torch.randn(channels, min(count + SUBSPACE, channels), generator=generator)  # [C, S]
     for _ in range(ITERATIONS):
         subspace = torch.linalg.qr(centred.T @ (centred @ subspace)).Q  # [C, S]
     _, _, turn = torch.linalg.svd(centred @ subspace, full_matrices=False)  # [min(N, S), S]
-    directions = subspace @ turn[:3].T  # [C, K]
+    directions = subspace @ turn[:count].T  # [C, K]
 
     # A principal direction has no sign. Rules that rank its entries tie on structured data (one-hot vectors, say),
     # and rounding then decides; a random reference practically never ties.

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from omniup.errors import InputError
-from omniup.files.settings import Section, read_settings
+from omniup.files.settings import Section, beside_the_file, existing, read_settings
 from omniup.training.settings import (
     Count,
     InputPath,
@@ -19,8 +19,6 @@ from omniup.training.settings import (
     Steps,
     TrainingSettings,
     Workers,
-    beside_the_file,
-    existing,
     known_or_a_file,
 )
 

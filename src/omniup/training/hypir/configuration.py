@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from omniup.errors import InputError
-from omniup.files.settings import Section, SettingsError, read_settings
+from omniup.files.settings import Section, SettingsError, beside_the_file, existing, read_settings
 from omniup.restoration.base_model import PUBLISHED
 from omniup.restoration.degradation import Degradation
 from omniup.restoration.model_files import TINY
@@ -23,8 +23,6 @@ from omniup.training.settings import (
     Steps,
     TrainingSettings,
     Workers,
-    beside_the_file,
-    existing,
     known_or_a_file,
 )
 

@@ -106,7 +106,7 @@ class _Training(Training[Configuration]):
         ]
         chosen = {id(weight) for weight in convolutions}
         others = [weight for weight in network.parameters() if id(weight) not in chosen]
-        rates = {"betas": optimiser.betas, "weight_decay": optimiser.weight_decay}
+        rates: dict[str, Any] = {"betas": optimiser.betas, "weight_decay": optimiser.weight_decay}
         self.objective, self.muon, self.adamw = self.accelerator.prepare(
             _Objective(network, configuration.losses),
             Muon(convolutions, optimiser.muon_rate),
