@@ -11,7 +11,7 @@ where Var_q is the variance of colour within cell q: a cell that is a mixture is
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TypeAlias
 
@@ -218,6 +218,35 @@ class Pyramid:
         for start in range(0, image.shape[2], rows):
             out[:, :, start : start + rows] = oklab(image[:, :, start : start + rows], self._chroma)
         return out
+
+
+class AveragedPyramid(Pyramid):
+    """The averages of a picture over some grids alone: all that a whole signal is compared with.
+
+    Args:
+        averages: over grids (h, w), [1, G, h, w] in 0..1.
+        size: (H, W) of the picture.
+        radius: as of a `Pyramid`.
+        variance_weight: likewise.
+        chroma: likewise.
+        halvings: likewise.
+    """
+
+    def __init__(
+        self,
+        averages: Mapping[Size, Tensor],
+        size: Size,
+        radius: int,
+        variance_weight: float,
+        chroma: float,
+        halvings: int,
+    ) -> None:
+        super().__init__(next(iter(averages.values())), radius, variance_weight, chroma, halvings)
+        self.size, self._averages = size, averages
+
+    def average(self, grid: Size) -> Tensor:
+        """Return the area-averages of the picture over one of the grids: [1, G, h, w]."""
+        return self._averages[grid]
 
 
 def _means_and_spread(colours: Tensor, grid: Size) -> tuple[Tensor, Tensor]:
