@@ -17,6 +17,7 @@ from omniup.errors import InputError, MissingPackageError
 if TYPE_CHECKING:
     from omniup import nn
     from omniup.encoders import encoder, features
+    from omniup.jobs.large_pictures import upsample_large
     from omniup.upsamplers import (
         AnyUp,
         Ensemble,
@@ -54,6 +55,7 @@ __all__ = [
     "register",
     "scale_bands",
     "upsample",
+    "upsample_large",
     "upsampler",
 ]
 
@@ -63,7 +65,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "nn":
         return importlib.import_module("omniup.nn")
-    room = "omniup.encoders" if name in ("encoder", "features") else "omniup.upsamplers"
+    room = {
+        "encoder": "omniup.encoders",
+        "features": "omniup.encoders",
+        "upsample_large": "omniup.jobs.large_pictures",
+    }.get(name, "omniup.upsamplers")
     return getattr(importlib.import_module(room), name)
 
 
