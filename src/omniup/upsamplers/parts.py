@@ -27,6 +27,9 @@ from omniup.upsamplers.holes import fill_nearest
 from omniup.upsamplers.local import Local, Statistics
 from omniup.upsamplers.signal_types import SignalType, mixed_values, signal_types, unit_of
 
+#: Parts begin at multiples of so many cells: the mixing engine puts up to four together, and sums them in one order.
+TOGETHER = 4
+
 #: Cells that a step of consistency reaches over: the means of a bicubic interpolation draw from two to either side.
 STEP_REACH = 2
 
@@ -69,7 +72,8 @@ def _aligned(pixels: slice, side: int, cells: int, reach: int) -> tuple[slice, s
     step, width = cells // common, side // common  # in cells, in pixels
     first = pixels.start * cells // side - reach
     last = -(-pixels.stop * cells // side) + reach
-    start, stop = max(0, first // step), min(common, -(-last // step))
+    begin = TOGETHER // math.gcd(step, TOGETHER)  # in steps
+    start, stop = max(0, first // step // begin * begin), min(common, -(-last // step))
     return slice(start * width, stop * width), slice(start * step, stop * step)
 
 

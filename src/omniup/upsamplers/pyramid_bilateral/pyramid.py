@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from omniup.mixing import cell_means
-from omniup.mixing.dtypes import compute_dtype, exact_products
+from omniup.mixing.dtypes import compute_dtype, exact_products, widest
 from omniup.mixing.kept import KeptWeights
 from omniup.mixing.residual import write_residual_mix
 from omniup.mixing.sums import Interpolation, Sum, table_of
@@ -253,10 +253,9 @@ def _means_and_spread(colours: Tensor, grid: Size) -> tuple[Tensor, Tensor]:
     """Average over cells [1, G, H, W]: the means [1, G, h, w], and the mean of the channels' variances [1, 1, h, w]."""
     means, variances = [], []
     for channel in colours.split(1, dim=1):  # one at a time, as each takes a map of the image's size
-        middle = channel.mean()
-        mean = cell_means(channel, grid)
-        variances.append(cell_means((channel - middle).square_(), grid) - (mean - middle).square())  # or they cancel
-        means.append(mean)
+        means.append(cell_means(channel, grid))
+        centred = channel.to(widest(channel.device)) - channel.mean()  # or variances would cancel
+        variances.append((cell_means(centred.square(), grid) - cell_means(centred, grid).square()).to(channel))
     return torch.cat(means, dim=1), torch.cat(variances, dim=1).mean(1, keepdim=True).clamp_(min=0)
 
 
