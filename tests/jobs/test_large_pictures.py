@@ -227,6 +227,22 @@ def test_job_with_other_inputs_is_refused():
         large("scene.tif", features())
 
 
+def test_what_a_finished_job_left_is_removed():
+    raster("scene.tif", pixels())
+    with pytest.raises(StopError):
+        large("scene.tif", features(), progress=_stop_at_once)
+    Path("out.zarr").mkdir()  # as if it were killed after that
+    with pytest.raises(omniup.InputError, match="exists already"):
+        large("scene.tif", features())
+    assert left() == ["out.zarr", "scene.tif"]
+    with pytest.raises(StopError):
+        large("scene.tif", features(), overwrite=True, progress=_stop_at_once)
+    with pytest.raises(omniup.InputError, match="exists already"):
+        large("scene.tif", features())
+    made = large("scene.tif", features(), overwrite=True)  # which was not finished
+    assert made.computed == made.blocks - 1 and left() == ["out.zarr", "scene.tif"]
+
+
 def _stop_at_once(_):
     raise StopError
 

@@ -107,6 +107,18 @@ def test_reach_is_needed(signal_type):
     assert (parts.double() - one.double()).abs().max() > 1e-6
 
 
+@pytest.mark.parametrize(
+    ("method", "settings", "steps"), [("pyramid_bilateral", {"back_projections": 40}, None), ("bicubic", {}, 32)]
+)
+def test_what_many_steps_pass_on_fades(method, settings, steps):
+    size, grid = (512, 32), (128, 8)
+    image, (signal, declared) = picture(size), signal_of("measurement", grid)
+    upsampler = omniup.upsampler(method, **settings)
+    one = upsampler.prepare(image, grid).render(signal, declared, consistency=steps)
+    parts = by_parts(upsampler, image, signal, declared, (64, 32), None, steps)
+    torch.testing.assert_close(parts, one, rtol=0, atol=1e-6 * one.abs().max().item())
+
+
 @pytest.mark.parametrize("signal_type", ["features", "probabilities"])
 def test_float32_differs_by_rounding(signal_type):
     """Parts begin where the mixing engine's groups do, so most sums are the same."""

@@ -15,7 +15,7 @@ from omniup.upsamplers.checks import Size
 from omniup.upsamplers.parts import Part, part_around
 
 #: Sides of a chunk, in pixels: the first whose numbers take no more than so many bytes.
-CHUNK_SIDES, CHUNK_BYTES = (512, 256, 128, 64), 2**25
+CHUNK_SIDES, CHUNK_BYTES = (512, 256, 128, 64), 2**22
 
 
 class Block(NamedTuple):

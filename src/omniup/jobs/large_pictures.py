@@ -29,7 +29,7 @@ from omniup.files import Inputs, check_output, locked
 from omniup.files.refusals import Subject, printable
 from omniup.jobs.blocks import Block, chunk_side, plan_blocks
 from omniup.jobs.pictures import ACCEPTED, Cropped, Picture, is_zarr, open_zarr, opened_picture
-from omniup.jobs.results import SUFFIXES, Result, raster_dtype
+from omniup.jobs.results import SUFFIXES, Result, raster_dtype, tidy_finished
 from omniup.jobs.survey import Survey
 from omniup.mixing.interruption import check_interruption
 from omniup.upsamplers import DEFAULT_METHOD, Progress, parse_memory, upsampler
@@ -40,11 +40,8 @@ from omniup.upsamplers.parts import WholeSignal, check_local
 from omniup.upsamplers.signal_files import SignalFile, read_signal_file
 from omniup.upsamplers.signal_types import signal_types
 
-#: Copies of the signal that a job holds: as it is, denoised or as roots, and while a type is computed.
-SIGNAL_COPIES = 4
-
-#: Bytes for a block's chunks while they are compressed and written.
-WRITING = 2**26
+#: Copies of the signal that are held while blocks are computed: as it is, and denoised or as roots; and at most before.
+HELD_COPIES, COPIES = 2, 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +146,7 @@ def upsample_large(
     check_local(chosen)
     named = [source for source in (image, signal) if isinstance(source, (str, Path))]
     with locked(path), opened_picture(image) as picture:
+        tidy_finished(path)
         check_output(path, Inputs(named), overwrite=overwrite)
         if region is not None:
             picture = Cropped(picture, region)
@@ -276,24 +274,21 @@ def _most_pixels(whole: WholeSignal, guidance_channels: int, picture: Picture, m
     """Return how many pixels a part may have, so that a job takes no more than its memory."""
     signal = whole.signal
     number = max(4, signal.element_size()) if signal.is_floating_point() else 4
-    maps = {"features": 1.5, "probabilities": 4.0, "measurement": 3.0}.get(whole.signal_type, 2.0)
-    if whole.signal_type in ("logits", "directions"):
-        maps = 5.0
-    if whole.valid is not None or whole.steps:
-        maps += 2
-    channels = signal.shape[1]
-    per_pixel = guidance_channels * 8 + 16 + picture.channels * picture.dtype.itemsize
-    per_pixel += 40 if whole.signal_type == "labels" else math.ceil(maps * channels * number)
-    held = SIGNAL_COPIES * signal.numel() * number + WRITING + memory // 4
-    if held > memory:
+    maps = {"features": 1, "probabilities": 4, "measurement": 3, "logits": 5, "directions": 3}  # as large as the result
+    count = maps.get(whole.signal_type, 2) + (2 if whole.valid is not None or whole.steps else 0)
+    result = 40 if whole.signal_type == "labels" else count * signal.shape[1] * number
+    # Guidance, also in the space where colours are compared; variances in float64, before there is a result.
+    per_pixel = 8 * guidance_channels + max(20, result) + picture.channels * picture.dtype.itemsize + 8
+    cells, scratch = signal.numel() * number, memory // 4
+    if (need := COPIES * cells + scratch) > memory:
         raise InputError(
             "memory",
             "is {given} bytes, and the signal with what is computed of it takes {need}",
             "more than that",
             given=memory,
-            need=held,
+            need=need,
         )
-    return (memory - held) // per_pixel
+    return (memory - scratch - HELD_COPIES * cells) // per_pixel
 
 
 def _on(device: torch.device | str, survey: Survey) -> Callable[[tuple[Size, ...]], dict[Size, Tensor]]:

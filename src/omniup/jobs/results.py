@@ -31,6 +31,9 @@ TILE = 512
 
 _DESCRIPTION, _LIST, _ARRAY = "job.json", "blocks.txt", "result.zarr"
 
+_REPLACES = "replaces"
+"""An empty file in the folder of a job whose output was there before."""
+
 
 class Result:
     """The result of a job, block by block.
@@ -61,7 +64,7 @@ class Result:
         self.path, self.folder = path, job_folder(path)
         self._subject = Subject(printable(path), "a name in a folder that can be written to")
         with self._subject.attempt("written"):
-            found = self._description()
+            found = self._description() if (self.folder / _ARRAY).exists() else None
             if found is not None and found != json.loads(json.dumps(description)):
                 if not overwrite:
                     raise InputError(
@@ -75,6 +78,8 @@ class Result:
                 if self.folder.exists():
                     remove_folder(self.folder)
                 self.folder.mkdir()
+                if path.exists():
+                    (self.folder / _REPLACES).touch()
                 create_zarr(self.folder / _ARRAY, shape, chunk, dtype)
                 with atomic_write(self.folder / _DESCRIPTION) as file:
                     file.write(json.dumps(description, indent=1).encode())
@@ -180,6 +185,13 @@ class Result:
 def job_folder(path: Path) -> Path:
     """Return the folder of the job of an output."""
     return path.with_name(f".omniup-{path.name}.job")
+
+
+def tidy_finished(path: Path) -> None:
+    """Remove the folder of a job that was killed when its output had its name already."""
+    folder = job_folder(path)
+    if path.exists() and folder.exists() and not (folder / _REPLACES).exists():
+        remove_folder(folder)
 
 
 def create_zarr(path: Path, shape: tuple[int, int, int], chunk: int, dtype: np.dtype[Any]) -> None:

@@ -31,7 +31,8 @@ from omniup.upsamplers.signal_types import SignalType, mixed_values, signal_type
 TOGETHER = 4
 
 #: Cells that a step of consistency reaches over: the means of a bicubic interpolation draw from two to either side.
-STEP_REACH = 2
+#: And the most of all steps: beyond, they pass on less than 1e-8.
+STEP_REACH, STEPS_REACH = 2, 10
 
 
 class Part(NamedTuple):
@@ -173,7 +174,7 @@ class WholeSignal:
         reach = check_local(self.method).reach("probabilities" if self.signal_type == "logits" else self.signal_type)
         if any(side % cells for side, cells in zip(self.size, self.grid, strict=True)):
             reach += 1  # a pixel may lie in two cells
-        return reach + (STEP_REACH * math.ceil(self.steps) + 1 if self.steps else 0)
+        return reach + (min(STEP_REACH * math.ceil(self.steps) + 1, STEPS_REACH) if self.steps else 0)
 
     @torch.no_grad()
     def render(self, guidance: Tensor, part: Part, holes: str, memory: int) -> Tensor:
