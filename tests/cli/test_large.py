@@ -73,7 +73,7 @@ def test_blocks_give_what_a_call_gives(omniup):
         (("--size", "100"), "--size does not go with"),
         (("--method", "upsample_anything"), "method fits or attends to the whole picture"),
         (("--region", "0,0,500,500"), "region reaches beyond the picture"),
-        (("--memory", "10MB"), "memory is 10485760 bytes, and the signal"),
+        (("--memory", "40KB"), "memory is 40960 bytes, and the signal"),
         (("--set", "radius=99"), "radius is 99"),
     ],
 )

@@ -378,3 +378,9 @@ def test_memory_is_bounded():
     made = subprocess.run([sys.executable, "-c", PEAK], check=True, capture_output=True, text=True).stdout.split()
     assert int(made[1]) > 1
     assert int(made[0]) < 1.3 * 200 * 2**20
+
+
+def test_signal_larger_than_memory_is_refused(monkeypatch, tmp_path):
+    monkeypatch.undo()
+    with pytest.raises(omniup.InputError, match=r"memory is 131072 bytes, and the signal .* takes \d+; accepted: more"):
+        large(pixels(), features(), tmp_path / "out.zarr", memory=2**17)

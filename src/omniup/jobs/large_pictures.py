@@ -59,7 +59,7 @@ class BlockProgress(Progress):
 
 @dataclasses.dataclass(frozen=True)
 class LargeResult:
-    """What a job has written.
+    """Record of what a job has written.
 
     Attributes:
         path: of the result.

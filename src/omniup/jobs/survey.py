@@ -21,7 +21,7 @@ from omniup.upsamplers.checks import Size
 
 
 class Survey:
-    """What a job needs of its whole picture, found once and kept in the folder of the job.
+    """Survey of the whole picture of a job, found once and kept in the folder of the job.
 
     Args:
         picture: open.

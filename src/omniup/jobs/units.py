@@ -131,7 +131,7 @@ class _Counts:
 
     @property
     def limits(self) -> tuple[tuple[float, float], ...]:
-        """The percentiles of each band, as `np.percentile` has them."""
+        """Percentiles of each band, as `np.percentile` has them."""
         limits = []
         for counts, lower in zip(self._upper, self._lower, strict=True):
             ends, found = np.cumsum(counts), []

@@ -14,7 +14,7 @@ from omniup.upsamplers.signal_types import SignalType
 
 
 class Statistics(Protocol):
-    """What a method takes from the whole of a signal."""
+    """Statistics of a whole signal that the results of its parts need."""
 
     def part(self, rows: slice, columns: slice) -> Self:
         """Cut maps of cells to some rows and columns; numbers stay."""

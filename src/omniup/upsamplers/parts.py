@@ -170,7 +170,7 @@ class WholeSignal:
 
     @property
     def reach(self) -> int:
-        """How many cells around that of a pixel its result depends on."""
+        """Number of cells around that of a pixel that its result depends on."""
         reach = check_local(self.method).reach("probabilities" if self.signal_type == "logits" else self.signal_type)
         if any(side % cells for side, cells in zip(self.size, self.grid, strict=True)):
             reach += 1  # a pixel may lie in two cells

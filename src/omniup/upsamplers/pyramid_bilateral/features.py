@@ -39,7 +39,7 @@ FEW = 8
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FeatureStatistics:
-    """What the features of a part take from the whole signal.
+    """Statistics of a whole signal that the features of its parts need.
 
     Attributes:
         denoised: [1, C, h, w], the signal denoised: distances are measured in those of all adjacent cells.

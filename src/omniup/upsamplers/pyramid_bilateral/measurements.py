@@ -42,7 +42,7 @@ CELL_MAPS = 40
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MeasurementStatistics:
-    """What the measurement of a part takes from the whole signal.
+    """Statistics of a whole signal that the measurements of its parts need.
 
     Attributes:
         sigma_r: the range sigma; None where the signal is interpolated alone.

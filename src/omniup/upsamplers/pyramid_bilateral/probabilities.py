@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ProbabilityStatistics:
-    """What the probabilities of a part take from the whole signal.
+    """Statistics of a whole signal that the probabilities of its parts need.
 
     Attributes:
         roots: [1, C, h, w], what the power mean starts from; see `first_roots`.
