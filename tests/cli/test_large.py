@@ -91,9 +91,9 @@ def test_only_some_files_hold_blocks(omniup):
 SLOW = """
 import sys, time
 import omniup.jobs.blocks, omniup.jobs.large_pictures as job
-omniup.jobs.blocks.CHUNK_SIDES, job._most_pixels = (16,), lambda *_: 7000
+omniup.jobs.blocks.CHUNK_SIDES, job._most_pixels = (16,), lambda *_: 8400
 render = job._render
-job._render = lambda *arguments: (time.sleep(0.2), render(*arguments))[1]
+job._render = lambda *arguments: (time.sleep(1), render(*arguments))[1]
 from omniup.cli import main
 main(sys.argv[1:])
 """
