@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from omniup import nn
     from omniup.encoders import encoder, features
     from omniup.jobs import batch
+    from omniup.jobs.large_pictures import upsample_large
     from omniup.sequences import VideoUpsampler, video
     from omniup.upsamplers import (
         AnyUp,
@@ -58,17 +59,17 @@ __all__ = [
     "register",
     "scale_bands",
     "upsample",
+    "upsample_large",
     "upsampler",
     "video",
 ]
 
 _ROOMS = {
+    "batch": "omniup.jobs",
+    "upsample_large": "omniup.jobs.large_pictures",
     **dict.fromkeys(("encoder", "features"), "omniup.encoders"),
     **dict.fromkeys(("VideoUpsampler", "video"), "omniup.sequences"),
 }
-
-
-_ROOMS = {"batch": "omniup.jobs", "encoder": "omniup.encoders", "features": "omniup.encoders"}
 
 
 def __getattr__(name: str) -> Any:

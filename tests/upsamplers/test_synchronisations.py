@@ -28,7 +28,7 @@ OF_THE_DEFAULT_METHOD = {
     "error": (PyramidBilateral().sigma_r_candidates, "likewise"),
     "blend": (1, "a model without weight is not computed"),
     "render": (1, "octaves that do not fade are not computed"),
-    "power_mean": (4, "cells finer than what a network resolves are averaged first"),
+    "first_roots": (3, "cells finer than what a network resolves are averaged first"),
     "probability_step": (2, "the part of a step of consistency is a number"),
     "of": (18, "taps of rows and columns are computed on the processor, and wait for nothing"),
 }

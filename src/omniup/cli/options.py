@@ -198,7 +198,8 @@ Output: TypeAlias = Annotated[
         "--output",
         "-o",
         metavar="OUT",
-        help="File for the result, by its suffix: .npy, .npz, .safetensors or .png; - for .npy on standard output.",
+        help="File for the result, by its suffix: .npy, .npz, .safetensors or .png; - for .npy on standard output. "
+        "`omniup upsample` writes .zarr and .tif, a cloud-optimised GeoTIFF, too: block by block.",
     ),
 ]
 

@@ -51,11 +51,18 @@ def upsample(
     """Upsample a low-resolution SIGNAL of an IMAGE to the image's resolution, sharp along its edges.
 
     For example: omniup upsample street.jpg features.npy -o features_full.npy
+
+    Pictures larger than memory are upsampled block by block: where OUT is a .zarr or a .tif (a cloud-optimised
+    GeoTIFF), IMAGE or SIGNAL a .zarr, or IMAGE a TIFF or .npy of more than 268 million pixels. A job that was killed
+    goes on with the blocks that are missing when the command is given again; --memory is what it may take in all.
+
+    For example: omniup upsample scene.tif features.zarr -o features_full.zarr --memory 1GB
     """
     report = Report(as_json, quiet, verbose)
     options.check_streams(image, signal, output=output, confidence=confidence, as_json=as_json)
 
     from omniup.cli import inputs, signals
+    from omniup.cli.large import is_large, upsample_blocks
     from omniup.upsamplers import parse_memory, upsampler
     from omniup.upsamplers.checks import chosen_size
     from omniup.upsamplers.regions import check_region, cut, inside
@@ -64,6 +71,31 @@ def upsample(
         if size is not None:
             raise InputError("--size", "is given together with --region", "one of the two")
         orientation = "upright" if orientation == "auto" else orientation  # pixels of the picture as it is seen
+
+    if is_large(image, signal, output):
+        refused = {"--confidence": confidence, "--size": size, "--bits": bits, "--name": name}
+        refused |= {"--image-name": image_name, "--orientation": None if orientation == "upright" else orientation}
+        upsample_blocks(
+            image,
+            signal,
+            output,
+            report,
+            refused,
+            method=method,
+            grid=grid,
+            layout=layout,
+            region=region,
+            signal_type=signal_type,
+            are_labels=labels,
+            invalid=invalid or (),
+            holes=holes,
+            consistency=options.pick_consistency(consistency),
+            memory=memory,
+            device=options.pick_device(device),
+            overwrite=overwrite,
+            **options.pick_settings(settings, preset=preset, iterations=iterations),
+        )
+        return
 
     where, scratch, steps = options.pick_device(device), parse_memory(memory), options.pick_consistency(consistency)
     chosen = upsampler(method, **options.pick_settings(settings, preset=preset, iterations=iterations))

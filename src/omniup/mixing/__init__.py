@@ -5,7 +5,7 @@ share their candidates), `windows.py` (which cells each pixel draws from) and `k
 """
 
 from omniup.mixing.attention import Attention
-from omniup.mixing.averages import cell_means
+from omniup.mixing.averages import add_to_cell_means, cell_means
 from omniup.mixing.groups import Groups
 from omniup.mixing.interpolation import axis_taps, interpolate, interpolation_matrix
 from omniup.mixing.planner import DEFAULT_MEMORY, DotProduct, Embedding, TooLittleMemoryError
@@ -19,6 +19,7 @@ __all__ = [
     "Groups",
     "TooLittleMemoryError",
     "Windows",
+    "add_to_cell_means",
     "axis_taps",
     "cell_means",
     "interpolate",

@@ -32,6 +32,30 @@ def cell_means(image: Tensor, grid: tuple[int, int]) -> Tensor:
         return _average(_average(image, 2, grid[0]), 3, grid[1])
 
 
+def add_to_cell_means(means: Tensor, image: Tensor, top: int, left: int, size: tuple[int, int]) -> None:
+    """Add a window of an image to the cell means of the whole: after all windows they are those of `cell_means`.
+
+    Args:
+        means: [B, C, h, w], begun as 0; added to in place.
+        image: [B, C, rows, columns], the window.
+        top: its first row of pixels.
+        left: its first column.
+        size: (H, W) of the whole image.
+    """
+    with exact_products(image.device):
+        (rows, down), (columns, across) = (
+            _part_coverage(start, length, side, cells, image)
+            for start, length, side, cells in zip((top, left), image.shape[2:], size, means.shape[2:], strict=True)
+        )
+        means[:, :, rows, columns] += down @ (image @ across.T)
+
+
+def _part_coverage(start: int, length: int, side: int, cells: int, like: Tensor) -> tuple[slice, Tensor]:
+    """Return the cells that some pixels of an axis lie in, and the fraction of each cell in each: [cells, pixels]."""
+    near = slice(start * cells // side, -(-(start + length) * cells // side))
+    return near, _covered(near.start, near.stop, start, start + length, side, cells, like)
+
+
 def _average(image: Tensor, dim: int, cells: int) -> Tensor:
     """Average along one axis, 2 or 3."""
     if image.shape[dim] % cells == 0:
@@ -58,7 +82,12 @@ def _coverage(image: Tensor, dim: int, cells: int) -> Iterator[tuple[slice, Tens
     for start in range(0, cells, AT_ONCE):
         stop = min(start + AT_ONCE, cells)
         near = slice(start * side // cells, -(-stop * side // cells))
-        edges = torch.arange(start, stop + 1, dtype=torch.float64) * side / cells
-        pixels = torch.arange(near.start, near.stop, dtype=torch.float64)
-        covered = torch.minimum(edges[1:, None], pixels + 1) - torch.maximum(edges[:-1, None], pixels)
-        yield near, (covered.clamp_(min=0) * (cells / side)).to(image, non_blocking=True)
+        yield near, _covered(start, stop, near.start, near.stop, side, cells, image)
+
+
+def _covered(first: int, last: int, start: int, stop: int, side: int, cells: int, like: Tensor) -> Tensor:
+    """Return the fraction of each cell, `first` up to `last`, in each pixel, `start` up to `stop`: [cells, pixels]."""
+    edges = torch.arange(first, last + 1, dtype=torch.float64) * side / cells
+    pixels = torch.arange(start, stop, dtype=torch.float64)
+    covered = torch.minimum(edges[1:, None], pixels + 1) - torch.maximum(edges[:-1, None], pixels)
+    return (covered.clamp_(min=0) * (cells / side)).to(like, non_blocking=True)

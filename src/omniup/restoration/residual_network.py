@@ -68,6 +68,7 @@ class ResidualNetwork(nn.Module):
         self.fine_up = _blocks(fine, blocks)
         self.tail = _conv(fine, 12)
         nn.init.zeros_(self.tail.weight)  # a picture comes back as it is before anything has been learned
+        assert self.tail.bias is not None
         nn.init.zeros_(self.tail.bias)
 
     @property

@@ -44,6 +44,7 @@ from omniup.upsamplers.checks import (
 from omniup.upsamplers.consistency import add_lacking, apply_by_rows, centred_logarithms, parse_consistency
 from omniup.upsamplers.holes import HOLES, check_valid, fill_nearest, mix_valid, reach_of
 from omniup.upsamplers.layouts import arrange
+from omniup.upsamplers.local import Statistics
 from omniup.upsamplers.signal_types import SignalType, one_hot, render_labels, render_type, signal_types, unit_of
 
 #: The method of `omniup.upsample` by default.
@@ -586,6 +587,55 @@ class PreparedImage(abc.ABC):
     def _writes(signal: Tensor, types: tuple[SignalType, ...]) -> bool:
         """Tell whether `_render` gives the result itself, with nothing to be done before or after it."""
         return signal.is_floating_point() and types[0] not in ("logits", "directions") and unit_of(signal) == 1
+
+    @uncompiled
+    @torch.no_grad()
+    def render_part(
+        self,
+        signal: Tensor,
+        signal_type: SignalType,
+        valid: Tensor | None,
+        *,
+        statistics: Statistics | None,
+        holes: str,
+        steps: float,
+        unit: float,
+        memory: int,
+    ) -> Tensor:
+        """Upsample a part of a checked signal, which is all that this image's pixels cover; see `parts.py`.
+
+        Args:
+            signal: [1, C, h, w]; holes are filled.
+            signal_type: of the whole signal.
+            valid: boolean [1, 1, h, w]; None for all.
+            statistics: of the whole signal, cut to the part; None where the method has none.
+            holes: as in `render`.
+            steps: of consistency.
+            unit: of the whole signal, see `unit_of`.
+            memory: bytes of working memory.
+
+        Returns:
+            [1, C, H, W] in the signal's dtype.
+        """
+        one = self._given(statistics)
+        with enough_memory(), exact_products(signal.device):
+            if signal_type == "labels":
+                result = one._labels(signal, None, valid, memory, None, steps)
+            elif steps:
+                consistently = partial(one._render_consistently, valid=valid, memory=memory, steps=(steps,))
+                result = render_type(signal, (signal_type,), consistently, unit)
+            else:
+                result = render_type(
+                    signal, (signal_type,), partial(one._render_cells, valid=valid, memory=memory), unit
+                )
+        if holes == "keep" and valid is not None:
+            result = result.masked_fill(~reach_of(valid, self._radius, self.size), math.nan)
+        return result
+
+    def _given(self, statistics: Statistics | None) -> PreparedImage:
+        """Return the same with statistics of a whole signal, instead of those of the signals that it renders."""
+        assert statistics is None  # a method with statistics overrides this
+        return self
 
     def _check_out(self, out: Tensor, signal: Tensor) -> None:
         shape = [*signal.shape[:2], *self.size]

@@ -59,6 +59,11 @@ def smooth_along_edges(
     return maps
 
 
+def smoothing_reach(sigma: float) -> float:
+    """Return how far along an axis a pixel is smoothed from, at most, in the unit of σ_s."""
+    return sum(3 * sigma * 2 ** (ITERATIONS - k) / math.sqrt(4**ITERATIONS - 1) for k in range(1, ITERATIONS + 1))
+
+
 def _smooth_rows(maps: Tensor, guidance: Tensor, stretch: float, radius: float, memory: int) -> Tensor:
     """Smooth each row of maps [B, C, H, W], so many rows at a time as there is memory for."""
     wanted = torch.is_grad_enabled() and maps.requires_grad

@@ -24,6 +24,7 @@ from omniup.mixing.taps import Taps
 from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
 from omniup.upsamplers.interpolation import interpolate_at
+from omniup.upsamplers.local import Local
 from omniup.upsamplers.registry import register
 from omniup.upsamplers.signal_types import SignalType
 
@@ -38,7 +39,7 @@ CACHED = 2**24
     image_gradient=True,
 )
 @dataclasses.dataclass(frozen=True)
-class GuidedFilter(Upsampler):
+class GuidedFilter(Upsampler, Local):
     """Fits the signal by the colour, linearly, around each cell.
 
     Attributes:
@@ -53,6 +54,10 @@ class GuidedFilter(Upsampler):
     def __post_init__(self) -> None:
         check_number("radius", self.radius, 1, 64, whole=True)
         check_number("eps", self.eps, 1e-10, 1e4)
+
+    def reach(self, signal_type: SignalType) -> int:
+        """Return how many cells around that of a pixel its result depends on: see `Local.reach`."""
+        return 2 * self.radius + 1  # two means over windows, and bilinear interpolation
 
     def prepare(
         self,

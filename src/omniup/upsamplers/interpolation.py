@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from omniup.mixing import axis_taps
 from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size
+from omniup.upsamplers.local import Local
 from omniup.upsamplers.registry import register
 from omniup.upsamplers.signal_types import SignalType
 
@@ -49,8 +50,12 @@ class PreparedInterpolation(PreparedImage):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Interpolation(Upsampler):
+class _Interpolation(Upsampler, Local):
     mode: ClassVar[str]
+
+    def reach(self, signal_type: SignalType) -> int:
+        """Return how many cells around that of a pixel its result depends on: see `Local.reach`."""
+        return {"nearest-exact": 0, "bilinear": 1, "bicubic": 2}[self.mode]
 
     def prepare(
         self,

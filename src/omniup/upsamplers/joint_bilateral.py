@@ -9,7 +9,9 @@ from torch.nn import functional as F
 from omniup.upsamplers.base import ProgressCallback, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
 from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, GaussianKernels, Window
+from omniup.upsamplers.local import Local
 from omniup.upsamplers.registry import register
+from omniup.upsamplers.signal_types import SignalType
 
 
 @register(
@@ -18,7 +20,7 @@ from omniup.upsamplers.registry import register
     summary_zh="每个单元使用同一个空间与颜色高斯核；不做拟合",
 )
 @dataclasses.dataclass(frozen=True)
-class JointBilateral(Upsampler):
+class JointBilateral(Upsampler, Local):
     """Mixes the cells around a pixel by their distance in space and in colour (spec, section 7).
 
     Attributes:
@@ -45,6 +47,10 @@ class JointBilateral(Upsampler):
     def render_cost(self, size: Size, grid: Size, signal_type: str) -> int:
         """Estimate the work of a mix: see `Upsampler.render_cost`."""
         return Window("square", self.radius).pairs(size, grid)
+
+    def reach(self, signal_type: SignalType) -> int:
+        """Return how many cells around that of a pixel its result depends on: see `Local.reach`."""
+        return self.radius + 1  # windows are centred on the cell whose centre is the last before the pixel
 
     def prepare(
         self,

@@ -95,31 +95,54 @@ def is_mask(signal: Tensor) -> bool:
     return bool(((signal == low) | (signal == high)).all()) and (signal.shape[1] == 1 or bool(low < high))
 
 
-def render_type(signal: Tensor, types: tuple[SignalType, ...], render: Render) -> Tensor:
+def render_type(signal: Tensor, types: tuple[SignalType, ...], render: Render, unit: float | None = None) -> Tensor:
     """Upsample a signal of any type but labels, given how features, probabilities and values are upsampled.
 
     Args:
         signal: [B, C, h, w].
         types: of each image.
         render: [B, C, h, w] to [B, C, ...].
+        unit: of the values; by default that of the signal, see `unit_of`.
 
     Returns:
         [B, C, ...], in the signal's dtype; integers are rounded.
     """
+    if unit is None:
+        unit = unit_of(signal) if signal.is_floating_point() and types[0] not in ("logits", "directions") else 1.0
+    result = render(*mixed_values(signal, types, unit))
     if types[0] == "logits":
-        return _logits(signal, render)
+        logs = result.clamp_min(torch.finfo(torch.float32).tiny).log()
+        return (logs[:, 1:] - logs[:, :1] if signal.shape[1] == 1 else logs).to(signal.dtype)
     if types[0] == "directions":
-        return F.normalize(render(signal, _same("features", signal)), dim=1)
+        return F.normalize(result, dim=1)
     if signal.is_floating_point():
-        if (unit := unit_of(signal)) == 1:
-            return render(signal, types)
-        wide = torch.promote_types(signal.dtype, torch.float32)
+        if unit == 1:
+            return result
         most = torch.finfo(signal.dtype).max
-        return (unit * render(signal.to(wide) / unit, types)).clamp(-most, most).to(signal.dtype)
+        return (unit * result).clamp(-most, most).to(signal.dtype)
     limits = torch.iinfo(signal.dtype)
-    dtype = widest(signal.device) if limits.bits > 16 else torch.float32
-    result = render(signal.to(dtype), types).round_()
-    return result.clamp_(limits.min, limits.max).to(signal.dtype)
+    return result.round_().clamp_(limits.min, limits.max).to(signal.dtype)
+
+
+def mixed_values(signal: Tensor, types: tuple[SignalType, ...], unit: float) -> tuple[Tensor, tuple[SignalType, ...]]:
+    """Return the floating-point values that stand for a signal of any type but labels while it is upsampled.
+
+    Args:
+        signal: [B, C, h, w].
+        types: of each image.
+        unit: that they are divided by.
+
+    Returns:
+        [B, C, h, w], and the types to upsample them as.
+    """
+    if types[0] == "logits":
+        return softmax(signal.to(torch.promote_types(signal.dtype, torch.float32))), _same("probabilities", signal)
+    if types[0] == "directions":
+        return signal, _same("features", signal)
+    if signal.is_floating_point():
+        wide = torch.promote_types(signal.dtype, torch.float32)
+        return (signal if unit == 1 else signal.to(wide) / unit), types
+    return signal.to(widest(signal.device) if torch.iinfo(signal.dtype).bits > 16 else torch.float32), types
 
 
 def unit_of(signal: Tensor) -> float:
@@ -193,14 +216,6 @@ def _detect(signal: Tensor) -> tuple[SignalType, ...]:
 
 def _same(signal_type: SignalType, signal: Tensor) -> tuple[SignalType, ...]:
     return (signal_type,) * len(signal)
-
-
-def _logits(signal: Tensor, render: Render) -> Tensor:
-    """Upsample logits as probabilities."""
-    wide = signal.to(torch.promote_types(signal.dtype, torch.float32))
-    mixed = render(softmax(wide), _same("probabilities", signal))
-    logs = mixed.clamp_min(torch.finfo(torch.float32).tiny).log()
-    return (logs[:, 1:] - logs[:, :1] if signal.shape[1] == 1 else logs).to(signal.dtype)
 
 
 def _sortable(labels: Tensor) -> Tensor:

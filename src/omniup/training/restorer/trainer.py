@@ -101,9 +101,7 @@ class _Training(Training[Configuration]):
         network.to(memory_format=torch.channels_last)
         optimiser = configuration.optimiser
         self.network = network
-        convolutions = [
-            block.weight for stage in network.stages for block in stage.modules() if isinstance(block, nn.Conv2d)
-        ]
+        convolutions = [weight for stage in network.stages for weight in stage.parameters() if weight.ndim == 4]
         chosen = {id(weight) for weight in convolutions}
         others = [weight for weight in network.parameters() if id(weight) not in chosen]
         rates: dict[str, Any] = {"betas": optimiser.betas, "weight_decay": optimiser.weight_decay}

@@ -12,6 +12,7 @@ in feature space. Results are clamped to the interval of the signal's values, as
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -36,6 +37,31 @@ CACHED = 2**24
 FEW = 8
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class FeatureStatistics:
+    """Statistics of a whole signal that the features of its parts need.
+
+    Attributes:
+        denoised: [1, C, h, w], the signal denoised: distances are measured in those of all adjacent cells.
+        least: [1, C, 1, 1], of each channel.
+        most: likewise.
+    """
+
+    denoised: Tensor
+    least: Tensor
+    most: Tensor
+
+    @classmethod
+    def of(cls, signal: Tensor, settings: PyramidBilateral, memory: int, valid: Tensor | None) -> FeatureStatistics:
+        """Compute them of a signal [1, C, h, w], float32 or float64."""
+        least, most = signal.amin((2, 3), keepdim=True), signal.amax((2, 3), keepdim=True)
+        return cls(denoise(signal, settings, memory, valid), least, most)
+
+    def part(self, rows: slice, columns: slice) -> FeatureStatistics:
+        """Cut the maps of cells to some rows and columns."""
+        return dataclasses.replace(self, denoised=self.denoised[:, :, rows, columns])
+
+
 def render_features(
     stages: Stages,
     signal: Tensor,
@@ -43,6 +69,7 @@ def render_features(
     pixels: Pixels,
     valid: Tensor | None = None,
     out: Tensor | None = None,
+    statistics: FeatureStatistics | None = None,
 ) -> Tensor:
     """Upsample features.
 
@@ -53,15 +80,17 @@ def render_features(
         pixels: where they are wanted.
         valid: boolean [1, 1, h, w], the cells that count, of all pixels only; None for all.
         out: [1, C, H, W], where the result may be written, if no gradient is wanted.
+        statistics: of the whole signal, where this is a part of it.
 
     Returns:
         [1, C, ...], in the signal's dtype, or `out`. Each channel stays within the interval of its values; scaled and
         shifted features give scaled and shifted results.
     """
     wide = signal.to(torch.promote_types(signal.dtype, torch.float32))
-    denoised = denoise(wide, settings, pixels.memory, valid)  # [1, C, h, w]
+    whole = statistics or FeatureStatistics.of(wide, settings, pixels.memory, valid)
+    denoised = whole.denoised  # [1, C, h, w]
     if pixels.points is not None:
-        return _at_points(stages, wide, denoised, settings.detail, pixels).to(signal.dtype)
+        return _at_points(stages, whole, settings.detail, pixels).to(signal.dtype)
     value, mask = denoised, valid
     for kernels in stages[:-1]:
         value, mask = pixels.mix(kernels, value, mask), None  # [1, C, h', w']
@@ -69,21 +98,21 @@ def render_features(
     few = signal.shape[1] <= FEW and 2 * wide[0, :, 0, 0].nbytes * math.prod(stages[-1].size) <= pixels.memory // 4
     if wanted or mask is not None or few:
         mixed = pixels.mix(stages[-1], value, mask)  # [1, C, H, W]
-        result = _add_spline(mixed, wide, denoised, settings.detail).to(signal.dtype)
+        result = _add_spline(mixed, whole, settings.detail).to(signal.dtype)
         return result if out is None or wanted else out.copy_(result)
     if out is None:
         # Not `new_empty`: pages that are first touched in their order come twice as fast as in that of the groups.
         out = signal.new_zeros(1, signal.shape[1], *stages[-1].size)
-    pixels.mix_residual(stages[-1], value, denoised, settings.detail, _interval(wide), out)
+    pixels.mix_residual(stages[-1], value, denoised, settings.detail, (whole.least, whole.most), out)
     return out
 
 
-def _add_spline(mixed: Tensor, signal: Tensor, denoised: Tensor, detail: float) -> Tensor:
-    """Add to a mix [1, C, H, W] the spline through what its means lack of the denoised signal [1, C, h, w]."""
-    grid, size = (signal.shape[2], signal.shape[3]), (mixed.shape[2], mixed.shape[3])
+def _add_spline(mixed: Tensor, whole: FeatureStatistics, detail: float) -> Tensor:
+    """Add to a mix [1, C, H, W] the spline through what its means lack of the denoised signal."""
+    grid, size = (whole.denoised.shape[2], whole.denoised.shape[3]), (mixed.shape[2], mixed.shape[3])
     with exact_products(mixed.device):
-        rest = denoised - detail * cell_means(mixed, grid)
-        return interpolate(rest, size, "bicubic").add_(mixed, alpha=detail).clamp_(*_interval(signal))
+        rest = whole.denoised - detail * cell_means(mixed, grid)
+        return interpolate(rest, size, "bicubic").add_(mixed, alpha=detail).clamp_(whole.least, whole.most)
 
 
 def denoise(signal: Tensor, settings: PyramidBilateral, memory: int, valid: Tensor | None = None) -> Tensor:
@@ -119,23 +148,18 @@ def denoise(signal: Tensor, settings: PyramidBilateral, memory: int, valid: Tens
     return out if valid is None else fill_nearest(out, valid)
 
 
-def _at_points(stages: Stages, signal: Tensor, denoised: Tensor, detail: float, pixels: Pixels) -> Tensor:
+def _at_points(stages: Stages, whole: FeatureStatistics, detail: float, pixels: Pixels) -> Tensor:
     """Upsample at points [1, P, 2] only: [1, C, P]. Means over cells need all pixels, some channels at a time."""
     assert pixels.points is not None
-    size, grid, (y, x) = stages[-1].size, (signal.shape[2], signal.shape[3]), pixels.points[0].unbind(-1)
+    denoised, size, (y, x) = whole.denoised, stages[-1].size, pixels.points[0].unbind(-1)
+    grid = denoised.shape[2], denoised.shape[3]
     at_once = max(1, pixels.memory // (4 * denoised.itemsize * math.prod(size)))  # channels
     parts = []
     for value in denoised.split(at_once, dim=1):
         mixed = Pixels(pixels.memory).mix_through(stages, value)  # [1, C, H, W]
         rest = value - detail * cell_means(mixed, grid)  # [1, C, h, w]
         parts.append(interpolate_at(rest, pixels.points, size, "bicubic") + detail * mixed[:, :, y, x])
-    least, most = _interval(signal)
-    return torch.cat(parts, dim=1).clamp(least[..., 0], most[..., 0])
-
-
-def _interval(signal: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the least and the largest value of each channel: [1, C, 1, 1] each."""
-    return signal.amin((2, 3), keepdim=True), signal.amax((2, 3), keepdim=True)
+    return torch.cat(parts, dim=1).clamp(whole.least[..., 0], whole.most[..., 0])
 
 
 def _mean_of_similar(

@@ -40,8 +40,43 @@ FEW = 24
 CELL_MAPS = 40
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class MeasurementStatistics:
+    """Statistics of a whole signal that the measurements of its parts need.
+
+    Attributes:
+        sigma_r: the range sigma; None where the signal is interpolated alone.
+        weights: of mix and model, and by how much their octaves fade, [1, C, 1, 1] each; None of probabilities, and
+            where the signal is interpolated alone.
+    """
+
+    sigma_r: float | None = None
+    weights: tuple[Tensor, Tensor, Tensor] | None = None
+
+    @classmethod
+    def of(
+        cls, pyramid: Pyramid, signal: Tensor, settings: PyramidBilateral, memory: int, valid: Tensor | None
+    ) -> MeasurementStatistics:
+        """Compute them: arguments as `render_measurement`, but for a signal in the type to compute in."""
+        if are_probabilities(signal)[0]:
+            return cls(_fractions_sigma(pyramid, signal, settings, memory, valid))
+        if min(signal.shape[2:]) < SMALLEST_GRID:
+            return cls()
+        sigma_r, *weights = _weigh(pyramid, signal, settings, memory, valid)
+        return cls(sigma_r, (weights[0], weights[1], weights[2]))
+
+    def part(self, rows: slice, columns: slice) -> MeasurementStatistics:
+        """Return the same: there are no maps of cells."""
+        return self
+
+
 def render_measurement(
-    pyramid: Pyramid, signal: Tensor, settings: PyramidBilateral, memory: int, valid: Tensor | None = None
+    pyramid: Pyramid,
+    signal: Tensor,
+    settings: PyramidBilateral,
+    memory: int,
+    valid: Tensor | None = None,
+    statistics: MeasurementStatistics | None = None,
 ) -> Tensor:
     """Upsample means over cells: interpolation plus the detail of the guidance, as far as the signal confirms it.
 
@@ -56,17 +91,21 @@ def render_measurement(
         settings: the method's numbers.
         memory: bytes of working memory.
         valid: boolean [1, 1, h, w], the cells that count; None for all.
+        statistics: of the whole signal, where this is a part of it.
 
     Returns:
         [1, C, H, W], in the signal's dtype.
     """
     wide = signal.to(torch.promote_types(signal.dtype, pyramid.guidance.dtype))  # [1, C, h, w]
     grid = signal.shape[2], signal.shape[3]
-    if are_probabilities(signal)[0]:
-        return _render_fractions(pyramid, wide, settings, memory, valid).to(signal.dtype)
-    if min(grid) < SMALLEST_GRID:
+    whole = statistics or MeasurementStatistics.of(pyramid, wide, settings, memory, valid)
+    if whole.sigma_r is None:
         return spline(wide, pyramid.size, settings.back_projections, valid).to(signal.dtype)
-    sigma_r, first, second, ratio = _weigh(pyramid, wide, settings, memory, valid)
+    if whole.weights is None:
+        kernels = pyramid.kernels(pyramid.size, grid, settings.sigma, whole.sigma_r)
+        mix = Pixels(memory).mix_repeatedly(kernels, wide, valid)
+        return back_project_probabilities(mix, wide, settings, valid).to(signal.dtype)
+    sigma_r, (first, second, ratio) = whole.sigma_r, whole.weights
     # The mix of all channels becomes the result in place; where it cannot, some channels are rendered at a time.
     maps = 0 if valid is None and wide.dtype == signal.dtype else 4 * math.prod(pyramid.size)
     at_once = max(1, memory // (2 * wide.itemsize * (maps + CELL_MAPS * math.prod(grid))))  # channels
@@ -80,10 +119,10 @@ def render_measurement(
     return out
 
 
-def _render_fractions(
+def _fractions_sigma(
     pyramid: Pyramid, signal: Tensor, settings: PyramidBilateral, memory: int, valid: Tensor | None
-) -> Tensor:
-    """Upsample means over cells of classes' 0/1 maps, which are probabilities, with the best range sigma."""
+) -> float:
+    """Find the range sigma that restores means over cells of classes' 0/1 maps, which are probabilities, best."""
     grid, pixels = (signal.shape[2], signal.shape[3]), Pixels(memory)
     coarse, coarse_valid = halved(signal, valid)  # [1, C, ⌈h/2⌉, ⌈w/2⌉]
     counts = _counts(signal, valid)
@@ -94,8 +133,7 @@ def _render_fractions(
         restored = back_project_probabilities(mix, coarse, settings, coarse_valid)
         return float(((restored - signal) * counts).detach().square().mean())
 
-    kernels = pyramid.kernels(pyramid.size, grid, settings.sigma, min(_range_sigmas(settings), key=error))
-    return back_project_probabilities(pixels.mix_repeatedly(kernels, signal, valid), signal, settings, valid)
+    return min(_range_sigmas(settings), key=error)
 
 
 def _weigh(

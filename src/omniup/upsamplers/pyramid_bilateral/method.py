@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -27,13 +28,21 @@ from omniup.errors import InputError
 from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
 from omniup.upsamplers.consistency import apply_by_rows, centred_logarithms
+from omniup.upsamplers.domain_transform import smoothing_reach
 from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, Window
-from omniup.upsamplers.pyramid_bilateral.features import render_features
-from omniup.upsamplers.pyramid_bilateral.measurements import render_measurement
-from omniup.upsamplers.pyramid_bilateral.probabilities import render_probabilities
-from omniup.upsamplers.pyramid_bilateral.pyramid import Pixels, Pyramid, finer_grid
+from omniup.upsamplers.local import Local, Statistics
+from omniup.upsamplers.pyramid_bilateral.features import FeatureStatistics, render_features
+from omniup.upsamplers.pyramid_bilateral.measurements import MeasurementStatistics, render_measurement
+from omniup.upsamplers.pyramid_bilateral.probabilities import ProbabilityStatistics, render_probabilities
+from omniup.upsamplers.pyramid_bilateral.pyramid import AveragedPyramid, Pixels, Pyramid, finer_grid
 from omniup.upsamplers.registry import register
 from omniup.upsamplers.signal_types import SignalType
+
+#: Cells to either side that bicubic interpolation draws from, and the cell means of what it gives.
+CUBIC = 2
+
+#: Cells beyond which all steps of back-projection together pass on less than 1e-9 of a measurement, and many 1e-6.
+FADED = 8
 
 
 @register(
@@ -42,7 +51,7 @@ from omniup.upsamplers.signal_types import SignalType
     summary_zh="由粗到细的联合双边混合，按信号类型调整；不做拟合",
 )
 @dataclasses.dataclass(frozen=True)
-class PyramidBilateral(Upsampler):
+class PyramidBilateral(Upsampler, Local):
     """Mixes signals coarse-to-fine with narrow joint bilateral kernels.
 
     Attributes:
@@ -139,6 +148,52 @@ class PyramidBilateral(Upsampler):
             pairs, coarser = pairs + window.pairs(finer, coarser), finer
         return pairs + window.pairs(size, coarser)
 
+    def reach(self, signal_type: SignalType) -> int:
+        """Return how many cells around that of a pixel its result depends on: see `Local.reach`."""
+        chain = self.radius  # from the last stage to the first: a cell lies in one of twice its sides
+        for _ in range(self.halvings):
+            chain = -(-chain // 2) + self.radius
+        model = 2 * self.filter_radius + 1  # two means over windows, and bilinear interpolation
+        if signal_type in ("features", "directions"):
+            return chain + CUBIC  # the spline through what the means of the mix lack
+        if signal_type == "probabilities":
+            return max(chain, model + CUBIC) + math.ceil(smoothing_reach(self.geodesic_sigma))
+        if signal_type == "measurement":
+            return max(model, self.radius) + min(self.back_projections * max(self.radius, CUBIC), FADED)
+        return chain
+
+    def averages(self, signal_type: SignalType, grid: Size) -> tuple[Size, ...]:
+        """Return the grids over which `statistics` need the picture averaged: see `Local.averages`."""
+        if signal_type not in ("measurement", "probabilities"):
+            return ()
+        grids = [grid]
+        for _ in range(max(1, self.halvings - 1) if signal_type == "probabilities" else 1):
+            grids.append((-(-grids[-1][0] // 2), -(-grids[-1][1] // 2)))  # as `halved` makes them
+        return tuple(grids)
+
+    def statistics(
+        self,
+        signal: Tensor,
+        signal_type: SignalType,
+        valid: Tensor | None,
+        averages: Mapping[Size, Tensor],
+        size: Size,
+        memory: int,
+    ) -> Statistics | None:
+        """Compute what results take from the whole of a signal: see `Local.statistics`."""
+        if signal_type == "features":
+            wide = signal.to(torch.promote_types(signal.dtype, torch.float32))
+            return FeatureStatistics.of(wide, self, memory, valid)
+        if signal_type not in ("measurement", "probabilities"):
+            return None
+        pyramid = AveragedPyramid(averages, size, self.radius, self.variance_weight, self.chroma, self.halvings)
+        if signal_type == "measurement":
+            wide = signal.to(torch.promote_types(signal.dtype, pyramid.guidance.dtype))
+            return MeasurementStatistics.of(pyramid, wide, self, memory, valid)
+        wide = signal.to(torch.promote_types(signal.dtype, torch.float32))
+        cell_side = math.sqrt(math.prod(size) / math.prod(signal.shape[2:]))
+        return ProbabilityStatistics.of(pyramid, wide, self, cell_side, memory, valid)
+
     def prepare(
         self,
         image: ImageLike,
@@ -169,12 +224,14 @@ class PreparedPyramid(PreparedImage):
         pyramids: one for each image.
         grid: (h, w) of the signals, in cells.
         cell_side: of a cell, in pixels of the image as it was given.
+        whole: statistics of the signal that what is rendered is a part of; None for those of its own.
     """
 
     method: PyramidBilateral
     pyramids: tuple[Pyramid, ...]
     grid: Size
     cell_side: float
+    whole: Statistics | None = None
 
     @property
     def batch(self) -> int:
@@ -189,6 +246,9 @@ class PreparedPyramid(PreparedImage):
     def only(self, image: int) -> PreparedPyramid:
         """Return one image of the batch."""
         return dataclasses.replace(self, pyramids=self.pyramids[image : image + 1])
+
+    def _given(self, statistics: Statistics | None) -> PreparedPyramid:
+        return dataclasses.replace(self, whole=statistics)
 
     @property
     def _radius(self) -> int:
@@ -236,11 +296,12 @@ class PreparedPyramid(PreparedImage):
     ) -> Tensor:
         """Upsample the n-th signal [1, C, h, w] at pixels: [1, C, ...]; features write it to `out`, if given."""
         settings, pyramid = self.method, self.pyramids[n if self.batch > 1 else 0]
+        whole: Any = self.whole  # of the signal's type
         if signal_type == "measurement":
-            return render_measurement(pyramid, signal, settings, pixels.memory, valid)
+            return render_measurement(pyramid, signal, settings, pixels.memory, valid, whole)
         if signal_type == "probabilities":
-            return render_probabilities(pyramid, signal, settings, self.cell_side, pixels.memory, valid)
+            return render_probabilities(pyramid, signal, settings, self.cell_side, pixels.memory, valid, whole)
         stages = pyramid.coarse_to_fine(self.grid, settings.sigma, settings.sigma_r)
         if signal_type == "features":
-            return render_features(stages, signal, settings, pixels, valid, out)
+            return render_features(stages, signal, settings, pixels, valid, out, whole)
         return pixels.mix_through(stages, signal, valid)

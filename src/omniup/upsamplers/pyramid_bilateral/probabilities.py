@@ -17,6 +17,7 @@ without crossing an edge of the image (`domain_transform.py`).
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,45 @@ if TYPE_CHECKING:
     from omniup.upsamplers.pyramid_bilateral.method import PyramidBilateral
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class ProbabilityStatistics:
+    """Statistics of a whole signal that the probabilities of its parts need.
+
+    Attributes:
+        roots: [1, C, h, w], what the power mean starts from; see `first_roots`.
+        valid: boolean [1, 1, h, w], the cells of it that count; None for all.
+        halvings: how often cells are still halved, at most.
+        sigma: width of the first kernel, in cells.
+        step: part of a step of consistency of the linear model.
+    """
+
+    roots: Tensor
+    valid: Tensor | None
+    halvings: int
+    sigma: float
+    step: float
+
+    @classmethod
+    def of(
+        cls,
+        pyramid: Pyramid,
+        signal: Tensor,
+        settings: PyramidBilateral,
+        cell_side: float,
+        memory: int,
+        valid: Tensor | None,
+    ) -> ProbabilityStatistics:
+        """Compute them: arguments as `render_probabilities`, but for a signal of float32 or float64."""
+        resolution = border_sharpness(signal).clamp_min(cell_side / settings.resolved_pixels)  # unsure: borders widen
+        step = probability_step(signal) if settings.filter_weight > 0 else 0.0
+        return cls(*first_roots(pyramid, signal, settings, resolution, memory, valid), step)
+
+    def part(self, rows: slice, columns: slice) -> ProbabilityStatistics:
+        """Cut the maps of cells to some rows and columns."""
+        near = slice(None), slice(None), rows, columns
+        return dataclasses.replace(self, roots=self.roots[near], valid=None if self.valid is None else self.valid[near])
+
+
 def render_probabilities(
     pyramid: Pyramid,
     signal: Tensor,
@@ -47,6 +87,7 @@ def render_probabilities(
     cell_side: float,
     memory: int,
     valid: Tensor | None = None,
+    statistics: ProbabilityStatistics | None = None,
 ) -> Tensor:
     """Upsample class probabilities that a network gives for cells.
 
@@ -61,19 +102,19 @@ def render_probabilities(
         cell_side: in pixels of the image that the network saw.
         memory: bytes of working memory.
         valid: boolean [1, 1, h, w], the cells that count; None for all.
+        statistics: of the whole signal, where this is a part of it.
 
     Returns:
         [1, C, H, W], probabilities, in the signal's dtype.
     """
     finest = signal.to(torch.promote_types(signal.dtype, torch.float32))  # [1, C, h, w]
-    sharpness = border_sharpness(finest)
-    resolution = sharpness.clamp_min(cell_side / settings.resolved_pixels)  # unsure: borders look wide
-    mixed = power_mean(pyramid, finest, settings, resolution, memory, valid)  # [1, C, H, W]
+    whole = statistics or ProbabilityStatistics.of(pyramid, finest, settings, cell_side, memory, valid)
+    mixed = power_mean(pyramid, whole, settings, memory)  # [1, C, H, W]
     modelled, grid = None, (signal.shape[2], signal.shape[3])
     if settings.filter_weight > 0:
         logs = centred_logarithms(finest)  # [1, C, h, w]
         linear = GuidedFilter(settings.filter_radius, settings.filter_eps).prepare(pyramid.guidance, grid)
-        modelled = add_lacking(linear.fit(logs, valid, memory), logs, probability_step(finest), memory, valid)
+        modelled = add_lacking(linear.fit(logs, valid, memory), logs, whole.step, memory, valid)
     return average_logarithms(pyramid, mixed, modelled, settings.filter_weight, grid, settings, memory).to(signal.dtype)
 
 
@@ -110,14 +151,39 @@ def average_logarithms(
     return apply_by_rows(partial(torch.softmax, dim=1), logs, memory)
 
 
-def power_mean(
-    pyramid: Pyramid, finest: Tensor, settings: PyramidBilateral, resolution: Tensor, memory: int, valid: Tensor | None
-) -> Tensor:
+def power_mean(pyramid: Pyramid, start: ProbabilityStatistics, settings: PyramidBilateral, memory: int) -> Tensor:
     """Upsample class probabilities by their power mean, coarse-to-fine.
 
-    At each stage the cells' sides are halved, and what comes out are probabilities again. Where the cells are finer
-    than what the network resolves (see `border_sharpness`), averages over larger ones come first, and are blended
-    with those over smaller ones when they get to their size.
+    At each stage the cells' sides are halved, and what comes out are probabilities again.
+
+    Args:
+        pyramid: of the image.
+        start: the roots to start from, and what is left to do.
+        settings: the method's numbers.
+        memory: bytes of working memory.
+
+    Returns:
+        [1, C, H, W], probabilities, in the dtype of the roots.
+    """
+    roots, valid, sigma = start.roots, start.valid, start.sigma
+    for _ in range(start.halvings):
+        grid = roots.shape[2], roots.shape[3]
+        if (finer := pyramid.finer(grid)) is None:
+            break
+        kernels = pyramid.kernels(finer, grid, sigma, settings.sigma_r)
+        mixed, valid = Pixels(memory).mix(kernels, roots, valid), None
+        roots, sigma = weighted_roots(from_roots(mixed, settings.power), settings), settings.sigma
+    kernels = pyramid.kernels(pyramid.size, (roots.shape[2], roots.shape[3]), sigma, settings.sigma_r)
+    return from_roots(Pixels(memory).mix(kernels, roots, valid), settings.power)
+
+
+def first_roots(
+    pyramid: Pyramid, finest: Tensor, settings: PyramidBilateral, resolution: Tensor, memory: int, valid: Tensor | None
+) -> tuple[Tensor, Tensor | None, int, float]:
+    """Compute the roots of probabilities on their own grid, from which the power mean starts.
+
+    Where the cells are finer than what the network resolves (see `border_sharpness`), averages over larger ones come
+    first, and are blended with those over smaller ones when they get to their size.
 
     Args:
         pyramid: of the image.
@@ -128,30 +194,27 @@ def power_mean(
         valid: boolean [1, 1, h, w], the cells that count; None for all.
 
     Returns:
-        [1, C, H, W], probabilities, in the dtype of `finest`.
+        The roots [1, C, h, w], the mask of those that count or None, how many halvings are left, and the width of the
+        next kernel, in cells.
     """
     levels = [(finest, valid)]  # from the finest to the coarsest
     while resolution < 1 and len(levels) <= settings.halvings:
         levels.append(halved(*levels[-1]))
         resolution = 2 * resolution
     coarsest, valid = levels.pop()
-    roots, sigma = weighted_roots(coarsest, settings), settings.first_sigma * settings.sigma  # [1, C, h, w]
-    for _ in range(settings.halvings):
-        grid = roots.shape[2], roots.shape[3]
-        finer = (levels[-1][0].shape[2], levels[-1][0].shape[3]) if levels else pyramid.finer(grid)
-        if finer is None:
-            break
-        kernels = pyramid.kernels(finer, grid, sigma, settings.sigma_r)
-        mixed, valid = Pixels(memory).mix(kernels, roots, valid), None
+    roots, sigma = weighted_roots(coarsest, settings), settings.first_sigma * settings.sigma
+    halvings = settings.halvings - len(levels)
+    while levels:
+        level, known = levels.pop()
+        kernels = pyramid.kernels(
+            (level.shape[2], level.shape[3]), (roots.shape[2], roots.shape[3]), sigma, settings.sigma_r
+        )
+        mixed, valid, sigma = Pixels(memory).mix(kernels, roots, valid), None, settings.sigma
         roots = weighted_roots(from_roots(mixed, settings.power), settings)
-        if levels:
-            resolution = resolution / 2
-            level, known = levels.pop()
-            blended = torch.lerp(roots, weighted_roots(level, settings), resolution**2)
-            roots = blended if known is None else torch.where(known, blended, roots)
-        sigma = settings.sigma
-    kernels = pyramid.kernels(pyramid.size, (roots.shape[2], roots.shape[3]), sigma, settings.sigma_r)
-    return from_roots(Pixels(memory).mix(kernels, roots, valid), settings.power)
+        resolution = resolution / 2
+        blended = torch.lerp(roots, weighted_roots(level, settings), resolution**2)
+        roots = blended if known is None else torch.where(known, blended, roots)
+    return roots, valid, halvings, sigma
 
 
 def to_roots(probabilities: Tensor, power: int, least: float) -> Tensor:

@@ -11,7 +11,7 @@ where Var_q is the variance of colour within cell q: a cell that is a mixture is
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TypeAlias
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from omniup.mixing import cell_means
-from omniup.mixing.dtypes import compute_dtype, exact_products
+from omniup.mixing.dtypes import compute_dtype, exact_products, widest
 from omniup.mixing.kept import KeptWeights
 from omniup.mixing.residual import write_residual_mix
 from omniup.mixing.sums import Interpolation, Sum, table_of
@@ -220,14 +220,42 @@ class Pyramid:
         return out
 
 
+class AveragedPyramid(Pyramid):
+    """The averages of a picture over some grids alone: all that a whole signal is compared with.
+
+    Args:
+        averages: over grids (h, w), [1, G, h, w] in 0..1.
+        size: (H, W) of the picture.
+        radius: as of a `Pyramid`.
+        variance_weight: likewise.
+        chroma: likewise.
+        halvings: likewise.
+    """
+
+    def __init__(
+        self,
+        averages: Mapping[Size, Tensor],
+        size: Size,
+        radius: int,
+        variance_weight: float,
+        chroma: float,
+        halvings: int,
+    ) -> None:
+        super().__init__(next(iter(averages.values())), radius, variance_weight, chroma, halvings)
+        self.size, self._averages = size, averages
+
+    def average(self, grid: Size) -> Tensor:
+        """Return the area-averages of the picture over one of the grids: [1, G, h, w]."""
+        return self._averages[grid]
+
+
 def _means_and_spread(colours: Tensor, grid: Size) -> tuple[Tensor, Tensor]:
     """Average over cells [1, G, H, W]: the means [1, G, h, w], and the mean of the channels' variances [1, 1, h, w]."""
     means, variances = [], []
     for channel in colours.split(1, dim=1):  # one at a time, as each takes a map of the image's size
-        middle = channel.mean()
-        mean = cell_means(channel, grid)
-        variances.append(cell_means((channel - middle).square_(), grid) - (mean - middle).square())  # or they cancel
-        means.append(mean)
+        means.append(cell_means(channel, grid))
+        centred = channel.to(widest(channel.device)) - channel.mean()  # or variances would cancel
+        variances.append((cell_means(centred.square(), grid) - cell_means(centred, grid).square()).to(channel))
     return torch.cat(means, dim=1), torch.cat(variances, dim=1).mean(1, keepdim=True).clamp_(min=0)
 
 
