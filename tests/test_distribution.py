@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[1]
 #: An address as those who publish set it.
 REPOSITORY = "https://example.org/someone/omniup"
 
-#: Bytes that the wheel may have.
-LARGEST_WHEEL = 1_500_000
+#: Bytes that the wheel may have, with its trained weights and beside them.
+LARGEST_WHEEL, LARGEST_BESIDE = 10_000_000, 1_500_000
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,13 @@ def test_the_wheel_has_the_package_and_nothing_else(wheel):
     assert packed >= {"omniup/py.typed", "omniup/web/static/index.html", "omniup/cli/bench.py"}
     assert {PurePosixPath(name).suffix for name in packed} == {
         *(".py", ".typed", ".npz", ".json", ".txt"),
+        *(".safetensors", ".md"),  # the small restorer with its card
         *(".js", ".html", ".css", ".svg", ".webp"),  # the page
     }
+    with zipfile.ZipFile(wheel) as archive:
+        weights = sum(each.compress_size for each in archive.infolist() if each.filename.endswith(".safetensors"))
     assert wheel.stat().st_size < LARGEST_WHEEL
+    assert wheel.stat().st_size - weights < LARGEST_BESIDE
 
 
 def test_the_source_distribution_has_all_that_is_needed_to_test_and_build(sources):

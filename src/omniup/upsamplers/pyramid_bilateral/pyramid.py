@@ -253,10 +253,22 @@ def _means_and_spread(colours: Tensor, grid: Size) -> tuple[Tensor, Tensor]:
     """Average over cells [1, G, H, W]: the means [1, G, h, w], and the mean of the channels' variances [1, 1, h, w]."""
     means, variances = [], []
     for channel in colours.split(1, dim=1):  # one at a time, as each takes a map of the image's size
-        means.append(cell_means(channel, grid))
-        centred = channel.to(widest(channel.device)) - channel.mean()  # or variances would cancel
-        variances.append((cell_means(centred.square(), grid) - cell_means(centred, grid).square()).to(channel))
+        mean = cell_means(channel, grid)
+        means.append(mean)
+        variances.append(_variance(channel, mean))
     return torch.cat(means, dim=1), torch.cat(variances, dim=1).mean(1, keepdim=True).clamp_(min=0)
+
+
+def _variance(channel: Tensor, mean: Tensor) -> Tensor:
+    """Compute the variance within each cell of a channel [1, 1, H, W], from its means [1, 1, h, w]: likewise."""
+    (height, width), (rows, columns) = channel.shape[2:], mean.shape[2:]
+    if height % rows == 0 and width % columns == 0:
+        blocks = channel.view(rows, height // rows, columns, width // columns)
+        centred = (blocks - mean.view(rows, 1, columns, 1)).view(channel.shape)
+        return cell_means(centred.square(), (rows, columns))
+    centred = channel.to(widest(channel.device)) - channel.mean()  # or the difference of squares would cancel
+    squares, means = (cell_means(each, (rows, columns)) for each in (centred.square(), centred))
+    return (squares - means.square()).to(channel)
 
 
 def finer_grid(size: Size, grid: Size) -> Size | None:
