@@ -1,5 +1,6 @@
 """On Ray Data a job has the bytes of the one in this process, also where a worker is killed in the middle."""
 
+import json
 import os
 import signal
 import sys
@@ -8,10 +9,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from omniup.errors import InputError
-from omniup.jobs import batch
+from omniup.jobs import batch, ray_engine
+from omniup.jobs.configuration import read_job
+from omniup.jobs.manifest import Finished
+from omniup.jobs.sinks import cut_into_parts
+from omniup.jobs.sources import list_items
+from omniup.jobs.work import Worker
 from support.jobs import results
 
 pytestmark = [
@@ -95,3 +102,22 @@ def test_a_cluster_that_does_not_answer_is_refused_at_once(folder, job):
     pytest.importorskip("ray.data", reason="Ray is not installed")
     with pytest.raises(InputError, match=r"address is '127.0.0.1:1', which cannot be reached .*; accepted: a cluster"):
         batch(job(), engine="ray", address="127.0.0.1:1")
+
+
+def test_a_worker_that_cannot_write_says_so(folder, job, monkeypatch):
+    """The refusal comes back as data and is raised again, with what the worker had finished before it."""
+    monkeypatch.chdir(folder)
+    wanted = read_job(job())
+    parts = cut_into_parts(list_items(wanted.source, wanted.output.path), wanted.output)
+    actor = ray_engine._Actor(wanted, parts, "cpu", 2)
+    refused = InputError("out", "has {free:g} bytes free", "{least} or more", free=1.5, least=20)
+
+    def work(self, parts):
+        yield Finished(parts[0].number, 1, {})
+        raise refused
+
+    monkeypatch.setattr(Worker, "work", work)
+    made = actor({"part": np.array([0, 1])})
+    assert json.loads(made["finished"][0]) == {"part": parts[0].number, "done": 1, "broken": {}}
+    assert made["error"][0] == ""
+    assert str(ray_engine._refusal(json.loads(made["error"][1]))) == str(refused)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import pickle
 import re
 import socket
 from collections.abc import Iterator, Sequence
@@ -83,7 +82,7 @@ def run(
         for batch in found.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
             for line, error in zip(batch["finished"], batch["error"], strict=True):
                 if error:
-                    raise pickle.loads(error)
+                    raise _refusal(json.loads(error))
                 yield Finished(**json.loads(line))
 
 
@@ -97,13 +96,19 @@ class _Actor:
 
     def __call__(self, batch: dict[str, NDArray[np.int64]]) -> dict[str, list[Any]]:
         """Compute and write the parts of a batch; an error of writing goes back as data, or Ray would try again."""
-        finished, error = [], b""
+        finished, error = [], ""
         try:
             for each in self._worker.work([self._parts[place] for place in batch["part"].tolist()]):
                 finished.append(json.dumps(vars(each)))
         except InputError as raised:
-            finished, error = [*finished, ""], pickle.dumps(raised)
-        return {"finished": finished, "error": [b""] * (len(finished) - bool(error)) + [error] * bool(error)}
+            fields = {name: getattr(raised, name) for name in ("argument", "problem", "accepted", "values")}
+            finished, error = [*finished, ""], json.dumps(fields, default=str)
+        return {"finished": finished, "error": [""] * (len(finished) - bool(error)) + [error] * bool(error)}
+
+
+def _refusal(fields: dict[str, Any]) -> InputError:
+    """Make the refusal of a worker again from its fields."""
+    return InputError(fields["argument"], fields["problem"], fields["accepted"], **fields["values"])
 
 
 @contextmanager
