@@ -278,8 +278,8 @@ NODE_CLASS_MAPPINGS = {
     "OmniUpDenseFeatures": DenseFeatures,
     "OmniUpUpsampleCLIPVision": UpsampleCLIPVision,
     "OmniUpFeaturesPicture": FeaturesPicture,
-    "OmniUpRedraw": Redraw,
     "OmniUpRestore": Restore,
+    "OmniUpRedraw": Redraw,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -288,6 +288,6 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "OmniUpDenseFeatures": "Dense Features (OmniUp)",
     "OmniUpUpsampleCLIPVision": "Upsample CLIP Vision (OmniUp)",
     "OmniUpFeaturesPicture": "Features as Picture (OmniUp)",
-    "OmniUpRedraw": "Redraw by HYPIR (OmniUp)",
     "OmniUpRestore": "Restore (OmniUp)",
+    "OmniUpRedraw": "Redraw by HYPIR (OmniUp)",
 }

@@ -280,7 +280,7 @@ def test_a_folder_may_have_a_dot_in_its_name(omniup, photo):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (("--base", "a/b"), "base is given, and the model is tiny; accepted: sources of the model stabilityai/"),
+        (("--base", "a/b"), "base is given, and the model is tiny; accepted: sources of the model hypir"),
         (("--scale", "2", "--longest-side", "90"), "--scale is given together with --longest-side"),
         (("--scale", "0"), "Invalid value for '--scale'"),
         (
@@ -314,7 +314,50 @@ def test_missing_weights_are_told_at_once(refusal, photo, folder, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     began = time.monotonic()
-    said = refusal("restore", photo, "-o", "out")
+    said = refusal("restore", photo, "-o", "out", "--model", "hypir")
     assert time.monotonic() - began < 5
     assert f"of which unet/config.json is not in {folder / 'hub'}" in said
     assert not Path("out").exists()
+
+
+# ---- the small network, which is the default
+
+
+def test_the_default_says_what_it_found(omniup, folder, photo):
+    picture = Image.open(photo).convert("RGB")
+    picture.save("old.jpg", quality=30)
+    outcome = omniup("restore", "old.jpg", "-o", "new.png", "--json")
+    assert outcome.status == 0, outcome
+    facts = _facts(outcome)
+    assert (facts["model"], facts["scale"], facts["strength"], facts["random"]) == ("small", 1, 1.0, False)
+    assert facts["found"]["old.jpg"]["quality"] == 30
+    assert _size("new.png") == picture.size
+    said = omniup("restore", "old.jpg", "-o", "again.png").stderr
+    assert "old.jpg: found noise" in said and "JPEG quality 30" in said
+    assert omniup("restore", "old.jpg", "-o", "new.png", "--json", "--strength", 2).status == 0
+    assert omniup("restore", "old.jpg", "-o", "double.png", "--scale", 2).status == 0
+    assert _size("double.png") == (2 * picture.width, 2 * picture.height)
+
+
+def test_strength_0_gives_the_picture_back(omniup, folder, photo):
+    Image.open(photo).convert("RGB").save("old.png")
+    assert omniup("restore", "old.png", "-o", "new.png", "--strength", 0).status == 0
+    assert torch.equal(read_image("new.png"), read_image("old.png"))
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (
+            ("--prompt", "a cat"),
+            "--prompt is given, and the model small draws nothing; accepted: it with --model hypir",
+        ),
+        (("--seed", 1), "--seed is given, and the model small draws nothing"),
+        (("--colour", "none"), "--colour is given, and the model small draws nothing"),
+        (("--weights", "x.pth"), "weights is given, and the model is small; accepted: it with hypir"),
+        (("--model", "tiny", "--strength", 1), "--strength is given, and the model is tiny; accepted: it with --model"),
+        (("--model", "none.safetensors"), "model is none.safetensors, which is no file"),
+    ],
+)
+def test_options_of_the_other_model_are_refused(refusal, photo, folder, options, problem):
+    assert problem in refusal("restore", photo, "-o", "out", *options)

@@ -152,11 +152,13 @@ def test_restoring(call):
 def test_redrawing_keeps_the_networks_and_can_be_cancelled(call, package, monkeypatch):
     pytest.importorskip("diffusers")
     image = torch.rand(2, 24, 32, 3)
+    load = sys.modules[package.__name__ + ".nodes"].load_model
+    load.cache_clear()
     restored = call("OmniUpRedraw", image=image, model="tiny")
     assert restored.shape == (2, 48, 64, 3)
     assert is_image(restored)
     assert torch.equal(restored, call("OmniUpRedraw", image=image, model="tiny"))
-    assert sys.modules[package.__name__ + ".nodes"].load_model.cache_info().hits == 1
+    assert load.cache_info().hits == 1
 
     class CancelledError(Exception):
         pass

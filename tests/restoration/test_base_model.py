@@ -220,7 +220,19 @@ def test_the_command_takes_sources_from_an_endpoint(hub, repository, tmp_path):
     own = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "*"}
     unset = ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "HUGGINGFACE_HUB_CACHE")
     environment = {name: value for name, value in os.environ.items() if name not in unset} | own
-    command = [sys.executable, "-m", "omniup", "restore", "photo.png", "-o", "out.png", "--scale", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "omniup",
+        "restore",
+        "photo.png",
+        "-o",
+        "out.png",
+        "--scale",
+        "1",
+        "--model",
+        "hypir",
+    ]
     sources = ["--base", PUBLISHED, "--base", MIRROR]
     done = subprocess.run(
         [*command, *sources], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
