@@ -113,7 +113,7 @@ def test_no_seam(enhancer, photograph, colour):
     plan = enhancer.plan(64, 96, tile=128)
     tiles = tile_windows(64, 96, size=plan.size, stride=plan.stride)
     borders = {4 * border for border in tiles[:, 2:].flatten().tolist() if 0 < border < 96}
-    assert len(borders) == 6
+    assert len(borders) == 8
 
     made = enhancer(image, scale=1, tile=128, colour=colour)
     steps = (made[..., 1:] - made[..., :-1]).abs().mean((0, 1, 2))  # [W - 1], the first into column 1
@@ -142,8 +142,8 @@ def test_tiles_one_at_a_time_are_those_of_a_batch(enhancer, photograph):
     expected = enhancer(photograph, scale=2, tile=128, progress=lambda *told: together.append(told))
     made = enhancer(photograph, scale=2, tile=128, batch=1, progress=lambda *told: alone.append(told))
     torch.testing.assert_close(made, expected, rtol=0, atol=1e-5)
-    assert alone == [(done, 6) for done in range(1, 7)]
-    assert together == [(6, 6)]
+    assert alone == [(done, 8) for done in range(1, 9)]
+    assert together == [(8, 8)]
 
 
 def test_more_memory_means_larger_tiles(enhancer):
