@@ -1,6 +1,7 @@
 """Restoring with the tiny model: its weights are random, and everything else is as with the published one."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -119,6 +120,64 @@ def test_no_seam(enhancer, photograph, colour):
     steps = (made[..., 1:] - made[..., :-1]).abs().mean((0, 1, 2))  # [W - 1], the first into column 1
     for border in borders:
         assert steps[border - 1] < 1.2 * steps[border - 9 : border + 8].median()
+
+
+def _apart(enhancer, image, monkeypatch, *, shared):
+    """Restore a picture in tiles: by how much tiles disagree, and by how much the result differs from one tile's."""
+    with monkeypatch.context() as patched:
+        if not shared:
+            patched.setattr("omniup.restoration.enhancer.shared_norms", lambda *networks, gather: nullcontext())
+        made = enhancer(image, scale=1, tile=96, colour="none")
+    return enhancer.agreement[0].median, (made - enhancer(image, scale=1, colour="none")).square().mean().sqrt()
+
+
+def test_shared_norms_bring_tiles_nearer_to_each_other_and_to_the_untiled_picture(enhancer, photograph, monkeypatch):
+    image = F.interpolate(photograph, (160, 240), mode="bicubic").clamp(0, 1)
+    shared = _apart(enhancer, image, monkeypatch, shared=True)
+    alone = _apart(enhancer, image, monkeypatch, shared=False)
+    assert shared[0] < 0.9 * alone[0]
+    assert shared[1] < 0.9 * alone[1]
+
+
+def test_norms_are_as_before_whatever_happens(enhancer, photograph):
+    networks = enhancer.networks
+
+    def modules():
+        return [*networks.vae.modules(), *networks.unet.modules()]
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    before, expected = modules(), enhancer(photograph, scale=1)
+    with pytest.raises(KeyboardInterrupt):
+        enhancer(photograph, scale=1, tile=64, progress=stop)
+    enhancer(photograph, scale=1, tile=64)
+    assert all(module is original for module, original in zip(modules(), before, strict=True))
+    assert torch.equal(enhancer(photograph, scale=1), expected)
+
+
+def test_a_spoiled_tile_is_computed_anew(enhancer, photograph, monkeypatch):
+    """The third of the calls: one for the norms, then the tiles, one at a time."""
+    expected = enhancer(photograph, scale=1, tile=64, batch=1)
+    fine, restore, calls = enhancer.agreement[0], enhancer._restore, []
+
+    def spoiled(cells, text):
+        calls.append(cells)
+        made = restore(cells, text)
+        return made + 2 * torch.rand_like(made) if len(calls) == 3 else made
+
+    told = []
+    monkeypatch.setattr(enhancer, "_restore", spoiled)
+    made = enhancer(photograph, scale=1, tile=64, batch=1, progress=lambda *now: told.append(now))
+    assert (0, 1) in enhancer.agreement[0].anew
+    assert enhancer.agreement[0].largest < 1.5 * fine.largest
+    assert (made - expected).abs().mean() < 0.1 * expected.std()
+    assert told[-1] == (len(calls) - 1, len(calls) - 1)
+
+
+def test_pictures_of_one_tile_report_no_differences(enhancer, photograph):
+    enhancer(torch.cat([photograph, photograph]), scale=1)
+    assert [(each.tiles, each.differences, each.anew) for each in enhancer.agreement] == [(1, (), ())] * 2
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.05), ("fp16", 0.01)])
