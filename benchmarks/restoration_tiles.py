@@ -5,8 +5,9 @@ weighted as they are blended (median and largest), and where all of the overlap 
 blended picture differs from the untiled one, relative to its deviation; and seconds. Networks are Stable Diffusion
 2.1's in bf16, the same at a quarter of their widths in fp32, which has the same receptive field, and the tiny model.
 
-Statistics are gathered of the picture reduced to a tile (which is what `Enhancer` does), of two tiles at full size one
-after the other, pooled by the law of total variance, or of the whole picture, which memory does not allow in practice.
+Statistics are gathered of the picture reduced to a tile; of a tile in its middle, which is what `Enhancer` does; of
+four tiles, one after the other, pooled by the law of total variance; or of the whole picture, for which memory does not
+suffice in practice.
 """
 
 from __future__ import annotations
@@ -20,15 +21,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 import restoration
 from measure import photograph, show
 from omniup.evaluation.measuring import synchronise
 from omniup.restoration import Enhancer, Restorer, tile_windows
 from omniup.restoration.agreement import Agreement, tiled_in_agreement
+from omniup.restoration.enhancer import middle
 from omniup.restoration.plan import Plan, plan_tiles
 from omniup.restoration.residual_network import ResidualNetwork
 from omniup.restoration.shared_norms import shared_norms
+from omniup.restoration.sizes import resize
 
 HEADER = ["networks", "overlap", "norms", "median", "largest", "unweighted", "to untiled", "clock", "processor"]
 
@@ -50,13 +54,25 @@ class Setup:
 
 def reduced(setup: Setup, plan: Plan) -> object:
     """Gather from the picture reduced to a tile."""
-    return setup.restore(setup.enhancer._reduced(setup.cells, plan))
+    networks, sides = setup.enhancer.networks, setup.cells.shape[2:]
+    share = min(part / whole for part, whole in zip(plan.size, sides, strict=True))
+    tall, wide = (int(side * share) for side in sides)
+    pixels = F.pixel_shuffle(setup.cells[:, : -networks.latent_channels], networks.cell)  # [1, 3, H, W]
+    small = resize(pixels, (tall * networks.cell, wide * networks.cell))
+    noise = setup.cells[:, -networks.latent_channels :, :tall, :wide]
+    return setup.restore(torch.cat([F.pixel_unshuffle(small, networks.cell), noise], dim=1))
 
 
-def two_tiles(setup: Setup, plan: Plan) -> object:
-    """Gather from the first and the last tile, one after the other."""
-    (tall, wide), cells = plan.size, setup.cells
-    return [setup.restore(part) for part in (cells[:, :, :tall, :wide], cells[:, :, -tall:, -wide:])]
+def in_the_middle(setup: Setup, plan: Plan) -> object:
+    """Gather from the middle of the picture, as `Enhancer` does."""
+    return setup.restore(middle(setup.cells, plan.size))
+
+
+def four(setup: Setup, plan: Plan) -> object:
+    """Gather from the middles of the quarters of the picture, one after the other."""
+    (height, width), (tall, wide) = setup.cells.shape[2:], plan.size
+    tops, lefts = ([part * (side - size) // 4 for part in (1, 3)] for side, size in ((height, tall), (width, wide)))
+    return [setup.restore(setup.cells[:, :, top : top + tall, left : left + wide]) for top in tops for left in lefts]
 
 
 def whole(setup: Setup, plan: Plan) -> object:
@@ -67,12 +83,13 @@ def whole(setup: Setup, plan: Plan) -> object:
 WAYS: Mapping[str, Gather | None] = {
     "own": None,
     "of the picture reduced to a tile": reduced,
-    "of two tiles": two_tiles,
+    "of a tile in the middle": in_the_middle,
+    "of four tiles": four,
     "of the whole picture": whole,
 }
 
 ALL = [(overlap, way) for overlap in (1 / 4, 3 / 8) for way in WAYS]
-MAIN = [(1 / 4, "own"), (3 / 8, "of the picture reduced to a tile")]  # before, and as `Enhancer` does it
+MAIN = [(1 / 4, "own"), (3 / 8, "of a tile in the middle")]  # before, and as `Enhancer` does it
 
 
 def main() -> None:

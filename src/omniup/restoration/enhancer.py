@@ -18,6 +18,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ _OVERLAP = 3 / 8  # of neighbouring tiles, in patches: see docs/restoration.md f
 _SMALLEST, _LARGEST = 1 / 2, 2  # sides of tiles, in patches: beyond them the network sees what it was not trained on
 
 _MAPS = 5
-"""Maps of the VAE's widest layer at full resolution that exist at a time: see `_bytes_per_cell`."""
+"""Maps of the VAE's widest layer at full resolution that exist at a time: see `bytes_per_cell`."""
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
@@ -266,23 +267,9 @@ class Enhancer:
             batch=batch,
             progress=progress,
         )
-        samples = self._reduced(cells, plan)
-        with shared_norms(self.networks.vae, self.networks.unet, gather=lambda: self._restore(samples, text)):
+        sample = middle(cells, plan.size)
+        with shared_norms(self.networks.vae, self.networks.unet, gather=lambda: self._restore(sample, text)):
             return restore(cells)
-
-    def _reduced(self, cells: Tensor, plan: Plan) -> Tensor:
-        """Reduce a picture to at most a tile, with as much of its noise: [1, 3·f² + L, h', w']."""
-        height, width = cells.shape[2:]
-        share = min(1.0, *(side / whole for side, whole in zip(plan.size, (height, width), strict=True)))
-        tall, wide = max(1, int(height * share)), max(1, int(width * share))
-        pixels, noise = self._apart(cells)
-        small = resize(pixels, (tall * self.networks.cell, wide * self.networks.cell))  # [1, 3, f·h', f·w']
-        return torch.cat([F.pixel_unshuffle(small, self.networks.cell), noise[:, :, :tall, :wide]], dim=1)
-
-    def _apart(self, cells: Tensor) -> tuple[Tensor, Tensor]:
-        """Take cells [n, 3·f² + L, h, w] apart: pixels [n, 3, f·h, f·w] and noise [n, L, h, w]."""
-        channels = self.networks.latent_channels
-        return F.pixel_shuffle(cells[:, :-channels], self.networks.cell), cells[:, -channels:]
 
     def _restore(self, cells: Tensor, text: Tensor) -> Tensor:
         """Restore a batch of tiles by encoder, U-Net and decoder.
@@ -294,8 +281,10 @@ class Enhancer:
         Returns:
             [n, 3, f·h, f·w] float32 in -1..1, more or less.
         """
-        pixels, noise = self._apart(cells.to(self.networks.dtype))
-        return one_step(self.networks, pixels, noise, text).float()
+        cells = cells.to(self.networks.dtype)
+        channels = self.networks.latent_channels
+        pixels, noise = cells[:, :-channels], cells[:, -channels:]
+        return one_step(self.networks, F.pixel_shuffle(pixels, self.networks.cell), noise, text).float()
 
     def _cells(self, image: Tensor, seed: int) -> Tensor:
         """Arrange pixels in -1..1 and noise by the cells of the latents.
@@ -340,12 +329,30 @@ class Enhancer:
         return height, width
 
     def _bytes_per_cell(self) -> int:
-        """Estimate the memory that a tile takes per cell.
+        """Estimate the memory that a tile takes per cell."""
+        return bytes_per_cell(self.networks.vae, PRECISIONS[self.precision])
 
-        The decoder's last block is the widest by far: at full resolution it holds its input, as wide as the layer
-        below, several times over: as it is, normalised, activated, and laid out for the convolution.
-        `benchmarks/restoration.py` measures it.
-        """
-        widths = self.networks.vae.config.block_out_channels
-        itemsize = PRECISIONS[self.precision].itemsize
-        return widths[min(1, len(widths) - 1)] * _MAPS * itemsize * self.networks.cell**2
+
+def middle(cells: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cut a sample as large as a tile out of the middle of a picture [1, C, H, W]: [1, C, h, w].
+
+    As large as a tile, since the border of a tile, where convolutions see zeros, has its part in the statistics.
+    """
+    top, left = ((whole - side) // 2 for whole, side in zip(cells.shape[2:], size, strict=True))
+    return cells[:, :, top : top + size[0], left : left + size[1]]
+
+
+def bytes_per_cell(vae: Any, dtype: torch.dtype) -> int:
+    """Estimate the memory that a tile takes per cell of the latents.
+
+    The decoder's last block is the widest by far: at full resolution it holds its input, as wide as the layer below,
+    several times over: as it is, normalised, activated, and laid out for the convolution. `benchmarks/restoration.py`
+    measures it.
+
+    Args:
+        vae: diffusers' AutoencoderKL.
+        dtype: of the numbers that it computes with.
+    """
+    widths = vae.config.block_out_channels
+    pixels = 4 ** (len(widths) - 1)
+    return int(widths[min(1, len(widths) - 1)] * _MAPS * dtype.itemsize * pixels)
