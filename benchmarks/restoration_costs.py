@@ -16,7 +16,7 @@ from measure import show
 from omniup.errors import optional_import
 from omniup.restoration.enhancer import PRECISIONS, bytes_per_cell
 
-SIDES = (256, 512, 768, 1024)
+SIDES = (256, 512, 576, 768, 1024)
 UTILISATION = 0.4
 RATES = {"RTX 3060": 26e12, "RTX 4090": 165e12, "A100": 312e12, "H100": 989e12}
 """Operations a second with half precision and sums in float32, by the makers' data sheets."""

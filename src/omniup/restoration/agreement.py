@@ -32,7 +32,7 @@ _MOST_ANEW = 1 / 4  # of all tiles: where more disagree, the median says nothing
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well the tiles of a picture agree.
+    """Differences between the tiles of a picture.
 
     Attributes:
         tiles: how many there are.
@@ -112,7 +112,7 @@ def tiled_in_agreement(
 
 @dataclass(frozen=True)
 class _Region:
-    """What a tile and its surroundings are computed of anew, in pixels of the input.
+    """A tile with its surroundings, to compute it anew, in pixels of the input.
 
     Attributes:
         rows: where it begins and ends, down the picture.

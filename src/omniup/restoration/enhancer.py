@@ -72,7 +72,7 @@ class Enhancer:
         precision: one of `PRECISIONS`, or `auto`. What is not a network's is computed in float32.
 
     Attributes:
-        agreement: how well the tiles of each picture of the last call agree.
+        agreement: of the tiles of each picture of the last call.
 
     Raises:
         InputError: there is no such precision.
@@ -245,8 +245,8 @@ class Enhancer:
                     progress(len(self.agreement), len(cells))
             return torch.cat(made)
         for index, picture in enumerate(cells.split(1)):  # [1, 3·f² + L, h, w]
-            told = offset_progress(progress, index * tiles, others * tiles)
-            restored, agreement = self._restore_tiles(picture, text, plan, batch, told)
+            counting = offset_progress(progress, index * tiles, others * tiles)
+            restored, agreement = self._restore_tiles(picture, text, plan, batch, counting)
             made.append(restored)
             self.agreement.append(agreement)
         return torch.cat(made)

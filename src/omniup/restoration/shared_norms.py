@@ -78,10 +78,10 @@ class _SharedNorm(nn.Module):
     def _pool(self, count: int, mean: Tensor, variance: Tensor) -> None:
         """Add a batch to the statistics, by the law of total variance."""
         total = self._count + count
-        share = count / total
+        part = count / total
         offset = mean - self._mean
-        self._mean = self._mean + share * offset
-        self._variance = (1 - share) * self._variance + share * variance + share * (1 - share) * offset.square()
+        self._mean = self._mean + part * offset
+        self._variance = (1 - part) * self._variance + part * variance + part * (1 - part) * offset.square()
         self._count = total
 
 

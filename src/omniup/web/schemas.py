@@ -627,7 +627,7 @@ class FoundDamage(_Model):
 
 
 class TileAgreement(_Model):
-    """How well the tiles of a picture agree where they overlap."""
+    """Differences between the tiles of a picture where they overlap."""
 
     tiles: int = Field(description="Number of tiles.")
     median: float = Field(
