@@ -7,6 +7,7 @@ computed: operations, divided by 40 % of the rate that their makers state for de
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -61,7 +62,7 @@ def main() -> None:
     show("A tile; seconds of GPUs are computed, not measured", [*header, *RATES], rows, device)
 
 
-def operations(unet: torch.nn.Module, vae: torch.nn.Module, cells: int) -> list[int]:
+def operations(unet: Any, vae: Any, cells: int) -> list[int]:
     """Count the floating-point operations of a tile: of encoder, U-Net and decoder."""
     image = torch.empty(1, 3, cells * restoration.CELL, cells * restoration.CELL)
     latent = torch.empty(1, restoration.VAE["latent_channels"], cells, cells)
@@ -72,7 +73,7 @@ def operations(unet: torch.nn.Module, vae: torch.nn.Module, cells: int) -> list[
         lambda: unet(latent, torch.empty((), dtype=torch.int64), encoder_hidden_states=text),
         lambda: vae.decoder(latent),
     ):
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False) as counter:  # type: ignore[no-untyped-call]  # torch does not type it
             run()
         counted.append(counter.get_total_flops())
     return counted
