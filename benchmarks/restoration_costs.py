@@ -7,6 +7,7 @@ computed: operations, divided by 40 % of the rate that their makers state for de
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -67,13 +68,14 @@ def operations(unet: Any, vae: Any, cells: int) -> list[int]:
     image = torch.empty(1, 3, cells * restoration.CELL, cells * restoration.CELL)
     latent = torch.empty(1, restoration.VAE["latent_channels"], cells, cells)
     text = torch.empty(1, 77, restoration.UNET["cross_attention_dim"])
-    counted = []
-    for run in (
+    runs: list[Callable[[], object]] = [
         lambda: vae.encoder(image),
         lambda: unet(latent, torch.empty((), dtype=torch.int64), encoder_hidden_states=text),
         lambda: vae.decoder(latent),
-    ):
-        with FlopCounterMode(display=False) as counter:  # type: ignore[no-untyped-call]  # torch does not type it
+    ]
+    counted = []
+    for run in runs:
+        with FlopCounterMode(display=False) as counter:
             run()
         counted.append(counter.get_total_flops())
     return counted
