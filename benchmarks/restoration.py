@@ -29,7 +29,7 @@ from omniup.upsamplers import parse_memory
 
 PATCH, CELL = 512, 8
 
-UNET = {
+UNET: dict[str, Any] = {
     "sample_size": 64,
     "in_channels": 4,
     "out_channels": 4,
@@ -39,7 +39,7 @@ UNET = {
     "cross_attention_dim": 1024,
     "use_linear_projection": True,
 }
-VAE = {
+VAE: dict[str, Any] = {
     "latent_channels": 4,
     "block_out_channels": (128, 256, 512, 512),
     "down_block_types": ("DownEncoderBlock2D",) * 4,
@@ -97,14 +97,27 @@ def main() -> None:
     )
 
 
-def stable_diffusion() -> Networks:
-    """Stable Diffusion 2.1's networks, with random weights; the tokenizer and the scheduler are the tiny model's."""
+def stable_diffusion(narrower: int = 1) -> Networks:
+    """Build Stable Diffusion 2.1's networks with random weights; tokenizer and scheduler are the tiny model's.
+
+    Args:
+        narrower: what the widths of U-Net and VAE, and their norms' groups, are divided by; their receptive fields stay
+            as they are.
+    """
     diffusers = optional_import("diffusers", extra="restore")
     transformers = optional_import("transformers", extra="restore")
     tiny = load_networks(locate("tiny"))
+    unet, vae = (
+        settings
+        | {
+            "block_out_channels": tuple(width // narrower for width in settings["block_out_channels"]),
+            "norm_num_groups": 32 // narrower,
+        }
+        for settings in (UNET, VAE)
+    )
     return Networks(
-        unet=diffusers.UNet2DConditionModel(**UNET).eval(),
-        vae=diffusers.AutoencoderKL(**VAE).eval(),
+        unet=diffusers.UNet2DConditionModel(**unet).eval(),
+        vae=diffusers.AutoencoderKL(**vae).eval(),
         text_encoder=transformers.CLIPTextModel(transformers.CLIPTextConfig(**TEXT)).eval(),
         tokenizer=tiny.tokenizer,
         scheduler=tiny.scheduler,

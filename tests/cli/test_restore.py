@@ -90,6 +90,17 @@ def test_a_folder_with_a_broken_picture_is_resumed(omniup, pictures):
     assert _facts(outcome)["skipped"] == 1
 
 
+def test_how_well_tiles_agree_is_told(omniup, photo):
+    outcome = omniup("restore", photo, "-o", "out.png", *TINY, "--tile", 64, "--json")
+    assert outcome.status == 0, outcome
+    ((source, tiles),) = _facts(outcome)["tiles"].items()
+    assert tiles["tiles"] > 1
+    assert len(tiles["differences"]) > 1
+    assert f"{source}: {tiles['tiles']} tiles differ by 0." in outcome.stderr
+    outcome = omniup("restore", photo, "-o", "whole.png", *TINY, "--json")
+    assert _facts(outcome)["tiles"] == {}
+
+
 def test_another_setting_and_another_picture_are_done_anew(omniup, photo):
     def restored(*options):
         outcome = omniup("restore", photo, "-o", "out.png", *TINY, "--json", *options)

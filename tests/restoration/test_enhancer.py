@@ -1,6 +1,7 @@
 """Restoring with the tiny model: its weights are random, and everything else is as with the published one."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -113,12 +114,71 @@ def test_no_seam(enhancer, photograph, colour):
     plan = enhancer.plan(64, 96, tile=128)
     tiles = tile_windows(64, 96, size=plan.size, stride=plan.stride)
     borders = {4 * border for border in tiles[:, 2:].flatten().tolist() if 0 < border < 96}
-    assert len(borders) == 6
+    assert len(borders) == 8
 
     made = enhancer(image, scale=1, tile=128, colour=colour)
     steps = (made[..., 1:] - made[..., :-1]).abs().mean((0, 1, 2))  # [W - 1], the first into column 1
     for border in borders:
         assert steps[border - 1] < 1.2 * steps[border - 9 : border + 8].median()
+
+
+def _apart(enhancer, image, monkeypatch, *, shared):
+    """Restore a picture in tiles: by how much tiles disagree, and by how much the result differs from one tile's."""
+    with monkeypatch.context() as patched:
+        if not shared:
+            patched.setattr("omniup.restoration.enhancer.shared_norms", lambda *networks, gather: nullcontext())
+        made = enhancer(image, scale=1, tile=96, colour="none")
+    return enhancer.agreement[0].median, (made - enhancer(image, scale=1, colour="none")).square().mean().sqrt()
+
+
+def test_shared_norms_bring_tiles_nearer_to_each_other_and_to_the_untiled_picture(enhancer, photograph, monkeypatch):
+    image = F.interpolate(photograph, (160, 240), mode="bicubic").clamp(0, 1)
+    shared = _apart(enhancer, image, monkeypatch, shared=True)
+    alone = _apart(enhancer, image, monkeypatch, shared=False)
+    assert shared[0] < 0.9 * alone[0]
+    assert shared[1] < 0.9 * alone[1]
+
+
+def test_norms_are_as_before_whatever_happens(enhancer, photograph):
+    networks = enhancer.networks
+
+    def modules():
+        return [*networks.vae.modules(), *networks.unet.modules()]
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    before, expected = modules(), enhancer(photograph, scale=1)
+    with pytest.raises(KeyboardInterrupt):
+        enhancer(photograph, scale=1, tile=64, progress=stop)
+    enhancer(photograph, scale=1, tile=64)
+    assert all(module is original for module, original in zip(modules(), before, strict=True))
+    assert torch.equal(enhancer(photograph, scale=1), expected)
+
+
+def test_a_spoiled_tile_is_computed_anew(enhancer, photograph, monkeypatch):
+    """The second of the tiles, which are computed one at a time."""
+    expected = enhancer(photograph, scale=1, tile=64, batch=1)
+    fine, restore = enhancer.agreement[0], enhancer._restore
+    assert fine.anew == ()
+    told = []
+
+    def spoiled(cells, text):
+        made = restore(cells, text)
+        return made + 2 * torch.rand_like(made) if len(told) == 1 else made
+
+    monkeypatch.setattr(enhancer, "_restore", spoiled)
+    made = enhancer(photograph, scale=1, tile=64, batch=1, progress=lambda *now: told.append(now))
+    assert enhancer.agreement[0].anew == ((0, 1),)
+    assert enhancer.agreement[0].largest < 1.5 * fine.largest
+    assert (made - expected).abs().mean() < 0.1 * expected.std()
+    assert [done for done, _ in told] == list(range(1, told[-1][1] + 1))
+    assert told[-1][1] > fine.tiles
+
+
+def test_pictures_of_one_tile_report_no_differences(enhancer, photograph):
+    enhancer(torch.cat([photograph, photograph]), scale=1)
+    assert [(each.tiles, each.differences, each.anew) for each in enhancer.agreement] == [(1, (), ())] * 2
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.05), ("fp16", 0.01)])
@@ -142,8 +202,8 @@ def test_tiles_one_at_a_time_are_those_of_a_batch(enhancer, photograph):
     expected = enhancer(photograph, scale=2, tile=128, progress=lambda *told: together.append(told))
     made = enhancer(photograph, scale=2, tile=128, batch=1, progress=lambda *told: alone.append(told))
     torch.testing.assert_close(made, expected, rtol=0, atol=1e-5)
-    assert alone == [(done, 6) for done in range(1, 7)]
-    assert together == [(6, 6)]
+    assert alone == [(done, 8) for done in range(1, 9)]
+    assert together == [(8, 8)]
 
 
 def test_more_memory_means_larger_tiles(enhancer):

@@ -98,6 +98,16 @@ def test_the_answer_says_what_was_done(client):
     assert answer["images"] == {name: answer["files"][f"{name}.png"] for name in ("enlarged", "restored")}
 
 
+def test_the_answer_says_how_well_tiles_agree(client, enhancer):
+    assert restore(client, scale=1)["tiles"] is None
+    tiles = restore(client, scale=1, tile=64)["tiles"]
+    (agreement,) = enhancer.agreement
+    assert tiles["tiles"] == agreement.tiles > 1
+    assert tiles["median"] == pytest.approx(agreement.median)
+    assert 0 < tiles["median"] <= tiles["largest"]
+    assert tiles["anew"] == len(agreement.anew)
+
+
 @pytest.mark.parametrize("picture", [noise(1, 1), noise(9, 100), noise(40, 30, mode="L"), noise(30, 40, mode="RGBA")])
 def test_any_picture(client, picture):
     answer = restore(client, encoded(picture), scale=1.5)
@@ -130,9 +140,9 @@ def test_progress_is_told_tile_by_tile(client):
     told = list(events(client, run_id))
     assert list(dict.fromkeys(event["stage"] for event in told)) == ["queued", "load", "restore", "draw", "done"]
     tiles = [event for event in told if "tile" in event]
-    assert [event["tile"] for event in tiles] == list(range(1, 7))
-    assert {event["tiles"] for event in tiles} == {6}
-    assert [event["stage"] for event in tiles] == ["restore"] * 6
+    assert [event["tile"] for event in tiles] == list(range(1, 9))
+    assert {event["tiles"] for event in tiles} == {8}
+    assert [event["stage"] for event in tiles] == ["restore"] * 8
     left = [event["seconds_left"] for event in tiles]
     assert min(left) == left[-1] == 0
 
@@ -163,7 +173,7 @@ def test_cancelling_ends_it_after_the_tile_that_is_computed(client, slow):
     assert client.delete(f"/api/runs/{run_id}").status_code == 204
     let_through()
     thread.join(30)
-    assert begun == [1, 1]  # of six
+    assert begun == [1, 1]  # the sample that norms are gathered from, and the first of eight tiles
     assert answers[0].status_code == 409
     assert [event["stage"] for event in events(client, run_id)][-1] == "cancelled"
     assert client.delete(f"/api/runs/{run_id}").status_code == 404  # nothing of it is kept

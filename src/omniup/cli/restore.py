@@ -217,6 +217,7 @@ def restore(
     settings = size | own | {"tile": tile, "memory": memory}
     kept = settings | {"precision": precision, "model": model, "files": files.fingerprint()}
     found: dict[str, Any] = {}
+    tiled: dict[str, Any] = {}
     batch = Batch(pictures, targets, said, kept, report, bits=bits, compare=compare is not None)
     with _own(output, targets, overwrite), _own_sheet(compare, output, targets, overwrite), batch.summary_at_the_end():
         if batch.todo:
@@ -229,7 +230,7 @@ def restore(
                 if isinstance(loaded, Restorer):
                     batch.run(partial(restore_small, loaded, settings, found))
                 else:
-                    batch.run(partial(restore_large, loaded, settings))
+                    batch.run(partial(restore_large, loaded, settings, tiled))
         if compare is not None and batch.panels:
             drawn = sheet(batch.panels, title=f"{printable(output)}: {model}")
             write_result(Path(compare), image_tensor(drawn), _of_sheet(output))
@@ -238,11 +239,15 @@ def restore(
         for source, damage in found.items():
             if len(found) <= _MOST_LINES:
                 report.note(f"{printable(source)}: found {damage}")
+        for source, agreement in tiled.items():
+            if len(tiled) <= _MOST_LINES:
+                report.note(f"{printable(source)}: {agreement}")
         report.note(f"{output}: {len(batch.restored)} restored{done}{times}")
         facts = {
             "output": output,
             "restored": batch.restored,
             "found": {source: dataclasses.asdict(damage) for source, damage in found.items()},
+            "tiles": {source: dataclasses.asdict(agreement) for source, agreement in tiled.items()},
             "compare": compare if batch.panels else None,
             "skipped": batch.skipped,
             "failures": batch.failures,

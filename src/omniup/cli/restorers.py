@@ -11,7 +11,7 @@ from omniup.errors import InputError
 from omniup.files import SAMPLE
 
 if TYPE_CHECKING:
-    from omniup.restoration import Damage, Enhancer, Restorer
+    from omniup.restoration import Agreement, Damage, Enhancer, Restorer
     from omniup.restoration.enhancer import Progress
 
 
@@ -65,7 +65,18 @@ def restore_small(
 
 
 def restore_large(
-    enhancer: Enhancer, settings: Mapping[str, Any], source: str, image: Tensor, prompt: str, *, progress: Progress
+    enhancer: Enhancer,
+    settings: Mapping[str, Any],
+    tiled: dict[str, Agreement],
+    source: str,
+    image: Tensor,
+    prompt: str,
+    *,
+    progress: Progress,
 ) -> Tensor:
-    """Restore a picture [1, 3, H, W] under a prompt with an `Enhancer`."""
-    return enhancer(image, **settings, prompt=prompt, progress=progress)
+    """Restore a picture [1, 3, H, W] under a prompt with an `Enhancer`, and note how well its tiles agree."""
+    restored = enhancer(image, **settings, prompt=prompt, progress=progress)
+    (agreement,) = enhancer.agreement
+    if agreement.tiles > 1:
+        tiled[source] = agreement
+    return restored

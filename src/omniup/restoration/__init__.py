@@ -5,6 +5,7 @@ Stable Diffusion, adapted by LoRA, is run once, not step by step; large pictures
 takes its colours from the picture it was made of.
 """
 
+from omniup.restoration.agreement import Agreement
 from omniup.restoration.base_model import HYPIR
 from omniup.restoration.colour import (
     adaptive_instance_normalisation,
@@ -21,6 +22,7 @@ from omniup.restoration.tiling import gaussian_weights, tile_windows, tiled
 __all__ = [
     "HYPIR",
     "SMALL",
+    "Agreement",
     "Damage",
     "Enhancer",
     "ModelFiles",

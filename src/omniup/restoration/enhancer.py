@@ -9,41 +9,43 @@ Large pictures are cut into tiles once, and each tile goes through all of it, se
 three times, for encoder, U-Net and decoder, which computes every overlap three times over and must make it wide, since
 what is blended is not yet a picture. All that belongs to a tile lies in one tensor: the pixels of every latent cell,
 and the noise that its posterior is sampled with, which is drawn for the picture as a whole. So tiles agree on it, and
-results do not depend on how many are computed at a time.
+results do not depend on how many are computed at a time. Tiles share the statistics of the norms as well
+(`shared_norms`), and are compared where they overlap (`agreement`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.errors import InputError
+from omniup.restoration.agreement import Agreement, tiled_in_agreement
 from omniup.restoration.base_model import PUBLISHED
 from omniup.restoration.colour import COLOURS
 from omniup.restoration.model_files import locate
 from omniup.restoration.networks import Networks, load_networks
 from omniup.restoration.one_step import encode_prompts, one_step
 from omniup.restoration.plan import Plan, free_memory, plan_tiles
+from omniup.restoration.shared_norms import shared_norms
 from omniup.restoration.sizes import MAX_PIXELS, check_image, resize, result_size
-from omniup.restoration.tiling import tiled
+from omniup.restoration.tiling import Progress as Progress
+from omniup.restoration.tiling import offset_progress
 from omniup.upsamplers import parse_memory
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the number of finished tiles, and of all; may raise to stop the work."""
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """The numbers that networks can compute with; `auto` is bf16 on GPUs that have it, fp16 on others, fp32 on CPUs."""
 
-_OVERLAP = 1 / 4  # of neighbouring tiles, in patches
+_OVERLAP = 3 / 8  # of neighbouring tiles, in patches: see docs/restoration.md for what that leaves out
 _SMALLEST, _LARGEST = 1 / 2, 2  # sides of tiles, in patches: beyond them the network sees what it was not trained on
 
 _MAPS = 5
-"""Maps of the VAE's widest layer at full resolution that exist at a time: see `_bytes_per_cell`."""
+"""Maps of the VAE's widest layer at full resolution that exist at a time: see `bytes_per_cell`."""
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
@@ -69,6 +71,9 @@ class Enhancer:
         device: where to compute.
         precision: one of `PRECISIONS`, or `auto`. What is not a network's is computed in float32.
 
+    Attributes:
+        agreement: of the tiles of each picture of the last call.
+
     Raises:
         InputError: there is no such precision.
 
@@ -85,7 +90,9 @@ class Enhancer:
         self.precision = choose_precision(precision, self.device)
         self.networks = networks
         networks.to(self.device, PRECISIONS[self.precision])
+        self.agreement: list[Agreement] = []
         self._texts: dict[str, Tensor] = {}
+        self._in_use = threading.Lock()  # the norms of the networks are changed while a picture is restored
 
     @classmethod
     def from_pretrained(
@@ -164,16 +171,11 @@ class Enhancer:
         worked_on = resize(enlarged, self._working_size(size))  # [B, 3, H″, W″]
         cells = self._cells(worked_on, seed)  # [B, 3·f² + L, h, w]
         plan = self.plan(*cells.shape[2:], tile=tile, memory=memory, pictures=len(image))
-        text = self._text(prompt)  # [1, T, D]
-        restore = tiled(
-            lambda tiles: self._restore(tiles, text),
-            size=plan.size,
-            stride=plan.stride,
-            scale=self.networks.cell,
-            batch=plan.batch if batch is None else min(batch, plan.batch),
-            progress=progress,
-        )
-        restored = restore(cells)[:, :, : worked_on.shape[2], : worked_on.shape[3]]  # [B, 3, H″, W″] in -1..1
+        most = plan.batch if batch is None else min(batch, plan.batch)
+        with self._in_use:
+            text = self._text(prompt)  # [1, T, D]
+            restored = self._restore_pictures(cells, text, plan, most, progress)  # [B, 3, f·h, f·w] in -1..1
+        restored = restored[:, :, : worked_on.shape[2], : worked_on.shape[3]]  # [B, 3, H″, W″]
         restored = resize((restored + 1) / 2, size)  # [B, 3, H', W'] in 0..1
         return COLOURS[colour](restored, enlarged).clamp(0, 1)
 
@@ -208,7 +210,7 @@ class Enhancer:
                 raise InputError("tile", "is {value}", "{least} pixels or more", value=tile, least=smallest * cell)
             largest = tile // cell
         available = free_memory(self.device) if memory is None else parse_memory(memory)
-        needed = self._bytes_per_cell() * pictures
+        needed = self._bytes_per_cell()
         most = available // needed
         if most < (least := min(smallest, height) * min(smallest, width)):
             raise InputError(
@@ -220,7 +222,54 @@ class Enhancer:
                 side=smallest * cell,
                 precision=self.precision,
             )
-        return plan_tiles(height, width, overlap=overlap, smallest=smallest, largest=largest, most=most)
+        return plan_tiles(
+            height, width, overlap=overlap, smallest=smallest, largest=largest, most=most, pictures=pictures
+        )
+
+    def _restore_pictures(
+        self, cells: Tensor, text: Tensor, plan: Plan, batch: int, progress: Progress | None
+    ) -> Tensor:
+        """Restore pictures: together where each is one tile, else one by one, since tiles share a picture's norms.
+
+        Returns:
+            [B, 3, f·h, f·w] float32 in -1..1, more or less.
+        """
+        self.agreement = []
+        tiles, others = plan.grid[0] * plan.grid[1], len(cells) - 1
+        made = []
+        if tiles == 1:
+            for some in cells.split(batch):  # [b, 3·f² + L, h, w]
+                made.append(self._restore(some, text))
+                self.agreement += [Agreement(1, (), ())] * len(some)
+                if progress is not None:
+                    progress(len(self.agreement), len(cells))
+            return torch.cat(made)
+        for index, picture in enumerate(cells.split(1)):  # [1, 3·f² + L, h, w]
+            counting = offset_progress(progress, index * tiles, others * tiles)
+            restored, agreement = self._restore_tiles(picture, text, plan, batch, counting)
+            made.append(restored)
+            self.agreement.append(agreement)
+        return torch.cat(made)
+
+    def _restore_tiles(
+        self, cells: Tensor, text: Tensor, plan: Plan, batch: int, progress: Progress | None
+    ) -> tuple[Tensor, Agreement]:
+        """Restore a picture tile by tile, with norms that all tiles share.
+
+        Returns:
+            [1, 3, f·h, f·w] float32 in -1..1, more or less; and how well the tiles agree.
+        """
+        restore = tiled_in_agreement(
+            lambda tiles: self._restore(tiles, text),
+            size=plan.size,
+            stride=plan.stride,
+            scale=self.networks.cell,
+            batch=batch,
+            progress=progress,
+        )
+        sample = middle(cells, plan.size)
+        with shared_norms(self.networks.vae, self.networks.unet, gather=lambda: self._restore(sample, text)):
+            return restore(cells)
 
     def _restore(self, cells: Tensor, text: Tensor) -> Tensor:
         """Restore a batch of tiles by encoder, U-Net and decoder.
@@ -280,12 +329,30 @@ class Enhancer:
         return height, width
 
     def _bytes_per_cell(self) -> int:
-        """Estimate the memory that a tile takes per cell.
+        """Estimate the memory that a tile takes per cell."""
+        return bytes_per_cell(self.networks.vae, PRECISIONS[self.precision])
 
-        The decoder's last block is the widest by far: at full resolution it holds its input, as wide as the layer
-        below, several times over: as it is, normalised, activated, and laid out for the convolution.
-        `benchmarks/restoration.py` measures it.
-        """
-        widths = self.networks.vae.config.block_out_channels
-        itemsize = PRECISIONS[self.precision].itemsize
-        return widths[min(1, len(widths) - 1)] * _MAPS * itemsize * self.networks.cell**2
+
+def middle(cells: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cut a sample as large as a tile out of the middle of a picture [1, C, H, W]: [1, C, h, w].
+
+    As large as a tile, since the border of a tile, where convolutions see zeros, has its part in the statistics.
+    """
+    top, left = ((whole - side) // 2 for whole, side in zip(cells.shape[2:], size, strict=True))
+    return cells[:, :, top : top + size[0], left : left + size[1]]
+
+
+def bytes_per_cell(vae: Any, dtype: torch.dtype) -> int:
+    """Estimate the memory that a tile takes per cell of the latents.
+
+    The decoder's last block is the widest by far: at full resolution it holds its input, as wide as the layer below,
+    several times over: as it is, normalised, activated, and laid out for the convolution. `benchmarks/restoration.py`
+    measures it.
+
+    Args:
+        vae: diffusers' AutoencoderKL.
+        dtype: of the numbers that it computes with.
+    """
+    widths = vae.config.block_out_channels
+    pixels = 4 ** (len(widths) - 1)
+    return int(widths[min(1, len(widths) - 1)] * _MAPS * dtype.itemsize * pixels)

@@ -41,7 +41,9 @@ class Plan:
         return self.size[0] * self.size[1] * self.grid[0] * self.grid[1]
 
 
-def plan_tiles(height: int, width: int, *, overlap: int, smallest: int, largest: int, most: int) -> Plan:
+def plan_tiles(
+    height: int, width: int, *, overlap: int, smallest: int, largest: int, most: int, pictures: int = 1
+) -> Plan:
     """Find the tiles that compute the fewest cells.
 
     Args:
@@ -51,6 +53,7 @@ def plan_tiles(height: int, width: int, *, overlap: int, smallest: int, largest:
         smallest: side of a tile; a picture's side that is shorter is not cut.
         largest: side of a tile.
         most: how many cells may be in work at a time.
+        pictures: how many there are; where each is one tile, several go together.
 
     Raises:
         InputError: `most` is less than the smallest tile.
@@ -71,8 +74,9 @@ def plan_tiles(height: int, width: int, *, overlap: int, smallest: int, largest:
             "most", "is {value} cells, which hold no tile", "{least} or more", value=most, least=smallest**2
         )
     best = min(plans, key=lambda plan: (plan.cells, plan.size))
-    tiles, fit = best.grid[0] * best.grid[1], most // (best.size[0] * best.size[1])
-    return Plan(best.size, best.stride, best.grid, batch=min(tiles, fit, _AT_ONCE))
+    tiles = best.grid[0] * best.grid[1]
+    together, fit = tiles if tiles > 1 else pictures, most // (best.size[0] * best.size[1])
+    return Plan(best.size, best.stride, best.grid, batch=min(together, fit, _AT_ONCE))
 
 
 def free_memory(device: torch.device) -> int:

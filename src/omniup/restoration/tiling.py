@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
@@ -24,6 +25,12 @@ Sides: TypeAlias = int | tuple[int, int]
 
 Interval: TypeAlias = tuple[int, int]
 """Start of a tile along one axis, and its end, exclusive."""
+
+Place: TypeAlias = tuple[int, int]
+"""Row and column of a tile in its grid."""
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the number of finished tiles, and of all; may raise to stop the work."""
 
 VARIANCE = 0.01
 """Variance of the Gaussian weights, in units of the tile's squared side."""
@@ -49,8 +56,8 @@ def tile_windows(height: int, width: int, *, size: Sides, stride: Sides) -> Tens
         >>> tile_windows(32, 75, size=32, stride=20).tolist()
         [[0, 32, 0, 32], [0, 32, 20, 52], [0, 32, 40, 72], [0, 32, 43, 75]]
     """
-    rows, columns = _grid(height, width, size=size, stride=stride)
-    return torch.tensor([(*row, *column) for row in rows for column in columns])  # [N, 4]
+    grid = Grid.of(height, width, size=size, stride=stride)
+    return torch.tensor([(*grid.rows[row], *grid.columns[column]) for row, column in grid.places])  # [N, 4]
 
 
 def gaussian_weights(height: int, width: int) -> Tensor:
@@ -75,7 +82,7 @@ def tiled(
     stride: Sides,
     scale: float = 1,
     batch: int = 4,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Callable[[Tensor], Tensor]:
     """Make a function of small pictures one of large pictures: tile by tile, blended.
 
@@ -113,38 +120,114 @@ def tiled(
     def run(image: Tensor) -> Tensor:
         if image.ndim != 4 or image.numel() == 0:
             raise InputError("image", "has the shape {shape}", "[B, C, H, W]", shape=list(image.shape))
-        count, _, height, width = image.shape
-        rows, columns = _grid(height, width, size=size, stride=stride)
-        made_rows, made_columns = _scaled(rows, factor), _scaled(columns, factor)
-        dtype = torch.promote_types(image.dtype, torch.float32)  # weights are small, and many of them are summed
-        down = _tile_weights(made_rows, _gaussian_down).to(dtype).to(image.device)  # [R, h']
-        across = _tile_weights(made_columns, _gaussian_across).to(dtype).to(image.device)  # [K, w']
-        places = list(itertools.product(range(len(rows)), range(len(columns))))
-        result: Tensor | None = None
-        for first in range(0, len(places), batch):
-            some = places[first : first + batch]
-            tiles = torch.cat([image[:, :, slice(*rows[r]), slice(*columns[c])] for r, c in some])  # [n·B, C, h, w]
-            made = function(tiles)  # [n·B, C', h', w']
-            _check_made(made, tiles, expected=(down.shape[1], across.shape[1]), scale=scale)
-            if result is None:
-                sides = made_rows[-1][1], made_columns[-1][1]
-                result = made.new_zeros((count, made.shape[1], *sides), dtype=dtype)
-            for (r, c), tile in zip(some, made.unflatten(0, (len(some), count)), strict=True):  # [B, C', h', w']
-                weight = down[r, :, None] * across[c]  # [h', w']
-                result[:, :, slice(*made_rows[r]), slice(*made_columns[c])] += tile * weight
-            if progress is not None:
-                progress(first + len(some), len(places))
-        assert result is not None  # there is at least one tile
-        return result.to(made.dtype)
+        grid = Grid.of(*image.shape[2:], size=size, stride=stride)
+        blend = Blend(grid.scaled(factor), image)
+        for place, tile in each_tile(function, image, grid, scale=scale, batch=batch, progress=progress):
+            blend.add(place, tile)
+        return blend.result()
 
     return run
 
 
-def _grid(height: int, width: int, *, size: Sides, stride: Sides) -> tuple[list[Interval], list[Interval]]:
-    (tile_height, tile_width), (down, across) = _check_sides(size, stride)
-    if min(height, width) < 1:
-        raise InputError("picture", "has {height} × {width} pixels", "1 or more each way", height=height, width=width)
-    return _intervals(height, tile_height, down), _intervals(width, tile_width, across)
+@dataclass(frozen=True)
+class Grid:
+    """The tiles of a picture.
+
+    Attributes:
+        rows: where the tiles of each row begin and end, down the picture.
+        columns: likewise across.
+    """
+
+    rows: Sequence[Interval]
+    columns: Sequence[Interval]
+
+    @classmethod
+    def of(cls, height: int, width: int, *, size: Sides, stride: Sides) -> Grid:
+        """Cut a picture as `tile_windows` does."""
+        (tile_height, tile_width), (down, across) = _check_sides(size, stride)
+        if min(height, width) < 1:
+            problem = "has {height} × {width} pixels"
+            raise InputError("picture", problem, "1 or more each way", height=height, width=width)
+        return cls(_intervals(height, tile_height, down), _intervals(width, tile_width, across))
+
+    @property
+    def places(self) -> list[Place]:
+        """Rows and columns of the tiles, row by row."""
+        return list(itertools.product(range(len(self.rows)), range(len(self.columns))))
+
+    def scaled(self, factor: Fraction) -> Grid:
+        """Enlarge the picture with its tiles.
+
+        Raises:
+            InputError: the tiles do not come to whole pixels.
+        """
+        return Grid(_scaled(self.rows, factor), _scaled(self.columns, factor))
+
+    def cut(self, image: Tensor, place: Place) -> Tensor:
+        """Return a tile of a picture [B, C, H, W], as a view: [B, C, h, w]."""
+        row, column = place
+        return image[:, :, slice(*self.rows[row]), slice(*self.columns[column])]
+
+
+class Blend:
+    """The weighted mean of tiles, as far as they have been added.
+
+    Args:
+        grid: of the tiles.
+        image: a tensor on the device, and of the least precision, to add them up with.
+    """
+
+    def __init__(self, grid: Grid, image: Tensor) -> None:
+        self.grid = grid
+        dtype = torch.promote_types(image.dtype, torch.float32)  # weights are small, and many of them are summed
+        self._down = _tile_weights(grid.rows, _gaussian_down).to(dtype).to(image.device)  # [R, h]
+        self._across = _tile_weights(grid.columns, _gaussian_across).to(dtype).to(image.device)  # [K, w]
+        self._sum: Tensor | None = None
+        self._dtype = dtype
+
+    def weight(self, place: Place) -> Tensor:
+        """Return the weights of a tile's pixels [h, w], which sum to 1 over the tiles of a pixel."""
+        row, column = place
+        return self._down[row, :, None] * self._across[column]
+
+    def add(self, place: Place, tile: Tensor) -> None:
+        """Add a tile [B, C, h, w]."""
+        if self._sum is None:
+            sides = self.grid.rows[-1][1], self.grid.columns[-1][1]
+            self._sum = tile.new_zeros((*tile.shape[:2], *sides), dtype=self._down.dtype)  # [B, C, H, W]
+            self._dtype = tile.dtype
+        self.grid.cut(self._sum, place).add_(tile * self.weight(place))
+
+    def result(self) -> Tensor:
+        """Return the picture [B, C, H, W], once all tiles have been added, in their type."""
+        assert self._sum is not None  # there is at least one tile
+        return self._sum.to(self._dtype)
+
+
+def each_tile(
+    function: Callable[[Tensor], Tensor],
+    image: Tensor,
+    grid: Grid,
+    *,
+    scale: float,
+    batch: int,
+    progress: Progress | None,
+) -> Iterator[tuple[Place, Tensor]]:
+    """Compute the tiles of a picture [B, C, H, W] with a function, as `tiled` has it: places and [B, C', h', w']."""
+    places = grid.places
+    for first in range(0, len(places), batch):
+        some = places[first : first + batch]
+        tiles = torch.cat([grid.cut(image, place) for place in some])  # [n·B, C, h, w]
+        made = function(tiles)  # [n·B, C', h', w']
+        _check_made(made, tiles, scale=scale)
+        yield from zip(some, made.unflatten(0, (len(some), len(image))), strict=True)
+        if progress is not None:
+            progress(first + len(some), len(places))
+
+
+def offset_progress(progress: Progress | None, done: int, total: int) -> Progress | None:
+    """Count on from what is done already, of a larger total."""
+    return None if progress is None else lambda now, of: progress(done + now, total + of)
 
 
 def _intervals(length: int, size: int, stride: int) -> list[Interval]:
@@ -203,7 +286,8 @@ def _check_sides(size: Sides, stride: Sides) -> tuple[tuple[int, int], tuple[int
     return sizes, strides
 
 
-def _check_made(made: Tensor, tiles: Tensor, *, expected: tuple[int, int], scale: float) -> None:
+def _check_made(made: Tensor, tiles: Tensor, *, scale: float) -> None:
+    expected = tuple(round(side * scale) for side in tiles.shape[2:])
     if made.ndim != 4 or made.shape[0] != tiles.shape[0] or made.shape[2:] != expected:
         raise InputError(
             "function",

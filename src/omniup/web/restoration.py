@@ -23,7 +23,15 @@ from omniup.web.fields import FieldError, field, refused_field
 from omniup.web.jobs import Job
 from omniup.web.language import said, texts
 from omniup.web.runs import Kept, Runs, picture_maker
-from omniup.web.schemas import FoundDamage, RestorationStatus, RestoreAnswer, RestoreConfig, RestoreSetting, Texts
+from omniup.web.schemas import (
+    FoundDamage,
+    RestorationStatus,
+    RestoreAnswer,
+    RestoreConfig,
+    RestoreSetting,
+    Texts,
+    TileAgreement,
+)
 from omniup.web.stages import Stages
 
 logger = logging.getLogger(__name__)
@@ -175,7 +183,7 @@ def restore(
     with stage("load"):
         loaded = model.load(device)
     settings: dict[str, Any] = {name: getattr(config, name) for name in model.settings}
-    found = None
+    found, tiles = None, None
     with stage("restore"):
         try:
             if isinstance(loaded, Restorer):
@@ -184,6 +192,14 @@ def restore(
                 found = FoundDamage.model_validate(asdict(damage[0]))
             else:
                 restored = loaded(image, **settings, batch=1, progress=stage.tiling)  # one tile, then it may end
+                (agreement,) = loaded.agreement
+                if agreement.tiles > 1:
+                    tiles = TileAgreement(
+                        tiles=agreement.tiles,
+                        median=agreement.median,
+                        largest=agreement.largest,
+                        anew=len(agreement.anew),
+                    )
         except InputError as error:
             named = error.argument
             raise refused_field(f"config.{named}" if named in settings else "config", error) from error
@@ -205,6 +221,7 @@ def restore(
         model=files.name,
         trained=files.have_weights,
         found=found,
+        tiles=tiles,
         precision=loaded.precision,
         device=device,
         images={name: kept.urls[f"{name}.png"] for name in pictures},

@@ -626,6 +626,17 @@ class FoundDamage(_Model):
     blur: float = Field(description="Width of the blur as of a Gaussian, in pixels of the enlarged picture.")
 
 
+class TileAgreement(_Model):
+    """Differences between the tiles of a picture where they overlap."""
+
+    tiles: int = Field(description="Number of tiles.")
+    median: float = Field(
+        description="Median difference of neighbouring tiles, relative to the deviation of the texture."
+    )
+    largest: float = Field(description="The largest such difference.")
+    anew: int = Field(description="Number of tiles that disagreed and were computed anew.")
+
+
 class RestoreAnswer(_Model):
     """A restored picture."""
 
@@ -635,6 +646,7 @@ class RestoreAnswer(_Model):
     model: str = Field(description="Model that restored it.")
     trained: bool = Field(description="False of random weights: what they draw means nothing.")
     found: FoundDamage | None = Field(description="Null of models that look for nothing.")
+    tiles: TileAgreement | None = Field(description="Null of one tile, and of models whose tiles agree exactly.")
     precision: str
     device: str
     images: dict[Literal["enlarged", "restored"], PngUrl] = Field(
