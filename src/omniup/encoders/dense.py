@@ -29,6 +29,7 @@ from omniup.upsamplers.checks import (
 )
 from omniup.upsamplers.guidance_files import Picture, opened
 from omniup.upsamplers.regions import Region
+from omniup.upsamplers.representation import ShortRepr
 
 LONGEST = 1024
 """The longest side, in pixels, at which a network sees an image and which results have, unless the caller says so."""
@@ -42,8 +43,8 @@ SIDES = ("resize", "pad")
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class EncodedImage:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class EncodedImage(ShortRepr):
     """An image with the features of its cells, which may reach beyond it.
 
     Attributes:

@@ -32,6 +32,7 @@ from omniup.restoration.plan import Plan, free_memory, plan_tiles
 from omniup.restoration.sizes import MAX_PIXELS, check_image, resize, result_size
 from omniup.restoration.tiling import tiled
 from omniup.upsamplers import parse_memory
+from omniup.upsamplers.progress import counted
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of finished tiles, and of all; may raise to stop the work."""
@@ -130,7 +131,7 @@ class Enhancer:
         tile: int | None = None,
         memory: int | str | None = None,
         batch: int | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> Tensor:
         """Restore a picture.
 
@@ -147,7 +148,7 @@ class Enhancer:
                 default half of what is free on the device.
             batch: how many tiles may be computed at a time, which changes nothing but how often progress is reported;
                 by default as many as the memory allows, up to eight.
-            progress: called with the finished tiles.
+            progress: called with the finished tiles, and with all. True shows a bar.
 
         Returns:
             [B, 3, H', W'] float32 in 0..1, on the enhancer's device.
@@ -165,15 +166,17 @@ class Enhancer:
         cells = self._cells(worked_on, seed)  # [B, 3·f² + L, h, w]
         plan = self.plan(*cells.shape[2:], tile=tile, memory=memory, pictures=len(image))
         text = self._text(prompt)  # [1, T, D]
-        restore = tiled(
-            lambda tiles: self._restore(tiles, text),
-            size=plan.size,
-            stride=plan.stride,
-            scale=self.networks.cell,
-            batch=plan.batch if batch is None else min(batch, plan.batch),
-            progress=progress,
-        )
-        restored = restore(cells)[:, :, : worked_on.shape[2], : worked_on.shape[3]]  # [B, 3, H″, W″] in -1..1
+        with counted(progress, "restore") as show:
+            restore = tiled(
+                lambda tiles: self._restore(tiles, text),
+                size=plan.size,
+                stride=plan.stride,
+                scale=self.networks.cell,
+                batch=plan.batch if batch is None else min(batch, plan.batch),
+                progress=show,
+            )
+            restored = restore(cells)
+        restored = restored[:, :, : worked_on.shape[2], : worked_on.shape[3]]  # [B, 3, H″, W″] in -1..1
         restored = resize((restored + 1) / 2, size)  # [B, 3, H', W'] in 0..1
         return COLOURS[colour](restored, enlarged).clamp(0, 1)
 
