@@ -17,7 +17,7 @@ TYPES = ["auto", *SIGNAL_TYPES]
 
 
 def upsample(
-    viewer: napari.Viewer,
+    viewer: napari.Viewer,  # type: ignore[name-defined,unused-ignore]  # mypy takes the folder for the package
     image: napari.layers.Image,
     signal: napari.layers.Layer,
     method: Annotated[str, {"choices": METHODS}] = DEFAULT_METHOD,
