@@ -3,6 +3,7 @@
 # make demo   create the environment, serve the demo at http://127.0.0.1:8000
 # make docs   create the environment, build the site of the documents to out/site
 # make test   create the environment, run every check and test; before a release, make test-release
+# make notebooks  create the environment, run the notebooks from beginning to end; make test-release does that, too
 # make package  create the environment, build the wheel and the source distribution to dist/, and check them
 #
 # All need Python 3.10 to 3.13 and make. Another interpreter: make run PYTHON=python3.12
@@ -13,7 +14,7 @@ BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 # Tests start Python many times, and without bytecode each of these processes compiles PyTorch's sources.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run demo docs browser test tests test-release fuzz lint benchmarks bench package space constraints clean
+.PHONY: setup run demo docs browser test tests test-release notebooks fuzz lint benchmarks bench package space constraints clean
 
 setup: .venv/ready
 
@@ -53,9 +54,13 @@ test: setup
 tests: setup
 	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal $(PYTEST_OPTIONS)
 
-# The same, but each property with 500 examples, which are others every time.
-test-release:
+# The same, but each property with 500 examples, which are others every time; and the notebooks.
+test-release: notebooks
 	@$(MAKE) --no-print-directory test PYTEST_OPTIONS="--hypothesis-profile thorough"
+
+# What they show is written to out/notebooks; the notebooks themselves are kept without outputs.
+notebooks: setup
+	$(BIN)/python tools/run_notebooks.py
 
 # Corrupted files, 5,000 or COUNT, to every reader and the server: minutes. make test tries some 200 of them.
 COUNT ?= 5000

@@ -45,8 +45,7 @@ def non_local_means(pixels: Pixels, strength: float, colour: float) -> Pixels:
     """Average similar patches (Buades et al. 2005), as OpenCV does it for colour pictures."""
     import cv2
 
-    made: Pixels = cv2.fastNlMeansDenoisingColored(pixels, None, strength, colour, 7, 21)
-    return made
+    return np.asarray(cv2.fastNlMeansDenoisingColored(pixels, None, strength, colour, 7, 21), np.uint8)
 
 
 def total_variation(pixels: Pixels, weight: float) -> Pixels:

@@ -72,7 +72,7 @@ def _rewrite(page: str, source: str, page_of: Mapping[str, str], link: re.Match[
     target = _target(source, link[1])
     if target is None:
         return link[0]
-    leads_to = page_of.get(target, target.removeprefix("docs/")).replace(".zh.md", ".md")  # each language has its own
+    leads_to = page_of.get(target, target.removeprefix("docs/")).replace(".zh.", ".")  # each language has its own
     return f"]({posixpath.relpath(leads_to, posixpath.dirname(page) or '.')}{link[2] or ''})"
 
 

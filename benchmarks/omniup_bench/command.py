@@ -208,8 +208,8 @@ def write_page(
             "-o",
             metavar="PAGE",
             help="A Markdown page; where it exists, what lies between its marks <!-- quality --> and "
-            "<!-- /quality -->, <!-- speed --> and <!-- /speed -->, is replaced. Plots go to the folder pictures "
-            "beside it.",
+            "<!-- /quality -->, <!-- speed --> and <!-- /speed -->, is replaced, in its Chinese twin PAGE.zh.md "
+            "too, if there is one. Plots go to the folder pictures beside it.",
         ),
     ] = "benchmarks.md",
     overwrite: options.Overwrite = False,

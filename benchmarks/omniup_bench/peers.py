@@ -24,8 +24,9 @@ from torch.nn import functional as F
 from omniup.errors import InputError
 from omniup.mixing.interruption import check_interruption
 from omniup.upsamplers import PreparedImage, SignalType, Upsampler
-from omniup.upsamplers.base import ProgressCallback, check_image
+from omniup.upsamplers.base import check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_choice, check_number, resize
+from omniup.upsamplers.progress import ProgressLike
 from omniup.upsamplers.registry import Method
 
 Pixels: TypeAlias = NDArray[np.float32]
@@ -50,7 +51,7 @@ class _Peer(Upsampler, abc.ABC):
         grid: Size,
         size: Size | None = None,
         *,
-        progress: ProgressCallback | None = None,
+        progress: ProgressLike = None,
         memory: int | str = DEFAULT_MEMORY,
     ) -> PreparedPeer:
         """Check the arguments; see `Upsampler`."""

@@ -1,16 +1,20 @@
-"""Write a page of results: tables and plots, between the marks of a page that has them, or on a page of their own."""
+"""Write a page of results: tables and plots, between the marks of a page that has them, or on a page of their own.
+
+Where a page NAME.md has a Chinese twin, NAME.zh.md, the twin gets the same tables in Chinese (`chinese.py`).
+"""
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from omniup.errors import InputError
 from omniup.files import Inputs, atomic_write, check_output, locked, sweep, together
 from omniup.files.atomic import made_folder
 from omniup_bench import plots
+from omniup_bench.chinese import chinese
 from omniup_bench.consistency import Consistency
 from omniup_bench.rankings import Ranking, rankings
 from omniup_bench.records import Quality, Results, Speed
@@ -26,7 +30,8 @@ def write_report(results: Results, page: str | Path, *, overwrite: bool = False)
     """Write tables and plots of results.
 
     Where the page exists, what lies between `<!-- quality -->` and `<!-- /quality -->`, and between `<!-- speed -->`
-    and `<!-- /speed -->`, is replaced, and the rest is kept. A part without results is kept too.
+    and `<!-- /speed -->`, is replaced, and the rest is kept. A part without results is kept too. So is it in the page's
+    Chinese twin, NAME.zh.md, where there is one.
 
     Args:
         results: the measurements.
@@ -34,7 +39,7 @@ def write_report(results: Results, page: str | Path, *, overwrite: bool = False)
         overwrite: replace plots that are there and that the page does not show.
 
     Returns:
-        The files that were written, the page last.
+        The files that were written, the page last and its twin before it.
 
     Raises:
         InputError: there are no results, the page has no such marks, a plot is there that it does not show, or a file
@@ -50,28 +55,41 @@ def write_report(results: Results, page: str | Path, *, overwrite: bool = False)
         for place in (page.parent, folder):
             sweep(place)
         before = _read(page)
-        text, drawn = _filled(before, results, page)
+        made, drawn = _made(results)
+        texts = {page: _filled(before, made, page)}
+        twin = page.with_suffix(f".zh{page.suffix}")
+        if twin.exists():
+            inputs.check(twin)
+            texts = {twin: _filled(_read(twin), {part: chinese(text) for part, text in made.items()}, twin)} | texts
         plots = {folder / f"bench-{name}.png": content for name, content in drawn.items()}
         for path in plots:  # the page is the record of its plots
             is_own = f"]({PICTURES}/{path.name})" in before
             check_output(path, inputs, overwrite=overwrite or is_own)
         with together():
-            for path, content in ({page: text.encode()} | plots).items():
+            for path, content in ({path: text.encode() for path, text in texts.items()} | plots).items():
                 with atomic_write(path) as file:
                     file.write(content)
-    return [*plots, page]
+    return [*plots, *texts]
 
 
-def _filled(text: str, results: Results, page: Path) -> tuple[str, dict[str, bytes]]:
-    """Put the tables of results into a page's text; return it with the plots by their names."""
-    parts = [part for part, records in (("quality", results.quality), ("speed", results.speed)) if records]
-    for part in parts:
-        _check_marks(text, part, page)
+def _made(results: Results) -> tuple[dict[str, str], dict[str, bytes]]:
+    """Lay out the results there are: the text of each part of a page, and the plots by their names."""
     drawn: dict[str, bytes] = {}
-    for part in parts:
-        made = _quality(results.quality, drawn) if part == "quality" else _speed(results.speed, drawn)
-        text = _put(text, part, made)
-    return text, drawn
+    made = {}
+    if results.quality:
+        made["quality"] = _quality(results.quality, drawn)
+    if results.speed:
+        made["speed"] = _speed(results.speed, drawn)
+    return made, drawn
+
+
+def _filled(text: str, made: Mapping[str, str], page: Path) -> str:
+    """Put texts between the marks of a page's parts."""
+    for part in made:
+        _check_marks(text, part, page)
+    for part, content in made.items():
+        text = _put(text, part, content)
+    return text
 
 
 def _quality(records: Sequence[Quality], drawn: dict[str, bytes]) -> str:

@@ -4,12 +4,14 @@ import pytest
 from PIL import Image
 
 from omniup import InputError
-from omniup_bench.catalogue import find_task
+from omniup_bench.catalogue import find_task, tasks
+from omniup_bench.chinese import chinese
 from omniup_bench.methods import Entry
 from omniup_bench.quality import measure
 from omniup_bench.rankings import rankings
 from omniup_bench.records import Results, Speed
 from omniup_bench.report import write_report
+from support.documents import ROOT
 
 METHODS = ("nearest", "bilinear", "guided_filter")
 
@@ -161,3 +163,37 @@ def test_pages_without_marks_are_left_alone(results, tmp_path, text):
 def test_no_results_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"none\.jsonl has no results; accepted: what `omniup bench quality` writes$"):
         write_report(Results(tmp_path / "none.jsonl"), tmp_path / "page.md")
+
+
+def test_the_chinese_twin_gets_the_same_tables(results, tmp_path):
+    page, twin = tmp_path / "page.md", tmp_path / "page.zh.md"
+    twin.write_text("# 结果\n\n<!-- quality -->\n<!-- /quality -->\n\n<!-- speed -->\n<!-- /speed -->\n")
+    written = write_report(results, page)
+    assert written[-2:] == [twin, page]
+    english, translated = page.read_text(), twin.read_text()
+    numbers = [
+        [sorted(re.findall(r"\d+(?:\.\d+)?", line)) for line in text.splitlines()] for text in (english, translated)
+    ]
+    assert numbers[0][2:] == numbers[1][2:]
+    assert "### masks：人工分割" in translated
+    words = {
+        word for line in translated.splitlines() for word in re.findall(r"(?<![\w`/.-])[a-z]{2,}(?![\w`/.-])", line)
+    }
+    assert words <= {"bilinear", "bleeding", "cpu", "depth", "flying", "mae", "masks", "miou", "nearest", "ns"} | {
+        *("processor", "psnr", "px", "quality", "rmse", "speed", "spurious", "probabilities"),
+    }
+
+
+def test_every_task_is_described_in_chinese():
+    for task in tasks().values():
+        heading = chinese(f"### {task.name}: {task.summary}")
+        described = heading.removeprefix(f"### {task.name}：")
+        assert described != heading
+        assert not re.search(r"[A-Za-z]+ [a-z]+ [a-z]+", described), heading
+
+
+def test_the_twin_of_the_document_has_the_tables_of_the_document():
+    english, twin = ((ROOT / f"docs/benchmarks{suffix}").read_text("utf-8") for suffix in (".md", ".zh.md"))
+    for part in ("quality", "speed"):
+        pattern = re.compile(f"<!-- {part} -->(.*)<!-- /{part} -->", re.DOTALL)
+        assert pattern.search(twin)[1] == chinese(pattern.search(english)[1])

@@ -38,8 +38,9 @@ def test_a_file_of_features_is_what_the_function_gives(omniup, photo):
 
 def test_options_reach_the_function(omniup, photo):
     how = ("--size", "32x40", "--method", "joint_bilateral", "--set", "radius=1", "--resolution", 128, "--sides", "pad")
+    tiles = ("--tile", 64)
     layers = ("--encoder-set", "layer=[1,-1]", "--precision", "bfloat16", "--device", "cpu")
-    assert omniup("features", photo, *SMALL, *how, *layers, "-o", "dense.safetensors").status == 0
+    assert omniup("features", photo, *SMALL, *how, *tiles, *layers, "-o", "dense.safetensors").status == 0
     expected = library.features(
         photo,
         library.encoder("timm:test_vit", pretrained=False, layer=[1, -1]),
@@ -47,6 +48,7 @@ def test_options_reach_the_function(omniup, photo):
         method="joint_bilateral",
         radius=1,
         resolution=128,
+        tile=64,
         sides="pad",
         precision="bfloat16",
     )

@@ -6,9 +6,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-#: Guides without a Chinese twin so far: each measurement changes them.
-UNTRANSLATED = {"docs/benchmarks.md", "docs/performance.md"}
-
 #: The documents that have two languages, each English one with its Chinese twin.
 TWINS = {
     "README.en.md": "README.md",
@@ -18,13 +15,13 @@ TWINS = {
     **{
         f"docs/{path.name}": f"docs/{path.stem}.zh.md"
         for path in sorted((ROOT / "docs").glob("*.md"))
-        if not path.name.endswith(".zh.md") and f"docs/{path.name}" not in UNTRANSLATED
+        if not path.name.endswith(".zh.md")
     },
 }
 
-#: What a reader of each language finds: the twins of the language, and what has none.
-ENGLISH = [*TWINS, *sorted(UNTRANSLATED)]
-CHINESE = [*TWINS.values(), *sorted(UNTRANSLATED)]
+#: What a reader of each language finds.
+ENGLISH = [*TWINS]
+CHINESE = [*TWINS.values()]
 DOCUMENTS = sorted({*ENGLISH, *CHINESE, "CHANGELOG.md"})
 
 

@@ -25,7 +25,7 @@ def build(name: str, settings: list[options.Setting] | None) -> Encoder:
         return encoder(name, **options.pick_settings(settings))
 
 
-def view(resolution: int | None, sides: str, precision: str) -> dict[str, Any]:
+def view(resolution: int | None, sides: str, precision: str, tile: int | None = None) -> dict[str, Any]:
     """Return what `encode_image` takes of these options.
 
     Raises:
@@ -36,7 +36,7 @@ def view(resolution: int | None, sides: str, precision: str) -> dict[str, Any]:
 
     check_choice("--sides", sides, SIDES)
     check_choice("--precision", precision, tuple(PRECISIONS))
-    return {"resolution": resolution, "sides": sides, "precision": precision}
+    return {"resolution": resolution, "sides": sides, "precision": precision, "tile": tile}
 
 
 @contextmanager

@@ -72,6 +72,16 @@ def features(
     method: options.Method = options.DEFAULT_METHOD,
     settings: options.Settings = None,
     resolution: options.Resolution = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Longest side of the tiles in which the network sees the image, in pixels, joined to one grid; with "
+            "a larger --resolution for more cells. By default it sees all at once.",
+            rich_help_panel="Computation",
+        ),
+    ] = None,
     sides: options.Padding = "resize",
     precision: options.Precision = "float32",
     overwrite: options.Overwrite = False,
@@ -106,7 +116,7 @@ def features(
         if similar.x >= width or similar.y >= height:
             problem, accepted = "is {x},{y}", "pixels of the first picture, {width} x {height}"
             raise InputError("--similar", problem, accepted, **similar._asdict(), width=width, height=height)
-    how = encoding.view(resolution, sides, precision)
+    how = encoding.view(resolution, sides, precision, tile)
     facts: list[dict[str, Any]] = []
     with results.own("features", endings, [*pictures, *encoding.files(encoder_set)], overwrite):
         with report.stage("load"):

@@ -65,25 +65,11 @@ class Report:
     @contextmanager
     def progress(self, name: str) -> Iterator[Callable[[Progress], None]]:
         """Show the progress of a stage on a terminal; nothing where it reports no steps."""
-        from tqdm import tqdm
+        from omniup.upsamplers.progress import progress_bar
 
         silent = self.quiet or self.verbose or not sys.stderr.isatty()
-        bar: tqdm[Any] | None = None
-
-        def show(progress: Progress) -> None:
-            nonlocal bar
-            if bar is None:
-                bar = tqdm(desc=name, total=progress.iterations, leave=False, disable=silent)
-            bar.total = progress.iterations
-            if progress.loss is not None:
-                bar.set_postfix(loss=f"{progress.loss:.4f}", refresh=False)
-            bar.update(progress.iteration - bar.n)
-
-        try:
+        with progress_bar(name, silent=silent) as show:
             yield show
-        finally:
-            if bar is not None:
-                bar.close()
 
     def note(self, text: str) -> None:
         """Print a remark while the command works."""

@@ -14,10 +14,11 @@ from typing import Any, Protocol, TypeVar
 from torch import Tensor
 
 from omniup.errors import InputError
+from omniup.upsamplers.representation import ShortRepr
 
 
-@dataclass(frozen=True, eq=False)
-class Encoding:
+@dataclass(frozen=True, eq=False, repr=False)
+class Encoding(ShortRepr):
     """A low-resolution signal and where it comes from.
 
     Attributes:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from omniup.encoders.base import Encoder, Encoding
 from omniup.encoders.caller import EncoderLike, as_encoder
 from omniup.encoders.preparation import resize
+from omniup.encoders.tiles import TiledEncoder
 from omniup.upsamplers import DEFAULT_METHOD, Upsampler, upsample
 from omniup.upsamplers.checks import (
     DEFAULT_MEMORY,
@@ -29,6 +30,7 @@ from omniup.upsamplers.checks import (
 )
 from omniup.upsamplers.guidance_files import Picture, opened
 from omniup.upsamplers.regions import Region
+from omniup.upsamplers.representation import ShortRepr
 
 LONGEST = 1024
 """The longest side, in pixels, at which a network sees an image and which results have, unless the caller says so."""
@@ -42,8 +44,8 @@ SIDES = ("resize", "pad")
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class EncodedImage:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class EncodedImage(ShortRepr):
     """An image with the features of its cells, which may reach beyond it.
 
     Attributes:
@@ -96,6 +98,7 @@ def encode_image(
     *,
     size: Size | int | None = None,
     resolution: int | None = None,
+    tile: int | None = None,
     sides: str = "resize",
     precision: str = "float32",
     device: torch.device | str | None = None,
@@ -107,6 +110,7 @@ def encode_image(
         encoder: what computes them.
         size: as for `features`.
         resolution: likewise.
+        tile: likewise.
         sides: likewise.
         precision: likewise.
         device: likewise.
@@ -118,6 +122,9 @@ def encode_image(
     check_choice("precision", precision, tuple(PRECISIONS))
     if resolution is not None:
         check_number("resolution", resolution, 1, MOST_RESOLUTION, whole=True)
+    if tile is not None:
+        check_number("tile", tile, 1, MOST_RESOLUTION, whole=True)
+        encoder = TiledEncoder(encoder, tile)
     whole = as_guidance(opened(image), device=None if device is None else torch.device(device)).float()
     if whole.shape[1] == 1:
         whole = whole.expand(-1, 3, -1, -1)  # grey
@@ -155,6 +162,7 @@ def features(
     size: Size | int | None = None,
     method: str = DEFAULT_METHOD,
     resolution: int | None = None,
+    tile: int | None = None,
     sides: str = "resize",
     stride: int | None = None,
     precision: str = "float32",
@@ -173,6 +181,8 @@ def features(
         method: of upsampling; one of `omniup.methods()`.
         resolution: the longer side of the image as the network sees it, in pixels; by default the image's own, but at
             most 1024. More means more cells, and networks trained on small images may do worse.
+        tile: the longest side of the tiles in which the network sees the image, in pixels; by default it sees all at
+            once. With a larger `resolution`, a grid as fine as that, of pictures as small as the network knows.
         sides: `"resize"` sides that are no multiples of the network's stride, or `"pad"` them with their last pixels.
         stride: of a function or network that is no encoder: it gets images whose sides are multiples.
         precision: `"float32"`, `"float16"` or `"bfloat16"`, which the network computes in and the result has.
@@ -198,7 +208,7 @@ def features(
 
     def one(picture: Picture) -> Tensor:
         encoded = encode_image(
-            picture, made, size=size, resolution=resolution, sides=sides, precision=precision, device=device
+            picture, made, size=size, resolution=resolution, tile=tile, sides=sides, precision=precision, device=device
         )
         return encoded.upsample(method=method, memory=memory, **settings)
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from omniup.upsamplers.representation import ShortRepr
+
 RIDGE = 1e-2
 """Regularisation of ridge regression, as a fraction of the features' mean variance."""
 
@@ -24,8 +26,8 @@ MOST_STEPS = 300
 """Steps of softmax regression; past them it hardly moves."""
 
 
-@dataclass(frozen=True, eq=False)
-class LinearProbe:
+@dataclass(frozen=True, eq=False, repr=False)
+class LinearProbe(ShortRepr):
     """A linear map from features to targets, or to scores of labels.
 
     Attributes:

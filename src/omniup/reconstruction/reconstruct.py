@@ -23,10 +23,11 @@ from omniup.upsamplers import (
     GaussianKernels,
     JointBilateral,
     Prepared,
-    Progress,
     PyramidBilateral,
     UpsampleAnything,
 )
+from omniup.upsamplers.progress import ProgressLike
+from omniup.upsamplers.representation import ShortRepr
 
 Size = tuple[int, int]
 
@@ -43,8 +44,8 @@ WORTHWHILE = 0.1
 """The gain, in dB, below which a fit has hardly changed the picture."""
 
 
-@dataclass(frozen=True, eq=False)
-class Reconstruction:
+@dataclass(frozen=True, eq=False, repr=False)
+class Reconstruction(ShortRepr):
     """The results of a reconstruction.
 
     Attributes:
@@ -83,7 +84,7 @@ def reconstruct(
     encode: Callable[[Tensor, Size], Encoding],
     baseline: JointBilateral | None = None,
     stage: Stage,
-    progress: Callable[[Progress], None] | None = None,
+    progress: ProgressLike = None,
     memory: int = DEFAULT_MEMORY,
 ) -> Reconstruction:
     """Fit kernels to an image, and upsample its low-resolution version and its features in all ways.
@@ -95,7 +96,7 @@ def reconstruct(
         encode: makes features [1, C, h, w] of the image for a grid (h, w).
         baseline: the fixed kernels to compare with; by default those of the demo's specification.
         stage: surrounds each stage: encode, fit, render image, render features, concentration, metrics.
-        progress: called before each step of the fit; what it raises ends the job.
+        progress: called before each step of the fit; what it raises ends the job. True shows a bar.
         memory: bytes of working space.
     """
     size = image.shape[2], image.shape[3]

@@ -37,6 +37,7 @@ from omniup.restoration.sizes import MAX_PIXELS, check_image, resize, result_siz
 from omniup.restoration.tiling import Progress as Progress
 from omniup.restoration.tiling import offset_progress
 from omniup.upsamplers import parse_memory
+from omniup.upsamplers.progress import counted
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """The numbers that networks can compute with; `auto` is bf16 on GPUs that have it, fp16 on others, fp32 on CPUs."""
@@ -137,7 +138,7 @@ class Enhancer:
         tile: int | None = None,
         memory: int | str | None = None,
         batch: int | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> Tensor:
         """Restore a picture.
 
@@ -154,7 +155,7 @@ class Enhancer:
                 default half of what is free on the device.
             batch: how many tiles may be computed at a time, which changes nothing but how often progress is reported;
                 by default as many as the memory allows, up to eight.
-            progress: called with the finished tiles.
+            progress: called with the finished tiles, and with all. True shows a bar.
 
         Returns:
             [B, 3, H', W'] float32 in 0..1, on the enhancer's device.
@@ -172,9 +173,9 @@ class Enhancer:
         cells = self._cells(worked_on, seed)  # [B, 3·f² + L, h, w]
         plan = self.plan(*cells.shape[2:], tile=tile, memory=memory, pictures=len(image))
         most = plan.batch if batch is None else min(batch, plan.batch)
-        with self._in_use:
+        with self._in_use, counted(progress, "restore") as show:
             text = self._text(prompt)  # [1, T, D]
-            restored = self._restore_pictures(cells, text, plan, most, progress)  # [B, 3, f·h, f·w] in -1..1
+            restored = self._restore_pictures(cells, text, plan, most, show)  # [B, 3, f·h, f·w] in -1..1
         restored = restored[:, :, : worked_on.shape[2], : worked_on.shape[3]]  # [B, 3, H″, W″]
         restored = resize((restored + 1) / 2, size)  # [B, 3, H', W'] in 0..1
         return COLOURS[colour](restored, enlarged).clamp(0, 1)

@@ -27,6 +27,7 @@ from omniup.restoration.enhancer import PRECISIONS, Progress, choose_precision
 from omniup.restoration.residual_network import BLURRIEST, CELL, MARGIN, NOISIEST, ResidualNetwork
 from omniup.restoration.sizes import check_image, resize, result_size
 from omniup.upsamplers import parse_memory
+from omniup.upsamplers.progress import counted
 
 SMALL = "small"
 """The name of the network that comes with the package."""
@@ -132,7 +133,7 @@ class Restorer:
         strength: float = 1,
         tile: int | None = None,
         memory: int | str | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> Tensor:
         """Restore a picture.
 
@@ -145,7 +146,7 @@ class Restorer:
             tile: the longest side of a tile with its margin, in pixels. Tiles agree wherever they meet.
             memory: what the tiles may take, beyond network, picture and result: bytes, or a text such as `"4GB"`; by
                 default 512 MB.
-            progress: called with the finished tiles.
+            progress: called with the finished tiles, and with all. True shows a bar.
 
         Returns:
             [B, 3, H', W'] float32 in 0..1, on the restorer's device.
@@ -163,15 +164,17 @@ class Restorer:
         side = self._side(tile, memory, len(image))
         tiles = [(top, left) for top in range(0, enlarged.shape[2], side) for left in range(0, enlarged.shape[3], side)]
         result = torch.empty_like(enlarged)
-        for count, (top, left) in enumerate(tiles, 1):
-            bottom, right = top + side, left + side
-            above, before = max(0, top - MARGIN), max(0, left - MARGIN)
-            around = enlarged[:, :, above : bottom + MARGIN, before : right + MARGIN]  # [B, 3, h, w] with a margin
-            residual = self.network(around.to(self._dtype), levels.to(self._dtype)).float()
-            residual = residual[:, :, top - above : bottom - above, left - before : right - before]
-            result[:, :, top:bottom, left:right] = enlarged[:, :, top:bottom, left:right] + min(strength, 1) * residual
-            if progress is not None:
-                progress(count, len(tiles))
+        with counted(progress, "restore") as show:
+            for count, (top, left) in enumerate(tiles, 1):
+                bottom, right = top + side, left + side
+                above, before = max(0, top - MARGIN), max(0, left - MARGIN)
+                around = enlarged[:, :, above : bottom + MARGIN, before : right + MARGIN]  # [B, 3, h, w] with a margin
+                residual = self.network(around.to(self._dtype), levels.to(self._dtype)).float()
+                residual = residual[:, :, top - above : bottom - above, left - before : right - before]
+                inner = enlarged[:, :, top:bottom, left:right]
+                result[:, :, top:bottom, left:right] = inner + min(strength, 1) * residual
+                if show is not None:
+                    show(count, len(tiles))
         return result.clamp_(0, 1)
 
     @torch.no_grad()

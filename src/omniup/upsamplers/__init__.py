@@ -9,9 +9,10 @@ from omniup.upsamplers.upsample_anything import PRESETS, UpsampleAnything  # iso
 from omniup.upsamplers.anyup import AnyUp  # isort: skip
 from omniup.upsamplers.ensemble import Ensemble  # isort: skip
 from omniup.upsamplers.bands import scale_bands
-from omniup.upsamplers.base import DEFAULT_METHOD, Prepared, PreparedImage, Progress, Upsampler
+from omniup.upsamplers.base import DEFAULT_METHOD, Prepared, PreparedImage, Upsampler
 from omniup.upsamplers.checks import as_guidance, parse_memory
 from omniup.upsamplers.gaussian_kernels import GaussianKernels, History, Window
+from omniup.upsamplers.progress import Progress
 from omniup.upsamplers.registry import Method, methods, register, upsampler
 from omniup.upsamplers.signal_types import SIGNAL_TYPES, SignalType, signal_types
 from omniup.upsamplers.upsampling import Upsampled, upsample

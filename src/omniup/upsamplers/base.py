@@ -10,14 +10,13 @@ signal types, labels, integers. A method adds how floating-point values are mixe
 from __future__ import annotations
 
 import abc
-import dataclasses
 import functools
 import math
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import torch
 from numpy.typing import NDArray
@@ -45,30 +44,11 @@ from omniup.upsamplers.consistency import add_lacking, apply_by_rows, centred_lo
 from omniup.upsamplers.holes import HOLES, check_valid, fill_nearest, mix_valid, reach_of
 from omniup.upsamplers.layouts import arrange
 from omniup.upsamplers.local import Statistics
+from omniup.upsamplers.progress import Progress, ProgressCallback, ProgressLike, shown
 from omniup.upsamplers.signal_types import SignalType, one_hot, render_labels, render_type, signal_types, unit_of
 
 #: The method of `omniup.upsample` by default.
 DEFAULT_METHOD = "pyramid_bilateral"
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """Progress of a preparation or of the rendering of labels.
-
-    Attributes:
-        iteration: steps taken so far.
-        iterations: steps to take.
-        seconds_left: estimated from the steps so far.
-        loss: what is minimised, if anything; of test-time optimisation, the mean absolute error of the reconstruction.
-    """
-
-    iteration: int
-    iterations: int
-    seconds_left: float
-    loss: float | None = None
-
-
-ProgressCallback: TypeAlias = Callable[[Progress], None]
 
 
 class Prepared(Protocol):
@@ -93,7 +73,7 @@ class Prepared(Protocol):
         consistency: float | str | None = None,
         memory: int | str = DEFAULT_MEMORY,
         out: Tensor | None = None,
-        progress: ProgressCallback | None = None,
+        progress: ProgressLike = None,
     ) -> Tensor:
         """Upsample a signal; see `PreparedImage.render`."""
 
@@ -118,7 +98,7 @@ class Upsampler(Protocol):
         grid: Size,
         size: Size | None = None,
         *,
-        progress: ProgressCallback | None = None,
+        progress: ProgressLike = None,
         memory: int | str = DEFAULT_MEMORY,
     ) -> Prepared:
         """Prepare an image for signals of one grid: whatever does not depend on the signal.
@@ -128,7 +108,8 @@ class Upsampler(Protocol):
                 0..1, or 8-bit integers.
             grid: (h, w) of the signals, in cells; any ratio to the size.
             size: (H', W') of the results, in pixels; the image's own by default.
-            progress: called after each step of a method that takes several; what it raises ends the preparation.
+            progress: called after each step of a method that takes several; what it raises ends the preparation. True
+                shows a bar.
             memory: bytes of working memory beyond inputs and outputs, or a text such as `"512MB"`.
 
         Returns:
@@ -198,6 +179,9 @@ class PreparedImage(abc.ABC):
         @property
         def size(self) -> Size:
             """Size (H, W) of the results, in pixels."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(batch={self.batch}, grid={self.grid}, size={self.size})"
 
     @property
     def _radius(self) -> int:
@@ -353,7 +337,7 @@ class PreparedImage(abc.ABC):
         consistency: float | str | None = None,
         memory: int | str = DEFAULT_MEMORY,
         out: Tensor | None = None,
-        progress: ProgressCallback | None = None,
+        progress: ProgressLike = None,
     ) -> Tensor:
         """Upsample a signal.
 
@@ -374,7 +358,8 @@ class PreparedImage(abc.ABC):
             memory: bytes of working memory beyond inputs and outputs, or a text such as `"512MB"`.
             out: [B, C, H, W], where the result goes, of any floating-point type and on the signal's device. Only
                 where no gradient is wanted.
-            progress: called after each chunk of labels, which may be many; what it raises ends the work.
+            progress: called after each chunk of labels, which may be many; what it raises ends the work. True shows a
+                bar.
 
         Returns:
             [B, C, H, W] in the signal's dtype, or `out`. Differentiable in the signal, but for labels.
@@ -394,7 +379,8 @@ class PreparedImage(abc.ABC):
             self._check_out(out, signal)
         with enough_memory(), exact_products(signal.device):
             if types[0] == "labels":
-                result = self._labels(signal, None, mask, scratch, progress, steps[0])
+                with shown(progress, "labels") as show:
+                    result = self._labels(signal, None, mask, scratch, show, steps[0])
             elif any(steps):
                 consistently = partial(self._render_consistently, valid=mask, memory=scratch, steps=steps)
                 result = render_type(signal, types, consistently)

@@ -20,9 +20,10 @@ from torch import Tensor
 from omniup.upsamplers.anyup import AnyUp
 from omniup.upsamplers.anyup.upsampler import PRECISIONS, Precision
 from omniup.upsamplers.anyup.weights import PUBLISHED
-from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
+from omniup.upsamplers.base import PreparedImage, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number
 from omniup.upsamplers.consistency import add_lacking, centred_logarithms, probability_step
+from omniup.upsamplers.progress import ProgressLike
 from omniup.upsamplers.pyramid_bilateral import PyramidBilateral
 from omniup.upsamplers.pyramid_bilateral.method import PreparedPyramid
 from omniup.upsamplers.pyramid_bilateral.probabilities import average_logarithms
@@ -79,7 +80,7 @@ class Ensemble(Upsampler):
         grid: Size,
         size: Size | None = None,
         *,
-        progress: ProgressCallback | None = None,
+        progress: ProgressLike = None,
         memory: int | str = DEFAULT_MEMORY,
     ) -> PreparedEnsemble:
         """Prepare the image by both; see `Upsampler` and `AnyUp.prepare`."""
@@ -88,7 +89,7 @@ class Ensemble(Upsampler):
         return PreparedEnsemble(self, training_free, self.anyup.prepare(guidance, grid, size, memory=memory))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class PreparedEnsemble(PreparedImage):
     """Render signals by both methods.
 

@@ -34,6 +34,7 @@ from omniup.mixing.stencils import Stencil
 from omniup.mixing.windows import MAX_RADIUS, disc, runs_of, square, union_size
 from omniup.upsamplers.base import PreparedImage
 from omniup.upsamplers.checks import Size, check_choice, check_number
+from omniup.upsamplers.kernel_picture import kernel_picture, png
 from omniup.upsamplers.signal_types import SignalType
 
 #: Widths that settings may ask for: outside, float32 has no number for some logit.
@@ -123,7 +124,7 @@ class History:
         self.seconds = {str(stage): float(time) for stage, time in self.seconds.items()}
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class GaussianKernels(PreparedImage):
     """Kernels of an image's cells, which render any signal on that grid.
 
@@ -161,6 +162,11 @@ class GaussianKernels(PreparedImage):
     def batch(self) -> int:
         """Number of images that the kernels are of."""
         return len(self.guidance)
+
+    def _repr_png_(self) -> bytes:
+        """Draw the kernels of the first image for a notebook."""
+        first = self.only(0)
+        return png(kernel_picture(first.sigma_x, first.sigma_y, first.theta, first.guidance))
 
     def only(self, image: int) -> GaussianKernels:
         """Return the kernels of one image of the batch."""

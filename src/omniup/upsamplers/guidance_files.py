@@ -15,6 +15,7 @@ from omniup.files import MAX_PIXELS, SAMPLE, Source, read_guidance, read_orienta
 from omniup.files.orientation import turn_back
 from omniup.upsamplers.bands import scale_bands
 from omniup.upsamplers.checks import OVERSHOOT, ImageLike, Size, as_guidance, check_choice
+from omniup.upsamplers.representation import ShortRepr
 
 Picture: TypeAlias = "ImageLike | str | Path"
 """An image, its file, or `sample:NAME`."""
@@ -25,8 +26,8 @@ QUARTER_TURN = 5
 """The EXIF orientations from here on turn by 90°."""
 
 
-@dataclass(frozen=True, eq=False)
-class GuidanceFile:
+@dataclass(frozen=True, eq=False, repr=False)
+class GuidanceFile(ShortRepr):
     """Guidance as its file holds it.
 
     Attributes:

@@ -21,10 +21,11 @@ from omniup.mixing.interruption import check_interruption
 from omniup.mixing.stencils import Stencil, interpolated_combs
 from omniup.mixing.sums import Interpolation
 from omniup.mixing.taps import Taps
-from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
+from omniup.upsamplers.base import PreparedImage, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
 from omniup.upsamplers.interpolation import interpolate_at
 from omniup.upsamplers.local import Local
+from omniup.upsamplers.progress import ProgressLike
 from omniup.upsamplers.registry import register
 from omniup.upsamplers.signal_types import SignalType
 
@@ -65,7 +66,7 @@ class GuidedFilter(Upsampler, Local):
         grid: Size,
         size: Size | None = None,
         *,
-        progress: ProgressCallback | None = None,
+        progress: ProgressLike = None,
         memory: int | str = DEFAULT_MEMORY,
     ) -> PreparedGuidedFilter:
         """Invert the covariances of the colours around each cell; see `Upsampler`."""
@@ -88,7 +89,7 @@ def _prepare(
     return PreparedGuidedFilter(method, guidance, colour, mean, inverse, valid)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class PreparedGuidedFilter(PreparedImage):
     """Fit signals by the colours of an image.
 

@@ -11,14 +11,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.mixing import axis_taps
-from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
+from omniup.upsamplers.base import PreparedImage, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size
 from omniup.upsamplers.local import Local
+from omniup.upsamplers.progress import ProgressLike
 from omniup.upsamplers.registry import register
 from omniup.upsamplers.signal_types import SignalType
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class PreparedInterpolation(PreparedImage):
     """Interpolate between the cells, whatever the image shows.
 
@@ -63,7 +64,7 @@ class _Interpolation(Upsampler, Local):
         grid: Size,
         size: Size | None = None,
         *,
-        progress: ProgressCallback | None = None,
+        progress: ProgressLike = None,
         memory: int | str = DEFAULT_MEMORY,
     ) -> PreparedInterpolation:
         """Check the arguments; see `Upsampler`. Needs no working memory."""

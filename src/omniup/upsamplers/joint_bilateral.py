@@ -6,10 +6,11 @@ import dataclasses
 
 from torch.nn import functional as F
 
-from omniup.upsamplers.base import ProgressCallback, Upsampler, check_image
+from omniup.upsamplers.base import Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
 from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, GaussianKernels, Window
 from omniup.upsamplers.local import Local
+from omniup.upsamplers.progress import ProgressLike
 from omniup.upsamplers.registry import register
 from omniup.upsamplers.signal_types import SignalType
 
@@ -58,7 +59,7 @@ class JointBilateral(Upsampler, Local):
         grid: Size,
         size: Size | None = None,
         *,
-        progress: ProgressCallback | None = None,
+        progress: ProgressLike = None,
         memory: int | str = DEFAULT_MEMORY,
     ) -> GaussianKernels:
         """Place the same kernel at every cell; see `Upsampler`."""

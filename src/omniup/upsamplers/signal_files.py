@@ -17,12 +17,13 @@ from omniup.upsamplers.checks import Size, check_finite
 from omniup.upsamplers.holes import cells_without, fill_nearest
 from omniup.upsamplers.layouts import Reading, arranged, check_declared, find_reading
 from omniup.upsamplers.regions import Region, check_region, valid_inside
+from omniup.upsamplers.representation import ShortRepr
 from omniup.upsamplers.scattered import gather
 from omniup.upsamplers.signal_types import SignalType, signal_types
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class SignalFile:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class SignalFile(ShortRepr):
     """A signal as its file holds it.
 
     Attributes:

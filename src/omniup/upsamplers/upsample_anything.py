@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.mixing.objective import L1Objective
-from omniup.upsamplers.base import Progress, ProgressCallback, Upsampler, check_image, uncompiled
+from omniup.upsamplers.base import Upsampler, check_image, uncompiled
 from omniup.upsamplers.checks import (
     DEFAULT_MEMORY,
     ImageLike,
@@ -43,6 +43,7 @@ from omniup.upsamplers.gaussian_kernels import (
     Window,
     precision_matrix,
 )
+from omniup.upsamplers.progress import Progress, ProgressCallback, ProgressLike, shown
 from omniup.upsamplers.registry import literals, register
 
 logger = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ class UpsampleAnything(Upsampler):
         grid: Size,
         size: Size | None = None,
         *,
-        progress: ProgressCallback | None = None,
+        progress: ProgressLike = None,
         memory: int | str = DEFAULT_MEMORY,
     ) -> GaussianKernels:
         """Fit one kernel for each cell of a grid, for every image of a batch on its own; see `Upsampler`.
@@ -148,7 +149,7 @@ class UpsampleAnything(Upsampler):
             image: the guidance, with any number of channels: PIL; array [H, W] or [H, W, G]; tensor [B, G, H, W].
             grid: (h, w): of the signals to be rendered, in cells. Any ratio to the image's size.
             size: (H', W') of the results, in pixels; the image's own by default, else the image is resized first.
-            progress: called after each step; what it raises ends the fit.
+            progress: called after each step; what it raises ends the fit. True shows a bar.
             memory: of working space, in bytes or as a text such as `"512MB"`.
 
         Returns:
@@ -163,7 +164,8 @@ class UpsampleAnything(Upsampler):
         with torch.inference_mode(False), torch.enable_grad(), enough_memory():
             if guidance.is_inference():  # such tensors take no part in autograd
                 guidance = guidance.clone()
-            return self._fit(guidance, (grid[0], grid[1]), progress, parse_memory(memory), began)
+            with shown(progress, "fit") as show:
+                return self._fit(guidance, (grid[0], grid[1]), show, parse_memory(memory), began)
 
     #: The paper's word for it.
     fit = prepare

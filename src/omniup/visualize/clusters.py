@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from omniup.errors import InputError
+from omniup.upsamplers.representation import ShortRepr
 from omniup.visualize.tensors import SAMPLES, check_map, draw_vectors, pieces
 
 MOST = 256
@@ -24,8 +25,8 @@ ATTEMPTS, STEPS = 5, 30
 """Fits from different starts, of which the best is taken, and the steps of each."""
 
 
-@dataclass(frozen=True, eq=False)
-class Clusters:
+@dataclass(frozen=True, eq=False, repr=False)
+class Clusters(ShortRepr):
     """Clusters of feature vectors, found by k-means.
 
     Attributes:

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from omniup.errors import InputError
+from omniup.upsamplers.representation import ShortRepr
 from omniup.visualize.colours import DEFAULT_COLOURS, colour_scale, heat_map, scalars, to_picture
 from omniup.visualize.page import POINT, Page, text_height, wrap
 from omniup.visualize.tensors import check_point
@@ -27,8 +28,8 @@ HISTOGRAM, BAR, TICKS, UNIT = 48, 10, 18, 14
 BINS = 48
 
 
-@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
-class Panel:
+@dataclass(frozen=True, eq=False, repr=False)  # tensors have no single answer to ==
+class Panel(ShortRepr):
     """One picture or scalar map of a sheet.
 
     Attributes:

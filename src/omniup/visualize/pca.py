@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from omniup.upsamplers.representation import ShortRepr
 from omniup.visualize.tensors import SAMPLES, check_map, draw_vectors, pieces
 
 CONTRAST = (0.01, 0.99)  # these quantiles become 0 and 1, so that a few outliers do not grey out everything else
@@ -20,8 +21,8 @@ FLAT = 1e-5  # a range below this part of the longest vector is rounding, not va
 SUBSPACE, ITERATIONS = 13, 12  # room to spare beside the directions: on real features converged to float32
 
 
-@dataclass(frozen=True, eq=False)
-class PcaColours:
+@dataclass(frozen=True, eq=False, repr=False)
+class PcaColours(ShortRepr):
     """The colours of feature vectors: an affine map from vectors to red, green and blue.
 
     Attributes:

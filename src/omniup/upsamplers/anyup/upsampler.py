@@ -25,7 +25,7 @@ from omniup.upsamplers.anyup.network import HEADS, Network
 from omniup.upsamplers.anyup.pixels import Pixels, Plan
 from omniup.upsamplers.anyup.sharing import push, write_folder
 from omniup.upsamplers.anyup.weights import PUBLISHED, metadata, read
-from omniup.upsamplers.base import PreparedImage, ProgressCallback, check_image
+from omniup.upsamplers.base import PreparedImage, check_image
 from omniup.upsamplers.checks import (
     ImageLike,
     Size,
@@ -40,7 +40,9 @@ from omniup.upsamplers.checks import (
 )
 from omniup.upsamplers.consistency import probability_step
 from omniup.upsamplers.holes import mix_valid
+from omniup.upsamplers.progress import ProgressLike
 from omniup.upsamplers.registry import register
+from omniup.upsamplers.representation import ShortRepr
 from omniup.upsamplers.signal_types import SignalType, one_hot, softmax
 
 Precision = Literal["float32", "bfloat16"]
@@ -187,7 +189,7 @@ class AnyUp(Network):
         grid: Size,
         size: Size | None = None,
         *,
-        progress: ProgressCallback | None = None,
+        progress: ProgressLike = None,
         memory: int | str = DEFAULT_MEMORY,
     ) -> PreparedAnyUp:
         """Encode an image once, for any number of feature maps of a grid; see `Upsampler`.
@@ -318,8 +320,8 @@ class AnyUp(Network):
         return encoded.with_queries() if plan.keep else encoded
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class EncodedImage:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class EncodedImage(ShortRepr):
     """An encoded image.
 
     Attributes:
@@ -394,7 +396,7 @@ class EncodedImage:
         return [(top, min(top + band, height)) for top in range(0, height, band)]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class PreparedAnyUp(PreparedImage):
     """Render feature maps of encoded images.
 

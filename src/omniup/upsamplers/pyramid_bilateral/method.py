@@ -25,12 +25,13 @@ import torch
 from torch import Tensor
 
 from omniup.errors import InputError
-from omniup.upsamplers.base import PreparedImage, ProgressCallback, Upsampler, check_image
+from omniup.upsamplers.base import PreparedImage, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
 from omniup.upsamplers.consistency import apply_by_rows, centred_logarithms
 from omniup.upsamplers.domain_transform import smoothing_reach
 from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, Window
 from omniup.upsamplers.local import Local, Statistics
+from omniup.upsamplers.progress import ProgressLike
 from omniup.upsamplers.pyramid_bilateral.features import FeatureStatistics, render_features
 from omniup.upsamplers.pyramid_bilateral.measurements import MeasurementStatistics, render_measurement
 from omniup.upsamplers.pyramid_bilateral.probabilities import ProbabilityStatistics, render_probabilities
@@ -200,7 +201,7 @@ class PyramidBilateral(Upsampler, Local):
         grid: Size,
         size: Size | None = None,
         *,
-        progress: ProgressCallback | None = None,
+        progress: ProgressLike = None,
         memory: int | str = DEFAULT_MEMORY,
     ) -> PreparedPyramid:
         """Build the image's pyramid, and the kernels from each grid to the next; see `Upsampler`."""
@@ -215,7 +216,7 @@ class PyramidBilateral(Upsampler, Local):
         return PreparedPyramid(self, tuple(pyramids), grid, cell_side)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class PreparedPyramid(PreparedImage):
     """Render signals through the pyramids of images.
 
