@@ -79,6 +79,16 @@ def restore(
             "nothing, 2 as much as if there were twice as much of it. Of the small model.",
         ),
     ] = None,
+    deblur: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=10,
+            metavar="N",
+            help="Factor of the blur that is found, by default 0, which leaves it; 1 takes it away as estimated. Of "
+            "the small model.",
+        ),
+    ] = None,
     prompt: Annotated[
         str | None,
         typer.Option(metavar="TEXT", help="Prompt for all pictures; by default an empty one.", rich_help_panel=_PROMPT),
@@ -205,8 +215,9 @@ def restore(
     precision = choose_precision(precision, where)
     said = _prompts(prompt, prompts, caption, caption_model)
     drawing = {"prompt": prompt, "prompts": prompts, "caption": caption, "seed": seed, "colour": colour}
+    restoring = {"strength": strength, "deblur": deblur}
     small = is_small(model)
-    own = small_settings(model, strength, drawing) if small else large_settings(model, strength, seed, colour)
+    own = small_settings(model, strength, deblur, drawing) if small else large_settings(model, restoring, seed, colour)
     pictures = find_pictures(inputs, results=output)
     targets = _targets(pictures, output, file_format)
     _check_bits(bits, targets)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from omniup.restoration.enhancer import Progress
 
 
-def small_settings(model: str, strength: float | None, drawing: Mapping[str, Any]) -> dict[str, Any]:
+def small_settings(
+    model: str, strength: float | None, deblur: float | None, drawing: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the settings of a small restorer.
 
     Raises:
@@ -26,19 +28,22 @@ def small_settings(model: str, strength: float | None, drawing: Mapping[str, Any
             raise InputError(
                 f"--{name}", "is given, and the model {model} draws nothing", "it with --model hypir", model=model
             )
-    return {"strength": 1.0 if strength is None else strength}
+    return {"strength": 1.0 if strength is None else strength, "deblur": deblur or 0.0}
 
 
-def large_settings(model: str, strength: float | None, seed: int | None, colour: str | None) -> dict[str, Any]:
+def large_settings(
+    model: str, restoring: Mapping[str, float | None], seed: int | None, colour: str | None
+) -> dict[str, Any]:
     """Return the settings of an `Enhancer`.
 
     Raises:
-        InputError: there are no such colours, or a strength is given.
+        InputError: there are no such colours, or an option of the small restorer is given.
     """
     from omniup.restoration.colour import COLOURS
 
-    if strength is not None:
-        raise InputError("--strength", "is given, and the model is {model}", "it with --model small", model=model)
+    for name, value in restoring.items():
+        if value is not None:
+            raise InputError(f"--{name}", "is given, and the model is {model}", "it with --model small", model=model)
     if colour is not None and colour not in COLOURS:
         raise InputError("--colour", "is {value!r}", "{names}", value=colour, names=", ".join(COLOURS))
     return {"seed": seed or 0, "colour": colour or "wavelet"}
