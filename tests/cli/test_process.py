@@ -98,9 +98,9 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
     def defect():
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr("omniup.upsamplers.methods", defect)
+    monkeypatch.setattr("omniup.encoders.encoders", defect)
     with pytest.raises(RuntimeError, match="a defect"):
-        main(["methods"])
+        main(["encoders"])
 
 
 def test_a_missing_package_is_one_line(refusal, photo, monkeypatch):

@@ -103,7 +103,7 @@ def test_options(refusal, photo, features, options, problem):
 def test_outputs(refusal, photo, features, folder):
     Path("folder.npy").mkdir()
     for output, problem in {
-        "out.tiff": "has another suffix than those of the formats; accepted: .npy, .npz, .safetensors, .png; or -",
+        "out.bmp": "has another suffix than those of the formats; accepted: .npy, .npz, .safetensors, .png; or -",
         "out": "has another suffix than",
         "missing/out.npy": f"is in the folder {folder / 'missing'}, which does not exist",
         "folder.npy": "is a directory",

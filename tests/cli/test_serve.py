@@ -22,5 +22,5 @@ def test_sources_of_the_base_model(omniup, refusal, started):
     assert [each.restore_base for each in started] == [(), ("a/b", "folder")]
     assert started[1].restore_model == PUBLISHED
     said = refusal("serve", *sources)
-    assert said.startswith(f"base is given, and the model is tiny; accepted: sources of the model {PUBLISHED}")
+    assert said.startswith("base is given, and the model is small; accepted: sources of the model hypir")
     assert len(started) == 2

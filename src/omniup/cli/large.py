@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -128,6 +129,9 @@ def _pixels(path: Path) -> int:
 
     from omniup.files.deep import TIFF
 
+    log = logging.getLogger("tifffile")  # which writes a line for each damaged tag; reading the file says it in one
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
     try:
         with path.open("rb") as stream:
             start = stream.read(6)
@@ -139,6 +143,8 @@ def _pixels(path: Path) -> int:
             if start == np.lib.format.MAGIC_PREFIX:
                 sides = sorted(np.load(path, mmap_mode="r", allow_pickle=False).shape)
                 return int(sides[-1] * sides[-2]) if len(sides) > 1 else 0
-    except (OSError, ValueError, KeyError, IndexError):  # which reading it says in one line
+    except (OSError, ValueError, KeyError, IndexError):
         return 0
+    finally:
+        log.setLevel(before)
     return 0

@@ -21,6 +21,7 @@ class ProbeRecord(BaseModel):
         resolution: as for `encode_image`.
         sides: likewise.
         precision: likewise.
+        tile: likewise.
         palette: red, green and blue of each label in turn; None where the label maps have no colours.
     """
 
@@ -32,6 +33,7 @@ class ProbeRecord(BaseModel):
     resolution: int | None
     sides: str
     precision: str
+    tile: int | None = None
     palette: list[int] | None
 
     def metadata(self) -> dict[str, str]:

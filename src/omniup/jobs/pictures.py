@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -274,10 +275,15 @@ def opened_picture(source: str | Path | Array | Any) -> Iterator[Picture]:
 
 @contextmanager
 def bounded_gdal() -> Iterator[None]:
-    """Bound the memory in which GDAL keeps what it has read, which is a part of the machine's otherwise."""
-    import rasterio
+    """Bound the memory in which GDAL keeps what it has read, which is a part of the machine's otherwise.
 
-    with rasterio.Env(GDAL_CACHEMAX=64, GDAL_NUM_THREADS="1"):
+    Rasters without a place are as good as others here, so rasterio need not warn of them.
+    """
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning
+
+    with rasterio.Env(GDAL_CACHEMAX=64, GDAL_NUM_THREADS="1"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
 
 
