@@ -194,12 +194,12 @@ class Restore:
     CATEGORY = CATEGORY
     FUNCTION = "restore"
     RETURN_TYPES = ("IMAGE",)
-    DESCRIPTION = "Take noise, JPEG blocks and mild blur away, as far as they are found. It draws next to nothing."
+    DESCRIPTION = "Take noise and JPEG blocks away, as far as they are found. It draws next to nothing."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
         """List the inputs."""
-        strength = "Factor of the noise, compression and blur that is found in each picture."
+        strength = "Factor of the noise and compression that is found in each picture."
         return {
             "required": {
                 "image": ("IMAGE",),

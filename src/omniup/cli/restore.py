@@ -75,7 +75,7 @@ def restore(
             min=0,
             max=10,
             metavar="N",
-            help="Factor of the noise, compression and blur that is found in a picture; by default 1. 0 restores "
+            help="Factor of the noise and compression that is found in a picture; by default 1. 0 restores "
             "nothing, 2 as much as if there were twice as much of it. Of the small model.",
         ),
     ] = None,
@@ -145,7 +145,7 @@ def restore(
         str,
         typer.Option(
             metavar="small|hypir|REPOSITORY|DIR|FILE",
-            help="The model: the small network that comes along, which takes noise, blocks and mild blur away; "
+            help="The model: the small network that comes along, which takes noise and blocks away; "
             "hypir, which draws what may have been there, in a large network that is fetched; another of that kind, of "
             "the Hugging Face hub or a folder in diffusers' layout; or a small one's file of weights.",
             rich_help_panel=_MODEL,
@@ -191,7 +191,7 @@ def restore(
 ) -> None:
     """Restore pictures that are noisy, compressed or small.
 
-    A small network takes noise, blocks and mild blur away; with --model hypir, a large one draws what may have been
+    A small network takes noise and blocks away; with --model hypir, a large one draws what may have been
     there. Folders of results are like those of the pictures. What is done already, with the same settings, is left as
     it is.
 

@@ -1,6 +1,6 @@
 """Restore degraded pictures: with a small network that comes with the package, or with HYPIR (arXiv 2507.20590).
 
-`Restorer` takes noise, blocks and mild blur away and draws next to nothing. `Enhancer` draws under a prompt: a U-Net of
+`Restorer` takes noise and blocks away and draws next to nothing. `Enhancer` draws under a prompt: a U-Net of
 Stable Diffusion, adapted by LoRA, is run once, not step by step; large pictures go through it in tiles, and the result
 takes its colours from the picture it was made of.
 """

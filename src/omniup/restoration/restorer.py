@@ -1,7 +1,8 @@
-"""Restore a picture with the small network that comes with the package: noise, blocks, ringing and mild blur go.
+"""Restore a picture with the small network that comes with the package: blocks, ringing and noise go.
 
     enlarged   the picture at the result's size, bicubic
-    levels     how noisy, compressed and blurred it is: estimated, or read from a JPEG file's tables, times `strength`
+    levels     how noisy, compressed and blurred it is: estimated, or read from a JPEG file's tables, times `strength`,
+               and blur times `deblur`
     result     enlarged + residual(enlarged, levels)
 
 It is trained to the squared error, so it takes away what is wrong and draws next to nothing; `Enhancer` draws.

@@ -612,7 +612,7 @@ class RestoreConfig(_Model):
         "wavelet", description="Source of the colours: wavelet and adain, the picture; none, the model."
     )
     strength: float = Field(
-        1, ge=0, le=10, description="Factor of the noise, compression and blur that is found in the picture."
+        1, ge=0, le=10, description="Factor of the noise and compression that is found in the picture."
     )
     run_id: UUID | None = Field(None, description="Id of the request, as for a run.")
     device: DeviceChoice = Field("auto", description="Device, as for a run.")

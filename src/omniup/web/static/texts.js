@@ -880,8 +880,8 @@ export const TEXTS = {
   // Tab 7
   "section.restore": ["Restore a noisy, compressed or small picture", "复原有噪声、压缩过或小尺寸的图像"],
   "restore.note.small": [
-    "A small network looks for noise, JPEG blocks and blur in the picture on the left, and takes away what it finds. It draws next to nothing: what is not in the picture stays out of it.",
-    "一个小型网络会估计左侧图像的噪声、JPEG 块效应和模糊程度，并将其去除。它几乎不生成新内容：图像里没有的细节不会凭空出现。",
+    "A small network looks for noise, JPEG blocks and blur in the picture on the left, and takes noise and blocks away as far as it finds them. It draws next to nothing: what is not in the picture stays out of it.",
+    "一个小型网络会估计左侧图像的噪声、JPEG 块效应和模糊程度，并按估计去除噪声与块效应。它几乎不生成新内容：图像里没有的细节不会凭空出现。",
   ],
   "restore.note": [
     "One pass through a diffusion model draws what the picture on the left may have shown (HYPIR). Unlike everything else here, it invents detail.",
@@ -912,8 +912,8 @@ export const TEXTS = {
   ],
   "restore-strength.label": ["Strength", "强度"],
   "restore-strength.help": [
-    "Factor of the noise, compression and blur that is found: 0 restores nothing, 2 as much as if there were twice as much of it.",
-    "对估计出的噪声、压缩与模糊程度的倍率：0 表示不复原，2 表示按两倍的程度处理。",
+    "Factor of the noise and compression that is found: 0 restores nothing, 2 as much as if there were twice as much of it.",
+    "对估计出的噪声与压缩程度的倍率：0 表示不复原，2 表示按两倍的程度处理。",
   ],
   "restore-tile.label": ["Tile", "分块尺寸"],
   "restore-tile.help": [
