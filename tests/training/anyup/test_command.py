@@ -58,7 +58,15 @@ def test_what_validation_found_is_a_table(omniup, configuration, tmp_path):
     ]
 
 
-@pytest.mark.usefixtures("accelerate")
+@pytest.fixture
+def interruptible():
+    """Heed SIGINT, which jobs in the background of a shell ignore, and with them these tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("accelerate", "interruptible")
 def test_interrupted_it_says_how_to_go_on(omniup, configuration, tmp_path, monkeypatch):
     forward = Objective.forward
 
