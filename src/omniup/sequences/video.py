@@ -22,7 +22,7 @@ from omniup.errors import InputError
 from omniup.sequences.frames import Frame, open_frames
 from omniup.sequences.fusion import FusionSettings, FusionState, TemporalFusion
 from omniup.sequences.signals import SUFFIXES, ArraySignals, Cells, EncodedSignals, Signals, open_signals
-from omniup.upsamplers import DEFAULT_METHOD, upsample
+from omniup.upsamplers import DEFAULT_METHOD, upsample, upsampler
 from omniup.upsamplers.checks import DEFAULT_MEMORY, Size, as_guidance, as_signal, as_tensor
 from omniup.upsamplers.guidance_files import Picture, opened
 from omniup.upsamplers.layouts import arrange
@@ -70,7 +70,9 @@ class VideoUpsampler:
         self.size: Size | None = None
         self._declared = signal_type
         self._layout = {"grid": options.pop("grid", None), "layout": options.pop("layout", "auto")}
-        self._options = {"method": method, "size": size, "memory": memory} | options
+        own = {name: options.pop(name) for name in ("holes", "consistency") if name in options}
+        # built once: AnyUp reads its weights
+        self._options = {"method": upsampler(method, **options), "size": size, "memory": memory} | own
 
     def step(
         self,
