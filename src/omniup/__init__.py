@@ -17,7 +17,7 @@ from omniup.errors import InputError, MissingPackageError
 if TYPE_CHECKING:
     from omniup import nn
     from omniup.encoders import encoder, features
-    from omniup.jobs import batch
+    from omniup.jobs.batch import batch
     from omniup.jobs.large_pictures import upsample_large
     from omniup.sequences import VideoUpsampler, video
     from omniup.upsamplers import (
@@ -65,7 +65,7 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "batch": "omniup.jobs",
+    "batch": "omniup.jobs.batch",
     "upsample_large": "omniup.jobs.large_pictures",
     **dict.fromkeys(("encoder", "features"), "omniup.encoders"),
     **dict.fromkeys(("VideoUpsampler", "video"), "omniup.sequences"),

@@ -13,7 +13,7 @@ from omniup.encoders import encode_image, encoder
 from omniup.errors import InputError
 from omniup.evaluation.label_probe import LabelProbe
 from omniup.files import read_tensors
-from omniup.jobs import batch
+from omniup.jobs.batch import batch
 from support.dangers import contents
 from support.jobs import results
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from omniup.jobs import batch
+from omniup.jobs.batch import batch
 from omniup.jobs.manifest import Finished, open_manifest
 from support.dangers import contents
 from support.forks import Fork

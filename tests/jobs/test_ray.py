@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from omniup.errors import InputError
-from omniup.jobs import batch, ray_engine
+from omniup.jobs import ray_engine
+from omniup.jobs.batch import batch
 from omniup.jobs.configuration import read_job
 from omniup.jobs.manifest import Finished
 from omniup.jobs.sinks import cut_into_parts

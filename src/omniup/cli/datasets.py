@@ -85,7 +85,7 @@ def batch(
     """
     report = Report(as_json, quiet, verbose)
 
-    from omniup.jobs import batch as run
+    from omniup.jobs.batch import batch as run
     from omniup.upsamplers.checks import check_choice
 
     check_choice("--engine", engine, ("local", "ray"))
@@ -125,9 +125,8 @@ def _progress(report: Report) -> Iterator[Callable[[int, int], None]]:
     """Show how many pictures are done, how many a second, and the time left."""
     from tqdm import tqdm
 
-    silent = report.quiet or report.verbose or not sys.stderr.isatty()
     bar_format = "{desc} {percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} [{elapsed}, {remaining} left, {rate_fmt}]"
-    with tqdm(desc="batch", leave=False, disable=silent, bar_format=bar_format, unit=" pictures") as bar:
+    with tqdm(desc="batch", leave=False, disable=report.draws_no_bars, bar_format=bar_format, unit=" pictures") as bar:
 
         def show(seen: int, total: int) -> None:
             bar.total = total

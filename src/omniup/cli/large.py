@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,7 +87,6 @@ def _progress(report: Report) -> Iterator[Callable[[BlockProgress], None]]:
     """Show megapixels, their pace and the time left on a terminal; say what an interrupted job has left."""
     from tqdm import tqdm
 
-    silent = report.quiet or report.verbose or not sys.stderr.isatty()
     bar: tqdm[Any] | None = None
     last: BlockProgress | None = None
 
@@ -98,7 +96,7 @@ def _progress(report: Report) -> Iterator[Callable[[BlockProgress], None]]:
         if bar is None:
             whole = progress.megapixels + progress.megapixels_per_second * progress.seconds_left
             layout = "{desc} {percentage:3.0f}%|{bar}| {postfix}"
-            bar = tqdm(total=whole or None, desc="blocks", leave=False, disable=silent, bar_format=layout)
+            bar = tqdm(total=whole or None, desc="blocks", leave=False, disable=report.draws_no_bars, bar_format=layout)
         bar.n = progress.megapixels
         left = "" if np.isnan(progress.seconds_left) else f", {tqdm.format_interval(progress.seconds_left)} left"
         bar.set_postfix_str(
@@ -125,8 +123,6 @@ def _most() -> int:
 
 def _pixels(path: Path) -> int:
     """Return how many pixels a TIFF or .npy file declares; 0 of others, and of what cannot be read."""
-    import tifffile
-
     from omniup.files.deep import TIFF
 
     log = logging.getLogger("tifffile")  # which writes a line for each damaged tag; reading the file says it in one
@@ -137,6 +133,8 @@ def _pixels(path: Path) -> int:
             start = stream.read(6)
             stream.seek(0)
             if start[:4] in TIFF:
+                import tifffile
+
                 with tifffile.TiffFile(stream) as file:
                     page = file.pages.first
                     return int(page.imagelength * page.imagewidth)
