@@ -6,7 +6,9 @@ Fair timing and peak memory are the package's own, `omniup.evaluation.measuring`
 from __future__ import annotations
 
 import argparse
+import math
 import platform
+import statistics
 from collections.abc import Sequence
 
 import torch
@@ -29,6 +31,13 @@ def photograph(height: int, width: int, device: torch.device) -> Tensor:
     from omniup.files import image_tensor, sample_image
 
     return image_tensor(sample_image("coffee").resize((width, height))).to(device)
+
+
+def gained(ours: Sequence[float], theirs: Sequence[float], form: str) -> str:
+    """Format what ours is above theirs, picture by picture: the mean, its standard error, and how often it is above."""
+    gains = [one - other for one, other in zip(ours, theirs, strict=True)]
+    error = statistics.stdev(gains) / math.sqrt(len(gains))
+    return f"{statistics.mean(gains):+{form}} ± {error:{form}}, better in {sum(gain > 0 for gain in gains)}"
 
 
 def machine(device: torch.device) -> str:

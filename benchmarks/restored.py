@@ -10,7 +10,6 @@ Differences are paired, picture by picture; behind ± stands the standard error 
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from measure import show
+from measure import gained, show
 from omniup.evaluation.metrics import psnr, ssim
 from omniup.files import read_image
 
@@ -45,11 +44,8 @@ def main() -> None:
     for way in restored:
         row = [way]
         for metric, (_, form) in METRICS.items():
-            gains = [ours - theirs for ours, theirs in zip(found[way][metric], found[bicubic][metric], strict=True)]
-            error = statistics.stdev(gains) / math.sqrt(len(gains))
-            wins = sum(gain > 0 for gain in gains)
-            gained = f"{statistics.mean(gains):+{form}} ± {error:{form}}, better in {wins}"
-            row.append(f"{statistics.mean(found[way][metric]):{form}} ({gained})")
+            ours = found[way][metric]
+            row.append(f"{statistics.mean(ours):{form}} ({gained(ours, found[bicubic][metric], form)})")
         rows.append(row)
     show(f"{len(names)} photographs", ["", *METRICS], rows, torch.device("cpu"))
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,12 +25,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from measure import photograph, show
+from measure import gained, photograph, show
 from omniup.evaluation.measuring import cost
 from omniup.evaluation.metrics import psnr, ssim
-from omniup.files import read_image
+from omniup.files import image_tensor, read_image
 from omniup.files.jpeg_quality import jpeg_quality
 from omniup.restoration import Restorer
+from omniup.visualize import to_picture
 
 TUNED_ON = 12
 """Photographs that the denoisers' settings are chosen on."""
@@ -108,7 +108,7 @@ def compare(
         image = read_image(file)
         made = {"degraded, bicubic": _enlarged(image, target)}
         for name, denoise in denoisers.items():
-            made[name] = _enlarged(_tensor(denoise(_pixels(image))), target)
+            made[name] = _enlarged(_denoised(denoise, image), target)
         damage = restorer.estimate(image, scale=scale, quality=jpeg_quality(file))
         made["the small restorer"] = restorer(image, scale=scale, damage=damage)
         for name, picture in made.items():
@@ -118,10 +118,7 @@ def compare(
     for name in others:
         row = [name]
         for (values, form), (before, _) in zip(_columns(found[name]), _columns(found[bicubic]), strict=True):
-            gains = [ours - theirs for ours, theirs in zip(values, before, strict=True)]
-            error = statistics.stdev(gains) / math.sqrt(len(gains))
-            ahead = sum(gain > 0 for gain in gains)
-            row.append(f"{statistics.mean(gains):+{form}} ± {error:{form}}, better in {ahead} of {len(gains)}")
+            row.append(f"{gained(values, before, form)} of {len(values)}")
         chosen = denoisers[name].keywords if name in denoisers else {}  # type: ignore[attr-defined]
         rows.append([*row, ", ".join(f"{key} {value}" for key, value in chosen.items())])
     return rows
@@ -164,13 +161,13 @@ def _pictures(folder: Path, count: int, scale: int) -> Iterator[tuple[Tensor, by
         quality = int(torch.randint(30, 61, (), generator=generator))
         noisy = small + torch.randn(small.shape, generator=generator) * sigma / 255
         file = io.BytesIO()
-        Image.fromarray(_pixels(noisy)).save(file, "JPEG", quality=quality)
+        to_picture(noisy).save(file, "JPEG", quality=quality)
         yield target, file.getvalue()
 
 
 def _mean_psnr(denoise: Denoise, pictures: list[tuple[Tensor, bytes]]) -> float:
     return statistics.mean(
-        psnr(_enlarged(_tensor(denoise(_pixels(read_image(file)))), target), target) for target, file in pictures
+        psnr(_enlarged(_denoised(denoise, read_image(file)), target), target) for target, file in pictures
     )
 
 
@@ -183,19 +180,14 @@ def _columns(measured: list[tuple[float, float]]) -> list[tuple[list[float], str
     return [([each[0] for each in measured], ".2f"), ([each[1] for each in measured], ".4f")]
 
 
-def _pixels(image: Tensor) -> Pixels:
-    """Convert an image [1, 3, H, W] in 0..1 to bytes [H, W, 3]."""
-    return _bytes(image[0].permute(1, 2, 0).numpy())
+def _denoised(denoise: Denoise, image: Tensor) -> Tensor:
+    """Denoise an image [1, 3, H, W] in 0..1."""
+    return image_tensor(Image.fromarray(denoise(np.asarray(to_picture(image)))))
 
 
 def _bytes(image: NDArray[np.float32]) -> Pixels:
     made: Pixels = (image * 255).round().clip(0, 255).astype(np.uint8)
     return np.ascontiguousarray(made)
-
-
-def _tensor(pixels: Pixels) -> Tensor:
-    """Convert bytes [H, W, 3] to an image [1, 3, H, W] in 0..1."""
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
 
 
 if __name__ == "__main__":

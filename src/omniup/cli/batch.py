@@ -143,9 +143,8 @@ def _progress(report: Report, total: int) -> Iterator[Callable[[int, str, int, i
     """Show how far the pictures have come, in parts of pictures, and how long the rest will take."""
     from tqdm import tqdm
 
-    silent = report.quiet or report.verbose or not sys.stderr.isatty()
     bar_format = "{desc} {percentage:3.0f}%|{bar}| {n:.1f} of {total} [{elapsed}, {remaining} left]"
-    with tqdm(desc="restore", total=total, leave=False, disable=silent, bar_format=bar_format) as bar:
+    with tqdm(desc="restore", total=total, leave=False, disable=report.draws_no_bars, bar_format=bar_format) as bar:
 
         def advance(count: int, source: str, tiles: int, of: int) -> None:
             logger.info("%s: tile %d of %d", source, tiles, of)

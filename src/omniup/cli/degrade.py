@@ -80,7 +80,6 @@ def degrade(
     where = options.pick_device(device)
     settings = Degradation.read(config) if config else Degradation()
     pictures = find_pictures(inputs, results=output)
-    silent = quiet or verbose or not sys.stderr.isatty()
     made = 0
     panels: list[Panel] = []
     failures: dict[str, str] = {}
@@ -100,7 +99,7 @@ def degrade(
         place.claim(*pairs, "sheet.png", RECORD, *(() if is_known else (NUMBERS,)))
         try:
             with report.stage("degrade"):
-                for source, name in tqdm(pictures.items(), desc="degrade", leave=False, disable=silent):
+                for source, name in tqdm(pictures.items(), desc="degrade", leave=False, disable=report.draws_no_bars):
                     try:
                         image = _read(source, size).to(where)
                     except InputError as error:

@@ -48,6 +48,11 @@ class Report:
         logging.getLogger("omniup").setLevel(level)
 
     @property
+    def draws_no_bars(self) -> bool:
+        """True where no bar of progress is to be drawn: it was not asked for, or nobody sees it."""
+        return self.quiet or self.verbose or not sys.stderr.isatty()
+
+    @property
     def times(self) -> str:
         """Times of the stages, as text."""
         return ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.seconds.items())
@@ -67,8 +72,7 @@ class Report:
         """Show the progress of a stage on a terminal; nothing where it reports no steps."""
         from omniup.upsamplers.progress import progress_bar
 
-        silent = self.quiet or self.verbose or not sys.stderr.isatty()
-        with progress_bar(name, silent=silent) as show:
+        with progress_bar(name, silent=self.draws_no_bars) as show:
             yield show
 
     def note(self, text: str) -> None:

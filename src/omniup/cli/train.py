@@ -8,7 +8,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 
 import typer
 
@@ -82,11 +83,9 @@ def anyup(
     """
     report = Report(as_json, quiet, verbose)
 
-    from omniup.training.anyup import read_configuration
-    from omniup.training.anyup import train as run
+    from omniup.training import anyup as training
 
-    wanted = read_configuration(configuration, dict(changes or []))
-    _run(report, lambda show: run(wanted, output, resume=resume, progress=show))
+    _run(report, training, configuration, changes, output=output, resume=resume)
 
 
 @app.command()
@@ -105,11 +104,9 @@ def hypir(
     """
     report = Report(as_json, quiet, verbose)
 
-    from omniup.training.hypir import read_configuration
-    from omniup.training.hypir import train as run
+    from omniup.training import hypir as training
 
-    wanted = read_configuration(configuration, dict(changes or []))
-    _run(report, lambda show: run(wanted, output, resume=resume, progress=show))
+    _run(report, training, configuration, changes, output=output, resume=resume)
 
 
 @app.command()
@@ -128,20 +125,29 @@ def restorer(
     """
     report = Report(as_json, quiet, verbose)
 
-    from omniup.training.restorer import read_configuration
-    from omniup.training.restorer import train as run
+    from omniup.training import restorer as training
 
-    wanted = read_configuration(configuration, dict(changes or []))
-    _run(report, lambda show: run(wanted, output, resume=resume, progress=show))
+    _run(report, training, configuration, changes, output=output, resume=resume)
 
 
-def _run(report: Report, run: Callable[[Callable[[Progress], None]], Outcome]) -> None:
-    """Run a training, and report in the first process how it goes and what has come of it."""
+def _run(
+    report: Report, training: ModuleType, configuration: str, changes: list[options.Setting] | None, **where: Any
+) -> None:
+    """Run a training, and report in the first process how it goes and what has come of it.
+
+    Args:
+        report: of the command.
+        training: the package with its `read_configuration` and `train`.
+        configuration: the file.
+        changes: values instead of the file's.
+        **where: `output` and `resume` of `train`.
+    """
     from omniup.errors import optional_import
 
+    wanted = training.read_configuration(configuration, dict(changes or []))
     accelerate = optional_import("accelerate", extra="train")
     with _shown(report) as show:
-        outcome = run(show)
+        outcome: Outcome = training.train(wanted, progress=show, **where)
     if accelerate.PartialState().is_main_process:
         facts = dataclasses.asdict(outcome) | {"weights": outcome.weights and str(outcome.weights)}
         report.result(facts, _table(outcome.measured) if outcome.measured else None)
@@ -163,13 +169,18 @@ def _shown(report: Report) -> Iterator[Callable[[Progress], None]]:
     """Show the progress of a training on a terminal, and the time it will take."""
     from tqdm import tqdm
 
-    silent = report.quiet or report.verbose or not sys.stderr.isatty()
     with ExitStack() as stack:
         bars: list[tqdm[NoReturn]] = []
 
         def show(progress: Progress) -> None:
             if not bars:  # only now is it known where a resumed training goes on
-                made = tqdm(desc="train", initial=progress.step - 1, total=progress.steps, leave=False, disable=silent)
+                made = tqdm(
+                    desc="train",
+                    initial=progress.step - 1,
+                    total=progress.steps,
+                    leave=False,
+                    disable=report.draws_no_bars,
+                )
                 bars.append(stack.enter_context(made))
             bars[0].set_postfix(loss=f"{progress.losses['loss']:.4f}", refresh=False)
             bars[0].update()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from tqdm import tqdm
 
@@ -21,9 +20,6 @@ from omniup.sequences.frames import Film, FrameSource
 from omniup.sequences.painting import Painter
 from omniup.sequences.sinks import FilmSink, FolderSink, Sink, ZarrSink
 from omniup.sequences.unfinished import Unfinished, was_stopped
-
-if TYPE_CHECKING:
-    from omniup.sequences.unfinished import Unfinished
 
 Form: TypeAlias = Literal["film", "zarr", "pictures", "arrays"]
 """Forms of results: pictures as a film or one a file, arrays as zarr or one a file."""
@@ -123,8 +119,7 @@ def sound_of(source: FrameSource, output: str, form: Form, wanted: bool) -> Path
 @contextmanager
 def progress_bar(report: Report, total: int | None, done: int) -> Iterator[Callable[[int], None]]:
     """Show how many frames are done, frames a second and the time that is left, on a terminal."""
-    silent = report.quiet or report.verbose or not sys.stderr.isatty()
-    with tqdm(desc="video", total=total, initial=done, unit="frame", leave=False, disable=silent) as bar:
+    with tqdm(desc="video", total=total, initial=done, unit="frame", leave=False, disable=report.draws_no_bars) as bar:
 
         def show(count: int) -> None:
             bar.update(count - bar.n)

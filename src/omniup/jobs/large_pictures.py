@@ -27,8 +27,9 @@ from omniup._version import __version__
 from omniup.errors import InputError
 from omniup.files import Inputs, check_output, locked
 from omniup.files.refusals import Subject, printable
+from omniup.files.zarr_folders import is_zarr
 from omniup.jobs.blocks import Block, chunk_side, plan_blocks
-from omniup.jobs.pictures import ACCEPTED, Cropped, Picture, is_zarr, open_zarr, opened_picture
+from omniup.jobs.pictures import ACCEPTED, Cropped, Picture, open_zarr, opened_picture
 from omniup.jobs.results import SUFFIXES, Result, raster_dtype, tidy_finished
 from omniup.jobs.survey import Survey
 from omniup.mixing.interruption import check_interruption

@@ -18,6 +18,7 @@ from torch import Tensor
 from omniup.errors import InputError, check_installed
 from omniup.files.deep import TIFF
 from omniup.files.refusals import Subject, printable
+from omniup.files.zarr_folders import is_zarr
 from omniup.upsamplers.checks import Size, as_tensor
 from omniup.upsamplers.guidance_files import read_guidance_file
 
@@ -285,13 +286,6 @@ def bounded_gdal() -> Iterator[None]:
     with rasterio.Env(GDAL_CACHEMAX=64, GDAL_NUM_THREADS="1"), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
-
-
-def is_zarr(path: Path) -> bool:
-    """Return whether a path is that of a zarr array, by its suffix or by what lies in it."""
-    return path.suffix.lower() == ".zarr" or (
-        path.is_dir() and any((path / name).exists() for name in (".zarray", "zarr.json"))
-    )
 
 
 def open_zarr(path: Path) -> Any:

@@ -64,6 +64,26 @@ def choose_precision(precision: str, device: torch.device) -> str:
     return precision
 
 
+def too_little_memory(available: float, needed: float, side: int, precision: str) -> InputError:
+    """Make the refusal of a memory that the smallest tile does not fit into.
+
+    Args:
+        available: bytes.
+        needed: bytes for that tile.
+        side: of it, in pixels.
+        precision: that it is computed in.
+    """
+    return InputError(
+        "memory",
+        "is {available:.0f} MB",
+        "{needed:.0f} MB or more, for a tile of {side} × {side} pixels in {precision}",
+        available=available / 2**20,
+        needed=needed / 2**20,
+        side=side,
+        precision=precision,
+    )
+
+
 class Enhancer:
     """A restorer of pictures with one set of networks.
 
@@ -214,15 +234,7 @@ class Enhancer:
         needed = self._bytes_per_cell()
         most = available // needed
         if most < (least := min(smallest, height) * min(smallest, width)):
-            raise InputError(
-                "memory",
-                "is {available:.0f} MB",
-                "{needed:.0f} MB or more, for a tile of {side} × {side} pixels in {precision}",
-                available=available / 2**20,
-                needed=least * needed / 2**20,
-                side=smallest * cell,
-                precision=self.precision,
-            )
+            raise too_little_memory(available, least * needed, smallest * cell, self.precision)
         return plan_tiles(
             height, width, overlap=overlap, smallest=smallest, largest=largest, most=most, pictures=pictures
         )

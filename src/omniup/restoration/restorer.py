@@ -24,7 +24,7 @@ from omniup.files import read_tensors
 from omniup.files.licences import note_licence
 from omniup.files.refusals import Subject, printable
 from omniup.mixing import DEFAULT_MEMORY
-from omniup.restoration.enhancer import PRECISIONS, Progress, choose_precision
+from omniup.restoration.enhancer import PRECISIONS, Progress, choose_precision, too_little_memory
 from omniup.restoration.residual_network import BLURRIEST, CELL, MARGIN, NOISIEST, ResidualNetwork
 from omniup.restoration.sizes import check_image, resize, result_size
 from omniup.upsamplers import parse_memory
@@ -227,15 +227,7 @@ class Restorer:
                 raise InputError("tile", "is {value}", "{least} pixels or more", value=tile, least=least)
             side = min(side, tile)
         if side < least:
-            raise InputError(
-                "memory",
-                "is {available:.0f} MB",
-                "{needed:.0f} MB or more, for a tile of {side} × {side} pixels in {precision}",
-                available=available / 2**20,
-                needed=least**2 * needed / 2**20,
-                side=least,
-                precision=self.precision,
-            )
+            raise too_little_memory(available, least**2 * needed, least, self.precision)
         return (side - 2 * MARGIN) // CELL * CELL
 
 

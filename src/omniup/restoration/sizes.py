@@ -11,11 +11,11 @@ MAX_PIXELS = 2**28
 """The largest picture that is made or worked on, in pixels."""
 
 
-def check_image(image: Tensor) -> None:
-    """Refuse what is no batch of pictures [B, 3, H, W], floating point in 0..1."""
+def check_image(image: Tensor, name: str = "image") -> None:
+    """Refuse what is no batch of pictures [B, 3, H, W], floating point in 0..1, as the argument of this name."""
     if image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0 or not image.is_floating_point():
         raise InputError(
-            "image",
+            name,
             "is {dtype} of the shape {shape}",
             "floating point [B, 3, H, W]",
             dtype=image.dtype,
@@ -23,7 +23,7 @@ def check_image(image: Tensor) -> None:
         )
     low, high = (bound.item() for bound in image.aminmax())
     if not (low >= 0 and high <= 1):  # not the other way round: a NaN fails every comparison
-        raise InputError("image", "has values from {low:g} to {high:g}", "0 to 1", low=low, high=high)
+        raise InputError(name, "has values from {low:g} to {high:g}", "0 to 1", low=low, high=high)
 
 
 def result_size(image: Tensor, scale: float, longest_side: int | None) -> tuple[int, int]:

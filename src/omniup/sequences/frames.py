@@ -112,7 +112,7 @@ class Film:
 
     def fingerprint(self) -> list[Any]:
         """Return what identifies the content: path, size and time of the last change."""
-        return _identity(self.path)
+        return identity_of(self.path)
 
     def _open(self) -> InputContainer:
         av = optional_import("av", extra="video")
@@ -186,7 +186,7 @@ class FrameFolder:
 
     def fingerprint(self) -> list[Any]:
         """Return what identifies the content: paths, sizes and times of the last change, as a hash."""
-        found = hashlib.sha256(repr([_identity(file) for file in self._files]).encode())
+        found = hashlib.sha256(repr([identity_of(file) for file in self._files]).encode())
         return [str(self.path.resolve()), len(self._files), found.hexdigest()]
 
 
@@ -221,7 +221,8 @@ def _upright(frame: VideoFrame) -> Tensor:
     return image[None]
 
 
-def _identity(path: Path) -> list[Any]:
+def identity_of(path: Path) -> list[Any]:
+    """Return what identifies a file: its path, size and time of the last change."""
     with Subject(printable(path), _ACCEPTED).attempt("read"):
         found = path.stat()
     return [str(path.resolve()), found.st_size, found.st_mtime_ns]

@@ -14,7 +14,8 @@ from omniup.encoders import Encoder
 from omniup.encoders.dense import encode_image
 from omniup.errors import InputError, optional_import
 from omniup.files.refusals import Subject, printable
-from omniup.sequences.frames import in_order
+from omniup.files.zarr_folders import is_zarr
+from omniup.sequences.frames import identity_of, in_order
 from omniup.upsamplers.checks import Size, as_signal, as_tensor, check_finite
 from omniup.upsamplers.holes import cells_without, fill_nearest
 from omniup.upsamplers.layouts import arrange
@@ -202,24 +203,19 @@ def open_signals(
         InputError: there are none.
     """
     place, subject = Path(path), Subject(printable(path), _ACCEPTED)
-    if place.is_dir() and not _is_zarr(place):
+    if place.is_dir() and not is_zarr(place):
         return FileSignals(place, are_labels=are_labels, name=name, **options)
     open_array = {".npy": _mapped, ".zarr": _zarr_array}.get(".zarr" if place.is_dir() else place.suffix.lower())
     if open_array is None:
         raise subject.refusal("is no such file")
     with subject.attempt("read"):
         array = open_array(place)
-        found = place.stat()
-    identity = [str(place.resolve()), found.st_size, found.st_mtime_ns]
+        identity = identity_of(place)
     if are_labels:
         options["signal_type"] = "labels"
     elif are_labels is False and options.get("signal_type", "auto") == "auto" and array.dtype.kind in "biu":
         options["signal_type"] = "measurement"
     return ArraySignals(array, name=printable(path), identity=identity, **options)
-
-
-def _is_zarr(folder: Path) -> bool:
-    return folder.suffix.lower() == ".zarr" or any((folder / name).exists() for name in ("zarr.json", ".zarray"))
 
 
 def _mapped(path: Path) -> Any:

@@ -27,6 +27,7 @@ from omniup.files.atomic import made_folder, recover_folder
 from omniup.files.refusals import printable
 from omniup.training.checkpoints import Checkpoint, Checkpoints, starting_point
 from omniup.training.events import open_events
+from omniup.training.photographs import Positions
 from omniup.training.settings import TrainingSettings
 from omniup.training.stopping import StopRequest, stop_requests
 
@@ -272,6 +273,12 @@ class Training(ABC, Generic[AnySettings]):
                 step=self.step,
             )
         return found, stopped > 0
+
+    def _positions(self, batches_a_step: int) -> Positions:
+        """Return the positions of the training data that this process reads, from the current step on."""
+        first, last = (step * batches_a_step for step in (self.step, self.configuration.steps))
+        process, processes = self.accelerator.process_index, self.accelerator.num_processes
+        return Positions(first, last, self.configuration.batch, process, processes)
 
     def _optimiser_step(
         self,

@@ -21,6 +21,7 @@ from omniup.restoration.degradation.kernels import Kernel, make_kernels
 from omniup.restoration.degradation.noise import add_noise
 from omniup.restoration.degradation.resize import resize
 from omniup.restoration.degradation.sharpen import sharpen
+from omniup.restoration.sizes import check_image
 
 
 class Pair(NamedTuple):
@@ -59,17 +60,7 @@ def degrade(images: Tensor, settings: Degradation, generator: torch.Generator) -
         >>> pair.lq.shape, pair.draws.images[0].first.noise.kind
         (torch.Size([2, 3, 32, 48]), 'poisson')
     """
-    if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape or not images.is_floating_point():
-        raise InputError(
-            "images",
-            "is {dtype} of the shape {shape}",
-            "floating point [B, 3, H, W]",
-            dtype=images.dtype,
-            shape=list(images.shape),
-        )
-    low, high = (bound.item() for bound in images.aminmax())
-    if not (low >= 0 and high <= 1):  # not the other way round: a NaN fails every comparison
-        raise InputError("images", "has values from {low:g} to {high:g}", "0 to 1", low=low, high=high)
+    check_image(images, "images")
     return apply(images, settings, draw(settings, len(images), generator))
 
 

@@ -19,7 +19,7 @@ from omniup.training.anyup.objective import Objective
 from omniup.training.anyup.validation import Validation
 from omniup.training.anyup.views import cut
 from omniup.training.loop import Named, Outcome, Progress, Training, choose_folder
-from omniup.training.photographs import Positions, Squares, batches, photographs
+from omniup.training.photographs import Squares, batches, photographs
 from omniup.training.randomness import draw, seeded
 from omniup.upsamplers.anyup import AnyUp
 
@@ -97,10 +97,7 @@ class _Training(Training[Configuration]):
 
     def _data(self) -> Iterator[Tensor]:
         configuration = self.configuration
-        first, last = (step * configuration.accumulation for step in (self.step, configuration.steps))
-        process, processes = self.accelerator.process_index, self.accelerator.num_processes
-        positions = Positions(first, last, configuration.batch, process, processes)
-        return batches(self.squares, positions, configuration.data.workers)
+        return batches(self.squares, self._positions(configuration.accumulation), configuration.data.workers)
 
     def _update_weights(self, data: Iterator[Tensor]) -> dict[str, Tensor]:
         count, process = self.configuration.accumulation, self.accelerator.process_index

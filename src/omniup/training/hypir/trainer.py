@@ -22,7 +22,6 @@ from omniup.training.hypir.perceptual import is_cached, perceptual_distance
 from omniup.training.hypir.validation import Validation
 from omniup.training.loop import Named, Outcome, Progress, Training, choose_folder
 from omniup.training.moving_average import MovingAverage
-from omniup.training.photographs import Positions
 from omniup.training.randomness import draw
 
 
@@ -125,11 +124,7 @@ class _Training(Training[Configuration]):
         return self.configuration.accumulation * (1 if self.discriminator is None else 2)
 
     def _data(self) -> Iterator[Any]:
-        configuration = self.configuration
-        first, last = (step * self._batches_per_step for step in (self.step, configuration.steps))
-        process, processes = self.accelerator.process_index, self.accelerator.num_processes
-        positions = Positions(first, last, configuration.batch, process, processes)
-        workers = configuration.data.workers
+        positions, workers = self._positions(self._batches_per_step), self.configuration.data.workers
         return iter(DataLoader(self.squares, batch_sampler=positions, num_workers=workers, collate_fn=gather))
 
     def _update_weights(self, data: Iterator[Any]) -> dict[str, Tensor]:

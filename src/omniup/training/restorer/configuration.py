@@ -13,12 +13,11 @@ from omniup.files.settings import Section, read_settings
 from omniup.restoration.degradation import Degradation
 from omniup.restoration.residual_network import CELL
 from omniup.training import settings
-from omniup.training.hypir.configuration import DataSettings as Squares
-from omniup.training.hypir.configuration import SourceSettings, degradation_from_a_file
+from omniup.training.hypir import configuration as hypir
 from omniup.training.settings import Count, LossWeight, Side, Steps, TrainingSettings
 
 
-class DataSettings(Squares):
+class DataSettings(hypir.DataSettings):
     """Sharp photographs, the squares cut out of them, and what is kept of these once they are degraded.
 
     Attributes:
@@ -59,7 +58,7 @@ class DegradationSettings(Section):
     settings: Degradation | None = None
     known: bool = False
 
-    _file = field_validator("settings", mode="before")(degradation_from_a_file)
+    _file = field_validator("settings", mode="before")(hypir.degradation_from_a_file)
 
 
 class NetworkSettings(Section):
@@ -105,18 +104,16 @@ class OptimiserSettings(settings.OptimiserSettings):
     clip: Annotated[float, Field(gt=0, le=1e6)] = 1.0
 
 
-class ValidationSettings(SourceSettings):
+class ValidationSettings(hypir.ValidationSettings):
     """Validation on whole photographs not trained on, each degraded in each of the ways that are trained on.
 
     Attributes:
-        every: how many steps lie between two measurements.
-        count: how many photographs are used, in order.
-        panels: how many of these are drawn.
+        every: see HYPIR's.
+        count: likewise.
     """
 
     every: Steps = 1000
     count: Count = 16
-    panels: Annotated[int, Field(ge=0, le=64)] = 4
 
 
 class Configuration(TrainingSettings):

@@ -20,7 +20,6 @@ from omniup.training.hypir.data import Squares, find_photographs, gather
 from omniup.training.loop import Named, Outcome, Progress, Training, choose_folder
 from omniup.training.moving_average import MovingAverage
 from omniup.training.muon import Muon
-from omniup.training.photographs import Positions
 from omniup.training.randomness import draw, seeded
 from omniup.training.restorer.configuration import Configuration, LossSettings
 from omniup.training.restorer.levels import known_levels
@@ -124,11 +123,7 @@ class _Training(Training[Configuration]):
         return {"muon": self.muon, "adamw": self.adamw}
 
     def _data(self) -> Iterator[Any]:
-        configuration = self.configuration
-        first, last = (step * configuration.accumulation for step in (self.step, configuration.steps))
-        process, processes = self.accelerator.process_index, self.accelerator.num_processes
-        positions = Positions(first, last, configuration.batch, process, processes)
-        workers = configuration.data.workers
+        positions, workers = self._positions(self.configuration.accumulation), self.configuration.data.workers
         return iter(DataLoader(self.squares, batch_sampler=positions, num_workers=workers, collate_fn=gather))
 
     def _update_weights(self, data: Iterator[Any]) -> dict[str, Tensor]:
@@ -162,7 +157,7 @@ class _Training(Training[Configuration]):
             made["known"].append(known.to(group.device))
         batch = {name: torch.cat(parts).contiguous() for name, parts in made.items()}
         given = torch.from_numpy(random.random((len(images), 1)) < 0.5)
-        return batch | {"given": given.to(images.device if images.is_cuda else batch["lq"].device)}
+        return batch | {"given": given.to(batch["lq"].device)}
 
     def _measure(self) -> dict[str, float]:
         assert self.validation is not None  # in the first process
