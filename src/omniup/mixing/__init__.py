@@ -5,7 +5,7 @@ share their candidates), `windows.py` (which cells each pixel draws from) and `k
 """
 
 from omniup.mixing.attention import Attention
-from omniup.mixing.averages import add_to_cell_means, cell_means
+from omniup.mixing.averages import add_to_cell_means, cell_means, cell_variances
 from omniup.mixing.groups import Groups
 from omniup.mixing.interpolation import axis_taps, interpolate, interpolation_matrix
 from omniup.mixing.planner import DEFAULT_MEMORY, DotProduct, Embedding, TooLittleMemoryError
@@ -22,6 +22,7 @@ __all__ = [
     "add_to_cell_means",
     "axis_taps",
     "cell_means",
+    "cell_variances",
     "interpolate",
     "interpolation_matrix",
 ]

@@ -12,6 +12,9 @@ from omniup.mixing.dtypes import exact_products
 #: Cells whose coverage is one matrix.
 AT_ONCE = 32
 
+#: Bytes of the pixels whose variances are computed at once: more leave the cache.
+BAND_BYTES = 2**21
+
 
 def cell_means(image: Tensor, grid: tuple[int, int]) -> Tensor:
     """Area-average an image over the cells of a grid: each pixel counts by the area of it that a cell covers.
@@ -30,6 +33,45 @@ def cell_means(image: Tensor, grid: tuple[int, int]) -> Tensor:
     """
     with exact_products(image.device):
         return _average(_average(image, 2, grid[0]), 3, grid[1])
+
+
+def cell_variances(image: Tensor, means: Tensor) -> Tensor:
+    """Compute the variances of an image within the cells of a grid, by area as the means are.
+
+    Of differences from each cell's own mean, so that nothing cancels. Some rows of cells at a time, since pixels that
+    two cells share are copied.
+
+    Args:
+        image: [B, C, H, W], floating point.
+        means: [B, C, h, w], its `cell_means`.
+
+    Returns:
+        [B, C, h, w].
+    """
+    (height, width), (h, w) = image.shape[2:], means.shape[2:]
+    if height % h == width % w == 0:
+        blocks = image.unflatten(3, (w, width // w)).unflatten(2, (h, height // h))  # [B, C, h, k, w, l]
+        centred = (blocks - means[:, :, :, None, :, None]).flatten(4, 5).flatten(2, 3)  # [B, C, H, W]
+        return cell_means(centred.square_(), (h, w))
+    (rows, down), (columns, across) = (_parts(*each, image) for each in ((height, h), (width, w)))  # [h, k], [w, l]
+    band = max(1, BAND_BYTES // max(1, image[:, :, 0, 0].nbytes * rows.shape[1] * columns.numel()))
+    found = []
+    for near, part, mean in zip(rows.split(band), down.split(band), means.split(band, dim=2), strict=True):
+        pixels = image[:, :, near.flatten()].index_select(3, columns.flatten())  # [B, C, n·k, w·l]
+        centred = pixels.unflatten(3, columns.shape).unflatten(2, near.shape) - mean[:, :, :, None, :, None]
+        found.append((centred.square() * across).sum(5).mul(part[:, :, None]).sum(3))  # [B, C, n, w]
+    return torch.cat(found, dim=2)
+
+
+def _parts(side: int, cells: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pixels of an axis that each cell covers, and the fraction of it in each: [cells, most of one cell]."""
+    first = torch.arange(cells) * side // cells
+    last = -(-(torch.arange(cells) + 1) * side // cells)
+    pixels = first[:, None] + torch.arange(int((last - first).max()))
+    edges = torch.arange(cells + 1, dtype=torch.float64) * side / cells
+    covered = torch.minimum(edges[1:, None], pixels + 1.0) - torch.maximum(edges[:-1, None], pixels.double())
+    weights = covered.clamp_(min=0) * (cells / side)
+    return pixels.clamp_(max=side - 1).to(like.device), weights.to(like)
 
 
 def add_to_cell_means(means: Tensor, image: Tensor, top: int, left: int, size: tuple[int, int]) -> None:

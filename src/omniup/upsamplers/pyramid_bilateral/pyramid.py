@@ -18,8 +18,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from omniup.mixing import cell_means
-from omniup.mixing.dtypes import compute_dtype, exact_products, widest
+from omniup.mixing import cell_means, cell_variances
+from omniup.mixing.dtypes import compute_dtype, exact_products
 from omniup.mixing.kept import KeptWeights
 from omniup.mixing.residual import write_residual_mix
 from omniup.mixing.sums import Interpolation, Sum, table_of
@@ -255,20 +255,8 @@ def _means_and_spread(colours: Tensor, grid: Size) -> tuple[Tensor, Tensor]:
     for channel in colours.split(1, dim=1):  # one at a time, as each takes a map of the image's size
         mean = cell_means(channel, grid)
         means.append(mean)
-        variances.append(_variance(channel, mean))
+        variances.append(cell_variances(channel, mean))
     return torch.cat(means, dim=1), torch.cat(variances, dim=1).mean(1, keepdim=True).clamp_(min=0)
-
-
-def _variance(channel: Tensor, mean: Tensor) -> Tensor:
-    """Compute the variance within each cell of a channel [1, 1, H, W], from its means [1, 1, h, w]: likewise."""
-    (height, width), (rows, columns) = channel.shape[2:], mean.shape[2:]
-    if height % rows == 0 and width % columns == 0:
-        blocks = channel.view(rows, height // rows, columns, width // columns)
-        centred = (blocks - mean.view(rows, 1, columns, 1)).view(channel.shape)
-        return cell_means(centred.square(), (rows, columns))
-    centred = channel.to(widest(channel.device)) - channel.mean()  # or the difference of squares would cancel
-    squares, means = (cell_means(each, (rows, columns)) for each in (centred.square(), centred))
-    return (squares - means.square()).to(channel)
 
 
 def finer_grid(size: Size, grid: Size) -> Size | None:
