@@ -59,7 +59,7 @@ def input_consistency(result: Tensor, features: Tensor) -> Tensor:
 
 
 def segment_distance(fractions: Tensor, segments: Tensor) -> Tensor:
-    """Compute the Brier score of segments' upsampled fractions: their squared distance from 0 and 1, summed over segments.
+    """Compute the Brier score of segments' upsampled fractions: squared distances from 0 and 1, summed over segments.
 
     Args:
         fractions: [B, K, H, W].

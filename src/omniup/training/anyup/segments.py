@@ -1,7 +1,7 @@
-"""Read squares of photographs together with the segments that people outlined in them, and make maps of the segments.
+"""Read squares of photographs with the segments that people outlined in them, and make maps of the segments.
 
-A segment's fraction of each cell is a signal whose upsampled truth is known at every pixel: 1 inside, 0 outside. The keys
-are still those of a backbone's features, so the network learns which cells a pixel has its object in common with.
+A segment's fraction of each cell is a signal whose upsampled truth is known at every pixel: 1 inside, 0 outside. The
+keys are still those of a backbone's features, so the network learns which cells show the same object as a pixel.
 """
 
 from __future__ import annotations
