@@ -2,6 +2,8 @@
 
 import time
 
+import yaml
+
 from omniup.cli import main
 from omniup.training.checkpoints import Checkpoints
 from support.forks import Fork
@@ -11,9 +13,9 @@ TIMEOUT = 600
 
 def at(example, folder):
     """The changes that make an example read its photographs from a folder, where they are not the package's own."""
-    if "../data/" not in example.read_text():
-        return {}
-    return {"data.images": [str(folder)], "validation.images": [str(folder)]}
+    sections = yaml.safe_load(example.read_text()).items()
+    elsewhere = [name for name, fields in sections if isinstance(fields, dict) and "../data/" in str(fields)]
+    return {f"{name}.images": [str(folder)] for name in elsewhere}
 
 
 def kill_after(step, folder, what, *arguments):
