@@ -1,0 +1,269 @@
+r"""Judge AnyUp's extensions, each against the same training without it, on networks that were trained.
+
+    python benchmarks/extensions.py DIR                                     # screening: all, two seeds, 600 steps
+    python benchmarks/extensions.py DIR --extension pyramid --extension implicit --combined \
+        --steps 1200 --seeds 3 --held-out ImageNet --held-out "street scenes"
+
+Each training continues the published weights by the recipe examples/anyup_omniup.yaml, without the kinds of backbones
+that are held out in turn; then tasks of `omniup bench` are measured with one step of consistency. Differences from the
+control are paired: the same images, seed and kind held out; their intervals are over images and trainings. A training
+that is there already is not repeated, one that was stopped goes on, and so do the measurements. DIR is the folder of
+data sets that docs/benchmarking.md describes, with the folders models and weights beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from measure import photograph, show
+from omniup import AnyUp
+from omniup.evaluation.measuring import cost, in_turns, ratio
+from omniup.files import atomic_write
+from omniup.training.anyup import Progress, read_configuration, train
+from omniup.upsamplers import Upsampler
+from omniup.upsamplers.checks import ImageLike, Size
+from omniup_bench.catalogue import find_task
+from omniup_bench.data import Folders
+from omniup_bench.intervals import Estimate
+from omniup_bench.methods import Entry
+from omniup_bench.quality import measure
+from omniup_bench.rankings import Ranking, rankings
+from omniup_bench.records import results_file
+from real_backbones import KINDS, RECIPE, recipe_changes
+
+CONTROL = "control"
+
+EXTENSIONS: Mapping[str, dict[str, Any]] = {
+    CONTROL: {},
+    "basis": {"model.dynamic_basis": True},
+    "pyramid": {"model.pyramid": [0.05, 0.1, 0.2]},
+    "implicit": {"model.implicit": True},
+    "meta": {"meta.inner_steps": 3},
+    "pretraining": {"pretraining.steps": 0.5},  # of the steps
+}
+"""Changes to the recipe. The two that are no part of a training, fusion and refinement, have scripts of their own."""
+
+LITE = "+timm:tf_efficientnet_lite0"
+TASKS: Mapping[tuple[str, int], tuple[str, ...]] = {
+    (f"probe-labels-lr{LITE}", 16): ("miou", "trimap_miou@6"),
+    (f"probe-labels-lr{LITE}", 32): ("miou", "trimap_miou@6"),
+    (f"dense-moved{LITE}", 16): ("cosine",),
+    (f"dense-enlarged{LITE}", 16): ("cosine",),
+    ("probe-labels-lr", 16): ("miou", "trimap_miou@6"),
+    ("dense-moved", 16): ("cosine",),
+    ("dense-enlarged", 16): ("cosine",),
+}
+"""Metrics of tasks and factors."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A training: an extension, or several joined by +, the kind that is held out, and the seed."""
+
+    extension: str
+    held_out: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folder and of its rows in the results."""
+        return f"{self.extension} without {self.held_out} {self.seed}"
+
+    def changes(self, folders: Folders, steps: int) -> dict[str, Any]:
+        """Return the changes to the recipe."""
+        changes: dict[str, Any] = {"steps": steps, "seed": self.seed, "checkpoints.every": 50}
+        for part in self.extension.split("+"):
+            changes |= EXTENSIONS[part]
+        if "pretraining.steps" in changes:
+            changes["pretraining.steps"] = round(changes["pretraining.steps"] * steps)
+        return recipe_changes(folders, self.held_out) | changes
+
+
+def main() -> None:
+    """Train and measure what is missing, and print the tables."""
+    options = _options()
+    folders = Folders.of(options.data)
+    wanted = options.extension or [name for name in EXTENSIONS if name != CONTROL]
+    rows = [CONTROL, *wanted, *(["+".join(wanted)] if options.combined else [])]
+    held_out = options.held_out or ["street scenes"]
+    place = options.output / f"{options.steps} steps"
+    trained = {}
+    for seed, kind, row in itertools.product(range(options.seeds), held_out, rows):
+        run = Run(row, kind, seed)
+        trained[run] = _trained(run, place / run.name, folders, options.steps)
+    found = _measured(trained, folders, place / "results.jsonl", options.images)
+    _show_differences(found, list(trained), rows)
+    _show_costs(trained)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--output", type=Path, default=Path("out/extensions"), help="where trainings and results are")
+    parser.add_argument("--extension", action="append", choices=[name for name in EXTENSIONS if name != CONTROL])
+    parser.add_argument("--combined", action="store_true", help="one training more, with all of these at once")
+    parser.add_argument("--held-out", action="append", choices=list(KINDS))
+    parser.add_argument("--steps", type=int, default=600, help="of each training")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--images", type=int, default=12, help="of camvid/val that are measured on")
+    return parser.parse_args()
+
+
+def _trained(run: Run, folder: Path, folders: Folders, steps: int) -> Path:
+    """Return the weights that a training leads to, which is taken up where it was left; its hours are added up."""
+    configuration = read_configuration(RECIPE, run.changes(folders, steps))
+    hours = folder / "hours.json"
+    before = json.loads(hours.read_text()) if hours.is_file() else 0.0
+    began = time.monotonic()
+    with tqdm(total=steps, desc=run.name, disable=None) as bar:
+
+        def tell(progress: Progress) -> None:
+            bar.update(progress.step - bar.n)
+
+        outcome = train(configuration, folder, resume=True, progress=tell)
+    with atomic_write(hours) as file:
+        file.write(json.dumps(before + (time.monotonic() - began) / 3600).encode())
+    if outcome.weights is None:
+        raise SystemExit(f"{run.name}: stopped after step {outcome.step}; the same command goes on")
+    return outcome.weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapted(Upsampler):
+    """AnyUp that adapts to each image and its features.
+
+    Attributes:
+        anyup: meta-trained.
+        steps: of the adaptation.
+    """
+
+    anyup: AnyUp
+    steps: int = 3
+
+    def prepare(self, image: ImageLike, grid: Size, size: Size | None = None, **options: Any) -> Any:
+        """Wait for the features."""
+        return _Waiting(self, image, grid, size, options)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Waiting:
+    adapted: Adapted
+    image: Any
+    grid: Size
+    size: Size | None
+    options: dict[str, Any]
+
+    def render(self, signal: Tensor, signal_type: str, **options: Any) -> Tensor:
+        anyup = self.adapted.anyup.adapt(self.image, signal, self.adapted.steps)
+        prepared = anyup.prepare(self.image, self.grid, self.size, **self.options)
+        return prepared.render(signal, signal_type, **options, consistency=1)
+
+
+class _AdaptedEntry(Entry):
+    def build(self, weights: Path | None = None) -> Upsampler:
+        return Adapted(AnyUp.from_pretrained(self.given["weights"]))
+
+
+def _measured(trained: Mapping[Run, Path], folders: Folders, results: Path, images: int) -> list[Ranking]:
+    """Measure what is missing, beside interpolation."""
+    entries = [Entry.parse("bilinear"), Entry.parse("bicubic")]
+    for run, weights in trained.items():
+        entry = Entry.parse(f"{run.name}=anyup:{weights},consistency=1")
+        entries.append(_AdaptedEntry(*vars(entry).values()) if "meta" in run.extension else entry)
+    with results_file(results) as lines, tqdm(desc="measure", disable=None) as bar:
+
+        def advance(_: object) -> None:
+            bar.update()
+
+        for task, factor in TASKS:
+            measure(
+                [find_task(task)],
+                entries,
+                folders,
+                lines,
+                factors=[factor],
+                images=images,
+                progress=advance,
+            )
+        names = {entry.name for entry in entries}
+        wanted = [line for line in lines.quality if line.method in names and (line.task, line.factor) in TASKS]
+        return rankings(wanted)
+
+
+def _show_differences(found: list[Ranking], runs: list[Run], rows: list[str]) -> None:
+    """Print what rows are above the control: on kinds of backbones that were trained on, and on those held out."""
+    for title, is_held_out in (("on kinds that were trained on", False), ("on the kind held out", True)):
+        columns = [
+            (ranking, metric, chosen)
+            for ranking in found
+            for metric in TASKS[ranking.task.name, ranking.factor]
+            if (chosen := [run for run in runs if (_kind(ranking) == run.held_out) == is_held_out])
+        ]
+        table = [[row, *(_cell(*column, row) for column in columns)] for row in rows]
+        header = ["", *(f"{ranking.task.name} {ranking.factor}×: {metric}" for ranking, metric, _ in columns)]
+        if columns:
+            show(f"Above the control, {title} ({len(found[0].images)} images)", header, table, torch.device("cpu"))
+
+
+def _kind(ranking: Ranking) -> str:
+    return "ImageNet" if LITE in ranking.task.name else "street scenes"
+
+
+def _cell(ranking: Ranking, metric: str, runs: list[Run], row: str) -> str:
+    scores = {each.method: each.scores for each in ranking.rows}
+    own = [run for run in runs if run.extension == row and run.name in scores]
+    if not own:
+        return ""
+    if row == CONTROL:
+        return f"{np.mean([scores[run.name].values[metric] for run in own]):.2f}"
+    controls = [dataclasses.replace(run, extension=CONTROL) for run in own]
+    pairs = [(scores[run.name], scores[control.name]) for run, control in zip(own, controls, strict=True)]
+    value = float(np.mean([one.values[metric] - other.values[metric] for one, other in pairs]))
+    resampled = np.stack([one.resampled[metric] - other.resampled[metric] for one, other in pairs])  # [runs, resamples]
+    drawn = np.random.default_rng(0).integers(len(pairs), size=resampled.shape)  # trainings are drawn again too
+    low, high = np.quantile(np.take_along_axis(resampled, drawn, axis=0).mean(0), [0.025, 0.975])
+    estimate = Estimate(value, float(low), float(high))
+    text = f"{value:+.2f} ({low:+.2f} to {high:+.2f})"
+    return f"[bold]{text}[/bold]" if estimate.is_not_zero else text
+
+
+def _show_costs(trained: Mapping[Run, Path]) -> None:
+    """Print times and memory of one call at 224² beside the control's, and the hours of the trainings."""
+    image, features = photograph(224, 224, torch.device("cpu")), torch.randn(1, 384, 16, 16)
+    networks = {run.extension: AnyUp.from_pretrained(weights) for run, weights in trained.items()}
+    calls = {name: _call(name, network, image, features) for name, network in networks.items()}
+    times = dict(zip(calls, in_turns(list(calls.values()), torch.device("cpu"), turns=5), strict=True))
+    rows = []
+    for name, call in calls.items():
+        with cost(torch.device("cpu")) as used:
+            call()
+        hours = sum(json.loads((path.parent / "hours.json").read_text()) for path in _of(trained, name))
+        memory = "" if used.peak_bytes is None else f"{used.peak_bytes / 1e6:.0f} MB"
+        rows.append([name, f"{ratio(times[name], times[CONTROL]):.2f} ×", memory, f"{hours:.1f} h"])
+    show("One call at 224², 384 channels", ["", "time, of the control's", "memory", "trained"], rows, image.device)
+
+
+def _of(trained: Mapping[Run, Path], extension: str) -> Iterator[Path]:
+    return (weights for run, weights in trained.items() if run.extension == extension)
+
+
+def _call(name: str, network: AnyUp, image: Tensor, features: Tensor) -> Any:
+    if "meta" in name:
+        return lambda: network.adapt(image, features, 3)(image, features)
+    return lambda: network(image, features)
+
+
+if __name__ == "__main__":
+    main()
