@@ -1,6 +1,6 @@
 """The widget: napari makes it from the arguments of `upsample`, and its button calls that."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: magicgui does not resolve this module's names in annotations that are texts.
 
 from typing import Annotated
 
