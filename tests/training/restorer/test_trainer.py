@@ -5,8 +5,8 @@ from safetensors.torch import load_file
 from omniup.restoration import Restorer
 from omniup.restoration.degradation import Degradation, draw
 from omniup.training.restorer import Configuration, train
-from omniup.training.restorer import trainer as module
 from omniup.training.restorer.levels import known_levels
+from omniup.training.restorer.pairs import Pairs
 
 pytestmark = pytest.mark.usefixtures("accelerate")
 
@@ -83,17 +83,23 @@ def test_draws_tell_the_levels():
     )
 
 
-def test_a_batch_has_several_degradations_and_borders(tmp_path):
-    training = module._Training(configuration(batch=16), tmp_path / "run", None)
+def test_a_batch_has_several_degradations_and_borders():
+    pairs = Pairs(configuration(batch=16))
     images = torch.rand(16, 3, 40, 40, generator=torch.Generator().manual_seed(0))
-    batch = training._batch(images, 0)
+    batch = pairs.degraded(images, 0)
     assert batch["lq"].shape == batch["target"].shape == (16, 3, 32, 32)
     unknown = batch["known"].isnan().all(1)
     assert 0 < unknown.sum() < 16
     untouched = (batch["lq"] == batch["target"]).flatten(1).all(1)
     assert 0 < untouched.sum() < 16
     assert (batch["known"][untouched] == 0).all()
-    torch.testing.assert_close(batch, training._batch(images, 0), equal_nan=True)
+    torch.testing.assert_close(batch, pairs.degraded(images, 0), equal_nan=True)
+
+
+def test_degrading_in_a_process_of_its_own_changes_nothing(tmp_path):
+    wanted = configuration(steps=3)
+    apart = wanted.model_copy(update={"data": wanted.data.model_copy(update={"workers": 1})})
+    assert losses(apart, tmp_path / "apart") == losses(wanted, tmp_path / "run")
 
 
 def test_validation_measures_each_degradation(tmp_path):

@@ -14,15 +14,13 @@ from torch.utils.data import DataLoader
 
 from omniup import __version__
 from omniup.files import write_tensors
-from omniup.restoration.degradation import degrade
-from omniup.restoration.residual_network import LEVELS, ResidualNetwork
-from omniup.training.hypir.data import Squares, find_photographs, gather
+from omniup.restoration.residual_network import ResidualNetwork
 from omniup.training.loop import Named, Outcome, Progress, Training, choose_folder
 from omniup.training.moving_average import MovingAverage
 from omniup.training.muon import Muon
-from omniup.training.randomness import draw, seeded
+from omniup.training.randomness import seeded
 from omniup.training.restorer.configuration import Configuration, LossSettings
-from omniup.training.restorer.levels import known_levels
+from omniup.training.restorer.pairs import Pairs
 from omniup.training.restorer.validation import Validation
 
 WEIGHTS = "restorer.safetensors"
@@ -94,7 +92,7 @@ class _Training(Training[Configuration]):
     def _set_up(self) -> None:
         configuration = self.configuration
         settings = configuration.network
-        self.squares = Squares(find_photographs(configuration.data), configuration.data, configuration.seed)
+        self.pairs = Pairs(configuration, self.accelerator.process_index, self.accelerator.num_processes)
         with seeded(configuration.seed, "weights"):
             network = ResidualNetwork(settings.widths, settings.blocks)
         network.to(memory_format=torch.channels_last)
@@ -122,42 +120,19 @@ class _Training(Training[Configuration]):
     def _optimisers(self) -> dict[str, Any]:
         return {"muon": self.muon, "adamw": self.adamw}
 
-    def _data(self) -> Iterator[Any]:
+    def _data(self) -> Iterator[dict[str, Tensor]]:
         positions, workers = self._positions(self.configuration.accumulation), self.configuration.data.workers
-        return iter(DataLoader(self.squares, batch_sampler=positions, num_workers=workers, collate_fn=gather))
+        return iter(DataLoader(self.pairs, sampler=positions, batch_size=None, num_workers=workers))
 
-    def _update_weights(self, data: Iterator[Any]) -> dict[str, Tensor]:
-        first = self.step * self.configuration.accumulation
-        numbers = range(first, first + self.configuration.accumulation)
-        batches = (self._batch(next(data)[0], number) for number in numbers)
+    def _update_weights(self, data: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
+        device = self.accelerator.device
+        read = (next(data) for _ in range(self.configuration.accumulation))
+        batches = ({name: tensor.to(device) for name, tensor in batch.items()} for batch in read)
         losses = self._optimiser_step(
             self.objective, [self.muon, self.adamw], batches, self.configuration.optimiser.clip
         )
         self.average.update(self.step + 1)
         return losses
-
-    def _batch(self, images: Tensor, number: int) -> dict[str, Tensor]:
-        """Degrade photographs [B, 3, S, S] group by group, for the batch of this number."""
-        configuration, process = self.configuration, self.accelerator.process_index
-        choices = list(configuration.degradations.values())
-        chances = [choice.weight / sum(choice.weight for choice in choices) for choice in choices]
-        random = draw(configuration.seed, "degradation", number, process)
-        side = configuration.data.image_size - configuration.data.border
-        made: dict[str, list[Tensor]] = {"lq": [], "target": [], "known": []}
-        for group in images.to(self.accelerator.device).split(configuration.group):
-            choice = choices[int(random.choice(len(choices), p=chances))]
-            lq, target, known = group, group, torch.zeros(len(group), len(LEVELS))
-            if choice.settings is not None:
-                generator = torch.Generator().manual_seed(int(random.integers(2**63)))
-                lq, target, draws = degrade(group, choice.settings, generator)
-                known = known_levels(draws) if choice.known else torch.full_like(known, torch.nan)
-            top, left = random.integers(configuration.data.border, endpoint=True, size=2).tolist()
-            for name, maps in (("lq", lq), ("target", target)):
-                made[name].append(maps[:, :, top : top + side, left : left + side])
-            made["known"].append(known.to(group.device))
-        batch = {name: torch.cat(parts).contiguous() for name, parts in made.items()}
-        given = torch.from_numpy(random.random((len(images), 1)) < 0.5)
-        return batch | {"given": given.to(batch["lq"].device)}
 
     def _measure(self) -> dict[str, float]:
         assert self.validation is not None  # in the first process
