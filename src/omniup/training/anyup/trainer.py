@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from omniup import __version__
 from omniup.files import write_tensors
 from omniup.training.anyup.augmentations import Augmentations
 from omniup.training.anyup.backbones import Backbone, build
-from omniup.training.anyup.configuration import Configuration, ModelSettings
+from omniup.training.anyup.configuration import Configuration, MetaSettings, ModelSettings
+from omniup.training.anyup.meta import MetaObjective
 from omniup.training.anyup.objective import Objective
+from omniup.training.anyup.pretraining import PretrainingObjective, WithPretraining, pretraining_batch
 from omniup.training.anyup.validation import Validation
 from omniup.training.anyup.views import cut
 from omniup.training.loop import Named, Outcome, Progress, Training, choose_folder
 from omniup.training.photographs import Squares, batches, photographs
 from omniup.training.randomness import draw, seeded
 from omniup.upsamplers.anyup import AnyUp
+from omniup.upsamplers.anyup.adaptation import Adaptation
 
 WEIGHTS = "anyup.safetensors"
 
@@ -76,16 +80,19 @@ class _Training(Training[Configuration]):
             self.validation = Validation(configuration.validation, configuration.data, list(backbones.values()), device)
 
         self.network = _network(configuration.model, configuration.seed)
-        settings = configuration.optimiser
+        settings, meta = configuration.optimiser, configuration.meta
+        self.network.adaptation = (self.network.adaptation or Adaptation.of(self.network)) if meta else None
         optimiser = torch.optim.AdamW(
-            [weight for weight in self.network.parameters() if weight.requires_grad],
+            _parameter_groups(self.network, meta),
             lr=settings.learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
         )
-        self.objective, self.optimiser = self.accelerator.prepare(
-            Objective(self.network, configuration.losses), optimiser
-        )
+        plain = Objective(self.network, configuration.losses)
+        objective: nn.Module = MetaObjective(plain, meta) if meta else plain
+        if configuration.pretraining:
+            objective = WithPretraining(PretrainingObjective(self.network, configuration.pretraining), objective)
+        self.objective, self.optimiser = self.accelerator.prepare(objective, optimiser)
 
     @property
     def _networks(self) -> dict[str, Named]:
@@ -106,6 +113,16 @@ class _Training(Training[Configuration]):
 
     def _batch(self, images: Tensor, number: int, process: int = 0) -> dict[str, Any]:
         """Make the objective's arguments from photographs [B, 3, S, S], for the batch of this number in a process."""
+        configuration, device = self.configuration, self.accelerator.device
+        if (settings := configuration.pretraining) is None:
+            return self._supervised_batch(images, number, process)
+        if number >= settings.steps * configuration.accumulation:
+            return {"pretraining": False, **self._supervised_batch(images, number, process)}
+        places: dict[str, Any] = {"seed": configuration.seed, "number": number, "process": process}
+        side = configuration.data.input_size
+        return {"pretraining": True, **pretraining_batch(images, self.backbones, settings, side, device, **places)}
+
+    def _supervised_batch(self, images: Tensor, number: int, process: int) -> dict[str, Any]:
         configuration, device = self.configuration, self.accelerator.device
         random = draw(configuration.seed, "backbone", number)
         backbone: Backbone = self.backbones[random.integers(len(self.backbones))]  # the same in all processes
@@ -128,8 +145,10 @@ class _Training(Training[Configuration]):
     def _measure(self) -> dict[str, float]:
         assert self.validation is not None  # in the first process
         self.network.eval()
-        measured = self.validation(self.network)
-        for name, picture in self.validation.panels(self.network):
+        meta = self.configuration.meta
+        upsample = partial(_upsample_adapted, self.network, meta.inner_steps) if meta else self.network
+        measured = self.validation(upsample)
+        for name, picture in self.validation.panels(upsample):
             self.events.add_picture(f"panels/{name}", picture, self.step)
         self.network.train()
         return measured
@@ -155,5 +174,22 @@ def _network(settings: ModelSettings, seed: int) -> AnyUp:
             basis_layout=settings.layout, window_ratio=settings.window_ratio, feature_path=settings.feature_path
         )
     if settings.weights is not None:
-        network.load_state_dict(AnyUp.from_pretrained(settings.weights, basis_layout=settings.layout).state_dict())
+        pretrained = AnyUp.from_pretrained(settings.weights, basis_layout=settings.layout)
+        network.adaptation = pretrained.adaptation and Adaptation()
+        network.load_state_dict(pretrained.state_dict())
     return network.train()
+
+
+def _parameter_groups(network: AnyUp, meta: MetaSettings | None) -> list[dict[str, Any]]:
+    """Return the trained parameters for the optimiser; step sizes have a learning rate of their own."""
+    sizes = list(network.adaptation.step_sizes.parameters()) if network.adaptation else []
+    own = {id(size) for size in sizes}
+    groups: list[dict[str, Any]] = [
+        {"params": [weight for weight in network.parameters() if weight.requires_grad and id(weight) not in own]}
+    ]
+    return groups + ([{"params": sizes, "lr": meta.learning_rate}] if meta else [])
+
+
+def _upsample_adapted(network: AnyUp, steps: int, guidance: Tensor, features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Upsample with a network that has adapted to the image."""
+    return network.adapt(guidance, features, steps)(guidance, features, size)
