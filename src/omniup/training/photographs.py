@@ -82,14 +82,22 @@ class Squares(Dataset[Tensor]):
             InputError: it cannot be read.
         """
         turn, place = divmod(position, len(self.sources))
-        image = read_photograph(self.sources[self._order(turn)[place]])  # [1, 3, H, W]
+        image = self._read(self.sources[self._order(turn)[place]])  # [1, C, H, W]
         random = draw(self.seed, "square", position)
         height, width = image.shape[2:]
         whole = min(height, width)
         side = int(random.integers(min(self.side, whole), whole, endpoint=True))
         top, left = (int(random.integers(length - side, endpoint=True)) for length in (height, width))
-        square = reduce(image[:, :, top : top + side, left : left + side], self.side)
+        square = self._reduce(image[:, :, top : top + side, left : left + side])
         return (square.flip(3) if random.random() < 0.5 else square)[0]
+
+    def _read(self, source: str) -> Tensor:
+        """Read what squares are cut out of: [1, 3, H, W]."""
+        return read_photograph(source)
+
+    def _reduce(self, square: Tensor) -> Tensor:
+        """Resize a square [1, 3, S, S] to `side`."""
+        return reduce(square, self.side)
 
     def _draw_order(self, turn: int) -> NDArray[np.int64]:
         return draw(self.seed, "order", turn).permutation(len(self.sources))
@@ -118,7 +126,7 @@ class Positions(Sampler[list[int]]):
         return self.last - self.first
 
 
-def batches(squares: Squares, positions: Positions, workers: int) -> Iterator[Tensor]:
+def batches(squares: Dataset[Tensor], positions: Positions, workers: int) -> Iterator[Tensor]:
     """Read batch after batch, [B, 3, side, side], in as many processes as asked for."""
     return iter(DataLoader(squares, batch_sampler=positions, num_workers=workers))
 

@@ -61,6 +61,12 @@ def test_the_examples_name_nothing_outside_the_checkout():
         ({"backbones.1.cell": 8}, "backbones.1.cell is no field; accepted: patch, held_out, kind"),
         ({"backbones": [{"kind": "hog", "patch": 8, "held_out": True}]}, "backbones are all held out; accepted: at "),
         ({"backbones.1.kind": "sift"}, "backbones.1 is of the kind 'sift'; accepted: 'timm', 'local', "),
+        ({"references": {"enlarged": 0}}, "references has weights of 0 only; accepted: at least one above 0"),
+        ({"references.segments": 1}, "references.images is empty; accepted: photographs with segments, where "),
+        (
+            {"references.moved": 1, "backbones": [{"kind": "hog", "patch": 2}]},
+            "references.moved is above 0, and hog-patch2 has a patch of 2; accepted: 0, or backbones whose patches are",
+        ),
         ({"backbones": []}, "backbones has 0 entries; accepted: at least 1"),
         ({"backbones.1": {"kind": "hog"}}, "backbones.1.patch is missing"),
         ({"data.images": ["nowhere"]}, "data.images.0 is /"),

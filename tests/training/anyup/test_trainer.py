@@ -82,6 +82,22 @@ def test_a_training_goes_on_exactly(configure, losses, tmp_path, whole):
     assert all(torch.equal(weight, second[name]) for name, weight in first.items())
 
 
+def test_a_training_on_several_references_goes_on_exactly(configure, losses, photo_folder, tmp_path):
+    for path in photo_folder.iterdir():
+        (tmp_path / path.name.replace("labels", "segments")).write_bytes(path.read_bytes())
+    references = {"enlarged": 1, "moved": 1, "segments": 2, "images": [str(tmp_path)]}
+    fields = {
+        "references": references,
+        "losses": {"consistency": 1, "self_consistency_size": 8},
+        "backbones": [{"kind": "hog", "patch": 4}, {"kind": "colours", "patch": 8}],
+    }
+    wanted = losses(configure(**fields), "whole")
+    assert any("segments" in parts for parts in wanted.values())
+    assert any("distance" in parts for parts in wanted.values())
+    before = losses(configure(**fields, steps=3), "parts")
+    assert before | losses(configure(**fields), "parts", resume=True) == wanted
+
+
 def test_accumulated_batches_make_one_step(configure, losses, tmp_path):
     found = losses(configure(steps=2, batch=1, accumulation=3))
     assert list(found) == [1, 2]

@@ -21,6 +21,7 @@ from omniup.training.settings import (
     Workers,
     known_or_a_file,
 )
+from omniup.upsamplers.consistency import FULL
 
 Patch: TypeAlias = Annotated[int, Field(ge=1, le=128)]
 
@@ -38,6 +39,9 @@ Augmentation: TypeAlias = Literal[
     "noise",
 ]
 AUGMENTATIONS: tuple[Augmentation, ...] = Augmentation.__args__  # type: ignore[attr-defined]  # of the Literal
+
+
+Reference: TypeAlias = Literal["enlarged", "moved", "segments"]
 
 
 class _Backbone(Section):
@@ -175,15 +179,47 @@ class ModelSettings(Section):
         return weights and known_or_a_file(weights, ("paper", "multi_backbone"), info)
 
 
+class ReferenceSettings(Section):
+    """Weights of the references that are drawn for batches; see `references.py`.
+
+    Attributes:
+        enlarged: a backbone's features of local crops, as `data` says.
+        moved: its features of the photograph shifted by half a cell. The guidance is the photograph of `image_size`
+            reduced to `input_size`, here and with segments.
+        segments: segments that people outlined in the photographs of `images`.
+        images: photographs with label maps beside them, `NAME.segments.png` for `NAME.jpg`.
+    """
+
+    enlarged: LossWeight = 1
+    moved: LossWeight = 0
+    segments: LossWeight = 0
+    images: tuple[Photographs, ...] = ()
+
+    @property
+    def weights(self) -> dict[Reference, float]:
+        """Weights by name."""
+        return {"enlarged": self.enlarged, "moved": self.moved, "segments": self.segments}
+
+    @model_validator(mode="after")
+    def _something(self) -> ReferenceSettings:
+        if not any(self.weights.values()):
+            raise InputError("", "has weights of 0 only", "at least one above 0")
+        if self.segments and not self.images:
+            raise InputError("images", "is empty", "photographs with segments, where `segments` is above 0")
+        return self
+
+
 class LossSettings(Section):
     """Weights of the losses beside the distance from the targets; 0 leaves a loss out.
 
     Attributes:
+        consistency: steps of consistency that results are given before they are compared, as most users' are.
         self_consistency: weight of the distance between what a changed and the clean guidance give.
         self_consistency_size: of the square map on which these are compared; by default the guidance's.
         input_consistency: weight of the distance between the reduced result and the low-resolution features.
     """
 
+    consistency: Annotated[float, Field(ge=0, le=FULL)] = 0
     self_consistency: LossWeight = 0.1
     self_consistency_size: Side | None = None
     input_consistency: LossWeight = 0.1
@@ -267,6 +303,7 @@ class Configuration(TrainingSettings):
         data: photographs.
         backbones: frozen networks and descriptors; for every batch, one that is not held out is drawn.
         model: the network.
+        references: what results are compared with.
         losses: beside the distance from the targets.
         augmentations: changes to the guidance for self-consistency.
         meta: losses after an adaptation to each image; none by default.
@@ -277,6 +314,7 @@ class Configuration(TrainingSettings):
     data: DataSettings
     backbones: Annotated[tuple[BackboneSettings, ...], Field(min_length=1)]
     model: ModelSettings = ModelSettings()
+    references: ReferenceSettings = ReferenceSettings()
     losses: LossSettings = LossSettings()
     augmentations: tuple[Augmentation, ...] = AUGMENTATIONS
     meta: MetaSettings | None = None
@@ -302,6 +340,14 @@ class Configuration(TrainingSettings):
                         backbone=backbone.name,
                         patch=backbone.patch,
                     )
+            if self.references.moved and backbone.patch % 4:
+                raise InputError(
+                    "references.moved",
+                    "is above 0, and {backbone} has a patch of {patch}",
+                    "0, or backbones whose patches are multiples of 4",
+                    backbone=backbone.name,
+                    patch=backbone.patch,
+                )
         return self
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from omniup.upsamplers.anyup.distance import distance
 
-__all__ = ["distance", "input_consistency", "self_consistency"]
+__all__ = ["distance", "input_consistency", "segment_distance", "self_consistency"]
 
 
 def self_consistency(changed: Tensor, clean: Tensor) -> Tensor:
@@ -29,3 +29,16 @@ def input_consistency(result: Tensor, features: Tensor) -> Tensor:
     """
     height, width = features.shape[2:]
     return distance(F.adaptive_avg_pool2d(result, (height, width)), features)
+
+
+def segment_distance(fractions: Tensor, segments: Tensor) -> Tensor:
+    """Compute the Brier score of segments' upsampled fractions: squared distances from 0 and 1, summed over segments.
+
+    Args:
+        fractions: [B, K, H, W].
+        segments: [B, K, H, W], each segment's part of a pixel.
+
+    Returns:
+        A scalar, the mean over pixels.
+    """
+    return (fractions - segments).square().sum(1).mean()

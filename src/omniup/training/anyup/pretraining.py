@@ -14,14 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from omniup.mixing import Attention, Windows, cell_means
+from omniup.mixing import cell_means
 from omniup.training.anyup import losses
 from omniup.training.anyup.backbones import Backbone
 from omniup.training.anyup.configuration import PretrainingSettings
 from omniup.training.photographs import reduce
 from omniup.training.randomness import draw
 from omniup.upsamplers.anyup import AnyUp
-from omniup.upsamplers.anyup.network import HEADS
 
 SCALES = (0.5, 2.0)
 """Sides of the resized guidance, as parts of its own: the logarithm is uniform between these."""
@@ -94,15 +93,9 @@ class PretrainingObjective(nn.Module):
         The weights themselves, pixels × cells, are never made: for r of independent signs, the mean of (r · d)² is |d|²
         (Hutchinson), and r · d is the difference of two mixes of r. Finer features are averaged over the other's cells.
         """
-        network, grid = self.network, (signs.shape[2], signs.shape[3])
-        encoded = network.encode(torch.cat(list(network.normalise(guidance))))
-        query, image_part = network.queries(encoded, size), network.image_part(encoded, grid)
-        windows = Windows.relative(size, grid, network.window_ratio)
-        one, two = (
-            Attention(network.join(image_part, network.describe(cell_means(features, grid))), windows, heads=HEADS)
-            for features in pair
-        )
-        return (one.mix(query, signs) - two.mix(query, signs)).square().mean()
+        grid = signs.shape[2], signs.shape[3]
+        one, two = (self.network.mix(guidance, cell_means(features, grid), signs, size) for features in pair)
+        return (one - two).square().mean()
 
 
 class WithPretraining(nn.Module):

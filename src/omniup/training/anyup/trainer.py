@@ -12,15 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from omniup import __version__
+from omniup.errors import optional_import
 from omniup.files import write_tensors
 from omniup.training.anyup.augmentations import Augmentations
 from omniup.training.anyup.backbones import Backbone, build
-from omniup.training.anyup.configuration import Configuration, MetaSettings, ModelSettings
+from omniup.training.anyup.configuration import Configuration, MetaSettings, ModelSettings, Reference
 from omniup.training.anyup.meta import MetaObjective
 from omniup.training.anyup.objective import Objective
 from omniup.training.anyup.pretraining import PretrainingObjective, WithPretraining, pretraining_batch
+from omniup.training.anyup.references import DrawnSquares, Draws, moved
+from omniup.training.anyup.segments import SegmentedSquares, indicators, segmented
 from omniup.training.anyup.validation import Validation
-from omniup.training.anyup.views import cut
+from omniup.training.anyup.views import cut, whole
 from omniup.training.loop import Named, Outcome, Progress, Training, choose_folder
 from omniup.training.photographs import Squares, batches, photographs
 from omniup.training.randomness import draw, seeded
@@ -67,8 +70,8 @@ class _Training(Training[Configuration]):
 
     def _set_up(self) -> None:
         configuration, device = self.configuration, self.accelerator.device
-        sources = photographs(configuration.data.images)
-        self.squares = Squares(sources, configuration.data.image_size, configuration.seed)
+        self.references = Draws(configuration.references.weights, configuration.seed)
+        self.squares = self._squares()
         self.augment = Augmentations(configuration.augmentations)
         backbones = {settings: build(settings, device) for settings in configuration.backbones}
         for backbone in backbones.values():  # what does not go together should show now, not when it is drawn
@@ -91,6 +94,10 @@ class _Training(Training[Configuration]):
         plain = Objective(self.network, configuration.losses)
         objective: nn.Module = MetaObjective(plain, meta) if meta else plain
         if configuration.pretraining:
+            if meta:  # whose step sizes these steps do not use, as processes that wait for all gradients must know
+                accelerate = optional_import("accelerate", extra="train")
+                handler = accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)
+                self.accelerator.ddp_handler = handler
             objective = WithPretraining(PretrainingObjective(self.network, configuration.pretraining), objective)
         self.objective, self.optimiser = self.accelerator.prepare(objective, optimiser)
 
@@ -106,38 +113,62 @@ class _Training(Training[Configuration]):
         configuration = self.configuration
         return batches(self.squares, self._positions(configuration.accumulation), configuration.data.workers)
 
+    def _squares(self) -> DrawnSquares:
+        """Return the training data: squares of photographs, for some references with segments."""
+        settings, references, seed = self.configuration.data, self.configuration.references, self.configuration.seed
+        plain = Squares(photographs(settings.images), settings.image_size, seed)
+        squares: dict[Reference, Squares] = {"enlarged": plain, "moved": plain}
+        if references.segments:
+            squares["segments"] = SegmentedSquares(segmented(references.images), settings.image_size, seed)
+        return DrawnSquares(squares, self.references, self.configuration.batch * self.accelerator.num_processes)
+
     def _update_weights(self, data: Iterator[Tensor]) -> dict[str, Tensor]:
         count, process = self.configuration.accumulation, self.accelerator.process_index
         made = (self._batch(next(data), self.step * count + index, process) for index in range(count))
         return self._optimiser_step(self.objective, [self.optimiser], made)
 
     def _batch(self, images: Tensor, number: int, process: int = 0) -> dict[str, Any]:
-        """Make the objective's arguments from photographs [B, 3, S, S], for the batch of this number in a process."""
+        """Make the objective's arguments from squares, for the batch of this number in a process."""
         configuration, device = self.configuration, self.accelerator.device
         if (settings := configuration.pretraining) is None:
             return self._supervised_batch(images, number, process)
         if number >= settings.steps * configuration.accumulation:
             return {"pretraining": False, **self._supervised_batch(images, number, process)}
-        places: dict[str, Any] = {"seed": configuration.seed, "number": number, "process": process}
-        side = configuration.data.input_size
-        return {"pretraining": True, **pretraining_batch(images, self.backbones, settings, side, device, **places)}
+        batch = pretraining_batch(
+            images[:, :3],
+            self.backbones,
+            settings,
+            configuration.data.input_size,
+            device,
+            seed=configuration.seed,
+            number=number,
+            process=process,
+        )
+        return {"pretraining": True, **batch}
 
     def _supervised_batch(self, images: Tensor, number: int, process: int) -> dict[str, Any]:
         configuration, device = self.configuration, self.accelerator.device
         random = draw(configuration.seed, "backbone", number)
         backbone: Backbone = self.backbones[random.integers(len(self.backbones))]  # the same in all processes
-        crops = draw(configuration.seed, "crops", number, process)
-        views = cut(images, backbone.patch, configuration.data, crops)
+        reference = self.references(number)
+        if reference == "enlarged":
+            crops = draw(configuration.seed, "crops", number, process)
+            views = cut(images, backbone.patch, configuration.data, crops)
+        else:
+            views = whole(images[:, :3], backbone.patch, configuration.data)
+        guidance, features = views.guidance.to(device), backbone(views.reduced.to(device))
+        if reference == "segments":
+            return {"guidance": guidance, "features": features, "segments": indicators(images[:, 3]).to(device)}
+        encode = backbone if reference == "enlarged" else partial(moved, backbone, patch=backbone.patch)
         changed = None
         if configuration.losses.self_consistency:
             with seeded(configuration.seed, "augmentations", number, process):
                 changed = self.augment(views.guidance).to(device)
-        guidance = views.guidance.to(device)
         return {
             "guidance": guidance,
+            "features": features,
             "changed": changed,
-            "features": backbone(views.reduced.to(device)),
-            "targets": backbone(views.crops.flatten(0, 1).to(device)),
+            "targets": encode(views.crops.flatten(0, 1).to(device)),
             "corners": views.corners,
             "size": views.size,
         }

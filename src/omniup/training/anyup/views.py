@@ -25,7 +25,7 @@ class Views:
 
     Attributes:
         guidance: [B, 3, s, s]; without crops [B, 3, S, S].
-        reduced: [B, 3, s, s], what the low-resolution features are of.
+        reduced: [B, 3, s, s] or, of `whole` views, [B, 3, S, S]: what the low-resolution features are of.
         crops: [B, K, 3, c, c]; of no crops there is one, c = S.
         corners: [B, K, 2], whole numbers: row and column of each crop's first cell among the S/p × S/p.
         cells: c/p, of a crop's side.
@@ -66,6 +66,20 @@ def cut(images: Tensor, patch: int, settings: DataSettings, random: np.random.Ge
         cells=crop,
         size=(side, side),
     )
+
+
+def whole(images: Tensor, patch: int, settings: DataSettings) -> Views:
+    """View photographs as a whole: the features are theirs, the guidance is reduced, and the target half a cell finer.
+
+    Args:
+        images: [B, 3, S, S].
+        patch: as in `cut`.
+        settings: likewise.
+    """
+    side = 2 * (settings.image_size // patch)
+    corners = torch.zeros(len(images), 1, 2, dtype=torch.long)
+    guidance = reduce(images, settings.input_size)
+    return Views(guidance, reduced=images, crops=images[:, None], corners=corners, cells=side, size=(side, side))
 
 
 def regions(maps: Tensor, corners: Tensor, cells: int) -> Tensor:

@@ -250,15 +250,40 @@ class AnyUp(Network):
         """
         signal = check_finite(as_signal(signal))
         guidance = as_guidance(image, device=signal.device)
-        grid = signal.shape[2], signal.shape[3]
-        if not self.training:
-            prepared = self.prepare(guidance, grid, size, memory=memory)
-            return prepared.render(signal, "features", memory=memory, out=out)
-        guidance, size = check_image(guidance, grid, size, differentiable=True)
+        if self.training:
+            return self.mix(guidance, signal, signal, size, memory=memory, out=out)
+        prepared = self.prepare(guidance, (signal.shape[2], signal.shape[3]), size, memory=memory)
+        return prepared.render(signal, "features", memory=memory, out=out)
+
+    def mix(
+        self,
+        image: Tensor,
+        features: Tensor,
+        values: Tensor,
+        size: Size | None = None,
+        *,
+        memory: int | str = DEFAULT_MEMORY,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Mix values by the weights that features lead to, differentiably in everything, the weights included.
+
+        Args:
+            image: [B, 3, H, W] in 0..1, which is encoded as a whole.
+            features: [B, C, h, w].
+            values: [B, V, h, w].
+            size: (H', W') of the result; the image's by default.
+            memory: as in `forward`, beyond what is kept for the gradient.
+            out: likewise.
+
+        Returns:
+            [B, V, H', W'] in the values' type.
+        """
+        grid = features.shape[2], features.shape[3]
+        guidance, size = check_image(image, grid, size, differentiable=True)
         encoded = self.encode(torch.cat(list(self.normalise(guidance))))
-        query, key = self.queries(encoded, size), self.keys(encoded, signal.to(encoded.dtype))
+        query, key = self.queries(encoded, size), self.keys(encoded, features.to(encoded.dtype))
         windows = Windows.relative(size, grid, self.window_ratio)
-        return Attention(key, windows, heads=HEADS, memory=parse_memory(memory)).mix(query, signal, out=out)
+        return Attention(key, windows, heads=HEADS, memory=parse_memory(memory)).mix(query, values, out=out)
 
     def adapt(self, image: ImageLike, features: Tensor, steps: int = 3, *, memory: int | str = DEFAULT_MEMORY) -> AnyUp:
         """Adapt to one image by a few gradient steps, without labels; see `adaptation.py`.
