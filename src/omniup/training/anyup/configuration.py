@@ -233,6 +233,45 @@ class LossSettings(Section):
     input_consistency: LossWeight = 0.1
 
 
+class MetaSettings(Section):
+    """Meta-training: losses are of the network after it has adapted to each image, as `AnyUp.adapt` does.
+
+    Attributes:
+        inner_steps: of the adaptation.
+        first_order: whether the adaptation's gradients count as constants. Otherwise they are differentiated too, in
+            more time, and in memory that grows with pixels × cells of a window.
+        learning_rate: of the step sizes, which are larger numbers than weights.
+    """
+
+    inner_steps: Annotated[int, Field(ge=1, le=100)] = 3
+    first_order: bool = True
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-2
+
+
+class PretrainingSettings(Section):
+    """Self-supervised tasks before the other losses; a weight of 0 leaves a task out.
+
+    Attributes:
+        steps: of the training's, how many are these: its first ones.
+        inpainting: weight of the distance between what masked cells were and the result's means there.
+        masked: how many cells are masked, as a part of all.
+        scale_consistency: weight of the distance between the results for resized and for the clean guidance.
+        alignment: weight of the squared distance between the attention weights by the features of two backbones.
+    """
+
+    steps: Steps
+    inpainting: LossWeight = 1.0
+    masked: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    scale_consistency: LossWeight = 1.0
+    alignment: LossWeight = 1.0
+
+    @model_validator(mode="after")
+    def _any(self) -> PretrainingSettings:
+        if not (self.inpainting or self.scale_consistency or self.alignment):
+            raise InputError("", "has no task", "a weight above 0 for inpainting, scale_consistency or alignment")
+        return self
+
+
 class ProbeSettings(Section):
     """Segmentation by a linear probe. Beside every photograph lies its label map: `NAME.labels.png` for `NAME.jpg`.
 
@@ -275,6 +314,8 @@ class Configuration(TrainingSettings):
         references: what results are compared with.
         losses: beside the distance from the targets.
         augmentations: changes to the guidance for self-consistency.
+        meta: losses after an adaptation to each image; none by default.
+        pretraining: self-supervised tasks in the first steps; none by default.
         validation: measurements while the network learns; none by default.
     """
 
@@ -284,6 +325,8 @@ class Configuration(TrainingSettings):
     references: ReferenceSettings = ReferenceSettings()
     losses: LossSettings = LossSettings()
     augmentations: tuple[Augmentation, ...] = AUGMENTATIONS
+    meta: MetaSettings | None = None
+    pretraining: PretrainingSettings | None = None
     validation: ValidationSettings | None = None
 
     @model_validator(mode="after")
@@ -312,6 +355,27 @@ class Configuration(TrainingSettings):
                     "0, or backbones whose patches are multiples of 4",
                     backbone=backbone.name,
                     patch=backbone.patch,
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _can_pretrain(self) -> Configuration:
+        """Check that pretraining ends within the training, and has what its tasks are about."""
+        if (settings := self.pretraining) is None:
+            return self
+        if settings.steps > self.steps:
+            raise InputError(
+                "pretraining.steps", "is {value}", "up to steps, {most}", value=settings.steps, most=self.steps
+            )
+        trained = [backbone for backbone in self.backbones if not backbone.held_out]
+        if settings.alignment and len(trained) < 2:
+            problem, accepted = "is {value} with one backbone to train on", "at least two, or 0"
+            raise InputError("pretraining.alignment", problem, accepted, value=settings.alignment)
+        for backbone in trained:
+            if self.data.input_size == backbone.patch:
+                accepted = "at least two cells of {backbone} along a side, for pretraining"
+                raise InputError(
+                    "data.input_size", "is {value}", accepted, value=self.data.input_size, backbone=backbone.name
                 )
         return self
 

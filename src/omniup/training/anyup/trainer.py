@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from omniup import __version__
+from omniup.errors import optional_import
 from omniup.files import write_tensors
 from omniup.training.anyup.augmentations import Augmentations
 from omniup.training.anyup.backbones import Backbone, build
-from omniup.training.anyup.configuration import Configuration, ModelSettings, Reference
+from omniup.training.anyup.configuration import Configuration, MetaSettings, ModelSettings, Reference
+from omniup.training.anyup.meta import MetaObjective
 from omniup.training.anyup.objective import Objective
+from omniup.training.anyup.pretraining import PretrainingObjective, WithPretraining, pretraining_batch
 from omniup.training.anyup.references import DrawnSquares, Draws, moved
 from omniup.training.anyup.segments import SegmentedSquares, indicators, segmented
 from omniup.training.anyup.validation import Validation
@@ -25,6 +28,7 @@ from omniup.training.loop import Named, Outcome, Progress, Training, choose_fold
 from omniup.training.photographs import Squares, batches, photographs
 from omniup.training.randomness import draw, seeded
 from omniup.upsamplers.anyup import AnyUp
+from omniup.upsamplers.anyup.adaptation import Adaptation
 from omniup.upsamplers.anyup.weights import load, read
 
 WEIGHTS = "anyup.safetensors"
@@ -80,16 +84,23 @@ class _Training(Training[Configuration]):
             self.validation = Validation(configuration.validation, configuration.data, list(backbones.values()), device)
 
         self.network = _network(configuration.model, configuration.seed)
-        settings = configuration.optimiser
+        settings, meta = configuration.optimiser, configuration.meta
+        self.network.adaptation = (self.network.adaptation or Adaptation.of(self.network)) if meta else None
         optimiser = torch.optim.AdamW(
-            [weight for weight in self.network.parameters() if weight.requires_grad],
+            _parameter_groups(self.network, meta),
             lr=settings.learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
         )
-        self.objective, self.optimiser = self.accelerator.prepare(
-            Objective(self.network, configuration.losses), optimiser
-        )
+        plain = Objective(self.network, configuration.losses)
+        objective: nn.Module = MetaObjective(plain, meta) if meta else plain
+        if configuration.pretraining:
+            if meta:  # whose step sizes these steps do not use, as processes that wait for all gradients must know
+                accelerate = optional_import("accelerate", extra="train")
+                handler = accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)
+                self.accelerator.ddp_handler = handler
+            objective = WithPretraining(PretrainingObjective(self.network, configuration.pretraining), objective)
+        self.objective, self.optimiser = self.accelerator.prepare(objective, optimiser)
 
     @property
     def _networks(self) -> dict[str, Named]:
@@ -120,6 +131,24 @@ class _Training(Training[Configuration]):
     def _batch(self, images: Tensor, number: int, process: int = 0) -> dict[str, Any]:
         """Make the objective's arguments from squares, for the batch of this number in a process."""
         configuration, device = self.configuration, self.accelerator.device
+        if (settings := configuration.pretraining) is None:
+            return self._supervised_batch(images, number, process)
+        if number >= settings.steps * configuration.accumulation:
+            return {"pretraining": False, **self._supervised_batch(images, number, process)}
+        batch = pretraining_batch(
+            images[:, :3],
+            self.backbones,
+            settings,
+            configuration.data.input_size,
+            device,
+            seed=configuration.seed,
+            number=number,
+            process=process,
+        )
+        return {"pretraining": True, **batch}
+
+    def _supervised_batch(self, images: Tensor, number: int, process: int) -> dict[str, Any]:
+        configuration, device = self.configuration, self.accelerator.device
         random = draw(configuration.seed, "backbone", number)
         backbone: Backbone = self.backbones[random.integers(len(self.backbones))]  # the same in all processes
         reference = self.references(number)
@@ -148,8 +177,10 @@ class _Training(Training[Configuration]):
     def _measure(self) -> dict[str, float]:
         assert self.validation is not None  # in the first process
         self.network.eval()
-        measured = self.validation(self.network)
-        for name, picture in self.validation.panels(self.network):
+        meta = self.configuration.meta
+        upsample = partial(_upsample_adapted, self.network, meta.inner_steps) if meta else self.network
+        measured = self.validation(upsample)
+        for name, picture in self.validation.panels(upsample):
             self.events.add_picture(f"panels/{name}", picture, self.step)
         self.network.train()
         return measured
@@ -180,3 +211,18 @@ def _network(settings: ModelSettings, seed: int) -> AnyUp:
     if settings.weights is not None:
         load(network, read(settings.weights)[0], settings.weights)
     return network.train()
+
+
+def _parameter_groups(network: AnyUp, meta: MetaSettings | None) -> list[dict[str, Any]]:
+    """Return the trained parameters for the optimiser; step sizes have a learning rate of their own."""
+    sizes = list(network.adaptation.step_sizes.parameters()) if network.adaptation else []
+    own = {id(size) for size in sizes}
+    groups: list[dict[str, Any]] = [
+        {"params": [weight for weight in network.parameters() if weight.requires_grad and id(weight) not in own]}
+    ]
+    return groups + ([{"params": sizes, "lr": meta.learning_rate}] if meta else [])
+
+
+def _upsample_adapted(network: AnyUp, steps: int, guidance: Tensor, features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Upsample with a network that has adapted to the image."""
+    return network.adapt(guidance, features, steps)(guidance, features, size)

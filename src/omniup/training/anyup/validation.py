@@ -19,7 +19,6 @@ from omniup.training.anyup.backbones import Backbone
 from omniup.training.anyup.configuration import DataSettings, ValidationSettings
 from omniup.training.labelled import Labelled, read_labelled
 from omniup.training.photographs import measured_squares, reduce
-from omniup.upsamplers.anyup import AnyUp
 from omniup.visualize import Panel, pca_rgb, sheet
 
 Upsample = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
@@ -58,17 +57,17 @@ class Validation:
             self._probes = {backbone.name: self._fit(backbone, train) for backbone in backbones}
 
     @torch.no_grad()
-    def __call__(self, network: AnyUp) -> dict[str, float]:
+    def __call__(self, upsample: Upsample) -> dict[str, float]:
         """Measure a network.
 
         Args:
-            network: in evaluation mode.
+            upsample: the network in evaluation mode, or what upsamples with it.
 
         Returns:
             `cosine/BACKBONE/METHOD`, the mean cosine similarity, and `iou/BACKBONE/METHOD`, the probe's mean
             intersection over union, for the methods `anyup` and `bilinear`.
         """
-        return self._measure("anyup", network) | self._reference
+        return self._measure("anyup", upsample) | self._reference
 
     @cached_property
     def _reference(self) -> dict[str, float]:
@@ -105,18 +104,18 @@ class Validation:
         return measured
 
     @torch.no_grad()
-    def panels(self, network: AnyUp) -> Iterator[tuple[str, Image.Image]]:
+    def panels(self, upsample: Upsample) -> Iterator[tuple[str, Image.Image]]:
         """Draw the first photograph for each backbone: guidance, features, prediction, target.
 
         Args:
-            network: in evaluation mode.
+            upsample: as above.
 
         Yields:
             A backbone's name, and its sheet of four panels; the three of features share their colours.
         """
         for backbone in self.backbones:
             guidance, features, target = next(self._pairs(backbone))
-            maps = pca_rgb(features, network(guidance, features, _size(target)), target)
+            maps = pca_rgb(features, upsample(guidance, features, _size(target)), target)
             titles = ("guidance", "low-resolution features", "prediction", "target")
             panels = [Panel(*pair) for pair in zip(titles, [guidance, *maps], strict=True)]
             yield backbone.name, sheet(panels, title=backbone.name, width=192)

@@ -1,7 +1,7 @@
 """Export AnyUp for fixed sizes as one graph of plain tensor operations, for ONNX and for `torch.compile`.
 
 The sizes of the image, the features and the result decide which pixels draw from which cells, so with fixed sizes all
-of that is constant: what the mixing engine works out tile by tile is here a handful of index tensors.
+of that is constant, and the attention is `FixedAttention`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from omniup.errors import optional_import
 from omniup.files import atomic_write
 from omniup.files.weights import IMAGENET_MEAN, IMAGENET_STD
-from omniup.mixing import Groups, Windows
-from omniup.mixing.groups import groups
-from omniup.upsamplers.anyup.network import HEADS
+from omniup.mixing import Windows
+from omniup.upsamplers.anyup.fixed_attention import FixedAttention
 from omniup.upsamplers.anyup.upsampler import AnyUp
 from omniup.upsamplers.checks import Size, check_size
 
@@ -45,13 +44,12 @@ class FixedSizes(nn.Module):
 
     mean: Tensor
     std: Tensor
-    order: Tensor
 
     def __init__(self, anyup: AnyUp, image_size: Size, grid: Size, size: Size | None = None) -> None:
         size = size or image_size
         check_size(size, grid)
         super().__init__()
-        self.anyup, self.size = anyup, size
+        self.anyup = anyup
         weights = anyup.rope.freqs
         for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
             self.register_buffer(name, weights.new_tensor(values).view(3, 1, 1), persistent=False)
@@ -60,10 +58,7 @@ class FixedSizes(nn.Module):
             for axis, pool in zip(("rows", "columns"), pools, strict=True):
                 self.register_buffer(f"{name}_{axis}", torch.from_numpy(pool).to(weights), persistent=False)
         windows = Windows.relative(size, grid, anyup.window_ratio)
-        found = list(groups(windows, longest=32, most=2**30, like=weights))
-        self.parts = nn.ModuleList(_Part(group) for group in found)
-        order = torch.cat([group.pixels.flatten() for group in found]).argsort()
-        self.register_buffer("order", order, persistent=False)
+        self.attention = FixedAttention(windows, weights)
 
     def forward(self, image: Tensor, features: Tensor) -> Tensor:
         """Upsample.
@@ -78,40 +73,15 @@ class FixedSizes(nn.Module):
         network, decoder = self.anyup, self.anyup.cross_decode
         encoded, image_size = network.encode((image - self.mean) / self.std), (image.shape[2], image.shape[3])
         pooled = self._pool(network.query_encoder(encoded), "query")
-        query = decoder.cross_attn.queries(decoder.conv2d(pooled)).flatten(2)
+        query = decoder.cross_attn.queries(decoder.conv2d(pooled))
         image_part = self._pool(network.key_encoder(encoded), "key")
-        key = network.join(image_part, network.describe(features, image_part, image_size)).flatten(2)
-        mixed = torch.cat([part(query, key, features.flatten(2)) for part in self.parts], dim=2)  # [B, C, pixels]
-        return mixed[:, :, self.order].unflatten(2, self.size)
+        key = network.join(image_part, network.describe(features, image_part, image_size))
+        return self.attention(query, key, features)
 
     def _pool(self, maps: Tensor, name: str) -> Tensor:
         """Pool adaptively by two matrix products; ONNX has this pooling only where the sides divide."""
         rows, columns = (getattr(self, f"{name}_{axis}") for axis in ("rows", "columns"))
         return maps if maps.shape[2:] == (len(rows), len(columns)) else rows @ maps @ columns.mT
-
-
-class _Part(nn.Module):
-    """Groups of pixels of one shape; see `Groups`."""
-
-    pixels: Tensor  # [n, P]
-    cells: Tensor  # [n, K]
-    window: Tensor  # [E, n, P]
-    log_occurrences: Tensor  # [E, n, K]
-
-    def __init__(self, group: Groups) -> None:
-        super().__init__()
-        for name in ("pixels", "cells", "window", "log_occurrences"):
-            self.register_buffer(name, getattr(group, name), persistent=False)
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Mix flat values [B, C, cells] by queries [B, D, pixels] and keys [B, D, cells]: [B, C, n P]."""
-        query, key, value = query[:, :, self.pixels], key[:, :, self.cells], value[:, :, self.cells]
-        query, key = (vectors.unflatten(1, (HEADS, -1)).transpose(2, 3) for vectors in (query, key))
-        allowed = self.window.permute(1, 2, 0) @ self.log_occurrences.transpose(0, 1)  # [n, P, K]
-        logits = query.mT @ key + allowed  # [B, heads, n, P, K]
-        weights = logits.softmax(-1).mean(1)  # [B, n, P, K]
-        mixed = value.transpose(1, 2) @ weights.mT  # [B, n, C, P]
-        return mixed.transpose(1, 2).flatten(2)
 
 
 def export_onnx(

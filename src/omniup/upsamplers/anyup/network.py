@@ -209,13 +209,20 @@ class Network(nn.Module):
 
     def queries(self, encoded: Tensor, size: Size) -> Tensor:
         """Compute the queries of all heads at a size from an encoded image [B, D, H, W]: [B, D, H', W']."""
-        pooled = F.adaptive_avg_pool2d(self.query_encoder(encoded), size)
-        return self.cross_decode.cross_attn.queries(self.cross_decode.conv2d(pooled))
+        return self.cross_decode.cross_attn.queries(self.query_maps(encoded, size))
+
+    def query_maps(self, encoded: Tensor, size: Size) -> Tensor:
+        """Compute the maps that queries are projected from, from an encoded image [B, D, H, W]: [B, D, H', W']."""
+        return self.cross_decode.conv2d(F.adaptive_avg_pool2d(self.query_encoder(encoded), size))
 
     def keys(self, encoded: Tensor, features: Tensor) -> Tensor:
         """Compute the keys of all heads from an encoded image [B, D, H, W] and features [B, C, h, w]: [B, D, h, w]."""
-        pooled = F.adaptive_avg_pool2d(self.key_encoder(encoded), (features.shape[2], features.shape[3]))
-        return self.join(pooled, self.describe(features, pooled, (encoded.shape[2], encoded.shape[3])))
+        image_part = self.image_part(encoded, (features.shape[2], features.shape[3]))
+        return self.join(image_part, self.describe(features, image_part, (encoded.shape[2], encoded.shape[3])))
+
+    def image_part(self, encoded: Tensor, grid: Size) -> Tensor:
+        """Compute the image's part of the keys from an encoded image [B, D, H, W]: [B, D, h, w]."""
+        return F.adaptive_avg_pool2d(self.key_encoder(encoded), grid)
 
     def describe(self, features: Tensor, image_part: Tensor, image_size: Size, memory: int = DEFAULT_MEMORY) -> Tensor:
         """Compute the features' part of the keys from features [B, C, h, w]: [B, D, h, w].

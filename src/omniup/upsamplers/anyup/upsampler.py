@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from omniup.errors import InputError
 from omniup.files.weights import IMAGENET_MEAN, IMAGENET_STD
 from omniup.mixing import DEFAULT_MEMORY, Attention, Windows, pages
+from omniup.upsamplers.anyup.adaptation import Adaptation, adapt
 from omniup.upsamplers.anyup.feature_agnostic import LAYOUTS, Layout
 from omniup.upsamplers.anyup.network import HEADS, Network
 from omniup.upsamplers.anyup.pixels import Pixels, Plan
@@ -95,6 +96,7 @@ class AnyUp(Network):
         check_choice("feature_path", feature_path, (True, False))
         check_choice("dynamic_basis", dynamic_basis, (True, False))
         super().__init__(basis_layout, feature_path, dynamic_basis)
+        self.adaptation: Adaptation | None = None
         self.basis_layout = basis_layout
         self.precision = precision
         self.window_ratio = window_ratio
@@ -233,7 +235,7 @@ class AnyUp(Network):
         encode = self._encode_for_gradient if wanted else self._encode
         # The network's precision is a setting: autocast does not change it.
         with enough_memory(), torch.autocast(guidance.device.type, enabled=False):
-            encoded = [encode(one, (grid[0], grid[1]), size, parse_memory(memory)) for one in self._normal(guidance)]
+            encoded = [encode(one, (grid[0], grid[1]), size, parse_memory(memory)) for one in self.normalise(guidance)]
         return PreparedAnyUp(self, tuple(encoded), (grid[0], grid[1]), size)
 
     def forward(
@@ -294,10 +296,42 @@ class AnyUp(Network):
         """
         grid = features.shape[2], features.shape[3]
         guidance, size = check_image(image, grid, size, differentiable=True)
-        encoded = self.encode(torch.cat(list(self._normal(guidance))))
+        encoded = self.encode(torch.cat(list(self.normalise(guidance))))
         query, key = self.queries(encoded, size), self.keys(encoded, features.to(encoded.dtype))
         windows = Windows.relative(size, grid, self.window_ratio)
         return Attention(key, windows, heads=HEADS, memory=parse_memory(memory)).mix(query, values, out=out)
+
+    def adapt(self, image: ImageLike, features: Tensor, steps: int = 3, *, memory: int | str = DEFAULT_MEMORY) -> AnyUp:
+        """Adapt to one image by a few gradient steps, without labels; see `adaptation.py`.
+
+        The features are averaged over 2×2 cells, upsampled again with the image at half its resolution, and compared
+        with what was there. Weights that were trained for it (`meta:` in a training's configuration) have learned step
+        sizes; others take default ones.
+
+        Args:
+            image: as in `forward`, of one image.
+            features: [1, C, h, w].
+            steps: how many; 0 for this network as it is.
+            memory: as in `forward`; what autograd keeps, of maps of the features' grid, comes on top.
+
+        Returns:
+            A network for this image and features of this encoder. It has all weights that do not change in common with
+            this one, which stays as it is.
+
+        Raises:
+            InputError: as in `prepare`; or it is more than one image, or `steps` is no such number.
+
+        Example:
+            >>> import torch
+            >>> image, features = torch.rand(1, 3, 32, 48), torch.randn(1, 20, 4, 6)
+            >>> AnyUp().eval().adapt(image, features)(image, features).shape
+            torch.Size([1, 20, 32, 48])
+        """
+        check_number("steps", steps, 0, 1000, whole=True)
+        if self.training:
+            raise InputError("anyup", "is in training mode", "evaluation mode: anyup.eval()")
+        with enough_memory():
+            return adapt(self, image, features, steps, parse_memory(memory))
 
     @torch.no_grad()
     def attention(
@@ -334,7 +368,7 @@ class AnyUp(Network):
         """Dtype of what is computed at the image's resolution."""
         return torch.bfloat16 if self.precision == "bfloat16" else self.rope.freqs.dtype
 
-    def _normal(self, guidance: Tensor) -> tuple[Tensor, ...]:
+    def normalise(self, guidance: Tensor) -> tuple[Tensor, ...]:
         """Normalise guidance [B, G, H, W]: B images [1, 3, H, W], in the weights' dtype."""
         if guidance.shape[1] not in (1, 3):
             accepted = "three channels (RGB) or one (grey), with AnyUp"
@@ -347,21 +381,25 @@ class AnyUp(Network):
     def _encode_for_gradient(self, image: Tensor, grid: Size, size: Size, memory: int) -> EncodedImage:
         """Encode one image [1, 3, H, W] as a whole, so that queries and keys are differentiable in it."""
         encoded = self.encode(image)  # [1, D, H, W]
-        image_part = F.adaptive_avg_pool2d(self.key_encoder(encoded), grid)  # [1, D, h, w]
+        image_part = self.image_part(encoded, grid)  # [1, D, h, w]
         plan = Plan.of(image, size, memory, self.compute_dtype)
         image_size = image.shape[2], image.shape[3]
         return EncodedImage(self, None, image_part, image_size, size, plan, self.queries(encoded, size))
 
-    @torch.no_grad()
     def _encode(self, image: Tensor, grid: Size, size: Size, memory: int) -> EncodedImage:
-        """Encode one image [1, 3, H, W] for its queries and the image's part of the keys."""
+        """Encode one image [1, 3, H, W], and keep its queries if the memory allows."""
+        encoded = self.encode_strips(image, grid, size, memory)
+        return encoded.with_queries() if encoded.plan.keep else encoded
+
+    @torch.no_grad()
+    def encode_strips(self, image: Tensor, grid: Size, size: Size, memory: int) -> EncodedImage:
+        """Encode one normalised image [1, 3, H, W] within the memory, without its queries yet."""
         plan = Plan.of(image, size, memory, self.compute_dtype)
         pixels = Pixels.of(image, plan).through_encoder(self.image_encoder).rotated(self.rope).kept("encoded image")
         image_part = pixels.through_encoder(self.key_encoder).pooled(grid, 0, grid[0]).to(image.dtype)  # [1, D, h, w]
         pixels = pixels.through_encoder(self.query_encoder)
         plan.places.clear()  # so that queries may take the memory of maps that are not needed any more
-        encoded = EncodedImage(self, pixels, image_part, pixels.size, size, plan)
-        return encoded.with_queries() if plan.keep else encoded
+        return EncodedImage(self, pixels, image_part, pixels.size, size, plan)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -395,9 +433,12 @@ class EncodedImage(ShortRepr):
 
     def keys(self, features: Tensor) -> Tensor:
         """Compute the keys of features [1, C, h, w]: [1, D, h, w]."""
+        return self.anyup.join(self.image_part, self.describe(features))
+
+    def describe(self, features: Tensor) -> Tensor:
+        """Compute the features' part of the keys of features [1, C, h, w]: [1, D, h, w]."""
         features = features.to(self.image_part.dtype)
-        described = self.anyup.describe(features, self.image_part, self.image_size, self.plan.mixing)
-        return self.anyup.join(self.image_part, described)
+        return self.anyup.describe(features, self.image_part, self.image_size, self.plan.mixing)
 
     def render(self, key: Tensor, value: Tensor, windows: Windows, memory: int, out: Tensor | None) -> Tensor:
         """Mix values [1, C, h, w]: [1, C, H', W'], in `out` where that is given."""
@@ -427,6 +468,11 @@ class EncodedImage(ShortRepr):
     @torch.no_grad()
     def _query_rows(self, top: int, bottom: int) -> Tensor:
         """Compute rows of the queries from the encoder's maps."""
+        return self.anyup.cross_decode.cross_attn.queries(self.query_maps(top, bottom))
+
+    @torch.no_grad()
+    def query_maps(self, top: int, bottom: int) -> Tensor:
+        """Compute rows of the maps that queries are projected from, [1, D, bottom - top, W'], while none are kept."""
         assert self.pixels is not None
         anyup = self.anyup
         first, last = max(top - 1, 0), min(bottom + 1, self.size[0])
@@ -435,7 +481,7 @@ class EncodedImage(ShortRepr):
         if above or below:
             pooled = F.pad(pooled, (0, 0, above, below))
         seen = F.conv2d(pooled, anyup.cross_decode.conv2d.weight.to(pooled.dtype), padding=(0, 1))
-        return anyup.cross_decode.cross_attn.queries(seen.to(anyup.rope.freqs.dtype))
+        return seen.to(anyup.rope.freqs.dtype)
 
     def _bands(self) -> list[tuple[int, int]]:
         """Cut the rows of the result into bands that fit the memory."""

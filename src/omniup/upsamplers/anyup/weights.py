@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -15,7 +15,10 @@ from omniup.files import read_tensors
 from omniup.files.hub import find
 from omniup.files.licences import note_licence
 from omniup.files.weights import WeightsUnavailableError, cached_path, fetch, read_state_dict, summary
-from omniup.upsamplers.anyup.network import Network
+from omniup.upsamplers.anyup.adaptation import Adaptation
+
+if TYPE_CHECKING:
+    from omniup.upsamplers.anyup.upsampler import AnyUp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,12 +81,16 @@ def read(weights: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return read_state_dict(path), {name: _value(stored[key]) for key, name in SETTINGS.items() if key in stored}
 
 
-def load(network: Network, state: dict[str, Tensor], weights: str | Path) -> None:
+def load(network: AnyUp, state: dict[str, Tensor], weights: str | Path) -> None:
     """Load what `read` returned into a network that has the settings; extensions may be missing.
+
+    What meta-training has learned comes with the weights, without a setting: it changes nothing before `adapt`.
 
     Raises:
         InputError: they do not fit.
     """
+    if any(name.startswith("adaptation.") for name in state):
+        network.adaptation = Adaptation()
     try:
         network.load(state)
     except RuntimeError as error:
