@@ -161,18 +161,26 @@ class ModelSettings(Section):
         layout: of the feature-agnostic layer; `published` for the published weights.
         window_ratio: how far a pixel may look to either side, as a part of the image's; 1 for everywhere.
         feature_path: whether the features have a say in where pixels look, or the image alone.
+        dynamic_basis: whether the filters of the feature-agnostic layer are changed for the features at hand.
         weights: what to start from: `paper` or `multi_backbone`, which are downloaded once, or a file; none by default.
     """
 
     layout: Literal["paper", "published"] = "paper"
     window_ratio: Annotated[float, Field(ge=0.001, le=1)] = 0.1
     feature_path: bool = True
+    dynamic_basis: bool = False
     weights: str | None = None
 
     @field_validator("weights")
     @classmethod
     def _known_or_a_file(cls, weights: str | None, info: ValidationInfo) -> str | None:
         return weights and known_or_a_file(weights, ("paper", "multi_backbone"), info)
+
+    @model_validator(mode="after")
+    def _used(self) -> ModelSettings:
+        if self.dynamic_basis and not self.feature_path:
+            raise InputError("dynamic_basis", "is true without a feature path, where it has no effect", "false")
+        return self
 
 
 class LossSettings(Section):

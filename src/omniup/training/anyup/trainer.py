@@ -22,6 +22,7 @@ from omniup.training.loop import Named, Outcome, Progress, Training, choose_fold
 from omniup.training.photographs import Squares, batches, photographs
 from omniup.training.randomness import draw, seeded
 from omniup.upsamplers.anyup import AnyUp
+from omniup.upsamplers.anyup.weights import load, read
 
 WEIGHTS = "anyup.safetensors"
 
@@ -152,8 +153,11 @@ def _network(settings: ModelSettings, seed: int) -> AnyUp:
     """Make the network that the training starts from, in training mode."""
     with seeded(seed, "weights"):
         network = AnyUp(
-            basis_layout=settings.layout, window_ratio=settings.window_ratio, feature_path=settings.feature_path
+            basis_layout=settings.layout,
+            window_ratio=settings.window_ratio,
+            feature_path=settings.feature_path,
+            dynamic_basis=settings.dynamic_basis,
         )
     if settings.weights is not None:
-        network.load_state_dict(AnyUp.from_pretrained(settings.weights, basis_layout=settings.layout).state_dict())
+        load(network, read(settings.weights)[0], settings.weights)
     return network.train()

@@ -76,11 +76,11 @@ class FixedSizes(nn.Module):
             [B, C, H', W'].
         """
         network, decoder = self.anyup, self.anyup.cross_decode
-        encoded = network.encode((image - self.mean) / self.std)
+        encoded, image_size = network.encode((image - self.mean) / self.std), (image.shape[2], image.shape[3])
         pooled = self._pool(network.query_encoder(encoded), "query")
         query = decoder.cross_attn.queries(decoder.conv2d(pooled)).flatten(2)
         image_part = self._pool(network.key_encoder(encoded), "key")
-        key = network.join(image_part, network.describe(features)).flatten(2)
+        key = network.join(image_part, network.describe(features, image_part, image_size)).flatten(2)
         mixed = torch.cat([part(query, key, features.flatten(2)) for part in self.parts], dim=2)  # [B, C, pixels]
         return mixed[:, :, self.order].unflatten(2, self.size)
 

@@ -50,12 +50,13 @@ class FeatureAgnosticLayer(nn.Module):
         self.basis = nn.Parameter(torch.empty(filters, 1, FILTER_SIZE, FILTER_SIZE))
         nn.init.kaiming_uniform_(self.basis, a=5**0.5)
 
-    def forward(self, features: Tensor, memory: int = DEFAULT_MEMORY) -> Tensor:
+    def forward(self, features: Tensor, memory: int = DEFAULT_MEMORY, basis: Tensor | None = None) -> Tensor:
         """Map features to one channel for each filter.
 
         Args:
             features: [B, C, h, w].
             memory: bytes of scratch space; with gradients, what autograd keeps comes on top.
+            basis: [B, M, 1, 5, 5], filters for each image; the layer's own by default.
 
         Returns:
             [B, M, h, w].
@@ -66,12 +67,12 @@ class FeatureAgnosticLayer(nn.Module):
         height, width = features.shape[2:]
         padded = F.pad(features, [FILTER_SIZE // 2] * 4)  # [B, C, h + 4, w + 4]
         taps = _taps(height, features).unsqueeze(1) * _taps(width, features)  # [h, w]
-        filters = self.basis.flatten(1).T  # [25, M]
+        filters = (self.basis.expand(len(features), -1, -1, -1, -1) if basis is None else basis).flatten(2).mT
         out = features.new_empty(len(features), len(self.basis), height, width)
         for image, rows, columns in self._rectangles(features, memory):
             near = padded[image].unfold(1, FILTER_SIZE, 1).unfold(2, FILTER_SIZE, 1)  # [C, h, w, 5, 5]
             near = near[:, rows, columns].permute(1, 2, 0, 3, 4).flatten(3) / taps[rows, columns, None, None]
-            responses = near.flatten(0, 1) @ filters  # [cells, C, M]
+            responses = near.flatten(0, 1) @ filters[image]  # [cells, C, M]
             if self.layout == "published":
                 responses = responses.flatten(1).unflatten(1, (len(self.basis), -1))  # [cells, M, C]
                 described = responses.softmax(1).mean(2)

@@ -11,18 +11,23 @@ image's resolution sees one pixel at a time, apart from the statistics of the gr
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from omniup.mixing import DEFAULT_MEMORY
-from omniup.upsamplers.anyup.feature_agnostic import FeatureAgnosticLayer, Layout
+from omniup.upsamplers.anyup.dynamic_basis import DynamicBasis
+from omniup.upsamplers.anyup.feature_agnostic import FILTER_SIZE, FeatureAgnosticLayer, Layout
 from omniup.upsamplers.checks import Size
 
 WIDTH = 128
 HEADS = 4
 NORM_GROUPS = 8
+
+#: Submodules that change nothing before they are trained, so that weights may be without them.
+EXTENSIONS = ("dynamic_basis",)
 
 
 class ResidualBlock(nn.Module):
@@ -170,9 +175,10 @@ class Network(nn.Module):
         layout: of the feature-agnostic layer; `"published"` for the published weights.
         feature_path: whether keys know of the features; otherwise they are those of features that are zero everywhere,
             and the image alone decides what is mixed.
+        dynamic_basis: whether the filters of that layer are changed for the features at hand; see `DynamicBasis`.
     """
 
-    def __init__(self, layout: Layout, feature_path: bool = True) -> None:
+    def __init__(self, layout: Layout, feature_path: bool = True, dynamic_basis: bool = False) -> None:
         super().__init__()
         self.feature_path = feature_path
         self.image_encoder = encoder(nn.Conv2d(3, WIDTH, 1, bias=False))
@@ -182,6 +188,19 @@ class Network(nn.Module):
         self.key_features_encoder = encoder(FeatureAgnosticLayer(WIDTH, layout))
         self.cross_decode = CrossDecoder()
         self.rope = RotaryEmbedding()
+        # Extensions come last, so that the same seed makes the same of all that is before them.
+        self.dynamic_basis = DynamicBasis(WIDTH, FILTER_SIZE**2, WIDTH) if dynamic_basis else None
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Load weights by name; an extension that they are wholly without stays as it is.
+
+        Raises:
+            RuntimeError: anything else is missing, of another shape, or too much.
+        """
+        known = {name.partition(".")[0] for name in state}
+        absent = [name for name in EXTENSIONS if name not in known]
+        own = {name: value for name, value in self.state_dict().items() if name.partition(".")[0] in absent}
+        self.load_state_dict({**own, **state})
 
     def encode(self, image: Tensor) -> Tensor:
         """Encode a normalised image [B, 3, H, W] for queries and keys: [B, D, H, W]."""
@@ -196,14 +215,25 @@ class Network(nn.Module):
     def keys(self, encoded: Tensor, features: Tensor) -> Tensor:
         """Compute the keys of all heads from an encoded image [B, D, H, W] and features [B, C, h, w]: [B, D, h, w]."""
         pooled = F.adaptive_avg_pool2d(self.key_encoder(encoded), (features.shape[2], features.shape[3]))
-        return self.join(pooled, self.describe(features))
+        return self.join(pooled, self.describe(features, pooled, (encoded.shape[2], encoded.shape[3])))
 
-    def describe(self, features: Tensor, memory: int = DEFAULT_MEMORY) -> Tensor:
-        """Compute the features' part of the keys from features [B, C, h, w]: [B, D, h, w]."""
+    def describe(self, features: Tensor, image_part: Tensor, image_size: Size, memory: int = DEFAULT_MEMORY) -> Tensor:
+        """Compute the features' part of the keys from features [B, C, h, w]: [B, D, h, w].
+
+        Args:
+            features: [B, C, h, w].
+            image_part: [B, D, h, w], of the keys; it has a say in a dynamic basis, as has the image's size.
+            image_size: (H, W).
+            memory: bytes of scratch space.
+        """
         if not self.feature_path:
             features = features.new_zeros(len(features), 1, *features.shape[2:])
         agnostic, *blocks = self.key_features_encoder
-        described = agnostic(F.normalize(features, dim=1), memory)
+        features = F.normalize(features, dim=1)
+        basis = None
+        if self.dynamic_basis is not None and self.feature_path:
+            basis = self.dynamic_basis(agnostic.basis, features, image_part, image_size)
+        described = agnostic(features, memory, basis)
         for block in blocks:
             described = block(described)
         return described

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from omniup.files.atomic import atomic_write, made_folder, together
 from omniup.files.hub import publish
 from omniup.files.tensors import write_tensors
-from omniup.upsamplers.anyup.weights import SETTINGS, WEIGHTS
+from omniup.upsamplers.anyup.weights import WEIGHTS
 
 if TYPE_CHECKING:
     from omniup.upsamplers.anyup.upsampler import AnyUp
@@ -44,12 +44,11 @@ Add here what they were trained on, and how well they do.
 
 def write_folder(network: AnyUp, folder: Path, licence: str | None, *, source: str = "") -> None:
     """Write what `AnyUp.save_pretrained` does; the card names `source`, or the folder, for `from_pretrained`."""
-    settings = {name: getattr(network, name) for name in SETTINGS.values()}
     with made_folder(folder), together():
         write_tensors(folder / WEIGHTS, network.state_dict(), network.metadata())
-        _write(folder / "config.json", json.dumps({"model_type": "anyup", **settings}, indent=2) + "\n")
+        _write(folder / "config.json", json.dumps({"model_type": "anyup", **network.settings}, indent=2) + "\n")
         if not (folder / CARD).exists():
-            _write(folder / CARD, _card(settings, source or folder.as_posix(), licence))
+            _write(folder / CARD, _card(network.settings, source or folder.as_posix(), licence))
 
 
 def push(network: AnyUp, repository: str, licence: str | None, *, private: bool) -> str:

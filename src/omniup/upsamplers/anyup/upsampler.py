@@ -18,13 +18,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.errors import InputError
-from omniup.files.weights import IMAGENET_MEAN, IMAGENET_STD, summary
+from omniup.files.weights import IMAGENET_MEAN, IMAGENET_STD
 from omniup.mixing import DEFAULT_MEMORY, Attention, Windows, pages
 from omniup.upsamplers.anyup.feature_agnostic import LAYOUTS, Layout
 from omniup.upsamplers.anyup.network import HEADS, Network
 from omniup.upsamplers.anyup.pixels import Pixels, Plan
 from omniup.upsamplers.anyup.sharing import push, write_folder
-from omniup.upsamplers.anyup.weights import PUBLISHED, metadata, read
+from omniup.upsamplers.anyup.weights import PUBLISHED, load, metadata, read
 from omniup.upsamplers.base import PreparedImage, check_image
 from omniup.upsamplers.checks import (
     ImageLike,
@@ -67,6 +67,8 @@ class AnyUp(Network):
         window_ratio: how far a pixel may look to either side, as a part of the image's; 1 for everywhere. The published
             weights were trained with 0.1.
         feature_path: whether the features have a say in where pixels look, or the image alone.
+        dynamic_basis: whether the filters of the feature-agnostic layer are changed for the features at hand, which
+            has to be trained; see `DynamicBasis`.
 
     Raises:
         InputError: a setting is none of these.
@@ -85,12 +87,14 @@ class AnyUp(Network):
         precision: Precision = "float32",
         window_ratio: float = WINDOW_RATIO,
         feature_path: bool = True,
+        dynamic_basis: bool = False,
     ) -> None:
         check_choice("basis_layout", basis_layout, LAYOUTS)
         check_choice("precision", precision, PRECISIONS)
         check_number("window_ratio", window_ratio, 0.001, 1)
         check_choice("feature_path", feature_path, (True, False))
-        super().__init__(basis_layout, feature_path)
+        check_choice("dynamic_basis", dynamic_basis, (True, False))
+        super().__init__(basis_layout, feature_path, dynamic_basis)
         self.basis_layout = basis_layout
         self.precision = precision
         self.window_ratio = window_ratio
@@ -104,6 +108,7 @@ class AnyUp(Network):
         precision: Precision = "float32",
         window_ratio: float | None = None,
         feature_path: bool | None = None,
+        dynamic_basis: bool | None = None,
     ) -> AnyUp:
         """Load trained weights, ready for use: in evaluation mode, and without gradients of their own.
 
@@ -116,19 +121,22 @@ class AnyUp(Network):
             precision: as in `AnyUp`.
             window_ratio: as in `AnyUp`; by default what the file says, or else 0.1.
             feature_path: as in `AnyUp`; by default what the file says, or else true.
+            dynamic_basis: as in `AnyUp`; by default what the file says, or else false. With weights that have none it
+                changes nothing until it is trained.
 
         Raises:
             InputError: the weights cannot be had or read, or do not fit; the message says where to put the file.
         """
         state, stored = read(weights)
-        given = {"basis_layout": basis_layout, "window_ratio": window_ratio, "feature_path": feature_path}
+        given = {
+            "basis_layout": basis_layout,
+            "window_ratio": window_ratio,
+            "feature_path": feature_path,
+            "dynamic_basis": dynamic_basis,
+        }
         given = {name: value for name, value in given.items() if value is not None}
         network = cls(precision=precision, **(stored | given))
-        try:
-            network.load_state_dict(state)
-        except RuntimeError as error:
-            problem, reason = "is {value}, which does not fit AnyUp ({reason})", summary(error)
-            raise InputError("weights", problem, value=str(weights), reason=reason) from error
+        load(network, state, weights)
         return network.eval().requires_grad_(False)
 
     def save_pretrained(self, folder: str | Path, *, licence: str | None = None) -> None:
@@ -170,7 +178,17 @@ class AnyUp(Network):
 
     def metadata(self) -> dict[str, str]:
         """Return what a .safetensors file should say of the weights, in its metadata, for `from_pretrained`."""
-        return metadata(basis_layout=self.basis_layout, window_ratio=self.window_ratio, feature_path=self.feature_path)
+        return metadata(**self.settings)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that belong to the weights, by the names of the arguments."""
+        return {
+            "basis_layout": self.basis_layout,
+            "window_ratio": self.window_ratio,
+            "feature_path": self.feature_path,
+            "dynamic_basis": self.dynamic_basis is not None,
+        }
 
     def cost(self, size: Size, grid: Size) -> int:
         """Estimate the work of fitting; there is none."""
@@ -306,7 +324,8 @@ class AnyUp(Network):
         encoded = self.encode(image)  # [1, D, H, W]
         image_part = F.adaptive_avg_pool2d(self.key_encoder(encoded), grid)  # [1, D, h, w]
         plan = Plan.of(image, size, memory, self.compute_dtype)
-        return EncodedImage(self, None, image_part, size, plan, self.queries(encoded, size))
+        image_size = image.shape[2], image.shape[3]
+        return EncodedImage(self, None, image_part, image_size, size, plan, self.queries(encoded, size))
 
     @torch.no_grad()
     def _encode(self, image: Tensor, grid: Size, size: Size, memory: int) -> EncodedImage:
@@ -316,7 +335,7 @@ class AnyUp(Network):
         image_part = pixels.through_encoder(self.key_encoder).pooled(grid, 0, grid[0]).to(image.dtype)  # [1, D, h, w]
         pixels = pixels.through_encoder(self.query_encoder)
         plan.places.clear()  # so that queries may take the memory of maps that are not needed any more
-        encoded = EncodedImage(self, pixels, image_part, size, plan)
+        encoded = EncodedImage(self, pixels, image_part, pixels.size, size, plan)
         return encoded.with_queries() if plan.keep else encoded
 
 
@@ -328,6 +347,7 @@ class EncodedImage(ShortRepr):
         anyup: the network.
         pixels: [1, D, H, W] of the query encoder, computed where they are asked for; None once there are queries.
         image_part: [1, D, h, w], the image's part of the keys.
+        image_size: (H, W).
         size: (H', W') of the results.
         plan: how the memory is divided.
         queries: [1, D, H', W'], if they were kept; differentiable in the image where it requires a gradient.
@@ -336,6 +356,7 @@ class EncodedImage(ShortRepr):
     anyup: AnyUp
     pixels: Pixels | None
     image_part: Tensor
+    image_size: Size
     size: Size
     plan: Plan
     queries: Tensor | None = None
@@ -349,7 +370,8 @@ class EncodedImage(ShortRepr):
 
     def keys(self, features: Tensor) -> Tensor:
         """Compute the keys of features [1, C, h, w]: [1, D, h, w]."""
-        described = self.anyup.describe(features.to(self.image_part.dtype), self.plan.mixing)
+        features = features.to(self.image_part.dtype)
+        described = self.anyup.describe(features, self.image_part, self.image_size, self.plan.mixing)
         return self.anyup.join(self.image_part, described)
 
     def render(self, key: Tensor, value: Tensor, windows: Windows, memory: int, out: Tensor | None) -> Tensor:
@@ -514,6 +536,7 @@ class PreparedAnyUp(PreparedImage):
         "precision": "float32",
         "window_ratio": None,
         "feature_path": None,
+        "dynamic_basis": None,
     },
     paths={"weights": tuple(PUBLISHED)},
     choices={"basis_layout": LAYOUTS, "precision": PRECISIONS},

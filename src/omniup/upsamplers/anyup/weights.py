@@ -14,7 +14,8 @@ from omniup.errors import InputError
 from omniup.files import read_tensors
 from omniup.files.hub import find
 from omniup.files.licences import note_licence
-from omniup.files.weights import WeightsUnavailableError, cached_path, fetch, read_state_dict
+from omniup.files.weights import WeightsUnavailableError, cached_path, fetch, read_state_dict, summary
+from omniup.upsamplers.anyup.network import Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,12 @@ PUBLISHED = {
 WEIGHTS = "model.safetensors"
 
 #: Settings of the network that a .safetensors file has in its metadata, by the names there.
-SETTINGS = {"layout": "basis_layout", "window_ratio": "window_ratio", "feature_path": "feature_path"}
+SETTINGS = {
+    "layout": "basis_layout",
+    "window_ratio": "window_ratio",
+    "feature_path": "feature_path",
+    "dynamic_basis": "dynamic_basis",
+}
 
 
 def read(weights: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -70,6 +76,19 @@ def read(weights: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         note_licence("AnyUp")
     stored = read_tensors(path)[1] if path.suffix == ".safetensors" else {}
     return read_state_dict(path), {name: _value(stored[key]) for key, name in SETTINGS.items() if key in stored}
+
+
+def load(network: Network, state: dict[str, Tensor], weights: str | Path) -> None:
+    """Load what `read` returned into a network that has the settings; extensions may be missing.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    try:
+        network.load(state)
+    except RuntimeError as error:
+        problem, reason = "is {value}, which does not fit AnyUp ({reason})", summary(error)
+        raise InputError("weights", problem, value=str(weights), reason=reason) from error
 
 
 def check_here(name: str) -> None:
