@@ -74,7 +74,7 @@ def test_gradients_are_those_of_finite_differences():
 
 @pytest.mark.parametrize("memory", [200_000, 600_000])
 def test_it_keeps_to_the_memory_which_changes_nothing(memory):
-    arguments = (40, 36), [(10, 9), (5, 4)], [0.2, 0.4], [3, 1]
+    arguments = (18, 16), [(10, 9), (5, 4)], [0.2, 0.4], [3, 1]
     joint, query, keys, values, coefficients = made(*arguments, channels=48)
     expected = joint(keys).mix(query, values, coefficients)
     joint = made(*arguments, channels=48, memory=memory)[0](keys)

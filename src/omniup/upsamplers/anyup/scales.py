@@ -1,0 +1,147 @@
+"""Say how queries, keys and values make a result: the one place where AnyUp's network mixes.
+
+Without extensions it is one attention. With pyramid windows there are several, and with an implicit part cells offer
+slopes besides values; then one product mixes all of it (`mixing/joint.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from omniup.mixing import Attention, JointAttention, Windows
+from omniup.upsamplers.anyup.implicit import slopes
+from omniup.upsamplers.anyup.network import HEADS, Network
+from omniup.upsamplers.anyup.pyramid import pooled, pooled_grid, spread
+from omniup.upsamplers.checks import Size
+
+#: Pixels whose coefficients are computed at once, where nothing is kept for a backward pass: few stay in the cache.
+PIXELS = 2**14
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cells:
+    """What cells offer.
+
+    Attributes:
+        keys: of each scale [B, D, h, w].
+        values: of each scale [B, 1, C, h, w]; of the first [B, 3, C, h, w] where slopes are offered.
+    """
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+
+    @property
+    def with_slopes(self) -> bool:
+        """Whether cells offer slopes besides their values."""
+        return self.values[0].shape[1] > 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scales:
+    """The windows of a network, for one size of results and one grid, and what it does with them.
+
+    Oracle: tests/oracles/scales.py.
+
+    Attributes:
+        network: whose extensions take part.
+        size: (H', W') of the whole result.
+        windows: the network's own, and those of its pyramid.
+        top: the first row of the pixels that they are for.
+    """
+
+    network: Network
+    size: Size
+    windows: tuple[Windows, ...]
+    top: int = 0
+
+    @classmethod
+    def of(cls, network: Network, size: Size, grid: Size, window_ratio: float) -> Scales:
+        """Build the windows."""
+        windows = [Windows.relative(size, grid, window_ratio)]
+        for ratio in () if network.pyramid is None else network.pyramid.ratios:
+            coarse = pooled_grid(grid, ratio, window_ratio)
+            windows.append(Windows.relative(size, coarse, ratio, grouped=grid))
+        return cls(network, size, tuple(windows))
+
+    def band(self, top: int, bottom: int) -> Scales:
+        """Return those of rows `top` up to `bottom` of the result alone."""
+        return dataclasses.replace(self, windows=tuple(each.band(top, bottom) for each in self.windows), top=top)
+
+    def slopes(self, features: Tensor) -> Tensor | None:
+        """Compute what `cells` takes for features [B, C, h, w]; None where the network has no implicit part."""
+        return None if self.network.implicit is None else slopes(features)
+
+    def cells(self, key: Tensor, value: Tensor, slopes: Tensor | None = None) -> Cells:
+        """Gather what the cells of each scale offer.
+
+        Args:
+            key: [B, D, h, w].
+            value: [B, C, h, w].
+            slopes: of the values, [B, 2, C, h, w]. The network's own window alone has them, as the slope of a larger
+                cell says nothing of what is inside a small one.
+        """
+        values = value.unsqueeze(1)
+        first = values if slopes is None else torch.cat([values, slopes], dim=1)
+        coarse = (pooled(value, each.grid).unsqueeze(1) for each in self.windows[1:])
+        return Cells(self._keys(key), (first, *coarse))
+
+    def mix(self, query: Tensor, cells: Cells, *, memory: int, out: Tensor | None = None) -> Tensor:
+        """Mix for all pixels: queries [B, D, H', W'] to [B, C, H', W'], or `out`."""
+        if len(self.windows) == 1 and not cells.with_slopes:
+            return self._attentions(cells.keys, memory)[0].mix(query, cells.values[0].squeeze(1), out=out)
+        y, x = (torch.arange(side, device=query.device) for side in query.shape[2:])
+        points = torch.stack(torch.meshgrid(y + self.top, x, indexing="ij"), dim=-1).view(1, -1, 2)
+        coefficients = self._coefficients(query.flatten(2), points, cells).unflatten(2, query.shape[2:])
+        return self._joint(cells, memory).mix(query, cells.values, coefficients, out=out)
+
+    def mix_at(self, query: Tensor, cells: Cells, points: Tensor, *, memory: int) -> Tensor:
+        """Mix at points [B, P, 2] only: queries [B, D, P] to [B, C, P]."""
+        if len(self.windows) == 1 and not cells.with_slopes:
+            return self._attentions(cells.keys, memory)[0].mix_at(query, cells.values[0].squeeze(1), points)
+        coefficients = self._coefficients(query, points, cells)
+        return self._joint(cells, memory).mix_at(query, cells.values, coefficients, points)
+
+    def weights_at(self, query: Tensor, key: Tensor, points: Tensor, *, memory: int) -> Tensor:
+        """Return the weights of the cells' values at points [B, P, 2], of keys [B, D, h, w]: [B, P, h, w]."""
+        attentions = self._attentions(self._keys(key), memory)
+        own, *coarse = (each.weights_at(query, points) for each in attentions)
+        if self.network.pyramid is None:
+            return own
+        shares = self.network.pyramid(query).unsqueeze(3).to(own.dtype)  # [B, 1 + S, P, 1]
+        grid, shares = self.windows[0].grid, shares.unsqueeze(4)
+        maps = [own, *(spread(each, grid) for each in coarse)]
+        return (torch.stack(maps, dim=1) * shares).sum(1)
+
+    def _keys(self, key: Tensor) -> tuple[Tensor, ...]:
+        pyramid = self.network.pyramid
+        if pyramid is None:
+            return (key,)
+        return key, *(pyramid.keys(key, scale, each.grid) for scale, each in enumerate(self.windows[1:]))
+
+    def _attentions(self, keys: tuple[Tensor, ...], memory: int) -> tuple[Attention, ...]:
+        pairs = zip(keys, self.windows, strict=True)
+        return tuple(Attention(key, windows, heads=HEADS, memory=memory) for key, windows in pairs)
+
+    def _joint(self, cells: Cells, memory: int) -> JointAttention:
+        return JointAttention(self._attentions(cells.keys, memory), memory=memory)
+
+    def _coefficients(self, query: Tensor, points: Tensor, cells: Cells) -> Tensor:
+        """Compute what multiplies each of the cells' values, and slopes: [B, D, P] to [B, J, P]."""
+        if torch.is_grad_enabled():
+            return self._coefficients_of(query, points, cells)
+        parts = zip(query.split(PIXELS, dim=2), points.split(PIXELS, dim=1), strict=True)
+        return torch.cat([self._coefficients_of(*part, cells) for part in parts], dim=2)
+
+    def _coefficients_of(self, query: Tensor, points: Tensor, cells: Cells) -> Tensor:
+        network = self.network
+        shares = torch.ones_like(query[:, :1]) if network.pyramid is None else network.pyramid(query)  # [B, S, P]
+        if not cells.with_slopes:
+            return shares
+        assert network.implicit is not None  # as there are slopes
+        cells_per_pixel = query.new_tensor([n / side for n, side in zip(self.windows[0].grid, self.size, strict=True)])
+        place = ((points + 0.5) * cells_per_pixel - 0.5).mT  # [B or 1, 2, P]
+        own = shares[:, :1]
+        return torch.cat([own, own * network.implicit(query, place), shares[:, 1:]], dim=1)
