@@ -53,7 +53,7 @@ def detail(state, query, features, weights):
                 + state["implicit.of_place.weight"] @ torch.cat([angles.sin(), angles.cos()])
             )
             last = state["implicit.last.weight"] @ (hidden * torch.sigmoid(hidden)) + state["implicit.last.bias"]
-            fusion, gates = last[0].clamp(0, 1), 1 + last[1:]
+            fusion, gates = torch.tanh(last[0]), 1 + last[1:]
             for i in range(h):
                 for j in range(w):
                     distance = place - torch.tensor([i, j])

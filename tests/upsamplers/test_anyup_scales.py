@@ -60,8 +60,11 @@ def test_it_is_the_mix_of_its_formulas(image_size, size, data, variant):
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_gradients_are_those_of_finite_differences(variant):
-    """Of the extensions' parameters, the signal and the image, away from the clamps' bounds."""
+    """Of the extensions' parameters, the signal and the image, where all weights are positive."""
     network = random_anyup(dtype=torch.float64, **variant).train()
+    if network.pyramid is not None:
+        network.pyramid.weigh.weight.mul_(0.01)
+        network.pyramid.weigh.bias.fill_(0.3)
     image, signal = smooth_image((5, 4)), random_signal((3, 2), channels=2)
     leaves = [value for name, value in network.named_parameters() if name.startswith(("pyramid", "implicit"))]
     leaves = [leaf.requires_grad_() for leaf in (*leaves, image, signal)]
@@ -83,6 +86,17 @@ def test_what_is_zero_at_the_start_learns_in_two_steps(variant):
         touched |= {name for name, value in parameters.items() if value.grad is not None and value.grad.any()}
         optimiser.step()
     assert touched == set(parameters)
+
+
+def test_a_scale_that_was_switched_off_comes_back():
+    """Where descent would raise its weight, and only there."""
+    pyramid = AnyUp(pyramid=(0.2,)).pyramid
+    with torch.no_grad():
+        pyramid.weigh.bias.fill_(-1)
+    for sign, learns in ((-1, True), (1, False)):
+        pyramid.zero_grad()
+        (sign * pyramid(torch.randn(1, 128, 5))[:, 1]).sum().backward()
+        assert bool(pyramid.weigh.bias.grad.any()) is learns
 
 
 def test_a_pyramid_is_a_convex_mix():
@@ -112,7 +126,7 @@ def ramp(grid, size):
     """Features that grow along rows and columns, of the cells and of the pixels."""
     (h, w), (height, width) = grid, size
     y, x = torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64)
-    py, px = ((torch.arange(n) + 0.5) * m / n - 0.5 for n, m in ((height, h), (width, w)))
+    py, px = ((torch.arange(n).double() + 0.5) * m / n - 0.5 for n, m in ((height, h), (width, w)))
     return [torch.stack([2 + a[:, None] + 0 * b, 3 * b - a[:, None]])[None] for a, b in ((y, x), (py, px))]
 
 
@@ -120,7 +134,7 @@ def test_a_fully_implicit_result_gives_ramps_back():
     """Whatever the weights, which without it flatten them towards the border."""
     network = random_anyup(dtype=torch.float64, implicit=True)
     torch.nn.init.zeros_(network.implicit.last.weight)
-    network.implicit.last.bias.copy_(torch.tensor([1.0, 0, 0]))
+    network.implicit.last.bias.copy_(torch.tensor([50.0, 0, 0]))
     image = smooth_image((24, 32))
     cells, pixels = ramp((6, 8), (24, 32))
     torch.testing.assert_close(network(image, cells), pixels, rtol=0, atol=1e-9)
@@ -152,12 +166,11 @@ def test_holes_offer_nothing(network):
     changed = torch.where(valid, SIGNAL, 1e3)
     out = prepared.render(SIGNAL, "features", valid=valid)
     assert torch.equal(prepared.render(changed, "features", valid=valid), out)
-    nearly = torch.ones(6, 8, dtype=torch.bool)
-    nearly[5, 7] = False  # far from most pixels
-    near = prepared.render(SIGNAL, "features", valid=nearly)
-    torch.testing.assert_close(
-        near[:, :, :9, :12], prepared.render(SIGNAL, "features")[:, :, :9, :12], rtol=0, atol=1e-5
-    )
+    nearly, alike = torch.ones(6, 8, dtype=torch.bool), SIGNAL.clone()
+    nearly[5, 7], alike[..., 5, 7] = False, SIGNAL[..., 5, 6]  # what the hole is filled with, so that keys are the same
+    near, whole = prepared.render(alike, "features", valid=nearly), prepared.render(alike, "features")
+    torch.testing.assert_close(near[:, :, :9, :12], whole[:, :, :9, :12], rtol=0, atol=1e-5)  # where it is out of reach
+    assert (near - whole).abs().max() > 1e-3
 
 
 def test_channels_images_and_scale_go_their_own_way(network):

@@ -7,7 +7,8 @@ come from a small network that sees the pixel's query and where in its cell it l
 arXiv 2012.09161) whose output is coefficients, not channels, so features may have any number of these. With f = g = 1
 every linear ramp is given back exactly, whatever the weights.
 
-The last layer is zero at the start. Then f is 0, a clamp at its bound, which passes the gradient; and g is 1.
+f is between -1 and 1: negative, it makes steps of what the mix has as ramps. The last layer is zero at the start, and
+then f is 0 and g is 1.
 
 What is added may leave the range of the cells' values. So it is for features alone: all other types of signals, and the
 weight of valid cells, are mixed explicitly.
@@ -54,7 +55,7 @@ class Implicit(nn.Module):
         hidden = self.of_query.weight @ query + self.of_query.bias.unsqueeze(1)  # [B, HIDDEN, P]
         hidden = F.silu(hidden + self.of_place.weight @ place)
         fusion, gates = (self.last.weight @ hidden + self.last.bias.unsqueeze(1)).split([1, 2], dim=1)
-        return fusion.clamp(0, 1) * (1 + gates)
+        return fusion.tanh() * (1 + gates)
 
 
 def slopes(features: Tensor) -> Tensor:

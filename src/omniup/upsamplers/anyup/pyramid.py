@@ -3,9 +3,9 @@
     out(p) = Σ_s a_s(p) mix_s(p),    a_s = [u_s]₊ / max(1, Σ_t [u_t]₊),    a_0 = 1 - Σ_s a_s,    u = W query(p) + b
 
 Scale 0 is the window that the network has anyway, the others are those of the pyramid. The weights a are not negative
-and add up to 1, so the result stays a convex mix. W and b are zero at the start, and with them a_s: the clamp passes
-the gradient at its bound, so they learn from the first step on. No smooth function could: with a zero at its minimum
-its derivative would be zero too.
+and add up to 1, so the result stays a convex mix. W and b are zero at the start, and with them a_s: weights that are 0
+and must not be less have no smooth formula that could learn, as its derivative would be 0 too. So [u]₊ takes the
+gradient of a projection (`_PositivePart`).
 
 At a ratio wider than the network's own, keys and values are averaged over as many times larger cells, so that every
 window holds about as many, and costs as much. Each scale has a temperature for each head, as the keys' average is less
@@ -15,6 +15,7 @@ sure than they are.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,8 @@ class Pyramid(nn.Module):
 
     def forward(self, query: Tensor) -> Tensor:
         """Compute the weights of all scales, the network's own first: queries [B, D, P] to [B, 1 + S, P]."""
-        raised = (self.weigh.weight @ query + self.weigh.bias.unsqueeze(1)).clamp(min=0)  # [B, S, P]
+        logits = self.weigh.weight @ query + self.weigh.bias.unsqueeze(1)  # [B, S, P]
+        raised: Tensor = _PositivePart.apply(logits)
         weights = raised / raised.sum(1, keepdim=True).clamp(min=1)
         return torch.cat([1 - weights.sum(1, keepdim=True), weights], dim=1)
 
@@ -96,3 +98,21 @@ def spread(weights: Tensor, grid: Size) -> Tensor:
         for cells, of in zip(grid, weights.shape[2:], strict=True)
     )  # [h', h], [w', w]
     return rows.mT @ weights @ columns
+
+
+class _PositivePart(torch.autograd.Function):
+    """The positive part of numbers, with the gradient that projected gradient descent would take.
+
+    Where a number is negative, the gradient passes if descent raises the number. With the derivative, 0, a scale that
+    is of no use in the first steps would be lost for good.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, numbers: Tensor) -> Tensor:
+        ctx.save_for_backward(numbers)
+        return numbers.relu()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (numbers,) = ctx.saved_tensors
+        return gradient.masked_fill((numbers < 0) & (gradient > 0), 0)
