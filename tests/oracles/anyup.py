@@ -5,13 +5,16 @@ import math
 import torch
 from torch.nn import functional as F
 
+from oracles.dynamic_basis import changed_basis
 from oracles.windows import relative_window
 
 
-def anyup(state, image, features, size, basis_layout="published", window_ratio=0.1, feature_path=True):
+def anyup(
+    state, image, features, size, basis_layout="published", window_ratio=0.1, feature_path=True, dynamic_basis=False
+):
     """image [3, H, W] in 0..1 and features [C, h, w] to [C, H', W']; all in the type of the state's tensors."""
     known = features if feature_path else torch.zeros_like(features)
-    query, key = queries_and_keys(state, image, known, size, basis_layout)
+    query, key = queries_and_keys(state, image, known, size, basis_layout, dynamic_basis and feature_path)
     weights = attention(query, key, ratio=window_ratio)  # [H', W', h, w]
     return torch.einsum("yxij,cij->cyx", weights, features)
 
@@ -31,7 +34,7 @@ def attention(query, key, heads=4, ratio=0.1):
     return weights
 
 
-def queries_and_keys(state, image, features, size, layout="published"):
+def queries_and_keys(state, image, features, size, layout="published", dynamic_basis=False):
     grid = features.shape[1:]
     mean, std = (
         torch.tensor(v, dtype=image.dtype).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -40,7 +43,10 @@ def queries_and_keys(state, image, features, size, layout="published"):
     query = average(encoder(state, "query_encoder", encoded), size)
     image_part = average(encoder(state, "key_encoder", encoded), grid)
     normed = features / features.square().sum(0).sqrt().clamp(min=1e-12)
-    features_part = feature_agnostic(normed, state["key_features_encoder.0.basis"], layout)
+    basis = state["key_features_encoder.0.basis"]
+    if dynamic_basis:
+        basis = changed_basis(state, normed, image_part, image.shape[1:])
+    features_part = feature_agnostic(normed, basis, layout)
     for number in (1, 2):
         features_part = residual_block(state, f"key_features_encoder.{number}", features_part)
     key = encoder(state, "aggregation", torch.cat([image_part, features_part]), mode="reflect")

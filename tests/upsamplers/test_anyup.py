@@ -31,6 +31,7 @@ variants = st.fixed_dictionaries(
         "basis_layout": st.sampled_from(["published", "paper"]),
         "window_ratio": st.sampled_from([0.1, 0.02, 0.3, 1]),
         "feature_path": st.booleans(),
+        "dynamic_basis": st.booleans(),
     }
 )
 

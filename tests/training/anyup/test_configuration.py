@@ -67,6 +67,10 @@ def test_the_examples_name_nothing_outside_the_checkout():
         ({"data.images": ["sample:tea"]}, "data.images.0 is 'sample:tea'; accepted: sample:coffee, "),
         ({"data.crop_size": 256}, "data.crop_size is 256; accepted: up to image_size, 128"),
         ({"model.window_ratio": 0}, "model.window_ratio is 0; accepted: greater than or equal to 0.001"),
+        (
+            {"model.dynamic_basis": True, "model.feature_path": False},
+            "model.dynamic_basis is true without a feature path, where it has no effect; accepted: false",
+        ),
         ({"backbones.1.patch": 14}, "data.image_size is 128; accepted: multiples of the patch of hog-patch14, 14"),
         ({"backbones.1": {"kind": "colours", "patch": 8}}, "backbones has colours-patch8 twice"),
         (

@@ -261,6 +261,22 @@ def test_weights_to_begin_with(configure, losses, tmp_path):
     assert training.network.image_encoder[0].weight.requires_grad
 
 
+@pytest.mark.parametrize("extension", [{"dynamic_basis": True}], ids=str)
+def test_extensions_start_from_weights_without_them_and_go_on_exactly(extension, configure, losses, whole, tmp_path):
+    _, folder = whole
+    model = {"weights": str(folder / "anyup.safetensors"), **extension}
+    begun = [module._Training(configure(model=model), tmp_path / name, None).network for name in ("a", "b")]
+    states = [network.state_dict() for network in begun]
+    plain = AnyUp.from_pretrained(folder / "anyup.safetensors").state_dict()
+    assert all(torch.equal(weight, states[0][name]) for name, weight in plain.items())
+    assert len(states[0]) > len(plain)
+    assert all(torch.equal(weight, states[1][name]) for name, weight in states[0].items())  # what is new has the seed
+    together = losses(configure(model=model), "whole, extended")
+    parts = losses(configure(steps=4, model=model), "parts"), losses(configure(model=model), "parts", resume=True)
+    assert parts[0] | parts[1] == together
+    assert AnyUp.from_pretrained(tmp_path / "parts/anyup.safetensors").settings.items() >= extension.items()
+
+
 @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # of torch.rms_norm, under autocast
 def test_mixed_precision(configure, losses):
     full, mixed = losses(configure(steps=1), "full"), losses(configure(steps=1, precision="bf16"), "mixed")

@@ -3,7 +3,7 @@
 Statistics of the features that depend neither on the order of the channels nor on their scale, the size of a cell in
 pixels, and the image's part of the keys, averaged over the cells, go through a small network. It gives each filter a
 factor and a change within a few learned directions: one basis for each image. Its last layer is zero at the start, so
-that published weights give what they give without it.
+that published weights give what they give without it. `tests/oracles/dynamic_basis.py` has the formulas literally.
 """
 
 from __future__ import annotations
@@ -87,40 +87,34 @@ def statistics(features: Tensor, image_size: Size) -> Tensor:
         autocorrelation along rows and columns; effective rank of the channels' covariance, and their number; size of a
         cell in pixels.
     """
-    grid = height, width = features.shape[2], features.shape[3]
-    # A mean square of 1, whatever the number of channels; and float32 at least, as these are sums of squares.
-    features = features.to(torch.promote_types(features.dtype, torch.float32)) * features.shape[1] ** 0.5
-    some = max(1, CHUNK // (len(features) * height * width))  # channels at a time: their deviations are many times them
-    moments, products = zip(*(_of_channels(part) for part in features.split(some, dim=1)), strict=True)
-    moment = torch.cat(moments, dim=1)  # [B, C, 4]
-    variance = moment[..., 1].square().sum(1, keepdim=True)  # [B, 1], with the floor of each channel
-    autocorrelation = torch.stack(products).sum(0) / variance  # [B, 2 L]
-    mean, spread = moment.mean(1), (moment.var(1, correction=0) + FLOOR).sqrt()  # [B, 4] each
-    known = [
-        math.log2(features.shape[1]),
-        *(math.log2(side / cells) for side, cells in zip(image_size, grid, strict=True)),
-    ]
-    sizes = features.new_tensor(known).expand(len(features), -1)  # [B, 3]
-    rank = effective_rank(features).log2().unsqueeze(1)  # [B, 1]
-    return torch.cat([mean, spread, autocorrelation, rank / 4, sizes / 4], dim=1)
+    batch, channels, *grid = features.shape
+    some = max(1, CHUNK // (batch * math.prod(grid)))  # channels at a time: what is computed of them is many times them
+    found = (_of_channels(_with_unit_mean_square(part, channels)) for part in features.split(some, dim=1))
+    moments, products = (torch.cat(each, dim=1) for each in zip(*found, strict=True))  # [B, C, 4], [B, C, 2 L]
+    mean, spread = moments.mean(1), (moments.var(1, correction=0) + FLOOR).sqrt()  # [B, 4] each
+    autocorrelation = products.sum(1) / moments[..., 1].square().sum(1, keepdim=True)  # [B, 2 L]
+    every = [-(-side // RANK_SIDE) for side in grid]
+    cells = _with_unit_mean_square(features[:, :, :: every[0], :: every[1]].flatten(2), channels)
+    rank = effective_rank(cells).log2().unsqueeze(1)  # [B, 1]
+    sizes = [channels, *(side / cells for side, cells in zip(image_size, grid, strict=True))]
+    known = rank.new_tensor([math.log2(size) for size in sizes]).expand(batch, -1)  # [B, 3]
+    return torch.cat([mean, spread, autocorrelation, rank / 4, known / 4], dim=1)
 
 
-def effective_rank(features: Tensor) -> Tensor:
+def effective_rank(vectors: Tensor) -> Tensor:
     """Compute (tr C)² / tr C² of the covariance C of the channels, between 1 and their number.
 
     It is 1 where one direction has all of the variance, and n where n directions share it equally. Unlike the entropy
-    of the eigenvalues it needs none of them, and their gradients, which have no bound where two are close.
+    of the eigenvalues it needs none of them, nor their gradients, which have no bound where two are close.
 
     Args:
-        features: [B, C, h, w].
+        vectors: [B, C, n], of n cells, with a mean square of about 1.
 
     Returns:
         [B].
     """
-    steps = [-(-side // RANK_SIDE) for side in features.shape[2:]]
-    cells = features[:, :, :: steps[0], :: steps[1]].flatten(2)  # [B, C, n]
-    deviations = cells - cells.mean(2, keepdim=True)
-    with torch.autocast(features.device.type, enabled=False):
+    deviations = vectors - vectors.mean(2, keepdim=True)
+    with torch.autocast(vectors.device.type, enabled=False):
         # Both products have the same eigenvalues but for zeros, so the same two traces.
         wide = deviations.shape[1] < deviations.shape[2]
         gram = deviations @ deviations.mT if wide else deviations.mT @ deviations
@@ -129,8 +123,13 @@ def effective_rank(features: Tensor) -> Tensor:
     return (trace.square() + FLOOR**3) / (squares + FLOOR**3)  # 1 where there is no variance
 
 
+def _with_unit_mean_square(features: Tensor, channels: int) -> Tensor:
+    """Scale features of length 1, in float32 at least: under autocast they come in bfloat16."""
+    return features.to(torch.promote_types(features.dtype, torch.float32)) * channels**0.5
+
+
 def _of_channels(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the moments of channels [B, c, h, w], [B, c, 4], and their sums of products at the lags, [B, 2 L]."""
+    """Compute the moments of each channel of [B, c, h, w], [B, c, 4], and its products at the lags, [B, c, 2 L]."""
     mean = values.mean((2, 3), keepdim=True)
     deviations = values - mean
     deviation = (deviations.square().mean((2, 3), keepdim=True) + FLOOR).sqrt()
@@ -139,12 +138,12 @@ def _of_channels(values: Tensor) -> tuple[Tensor, Tensor]:
     # Both may be as large as there are cells, where a channel is silent but for one of them.
     moments = torch.stack([mean.flatten(1), deviation.flatten(1), skewness.asinh(), kurtosis.log1p()], dim=2)
     products = [_product(deviations, axis, lag) for axis in (2, 3) for lag in LAGS]
-    return moments, torch.stack(products, dim=1)
+    return moments, torch.stack(products, dim=2)
 
 
 def _product(deviations: Tensor, axis: int, lag: int) -> Tensor:
-    """Compute the mean product at a lag along an axis, summed over the channels: [B]; 0 on shorter maps."""
+    """Compute the mean product at a lag along an axis: [B, c]; 0 on maps that are no longer than the lag."""
     pairs = deviations.shape[axis] - lag
     if pairs <= 0:
-        return deviations.new_zeros(len(deviations))
-    return (deviations.narrow(axis, lag, pairs) * deviations.narrow(axis, 0, pairs)).mean((2, 3)).sum(1)
+        return deviations.new_zeros(deviations.shape[:2])
+    return (deviations.narrow(axis, lag, pairs) * deviations.narrow(axis, 0, pairs)).mean((2, 3))
