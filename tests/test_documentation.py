@@ -40,7 +40,7 @@ def test_examples_of_a_guide_run_from_the_first_one_on(document, request, tmp_pa
     examples = blocks(document, "python")
     if document == "docs/pyramid_bilateral.md":
         examples = examples[:1]  # the other draws the picture beside it, which takes a fit of ten seconds
-    if 'from_pretrained("multi_backbone")' in "".join(examples):
+    if 'from_pretrained("multi_backbone"' in "".join(examples):
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
         (tmp_path / "hub").mkdir()
         (tmp_path / "hub/checkpoints").symlink_to(request.getfixturevalue("shared") / "weights")

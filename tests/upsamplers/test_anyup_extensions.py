@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import omniup.nn
 from omniup import AnyUp, InputError
 from omniup.files import write_tensors
 from omniup.upsamplers.anyup.network import EXTENSIONS
@@ -37,6 +38,14 @@ def test_an_untrained_extension_changes_nothing(plain, extension):
     for memory in ("2MB", "1GB"):
         expected = network(IMAGE, SIGNAL, memory=memory)
         torch.testing.assert_close(extended(IMAGE, SIGNAL, memory=memory), expected, rtol=0, atol=1e-5)
+
+
+def test_it_is_a_setting_of_the_method(plain, extension):
+    _, path = plain
+    layer = omniup.nn.Upsample("anyup", weights=str(path), **{extension: SETTINGS[extension]})
+    assert any(f".{extension}." in name for name in layer.state_dict())
+    expected = omniup.upsample(IMAGE, SIGNAL, method="anyup", weights=str(path))
+    torch.testing.assert_close(layer(IMAGE, SIGNAL), expected, rtol=0, atol=1e-5)
 
 
 def test_the_same_seed_makes_the_same_of_the_rest(extension):
