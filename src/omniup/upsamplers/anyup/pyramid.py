@@ -50,10 +50,10 @@ class Pyramid(nn.Module):
         weights = raised / raised.sum(1, keepdim=True).clamp(min=1)
         return torch.cat([1 - weights.sum(1, keepdim=True), weights], dim=1)
 
-    def keys(self, key: Tensor, scale: int, grid: Size) -> Tensor:
-        """Compute the keys of a scale, counted from 0, on its grid: [B, D, h, w] to [B, D, h', w']."""
+    def tempered(self, key: Tensor, scale: int) -> Tensor:
+        """Multiply keys [B, D, h, w] by what makes a scale, counted from 0, more or less sure than the others."""
         factors = self.temperatures[scale].exp().repeat_interleave(key.shape[1] // self.heads)  # [D]
-        return pooled(key * factors.view(-1, 1, 1), grid)
+        return key * factors.view(-1, 1, 1)
 
 
 def other_ratios(pyramid: object, window_ratio: float) -> tuple[float, ...]:

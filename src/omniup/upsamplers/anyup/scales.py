@@ -92,9 +92,8 @@ class Scales:
         """Mix for all pixels: queries [B, D, H', W'] to [B, C, H', W'], or `out`."""
         if len(self.windows) == 1 and not cells.with_slopes:
             return self._attentions(cells.keys, memory)[0].mix(query, cells.values[0].squeeze(1), out=out)
-        y, x = (torch.arange(side, device=query.device) for side in query.shape[2:])
-        points = torch.stack(torch.meshgrid(y + self.top, x, indexing="ij"), dim=-1).view(1, -1, 2)
-        coefficients = self._coefficients(query.flatten(2), points, cells).unflatten(2, query.shape[2:])
+        coefficients = self._coefficients(query.flatten(2), self.points(query.device), cells)
+        coefficients = coefficients.unflatten(2, query.shape[2:])
         return self._joint(cells, memory).mix(query, cells.values, coefficients, out=out)
 
     def mix_at(self, query: Tensor, cells: Cells, points: Tensor, *, memory: int) -> Tensor:
@@ -119,7 +118,8 @@ class Scales:
         pyramid = self.network.pyramid
         if pyramid is None:
             return (key,)
-        return key, *(pyramid.keys(key, scale, each.grid) for scale, each in enumerate(self.windows[1:]))
+        coarse = enumerate(self.windows[1:])
+        return key, *(pooled(pyramid.tempered(key, scale), each.grid) for scale, each in coarse)
 
     def _attentions(self, keys: tuple[Tensor, ...], memory: int) -> tuple[Attention, ...]:
         pairs = zip(keys, self.windows, strict=True)
@@ -129,19 +129,39 @@ class Scales:
         return JointAttention(self._attentions(cells.keys, memory), memory=memory)
 
     def _coefficients(self, query: Tensor, points: Tensor, cells: Cells) -> Tensor:
-        """Compute what multiplies each of the cells' values, and slopes: [B, D, P] to [B, J, P]."""
+        """Compute the coefficients at points [B or 1, P, 2], some at a time if nothing is kept of them."""
+        place = self.places(points, query)
         if torch.is_grad_enabled():
-            return self._coefficients_of(query, points, cells)
-        parts = zip(query.split(PIXELS, dim=2), points.split(PIXELS, dim=1), strict=True)
-        return torch.cat([self._coefficients_of(*part, cells) for part in parts], dim=2)
+            return coefficients(self.network, query, place, cells.with_slopes)
+        parts = zip(query.split(PIXELS, dim=2), place.split(PIXELS, dim=2), strict=True)
+        return torch.cat([coefficients(self.network, *part, cells.with_slopes) for part in parts], dim=2)
 
-    def _coefficients_of(self, query: Tensor, points: Tensor, cells: Cells) -> Tensor:
-        network = self.network
-        shares = torch.ones_like(query[:, :1]) if network.pyramid is None else network.pyramid(query)  # [B, S, P]
-        if not cells.with_slopes:
-            return shares
-        assert network.implicit is not None  # as there are slopes
-        cells_per_pixel = query.new_tensor([n / side for n, side in zip(self.windows[0].grid, self.size, strict=True)])
-        place = ((points + 0.5) * cells_per_pixel - 0.5).mT  # [B or 1, 2, P]
-        own = shares[:, :1]
-        return torch.cat([own, own * network.implicit(query, place), shares[:, 1:]], dim=1)
+    def points(self, device: torch.device) -> Tensor:
+        """Return all pixels that these are for, (y, x) of the result: [1, P, 2]."""
+        y, x = (torch.arange(side, device=device) for side in self.windows[0].size)
+        return torch.stack(torch.meshgrid(y + self.top, x, indexing="ij"), dim=-1).view(1, -1, 2)
+
+    def places(self, points: Tensor, like: Tensor) -> Tensor:
+        """Return where points [B, P, 2] lie, in cells from the centre of the first one: [B, 2, P]."""
+        cells = like.new_tensor([n / side for n, side in zip(self.windows[0].grid, self.size, strict=True)])
+        return ((points + 0.5) * cells - 0.5).mT
+
+
+def coefficients(network: Network, query: Tensor, place: Tensor, with_slopes: bool) -> Tensor:
+    """Compute what multiplies the values of each scale, and the slopes of the first, after its values.
+
+    Args:
+        network: with its extensions.
+        query: [B, D, P].
+        place: [B or 1, 2, P], see `Scales.places`.
+        with_slopes: whether cells offer slopes, which asks for an implicit part.
+
+    Returns:
+        [B, J, P].
+    """
+    shares = torch.ones_like(query[:, :1]) if network.pyramid is None else network.pyramid(query)  # [B, S, P]
+    if not with_slopes:
+        return shares
+    assert network.implicit is not None
+    own = shares[:, :1]
+    return torch.cat([own, own * network.implicit(query, place), shares[:, 1:]], dim=1)
