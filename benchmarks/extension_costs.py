@@ -21,7 +21,13 @@ from omniup.training.anyup.configuration import LossSettings
 from omniup.training.anyup.objective import Objective
 
 #: The extensions, as settings of the network.
-EXTENSIONS: dict[str, dict[str, Any]] = {"none": {}, "dynamic basis": {"dynamic_basis": True}}
+EXTENSIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "dynamic basis": {"dynamic_basis": True},
+    "pyramid": {"pyramid": (0.05, 0.1, 0.2)},
+    "implicit": {"implicit": True},
+    "pyramid, implicit": {"pyramid": (0.05, 0.1, 0.2), "implicit": True},
+}
 
 SIDE, CELLS, CHANNELS = 224, 16, 384
 STEP_SIDE, STEP_CELLS, STEP_CHANNELS, BATCH, CROPS = 128, 16, 128, 2, 4

@@ -22,7 +22,12 @@ def test_fixed_sizes_change_nothing(network, image_size, grid, size):
     torch.testing.assert_close(fixed(image, features), network(image, features, size), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", [{"window_ratio": 0.3}, {"window_ratio": 1}, {"feature_path": False}], ids=str)
+EXTENDED = [{"pyramid": (0.05, 0.3)}, {"implicit": True}, {"pyramid": (0.05, 0.3), "implicit": True}]
+
+
+@pytest.mark.parametrize(
+    "variant", [{"window_ratio": 0.3}, {"window_ratio": 1}, {"feature_path": False}, *EXTENDED], ids=str
+)
 def test_fixed_sizes_have_the_network_s_settings(variant):
     network, (image_size, grid, size) = random_anyup(**variant), SIZES[1]
     image, features = smooth_image(image_size, dtype=torch.float32), random_signal(grid, channels=7).float()

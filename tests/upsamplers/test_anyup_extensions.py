@@ -10,7 +10,7 @@ from omniup.upsamplers.anyup.network import EXTENSIONS
 from support.anyup import random_anyup
 
 #: An extension and a setting that switches it on.
-SETTINGS = {"dynamic_basis": True}
+SETTINGS = {"dynamic_basis": True, "pyramid": (0.05, 0.2), "implicit": True}
 IMAGE, SIGNAL = torch.rand(1, 3, 24, 32), torch.randn(1, 7, 4, 5)
 
 

@@ -8,6 +8,7 @@ from omniup.mixing.attention import Attention
 from omniup.mixing.averages import add_to_cell_means, cell_means, cell_variances
 from omniup.mixing.groups import Groups
 from omniup.mixing.interpolation import axis_taps, interpolate, interpolation_matrix
+from omniup.mixing.joint import JointAttention
 from omniup.mixing.planner import DEFAULT_MEMORY, DotProduct, Embedding, TooLittleMemoryError
 from omniup.mixing.windows import Windows
 
@@ -17,6 +18,7 @@ __all__ = [
     "DotProduct",
     "Embedding",
     "Groups",
+    "JointAttention",
     "TooLittleMemoryError",
     "Windows",
     "add_to_cell_means",

@@ -70,11 +70,11 @@ class Attention:
     memory: int = DEFAULT_MEMORY
 
     def __post_init__(self) -> None:
-        _check_shape("key", self.key, ("B", "D", *self.windows.grid))
+        check_shape("key", self.key, ("B", "D", *self.windows.grid))
         if self.reach is not None:
             if self.windows.radius is None:
                 raise ValueError("reach is given for windows that are no discs; accepted: None")
-            _check_shape("reach", self.reach, (len(self.key), 1, *self.windows.grid))
+            check_shape("reach", self.reach, (len(self.key), 1, *self.windows.grid))
         width = self.embed.width if self.embed else self.key.shape[1]
         if self.heads < 1 or width % self.heads:
             raise ValueError(f"heads is {self.heads}; accepted: divisors of {width}, the length of the vectors")
@@ -97,10 +97,10 @@ class Attention:
         """
         self._check_query(query, self.windows.size)
         self._check_value(value)
-        plan = self._plan(compute_dtype(query, self.key, value))
+        plan = self.plan(compute_dtype(query, self.key, value))
         flat = query.flatten(2), self.key.flatten(2), value.flatten(2)
         if out is not None:
-            _check_out(out, (*value.shape[:2], *self.windows.size))
+            check_out(out, (*value.shape[:2], *self.windows.size))
             with torch.no_grad():
                 _write_mix(*flat, plan, out.flatten(2))
             return out
@@ -123,7 +123,7 @@ class Attention:
         """
         self._check_points(query, points)
         self._check_value(value)
-        plan = self._plan(compute_dtype(query, self.key, value), points)
+        plan = self.plan(compute_dtype(query, self.key, value), points)
         mixed: Tensor = _Mix.apply(query, self.key.flatten(2), value.flatten(2), plan)
         return mixed
 
@@ -141,7 +141,7 @@ class Attention:
             ValueError, TooLittleMemoryError: as `mix_at`.
         """
         self._check_points(query, points)
-        plan = self._plan(compute_dtype(query, self.key), points)
+        plan = self.plan(compute_dtype(query, self.key), points)
         query, key = query.detach(), self.key.detach().flatten(2)
         out = query.new_zeros(len(query), query.shape[2], key.shape[2], dtype=plan.dtype)  # [B, N, cells]
         scratch = Scratch(out)
@@ -169,7 +169,7 @@ class Attention:
             ValueError, TooLittleMemoryError: as `mix`.
         """
         self._check_query(query, self.windows.size)
-        plan = self._plan(compute_dtype(query, self.key))
+        plan = self.plan(compute_dtype(query, self.key))
         query, key = query.detach().flatten(2), self.key.detach().flatten(2)
         out = query.new_empty(len(query), 1, query.shape[2], dtype=plan.dtype)
         scratch = Scratch(out)
@@ -205,7 +205,7 @@ class Attention:
         """
         self._check_query(query, self.windows.size)
         self._check_value(like)
-        plan = self._plan(compute_dtype(query, self.key, like))
+        plan = self.plan(compute_dtype(query, self.key, like))
         left = most - query[:, 0].numel() * self.windows.most_candidates * plan.dtype.itemsize  # for indices
         if left < 0:
             return None
@@ -232,7 +232,7 @@ class Attention:
         """
         self._check_query(query, self.windows.size)
         self._check_value(like)
-        plan = self._plan(compute_dtype(query, self.key, like))
+        plan = self.plan(compute_dtype(query, self.key, like))
         return _weight_tiles(query, self.key, plan, plan.channel_chunks(like.shape[1])[0].stop)
 
     def averaged(self, query: Tensor, kept: KeptWeights | None = None, valid: Tensor | None = None) -> Stencil:
@@ -249,7 +249,7 @@ class Attention:
         self._check_query(query, self.windows.size)
         if kept is not None:
             return averaged_mix(kept.tiles, self.windows, kept.tiles[0].weights, valid)
-        plan = self._plan(compute_dtype(query, self.key))
+        plan = self.plan(compute_dtype(query, self.key))
         tiles = _weight_tiles(query, self.key, plan, channels=1)
         return averaged_mix(tiles, self.windows, query.new_empty(0, dtype=plan.dtype), valid)
 
@@ -257,20 +257,21 @@ class Attention:
         """Return the attention of rows `top` up to `bottom` of the output alone."""
         return dataclasses.replace(self, windows=self.windows.band(top, bottom))
 
-    def _plan(self, dtype: torch.dtype, points: Tensor | None = None) -> Plan:
+    def plan(self, dtype: torch.dtype, points: Tensor | None = None) -> Plan:
+        """Return the parameters without the tensors, to compute in a type, perhaps at `points` [B, N, 2] only."""
         embed = self.embed or DotProduct(self.key.shape[1])
         return Plan(self.windows, embed, self.reach, self.heads, self.memory, dtype, points)
 
     def _check_query(self, query: Tensor, places: tuple[int, ...]) -> None:
-        _check_shape("query", query, (len(self.key), "D" if self.embed else self.key.shape[1], *places))
+        check_shape("query", query, (len(self.key), "D" if self.embed else self.key.shape[1], *places))
         if self.embed is not None and query.requires_grad:
             raise ValueError("query requires a gradient; accepted: one that does not, where there is an embedding")
 
     def _check_value(self, value: Tensor) -> None:
-        _check_shape("value", value, (len(self.key), "C", *self.windows.grid))
+        check_shape("value", value, (len(self.key), "C", *self.windows.grid))
 
     def _check_points(self, query: Tensor, points: Tensor) -> None:
-        _check_shape("points", points, (len(self.key), "N", 2))
+        check_shape("points", points, (len(self.key), "N", 2))
         self._check_query(query, (points.shape[1],))
         outside = ((points < 0) | (points >= points.new_tensor(self.windows.size))).any(-1)
         if outside.any():
@@ -345,15 +346,16 @@ class _Mix(torch.autograd.Function):
         return *(None if gradient is None else gradient.to(tensor.dtype) for gradient, tensor in gradients), None
 
 
-def _check_out(out: Tensor, shape: tuple[int, ...]) -> None:
-    _check_shape("out", out, shape)
+def check_out(out: Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse a tensor that cannot hold a result of a shape."""
+    check_shape("out", out, shape)
     if out.stride(2) != shape[3] * out.stride(3) or not out.is_floating_point():
         raise ValueError(
             f"out is of {out.dtype} with strides {out.stride()}; accepted: floating point, its rows one after the other"
         )
 
 
-def _check_shape(name: str, tensor: Tensor, shape: tuple[int | str, ...]) -> None:
+def check_shape(name: str, tensor: Tensor, shape: tuple[int | str, ...]) -> None:
     """Refuse a tensor of another shape; letters stand for sides of any length."""
     wanted = [side if isinstance(side, int) else None for side in shape]
     if tensor.ndim != len(shape) or any(side not in (None, n) for side, n in zip(wanted, tensor.shape, strict=True)):

@@ -136,17 +136,20 @@ class Plan:
     dtype: torch.dtype
     points: Tensor | None
 
-    def tiles(self, query: Tensor, key: Tensor, *, channels: int) -> Iterator[Tile]:
+    def tiles(
+        self, query: Tensor, key: Tensor, *, channels: int, shape: tuple[int, int] | None = None
+    ) -> Iterator[Tile]:
         """Cut the work into tiles that fit the memory.
 
         Args:
             query: [B, F, queries].
             key: [B, G, cells].
             channels: how many of the values the caller handles at a time for each pixel and candidate.
+            shape: how large a tile is, as `tile_shape` has it, which is asked by default.
         """
         like = query.new_empty(0, dtype=self.dtype)
         smaller = None if self.reach is None else may_be_smaller(self.reach, self.windows)  # [B, cells]
-        for images, group, at in self._groups(query, key, channels, like):
+        for images, group, at in self._groups(query, like, *(shape or self.tile_shape(query, key, channels))):
             check_interruption()
             where = group.blocks or (group.pixels if at is None else at)
             pixels = read_pixels(query[images], self.windows, where).transpose(1, 2).to(like.dtype)
@@ -169,19 +172,37 @@ class Plan:
         most = max(1, self.memory // (4 * 3 * self.dtype.itemsize * (1 + self.windows.most_candidates)))
         return [slice(start, min(start + most, channels)) for start in range(0, channels, most)]
 
-    def _groups(
-        self, query: Tensor, key: Tensor, channels: int, like: Tensor
-    ) -> Iterator[tuple[slice, Groups, Tensor | None]]:
-        """Yield images, groups, and of chosen pixels the places of their queries [n, P]."""
+    def tile_shape(
+        self, query: Tensor, key: Tensor, channels: int, *, more: int = 0, parts: int = 1
+    ) -> tuple[int, int]:
+        """Return how high and wide a group may be, and how many groups make a tile.
+
+        Args:
+            query: as in `tiles`.
+            key: likewise.
+            channels: likewise.
+            more: numbers that the caller has for every pair of a pixel and a candidate, beside the heads' weights.
+            parts: into how many equal parts the memory is divided, of which a tile takes one.
+
+        Raises:
+            TooLittleMemoryError: one pixel's window exceeds the memory.
+        """
         longest, most, _ = tile_size(
             self.windows,
             numbers=query.shape[1] + key.shape[1] + 3 * (self.embed.width + channels),
             memory=self.memory,
-            like=like,
+            like=query.new_empty(0, dtype=self.dtype),
             longest=LONGEST_SIDE if self.points is None else 1,
             by_radius=self.reach is not None,
-            heads=self.heads,
+            heads=self.heads + more,
+            parts=parts,
         )
+        return longest, most
+
+    def _groups(
+        self, query: Tensor, like: Tensor, longest: int, most: int
+    ) -> Iterator[tuple[slice, Groups, Tensor | None]]:
+        """Yield images, groups, and of chosen pixels the places of their queries [n, P]."""
         if self.points is not None:
             for image, points in enumerate(self.points):
                 for start in range(0, len(points), most):

@@ -63,6 +63,7 @@ class Axis:
         stride: pixels per cell.
         origin: where these pixels begin among those of the whole axis.
         together: how many successive intervals make a run; None for runs of equal lengths.
+        run: about how many pixels a run of those has, as a cell: of this grid, or of another that shares its groups.
         starts: [runs], the first pixel of each run.
         lengths: [runs], how many pixels it has.
         middle: [runs], the cell in the middle of the union of its intervals, clamped.
@@ -78,6 +79,7 @@ class Axis:
     stride: float
     origin: int
     together: int | None
+    run: float
     starts: Integers
     lengths: Integers
     middle: Integers
@@ -87,12 +89,19 @@ class Axis:
 
     @classmethod
     def of(
-        cls, low: Integers, high: Integers, cells: int, stride: float, together: int | None, origin: int = 0
+        cls,
+        low: Integers,
+        high: Integers,
+        cells: int,
+        stride: float,
+        together: int | None,
+        origin: int = 0,
+        run: float | None = None,
     ) -> Axis:
         """Cut pixels with known intervals, as the attributes have them, into runs."""
-        interval = _number(low, high)  # [pixels]
-        run = np.arange(len(low)) // _run_length(len(low), stride) if together is None else interval // together
-        starts = np.flatnonzero(np.diff(run, prepend=-1))
+        interval, run = _number(low, high), stride if run is None else run  # [pixels]
+        run_of = np.arange(len(low)) // _run_length(len(low), run) if together is None else interval // together
+        starts = np.flatnonzero(np.diff(run_of, prepend=-1))
         first, end = np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)  # [runs]
         lows, highs = first[:, None], end[:, None]  # [runs, e]
         if together is not None:
@@ -116,6 +125,7 @@ class Axis:
             stride=stride,
             origin=origin,
             together=together,
+            run=run,
             starts=starts,
             lengths=np.diff(starts, append=len(low)),
             middle=((first + end - 1) // 2).clip(0, cells - 1),
@@ -134,18 +144,18 @@ class Axis:
         return cls.of(middle - radius, middle + radius + 1, cells, pixels / cells, together)
 
     @classmethod
-    def relative(cls, pixels: int, cells: int, ratio: float) -> Axis:
+    def relative(cls, pixels: int, cells: int, ratio: float, run: float | None = None) -> Axis:
         """Take intervals floor(clamp(r - ratio) cells) to ceil(clamp(r + ratio) cells), r = (pixel + 0.5) / pixels."""
         # In float32, as the published weights were trained: a border on a cell's edge rounds as it did there.
         r = (np.arange(pixels, dtype=np.float32) + np.float32(0.5)) / np.float32(pixels)
         low = np.floor((r - np.float32(ratio)).clip(0, 1) * np.float32(cells)).astype(np.int64)
         high = np.ceil((r + np.float32(ratio)).clip(0, 1) * np.float32(cells)).astype(np.int64)
-        return cls.of(low, high, cells, pixels / cells, together=None)
+        return cls.of(low, high, cells, pixels / cells, together=None, run=run)
 
     def part(self, start: int, stop: int) -> Axis:
         """Return the intervals of pixels `start` up to `stop` alone."""
         low, high = self.low[start:stop], self.high[start:stop]
-        return Axis.of(low, high, self.cells, self.stride, self.together, self.origin + start)
+        return Axis.of(low, high, self.cells, self.stride, self.together, self.origin + start, self.run)
 
     @functools.cached_property
     def interval(self) -> Integers:
@@ -276,13 +286,22 @@ class Windows:
         return dataclasses.replace(cls._clamped(size, grid, radius, "nearest", disc(radius)), radius=radius)
 
     @classmethod
-    def relative(cls, size: tuple[int, int], grid: tuple[int, int], ratio: float = 0.1) -> Windows:
+    def relative(
+        cls,
+        size: tuple[int, int],
+        grid: tuple[int, int],
+        ratio: float = 0.1,
+        *,
+        grouped: tuple[int, int] | None = None,
+    ) -> Windows:
         """Make AnyUp's windows: every cell that lies within `ratio` of the image's side (arXiv 2510.12764, section 3).
 
         Args:
             size: (H, W) of the output, in pixels.
             grid: (h, w), in cells.
             ratio: above 0, up to 1.
+            grouped: a grid whose windows have the same groups of pixels, so that both are mixed at once (`joint.py`);
+                by default this one.
 
         Raises:
             ValueError: a side is empty or the ratio is out of range.
@@ -290,7 +309,8 @@ class Windows:
         _check(size, grid, 0)
         if not 0 < ratio <= 1:
             raise ValueError(f"ratio is {ratio}; accepted: numbers above 0 and up to 1")
-        rows, columns = (Axis.relative(*sides, ratio) for sides in zip(size, grid, strict=True))
+        sides = zip(size, grid, grouped or grid, strict=True)
+        rows, columns = (Axis.relative(pixels, cells, ratio, pixels / of) for pixels, cells, of in sides)
         return cls(size, grid, rows, columns, _all(rows, columns))
 
     @classmethod

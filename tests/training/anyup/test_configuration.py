@@ -77,6 +77,10 @@ def test_the_examples_name_nothing_outside_the_checkout():
             {"model.dynamic_basis": True, "model.feature_path": False},
             "model.dynamic_basis is true without a feature path, where it has no effect; accepted: false",
         ),
+        (
+            {"model.pyramid": [0.1]},
+            "model.pyramid is (0.1,); accepted: different numbers from 0.001 to 1, at least one of them other than ",
+        ),
         ({"backbones.1.patch": 14}, "data.image_size is 128; accepted: multiples of the patch of hog-patch14, 14"),
         ({"backbones.1": {"kind": "colours", "patch": 8}}, "backbones has colours-patch8 twice"),
         (

@@ -277,7 +277,7 @@ def test_weights_to_begin_with(configure, losses, tmp_path):
     assert training.network.image_encoder[0].weight.requires_grad
 
 
-@pytest.mark.parametrize("extension", [{"dynamic_basis": True}], ids=str)
+@pytest.mark.parametrize("extension", [{"dynamic_basis": True}, {"pyramid": (0.05, 0.2)}, {"implicit": True}], ids=str)
 def test_extensions_start_from_weights_without_them_and_go_on_exactly(extension, configure, losses, whole, tmp_path):
     _, folder = whole
     model = {"weights": str(folder / "anyup.safetensors"), **extension}

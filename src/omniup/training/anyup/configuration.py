@@ -21,6 +21,7 @@ from omniup.training.settings import (
     Workers,
     known_or_a_file,
 )
+from omniup.upsamplers.anyup.pyramid import other_ratios
 from omniup.upsamplers.consistency import FULL
 
 Patch: TypeAlias = Annotated[int, Field(ge=1, le=128)]
@@ -166,6 +167,8 @@ class ModelSettings(Section):
         window_ratio: how far a pixel may look to either side, as a part of the image's; 1 for everywhere.
         feature_path: whether the features have a say in where pixels look, or the image alone.
         dynamic_basis: whether the filters of the feature-agnostic layer are changed for the features at hand.
+        pyramid: ratios of windows that a pixel looks through besides; none by default.
+        implicit: whether features vary inside cells.
         weights: what to start from: `paper` or `multi_backbone`, which are downloaded once, or a file; none by default.
     """
 
@@ -173,6 +176,8 @@ class ModelSettings(Section):
     window_ratio: Annotated[float, Field(ge=0.001, le=1)] = 0.1
     feature_path: bool = True
     dynamic_basis: bool = False
+    pyramid: tuple[float, ...] | None = None
+    implicit: bool = False
     weights: str | None = None
 
     @field_validator("weights")
@@ -184,6 +189,8 @@ class ModelSettings(Section):
     def _used(self) -> ModelSettings:
         if self.dynamic_basis and not self.feature_path:
             raise InputError("dynamic_basis", "is true without a feature path, where it has no effect", "false")
+        if self.pyramid is not None:
+            other_ratios(self.pyramid, self.window_ratio)
         return self
 
 

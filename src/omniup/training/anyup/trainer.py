@@ -207,6 +207,8 @@ def _network(settings: ModelSettings, seed: int) -> AnyUp:
             window_ratio=settings.window_ratio,
             feature_path=settings.feature_path,
             dynamic_basis=settings.dynamic_basis,
+            pyramid=settings.pyramid,
+            implicit=settings.implicit,
         )
     if settings.weights is not None:
         load(network, read(settings.weights)[0], settings.weights)

@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from omniup.errors import InputError
-from omniup.mixing import Attention, Windows, cell_means
+from omniup.mixing import cell_means
 from omniup.upsamplers.anyup.distance import distance
-from omniup.upsamplers.anyup.fixed_attention import FixedAttention
+from omniup.upsamplers.anyup.fixed_scales import FixedScales
 from omniup.upsamplers.anyup.network import HEADS, WIDTH, Network
+from omniup.upsamplers.anyup.scales import Scales
 from omniup.upsamplers.base import check_image
 from omniup.upsamplers.checks import ImageLike, as_guidance, as_signal, check_finite
 
@@ -174,13 +175,13 @@ class SupportLoss(nn.Module):
         """Compute the loss, a scalar."""
         query = self.network.cross_decode.cross_attn.queries(support.query_maps)
         key = self.network.join(support.image_part, support.features_part)
-        (height, width), (h, w) = query.shape[2:], key.shape[2:]
-        windows = Windows.relative((height, width), (h, w), self.window_ratio)
+        size, grid = (query.shape[2], query.shape[3]), (key.shape[2], key.shape[3])
         if self.memory is None:
-            result = FixedAttention(windows, query)(query, key, support.reduced)
-        else:
-            result = Attention(key, windows, heads=HEADS, memory=self.memory).mix(query, support.reduced)
-        return distance(result, support.features)
+            fixed = FixedScales(self.network, size, grid, self.window_ratio, query)
+            return distance(fixed(self.network, query, key, support.reduced), support.features)
+        scales = Scales.of(self.network, size, grid, self.window_ratio)
+        cells = scales.cells(key, support.reduced, scales.slopes(support.reduced))
+        return distance(scales.mix(query, cells, memory=self.memory), support.features)
 
 
 def adapt(anyup: AnyUp, image: ImageLike, features: Tensor, steps: int, memory: int) -> AnyUp:

@@ -1,7 +1,7 @@
 """Export AnyUp for fixed sizes as one graph of plain tensor operations, for ONNX and for `torch.compile`.
 
 The sizes of the image, the features and the result decide which pixels draw from which cells, so with fixed sizes all
-of that is constant, and the attention is `FixedAttention`.
+of that is constant, and the attention is `FixedScales`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from omniup.errors import optional_import
 from omniup.files import atomic_write
 from omniup.files.weights import IMAGENET_MEAN, IMAGENET_STD
-from omniup.mixing import Windows
-from omniup.upsamplers.anyup.fixed_attention import FixedAttention
+from omniup.upsamplers.anyup.fixed_scales import FixedScales
 from omniup.upsamplers.anyup.upsampler import AnyUp
 from omniup.upsamplers.checks import Size, check_size
 
@@ -57,8 +56,7 @@ class FixedSizes(nn.Module):
             pools = (_pooling(side, places) for side, places in zip(image_size, (rows, columns), strict=True))
             for axis, pool in zip(("rows", "columns"), pools, strict=True):
                 self.register_buffer(f"{name}_{axis}", torch.from_numpy(pool).to(weights), persistent=False)
-        windows = Windows.relative(size, grid, anyup.window_ratio)
-        self.attention = FixedAttention(windows, weights)
+        self.scales = FixedScales(anyup, size, grid, anyup.window_ratio, weights)
 
     def forward(self, image: Tensor, features: Tensor) -> Tensor:
         """Upsample.
@@ -76,7 +74,7 @@ class FixedSizes(nn.Module):
         query = decoder.cross_attn.queries(decoder.conv2d(pooled))
         image_part = self._pool(network.key_encoder(encoded), "key")
         key = network.join(image_part, network.describe(features, image_part, image_size))
-        return self.attention(query, key, features)
+        return self.scales(network, query, key, features)
 
     def _pool(self, maps: Tensor, name: str) -> Tensor:
         """Pool adaptively by two matrix products; ONNX has this pooling only where the sides divide."""

@@ -20,6 +20,8 @@ from torch.nn import functional as F
 from omniup.mixing import DEFAULT_MEMORY
 from omniup.upsamplers.anyup.dynamic_basis import DynamicBasis
 from omniup.upsamplers.anyup.feature_agnostic import FILTER_SIZE, FeatureAgnosticLayer, Layout
+from omniup.upsamplers.anyup.implicit import Implicit
+from omniup.upsamplers.anyup.pyramid import Pyramid
 from omniup.upsamplers.checks import Size
 
 WIDTH = 128
@@ -27,7 +29,7 @@ HEADS = 4
 NORM_GROUPS = 8
 
 #: Submodules that change nothing before they are trained, so that weights may be without them.
-EXTENSIONS = ("dynamic_basis",)
+EXTENSIONS = ("dynamic_basis", "pyramid", "implicit")
 
 
 class ResidualBlock(nn.Module):
@@ -176,9 +178,18 @@ class Network(nn.Module):
         feature_path: whether keys know of the features; otherwise they are those of features that are zero everywhere,
             and the image alone decides what is mixed.
         dynamic_basis: whether the filters of that layer are changed for the features at hand; see `DynamicBasis`.
+        pyramid: ratios of more windows; see `Pyramid`.
+        implicit: whether cells offer slopes besides their values; see `Implicit`.
     """
 
-    def __init__(self, layout: Layout, feature_path: bool = True, dynamic_basis: bool = False) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        feature_path: bool = True,
+        dynamic_basis: bool = False,
+        pyramid: tuple[float, ...] = (),
+        implicit: bool = False,
+    ) -> None:
         super().__init__()
         self.feature_path = feature_path
         self.image_encoder = encoder(nn.Conv2d(3, WIDTH, 1, bias=False))
@@ -190,6 +201,8 @@ class Network(nn.Module):
         self.rope = RotaryEmbedding()
         # Extensions come last, so that the same seed makes the same of all that is before them.
         self.dynamic_basis = DynamicBasis(WIDTH, FILTER_SIZE**2, WIDTH) if dynamic_basis else None
+        self.pyramid = Pyramid(pyramid, WIDTH, HEADS) if pyramid else None
+        self.implicit = Implicit(WIDTH) if implicit else None
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Load weights by name; an extension that they are wholly without stays as it is.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -19,11 +20,13 @@ from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.files.weights import IMAGENET_MEAN, IMAGENET_STD
-from omniup.mixing import DEFAULT_MEMORY, Attention, Windows, pages
+from omniup.mixing import DEFAULT_MEMORY, pages
 from omniup.upsamplers.anyup.adaptation import Adaptation, adapt
 from omniup.upsamplers.anyup.feature_agnostic import LAYOUTS, Layout
-from omniup.upsamplers.anyup.network import HEADS, Network
+from omniup.upsamplers.anyup.network import Network
 from omniup.upsamplers.anyup.pixels import Pixels, Plan
+from omniup.upsamplers.anyup.pyramid import other_ratios, pooled_grid
+from omniup.upsamplers.anyup.scales import Cells, Scales
 from omniup.upsamplers.anyup.sharing import push, write_folder
 from omniup.upsamplers.anyup.weights import PUBLISHED, load, metadata, read
 from omniup.upsamplers.base import PreparedImage, check_image
@@ -70,6 +73,9 @@ class AnyUp(Network):
         feature_path: whether the features have a say in where pixels look, or the image alone.
         dynamic_basis: whether the filters of the feature-agnostic layer are changed for the features at hand, which
             has to be trained; see `DynamicBasis`.
+        pyramid: ratios of windows that a pixel looks through besides, such as `(0.05, 0.2)`, which has to be trained;
+            `window_ratio` is always among them and may be named. None for that alone; see `Pyramid`.
+        implicit: whether features vary inside cells, which has to be trained; see `Implicit`.
 
     Raises:
         InputError: a setting is none of these.
@@ -89,13 +95,17 @@ class AnyUp(Network):
         window_ratio: float = WINDOW_RATIO,
         feature_path: bool = True,
         dynamic_basis: bool = False,
+        pyramid: Sequence[float] | None = None,
+        implicit: bool = False,
     ) -> None:
         check_choice("basis_layout", basis_layout, LAYOUTS)
         check_choice("precision", precision, PRECISIONS)
         check_number("window_ratio", window_ratio, 0.001, 1)
         check_choice("feature_path", feature_path, (True, False))
         check_choice("dynamic_basis", dynamic_basis, (True, False))
-        super().__init__(basis_layout, feature_path, dynamic_basis)
+        check_choice("implicit", implicit, (True, False))
+        ratios = () if pyramid is None else other_ratios(pyramid, window_ratio)
+        super().__init__(basis_layout, feature_path, dynamic_basis, ratios, implicit)
         self.adaptation: Adaptation | None = None
         self.basis_layout = basis_layout
         self.precision = precision
@@ -111,6 +121,8 @@ class AnyUp(Network):
         window_ratio: float | None = None,
         feature_path: bool | None = None,
         dynamic_basis: bool | None = None,
+        pyramid: Sequence[float] | None = None,
+        implicit: bool | None = None,
     ) -> AnyUp:
         """Load trained weights, ready for use: in evaluation mode, and without gradients of their own.
 
@@ -125,6 +137,8 @@ class AnyUp(Network):
             feature_path: as in `AnyUp`; by default what the file says, or else true.
             dynamic_basis: as in `AnyUp`; by default what the file says, or else false. With weights that have none it
                 changes nothing until it is trained.
+            pyramid: as in `AnyUp`; by default what the file says, or else none. Untrained it changes nothing either.
+            implicit: as in `AnyUp`; by default what the file says, or else false. Likewise.
 
         Raises:
             InputError: the weights cannot be had or read, or do not fit; the message says where to put the file.
@@ -135,6 +149,8 @@ class AnyUp(Network):
             "window_ratio": window_ratio,
             "feature_path": feature_path,
             "dynamic_basis": dynamic_basis,
+            "pyramid": pyramid,
+            "implicit": implicit,
         }
         given = {name: value for name, value in given.items() if value is not None}
         network = cls(precision=precision, **(stored | given))
@@ -190,6 +206,8 @@ class AnyUp(Network):
             "window_ratio": self.window_ratio,
             "feature_path": self.feature_path,
             "dynamic_basis": self.dynamic_basis is not None,
+            "pyramid": None if self.pyramid is None else self.pyramid.ratios,
+            "implicit": self.implicit is not None,
         }
 
     def cost(self, size: Size, grid: Size) -> int:
@@ -200,8 +218,11 @@ class AnyUp(Network):
         """Estimate the work of the attention, without the network's: see `Upsampler.render_cost`."""
         # Along an axis a window holds this part of the cells in the mean, as the border cuts some, and those cut at its
         # two ends.
-        part = 2 * self.window_ratio - self.window_ratio**2
-        return math.prod(size) * math.prod(min(cells, math.ceil(part * cells) + 1) for cells in grid)
+        pairs = 0
+        for ratio in (self.window_ratio, *(() if self.pyramid is None else self.pyramid.ratios)):
+            part, sides = 2 * ratio - ratio**2, pooled_grid(grid, ratio, self.window_ratio)
+            pairs += math.prod(min(cells, math.ceil(part * cells) + 1) for cells in sides)
+        return math.prod(size) * pairs
 
     def prepare(
         self,
@@ -298,8 +319,9 @@ class AnyUp(Network):
         guidance, size = check_image(image, grid, size, differentiable=True)
         encoded = self.encode(torch.cat(list(self.normalise(guidance))))
         query, key = self.queries(encoded, size), self.keys(encoded, features.to(encoded.dtype))
-        windows = Windows.relative(size, grid, self.window_ratio)
-        return Attention(key, windows, heads=HEADS, memory=parse_memory(memory)).mix(query, values, out=out)
+        scales = Scales.of(self, size, grid, self.window_ratio)
+        cells = scales.cells(key, values, scales.slopes(values))
+        return scales.mix(query, cells, memory=parse_memory(memory), out=out)
 
     def adapt(self, image: ImageLike, features: Tensor, steps: int = 3, *, memory: int | str = DEFAULT_MEMORY) -> AnyUp:
         """Adapt to one image by a few gradient steps, without labels; see `adaptation.py`.
@@ -440,16 +462,15 @@ class EncodedImage(ShortRepr):
         features = features.to(self.image_part.dtype)
         return self.anyup.describe(features, self.image_part, self.image_size, self.plan.mixing)
 
-    def render(self, key: Tensor, value: Tensor, windows: Windows, memory: int, out: Tensor | None) -> Tensor:
-        """Mix values [1, C, h, w]: [1, C, H', W'], in `out` where that is given."""
+    def render(self, scales: Scales, cells: Cells, memory: int, out: Tensor | None) -> Tensor:
+        """Mix what cells offer: [1, C, H', W'], in `out` where that is given."""
         if self.queries is not None:
             mixing = max(memory - self.queries.nbytes, memory // 4)
-            return Attention(key, windows, heads=HEADS, memory=mixing).mix(self.queries, value, out=out)
+            return scales.mix(self.queries, cells, memory=mixing, out=out)
         bands = []
         for top, bottom in self._bands():
-            band = None if out is None else out[:, :, top:bottom]
-            attention = Attention(key, windows.band(top, bottom), heads=HEADS, memory=self.plan.mixing)
-            bands.append(attention.mix(self.query_rows(top, bottom), value, out=band))
+            band, query = None if out is None else out[:, :, top:bottom], self.query_rows(top, bottom)
+            bands.append(scales.band(top, bottom).mix(query, cells, memory=self.plan.mixing, out=band))
         return torch.cat(bands, dim=2) if out is None else out
 
     def query_at(self, points: Tensor) -> Tensor:
@@ -522,8 +543,8 @@ class PreparedAnyUp(PreparedImage):
         with enough_memory():
             for n, features in enumerate(signal.split(1)):
                 encoded, places = self._image(n), points[n if self.batch > 1 else 0]
-                attention = Attention(encoded.keys(features), self._windows, heads=HEADS, memory=parse_memory(memory))
-                maps.append(attention.weights_at(encoded.query_at(places), places[None]))
+                query, key = encoded.query_at(places), encoded.keys(features)
+                maps.append(self._scales.weights_at(query, key, places[None], memory=parse_memory(memory)))
         return torch.cat(maps)
 
     def _valid_weight(self, signal: Tensor, valid: Tensor, memory: int) -> Tensor:
@@ -541,8 +562,8 @@ class PreparedAnyUp(PreparedImage):
         return math.ceil(self.anyup.window_ratio * max(self.grid))
 
     @functools.cached_property
-    def _windows(self) -> Windows:
-        return Windows.relative(self.size, self.grid, self.anyup.window_ratio)
+    def _scales(self) -> Scales:
+        return Scales.of(self.anyup, self.size, self.grid, self.anyup.window_ratio)
 
     def _image(self, n: int) -> EncodedImage:
         """Return the image of the n-th signal."""
@@ -552,17 +573,21 @@ class PreparedAnyUp(PreparedImage):
         of_image = any(image.image_part.requires_grad for image in self.images)
         wanted = torch.is_grad_enabled() and (signal.requires_grad or of_image)
         with torch.set_grad_enabled(wanted):
+            each = ((n, value, value, memory, self._slopes(value, types[n])) for n, value in enumerate(signal.split(1)))
             if wanted:
-                return torch.cat([self._mix(n, value, value, memory) for n, value in enumerate(signal.split(1))])
+                return torch.cat([self._mix(*one) for one in each])
             out = pages.new_empty(signal, (*signal.shape[:2], *self.size)) if out is None else out
-            for n, value in enumerate(signal.split(1)):
-                self._mix(n, value, value, memory, out[n : n + 1])
+            for one in each:
+                self._mix(*one, out[one[0] : one[0] + 1])
         return out
 
     def _render_valid(self, signal: Tensor, valid: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
         results = []
         for n, (features, mask) in enumerate(zip(signal.split(1), valid.split(1), strict=True)):
-            mix = partial(self._mix, n, features, memory=memory)
+            slopes = self._slopes(features, types[n])
+            if slopes is not None:  # of the valid cells; and of the mask, which is mixed as one more channel
+                slopes = F.pad(slopes * mask.unsqueeze(1), (0, 0, 0, 0, 0, 1))  # [1, 2, C + 1, h, w]
+            mix = partial(self._mix, n, features, memory=memory, slopes=slopes)
             results.append(mix_valid(mix, features, mask))
         return torch.cat(results)
 
@@ -583,19 +608,43 @@ class PreparedAnyUp(PreparedImage):
         return self._mix_at(image, everything, everything[:, part], points, memory)
 
     def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
-        each = enumerate(signal.split(1))
-        return torch.cat([self._mix_at(n, value, value, points[n : n + 1], memory) for n, value in each])
+        results = []
+        for n, value in enumerate(signal.split(1)):
+            slopes = self._slopes(value, types[n])
+            results.append(self._mix_at(n, value, value, points[n : n + 1], memory, slopes))
+        return torch.cat(results)
 
-    def _mix(self, n: int, features: Tensor, value: Tensor, memory: int, out: Tensor | None = None) -> Tensor:
-        """Mix values [1, C, h, w] of the n-th signal, with the keys of features."""
+    def _slopes(self, value: Tensor, signal_type: SignalType) -> Tensor | None:
+        """Compute the slopes that cells offer: none but of features, as they may leave the range of the values."""
+        return self._scales.slopes(value) if signal_type == "features" else None
+
+    def _mix(
+        self,
+        n: int,
+        features: Tensor,
+        value: Tensor,
+        memory: int,
+        slopes: Tensor | None = None,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Mix values [1, C, h, w] of the n-th signal, and perhaps slopes of theirs, with the keys of features."""
         encoded = self._image(n)
-        return encoded.render(encoded.keys(features), value, self._windows, memory, out)
+        cells = self._scales.cells(encoded.keys(features), value, slopes)
+        return encoded.render(self._scales, cells, memory, out)
 
-    def _mix_at(self, n: int, features: Tensor, value: Tensor, points: Tensor, memory: int) -> Tensor:
+    def _mix_at(
+        self,
+        n: int,
+        features: Tensor,
+        value: Tensor,
+        points: Tensor,
+        memory: int,
+        slopes: Tensor | None = None,
+    ) -> Tensor:
         """Mix values at points [1, P, 2] only: [1, C, P]."""
-        encoded = self._image(n)
-        attention = Attention(encoded.keys(features), self._windows, heads=HEADS, memory=memory)
-        return attention.mix_at(encoded.query_at(points[0]), value, points)
+        encoded, scales = self._image(n), self._scales
+        cells = scales.cells(encoded.keys(features), value, slopes)
+        return scales.mix_at(encoded.query_at(points[0]), cells, points, memory=memory)
 
 
 @register(
@@ -608,6 +657,8 @@ class PreparedAnyUp(PreparedImage):
         "window_ratio": None,
         "feature_path": None,
         "dynamic_basis": None,
+        "pyramid": None,
+        "implicit": None,
     },
     paths={"weights": tuple(PUBLISHED)},
     choices={"basis_layout": LAYOUTS, "precision": PRECISIONS},

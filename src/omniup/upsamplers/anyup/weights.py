@@ -58,6 +58,8 @@ SETTINGS = {
     "window_ratio": "window_ratio",
     "feature_path": "feature_path",
     "dynamic_basis": "dynamic_basis",
+    "pyramid": "pyramid",
+    "implicit": "implicit",
 }
 
 
