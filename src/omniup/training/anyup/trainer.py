@@ -76,7 +76,7 @@ class _Training(Training[Configuration]):
         if configuration.validation and self.accelerator.is_main_process:
             self.validation = Validation(configuration.validation, configuration.data, list(backbones.values()), device)
 
-        self.network = _network(configuration.model, configuration.seed)
+        self.network = self._make_network()
         settings = configuration.optimiser
         optimiser = torch.optim.AdamW(
             [weight for weight in self.network.parameters() if weight.requires_grad],
@@ -87,6 +87,10 @@ class _Training(Training[Configuration]):
         self.objective, self.optimiser = self.accelerator.prepare(
             Objective(self.network, configuration.losses), optimiser
         )
+
+    def _make_network(self) -> AnyUp:
+        """Make the network; the benchmark trains another in its place."""
+        return _network(self.configuration.model, self.configuration.seed)
 
     @property
     def _networks(self) -> dict[str, Named]:
