@@ -40,7 +40,8 @@ class JointAttention:
     Oracle: tests/oracles/joint.py, pixel by pixel.
 
     Attributes:
-        attentions: without embedding, of windows that `Windows.relative` grouped in the same way; the query is the same for all.
+        attentions: without embedding, of windows that `Windows.relative` grouped in the same way; they share the
+            query.
         memory: bytes of scratch space of them all.
 
     Example:

@@ -83,7 +83,7 @@ class _Training(Training[Configuration]):
         if configuration.validation and self.accelerator.is_main_process:
             self.validation = Validation(configuration.validation, configuration.data, list(backbones.values()), device)
 
-        self.network = _network(configuration.model, configuration.seed)
+        self.network = self._make_network()
         settings, meta = configuration.optimiser, configuration.meta
         self.network.adaptation = (self.network.adaptation or Adaptation.of(self.network)) if meta else None
         optimiser = torch.optim.AdamW(
@@ -101,6 +101,10 @@ class _Training(Training[Configuration]):
                 self.accelerator.ddp_handler = handler
             objective = WithPretraining(PretrainingObjective(self.network, configuration.pretraining), objective)
         self.objective, self.optimiser = self.accelerator.prepare(objective, optimiser)
+
+    def _make_network(self) -> AnyUp:
+        """Make the network; the benchmark trains another in its place."""
+        return _network(self.configuration.model, self.configuration.seed)
 
     @property
     def _networks(self) -> dict[str, Named]:
