@@ -81,6 +81,7 @@ ONE_MEANING = {
             "training/hypir/configuration.py",
             "training/settings.py",
         ),
+        "training/refiner/trainer.py",
         "training/restorer/configuration.py",
         *(f"cli/{name}.py" for name in ("encoding", "features", "options", "probe", "probe_record", "video")),
         *("encoders/dense.py", "jobs/configuration.py", "upsamplers/anyup/upsampler.py", "upsamplers/ensemble.py"),

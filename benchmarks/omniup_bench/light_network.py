@@ -24,7 +24,7 @@ from omniup.training.anyup.trainer import _Training
 from omniup.training.randomness import seeded
 from omniup.upsamplers.checks import Size
 
-#: As many heads as branches, so that each head compares what one of them sees.
+#: Attention heads: one for each branch, so that it compares what that one sees.
 HEADS = 4
 
 NORM_GROUPS = 8
@@ -55,26 +55,39 @@ class LightNetwork(nn.Module):
     def forward(
         self, image: Tensor, signal: Tensor, size: Size | None = None, *, memory: int = DEFAULT_MEMORY
     ) -> Tensor:
-        """Upsample features.
+        """Upsample features; see `mix`."""
+        return self.mix(image, signal, signal, size, memory=memory)
+
+    def mix(
+        self,
+        image: Tensor,
+        features: Tensor,
+        values: Tensor,
+        size: Size | None = None,
+        *,
+        memory: int = DEFAULT_MEMORY,
+    ) -> Tensor:
+        """Mix values; the features have no say in it.
 
         Args:
             image: [B, 3, H, W] in 0..1.
-            signal: [B, C, h, w].
+            features: [B, C, h, w].
+            values: [B, V, h, w].
             size: (H', W') of the result; by default the image's.
             memory: bytes of scratch space of the mix.
 
         Returns:
-            [B, C, H', W'].
+            [B, V, H', W'].
         """
-        image_size, grid = (image.shape[2], image.shape[3]), (signal.shape[2], signal.shape[3])
+        image_size, grid = (image.shape[2], image.shape[3]), (values.shape[2], values.shape[3])
         size = size or image_size
         mean, std = (image.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         normal = ((image - mean) / std).contiguous(memory_format=torch.channels_last)
         encoded = torch.cat([branch(normal) for branch in self.branches], dim=1)  # [B, D, H, W]
-        query, key = (rotate(_pool(encoded, cells).to(signal.dtype), image_size) for cells in (size, grid))
+        query, key = (rotate(_pool(encoded, cells).to(values.dtype), image_size) for cells in (size, grid))
         windows = Windows.relative(size, grid, self.window_ratio)
         scale = (self.width // HEADS) ** -0.5
-        return Attention(scale * key, windows, heads=HEADS, memory=memory).mix(query, signal)
+        return Attention(scale * key, windows, heads=HEADS, memory=memory).mix(query, values)
 
     def metadata(self) -> dict[str, str]:
         """Return what a file of its weights says of them."""
@@ -95,7 +108,7 @@ def train_light(
         def _make_network(self) -> AnyUp:
             with seeded(configuration.seed, "weights"):
                 network = LightNetwork(width, configuration.model.window_ratio)
-            return cast(AnyUp, network.train())  # of which the training wants parameters, a call and metadata
+            return cast(AnyUp, network.train())  # of which the training wants parameters, `mix` and metadata
 
     return Light(configuration, output, resume).run(progress)
 

@@ -110,6 +110,24 @@ def hypir(
 
 
 @app.command()
+def refiner(
+    configuration: ConfigurationFile,
+    output: OutputFolder = None,
+    resume: Resume = None,
+    changes: Changes = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train the refiner of AnyUp's results, which samples what is uncertain; see docs/extensions.md."""
+    report = Report(as_json, quiet, verbose)
+
+    from omniup.training import refiner as training
+
+    _run(report, training, configuration, changes, output=output, resume=resume)
+
+
+@app.command()
 def restorer(
     configuration: ConfigurationFile,
     output: OutputFolder = None,

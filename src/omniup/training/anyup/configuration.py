@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -338,23 +338,8 @@ class Configuration(TrainingSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Configuration:
-        """Check that there are images, that backbones have different names, and that patches fill every square."""
-        if all(backbone.held_out for backbone in self.backbones):
-            raise InputError("backbones", "are all held out", "at least one that is trained on")
-        names = [backbone.name for backbone in self.backbones]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise InputError("backbones", "has {names} twice", "a name each", names=", ".join(sorted(twice)))
+        check_backbones(self.backbones, self.data)
         for backbone in self.backbones:
-            for name, side in self.data.sides.items():
-                if side % backbone.patch:
-                    raise InputError(
-                        f"data.{name}",
-                        "is {value}",
-                        "multiples of the patch of {backbone}, {patch}",
-                        value=side,
-                        backbone=backbone.name,
-                        patch=backbone.patch,
-                    )
             if self.references.moved and backbone.patch % 4:
                 raise InputError(
                     "references.moved",
@@ -385,6 +370,30 @@ class Configuration(TrainingSettings):
                     "data.input_size", "is {value}", accepted, value=self.data.input_size, backbone=backbone.name
                 )
         return self
+
+
+def check_backbones(backbones: Sequence[BackboneSettings], data: DataSettings) -> None:
+    """Check that some backbone is trained on, that they have different names, and that patches fill every square.
+
+    Raises:
+        InputError: it is not so.
+    """
+    if all(backbone.held_out for backbone in backbones):
+        raise InputError("backbones", "are all held out", "at least one that is trained on")
+    names = [backbone.name for backbone in backbones]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise InputError("backbones", "has {names} twice", "a name each", names=", ".join(sorted(twice)))
+    for backbone in backbones:
+        for name, side in data.sides.items():
+            if side % backbone.patch:
+                raise InputError(
+                    f"data.{name}",
+                    "is {value}",
+                    "multiples of the patch of {backbone}, {patch}",
+                    value=side,
+                    backbone=backbone.name,
+                    patch=backbone.patch,
+                )
 
 
 def read_configuration(path: str | Path, changes: Mapping[str, Any] | None = None) -> Configuration:

@@ -26,6 +26,7 @@ from omniup.upsamplers.anyup.feature_agnostic import LAYOUTS, Layout
 from omniup.upsamplers.anyup.network import Network
 from omniup.upsamplers.anyup.pixels import Pixels, Plan
 from omniup.upsamplers.anyup.pyramid import other_ratios, pooled_grid
+from omniup.upsamplers.anyup.refinement import MOST_STEPS, Refined, Refiner
 from omniup.upsamplers.anyup.scales import Cells, Scales
 from omniup.upsamplers.anyup.sharing import push, write_folder
 from omniup.upsamplers.anyup.weights import PUBLISHED, load, metadata, read
@@ -384,6 +385,43 @@ class AnyUp(Network):
         guidance = as_guidance(image, device=signal.device)
         prepared = self.prepare(guidance, (signal.shape[2], signal.shape[3]), size, memory=memory)
         return prepared.attention(signal, points, memory=memory)
+
+    @torch.no_grad()
+    def refine(
+        self,
+        image: ImageLike,
+        signal: Tensor,
+        size: Size | None = None,
+        *,
+        weights: Refiner | str | Path,
+        samples: int = 8,
+        steps: int = MOST_STEPS,
+        seed: int = 0,
+        memory: int | str = DEFAULT_MEMORY,
+        progress: ProgressLike = None,
+    ) -> Refined:
+        """Upsample features and refine the result by diffusion: several samples, their mean and their spread.
+
+        Args:
+            image: as in `forward`.
+            signal: likewise.
+            size: likewise.
+            weights: a refiner, or its file; see `Refiner.from_pretrained`.
+            samples: how many, from 2 on.
+            steps: of each sample, from 1 to 10.
+            seed: of the noise.
+            memory: as in `Refiner.forward`.
+            progress: called after each step.
+
+        Raises:
+            InputError: as `forward` and `Refiner.forward`; or the weights cannot be read.
+            MissingPackageError: diffusers is not installed.
+        """
+        refiner = weights if isinstance(weights, Refiner) else Refiner.from_pretrained(weights)
+        initial = self(image, signal, size, memory=memory)
+        return refiner(
+            image, signal, initial, samples=samples, steps=steps, seed=seed, memory=memory, progress=progress
+        )
 
     @property
     def compute_dtype(self) -> torch.dtype:
