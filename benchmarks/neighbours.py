@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("out/neighbours"), help="where trainings and the plot go")
     parser.add_argument("--steps", type=int, default=600, help="of each training")
     parser.add_argument("--seeds", type=int, default=2, help="trainings of each network")
-    parser.add_argument("--photographs", type=int, default=50, help="how many are measured on")
+    parser.add_argument("--photographs", type=int, default=50, help="how many are measured on, of each kind")
     options = parser.parse_args()
 
     everywhere = {**changes(options.data, options.photographs), "steps": options.steps}
@@ -105,12 +105,12 @@ def changes(data: Path, count: int) -> dict[str, Any]:
     data, models = data.resolve(), data.resolve().parent / "models"
     lite = {"kind": "timm", "model": LITE, "weights": str(models / f"{LITE}.safetensors")}
     street = {"kind": "local", "function": f"{STREET}:load", "weights": str(models / FILE)}
-    street_val = {"train": str(data / "camvid/train"), "test": str(data / "camvid/val"), "ignore": 11}
+    scenes = {"train": str(data / "camvid/train"), "test": str(data / "camvid/val"), "ignore": 11}
     return {
         "data.images": [str(data / "bsds500/train"), str(data / "imagenet/train")],
         "validation.images": [str(data / "bsds500/val")],
         "validation.count": count,
-        "validation.probe": street_val,
+        "validation.probe": scenes | {"images": count},
         "validation.every": 10**6,
         "backbones": [
             *(lite | {"layer": layer, "patch": patch} for layer, patch in ((2, 8), (3, 16), (4, 32))),
@@ -149,7 +149,7 @@ def _times(networks: Sequence[nn.Module]) -> list[list[float]]:
     device = torch.device("cpu")
     image, features = photograph(SIDE, SIDE, device), torch.randn(1, CHANNELS, CELLS, CELLS)
     runs = [lambda network=network: network(image, features) for network in networks]
-    return in_turns(runs, device, turns=7, clock=time.process_time)
+    return in_turns(runs, device, turns=5, clock=time.process_time)
 
 
 def _gains(
