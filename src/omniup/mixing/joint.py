@@ -40,8 +40,7 @@ class JointAttention:
     Oracle: tests/oracles/joint.py, pixel by pixel.
 
     Attributes:
-        attentions: without embedding, of windows that `Windows.relative` grouped in the same way; they share the
-            query.
+        attentions: without embedding, of windows that have the same groups of pixels (`grouped` of `Windows.relative`).
         memory: bytes of scratch space of them all.
 
     Example:
@@ -118,8 +117,7 @@ class JointAttention:
 
     def _plans(self, query: Tensor, values: Sequence[Tensor], points: Tensor | None = None) -> tuple[Plan, ...]:
         dtype = compute_dtype(query, *(each.key for each in self.attentions), *values)
-        bounded = (dataclasses.replace(each, memory=self.memory) for each in self.attentions)
-        return tuple(each.plan(dtype, points) for each in bounded)
+        return tuple(dataclasses.replace(each.plan(dtype, points), memory=self.memory) for each in self.attentions)
 
 
 def _tiles(

@@ -23,7 +23,7 @@ PIXELS = 2**14
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cells:
-    """Keys and values that cells offer.
+    """Keys and values of the cells of each scale.
 
     Attributes:
         keys: of each scale [B, D, h, w].
@@ -35,7 +35,7 @@ class Cells:
 
     @property
     def with_slopes(self) -> bool:
-        """True if cells offer slopes besides their values."""
+        """True where cells offer slopes besides their values."""
         return self.values[0].shape[1] > 1
 
 
@@ -109,10 +109,9 @@ class Scales:
         own, *coarse = (each.weights_at(query, points) for each in attentions)
         if self.network.pyramid is None:
             return own
-        weights = self.network.pyramid(query).unsqueeze(3).to(own.dtype)  # [B, 1 + S, P, 1]
-        grid, weights = self.windows[0].grid, weights.unsqueeze(4)
-        maps = [own, *(spread(each, grid) for each in coarse)]
-        return (torch.stack(maps, dim=1) * weights).sum(1)
+        of_scales = self.network.pyramid(query).to(own.dtype)[..., None, None]  # [B, 1 + S, P, 1, 1]
+        maps = [own, *(spread(each, self.windows[0].grid) for each in coarse)]
+        return (torch.stack(maps, dim=1) * of_scales).sum(1)
 
     def _keys(self, key: Tensor) -> tuple[Tensor, ...]:
         pyramid = self.network.pyramid
@@ -159,9 +158,9 @@ def coefficients(network: Network, query: Tensor, place: Tensor, with_slopes: bo
     Returns:
         [B, J, P].
     """
-    weights = torch.ones_like(query[:, :1]) if network.pyramid is None else network.pyramid(query)  # [B, S, P]
+    of_scales = torch.ones_like(query[:, :1]) if network.pyramid is None else network.pyramid(query)  # [B, S, P]
     if not with_slopes:
-        return weights
+        return of_scales
     assert network.implicit is not None
-    own = weights[:, :1]
-    return torch.cat([own, own * network.implicit(query, place), weights[:, 1:]], dim=1)
+    own = of_scales[:, :1]
+    return torch.cat([own, own * network.implicit(query, place), of_scales[:, 1:]], dim=1)
