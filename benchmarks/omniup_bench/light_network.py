@@ -24,7 +24,7 @@ from omniup.training.anyup.trainer import _Training
 from omniup.training.randomness import seeded
 from omniup.upsamplers.checks import Size
 
-#: As many heads as branches, so that each head compares what one of them sees.
+#: Heads, one for each branch, so that a head compares what its branch sees.
 HEADS = 4
 
 NORM_GROUPS = 8
