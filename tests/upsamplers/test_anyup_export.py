@@ -58,6 +58,13 @@ def test_onnxruntime_computes_the_same(network, tmp_path, image_size, grid, size
     torch.testing.assert_close(torch.from_numpy(out), network(image, features, size), rtol=0, atol=1e-4)
 
 
+def test_onnxruntime_computes_the_same_with_extensions(tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    (image_size, grid, size), path = SIZES[1], tmp_path / "anyup.onnx"
+    assert export_onnx(random_anyup(**EXTENDED[2]), path, image_size, 7, grid, size) < 1e-4
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_it_compiles(network):
