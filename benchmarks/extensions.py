@@ -17,8 +17,7 @@ import argparse
 import dataclasses
 import itertools
 import json
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,7 @@ from tqdm import tqdm
 from measure import photograph, show
 from omniup import AnyUp
 from omniup.evaluation.measuring import cost, in_turns, ratio
-from omniup.files import atomic_write
-from omniup.training.anyup import Progress, read_configuration, train
+from omniup.training.anyup import read_configuration
 from omniup.upsamplers import Upsampler
 from omniup.upsamplers.checks import ImageLike, Size
 from omniup_bench.catalogue import find_task
@@ -41,7 +39,7 @@ from omniup_bench.methods import Entry
 from omniup_bench.quality import measure
 from omniup_bench.rankings import Ranking, rankings
 from omniup_bench.records import results_file
-from real_backbones import KINDS, RECIPE, recipe_changes
+from trainings import HOURS, KINDS, RECIPE, recipe_changes, trained
 
 CONTROL = "control"
 
@@ -56,6 +54,8 @@ EXTENSIONS: Mapping[str, dict[str, Any]] = {
 """Changes to the recipe. The two that are no part of a training, fusion and refinement, have scripts of their own."""
 
 LITE = "+timm:tf_efficientnet_lite0"
+"""Suffix of tasks on features of an ImageNet network."""
+
 TASKS: Mapping[tuple[str, int], tuple[str, ...]] = {
     (f"probe-labels-lr{LITE}", 16): ("miou", "trimap_miou@6"),
     (f"probe-labels-lr{LITE}", 32): ("miou", "trimap_miou@6"),
@@ -99,13 +99,13 @@ def main() -> None:
     rows = [CONTROL, *wanted, *(["+".join(wanted)] if options.combined else [])]
     held_out = options.held_out or ["street scenes"]
     place = options.output / f"{options.steps} steps"
-    trained = {}
+    weights = {}
     for seed, kind, row in itertools.product(range(options.seeds), held_out, rows):
         run = Run(row, kind, seed)
-        trained[run] = _trained(run, place / run.name, folders, options.steps)
-    found = _measured(trained, folders, place / "results.jsonl", options.images)
-    _show_differences(found, list(trained), rows)
-    _show_costs(trained)
+        weights[run] = trained(read_configuration(RECIPE, run.changes(folders, options.steps)), place / run.name)
+    found = _measured(weights, folders, place / "results.jsonl", options.images)
+    _show_differences(found, list(weights), rows)
+    _show_costs(weights)
 
 
 def _options() -> argparse.Namespace:
@@ -119,25 +119,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--images", type=int, default=12, help="of camvid/val that are measured on")
     return parser.parse_args()
-
-
-def _trained(run: Run, folder: Path, folders: Folders, steps: int) -> Path:
-    """Return the weights that a training leads to, which is taken up where it was left; its hours are added up."""
-    configuration = read_configuration(RECIPE, run.changes(folders, steps))
-    hours = folder / "hours.json"
-    before = json.loads(hours.read_text()) if hours.is_file() else 0.0
-    began = time.monotonic()
-    with tqdm(total=steps, desc=run.name, disable=None) as bar:
-
-        def tell(progress: Progress) -> None:
-            bar.update(progress.step - bar.n)
-
-        outcome = train(configuration, folder, resume=True, progress=tell)
-    with atomic_write(hours) as file:
-        file.write(json.dumps(before + (time.monotonic() - began) / 3600).encode())
-    if outcome.weights is None:
-        raise SystemExit(f"{run.name}: stopped after step {outcome.step}; the same command goes on")
-    return outcome.weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,11 +157,11 @@ class _AdaptedEntry(Entry):
         return Adapted(AnyUp.from_pretrained(self.given["weights"]))
 
 
-def _measured(trained: Mapping[Run, Path], folders: Folders, results: Path, images: int) -> list[Ranking]:
+def _measured(weights: Mapping[Run, Path], folders: Folders, results: Path, images: int) -> list[Ranking]:
     """Measure what is missing, beside interpolation."""
     entries = [Entry.parse("bilinear"), Entry.parse("bicubic")]
-    for run, weights in trained.items():
-        entry = Entry.parse(f"{run.name}=anyup:{weights},consistency=1")
+    for run, file in weights.items():
+        entry = Entry.parse(f"{run.name}=anyup:{file},consistency=1")
         entries.append(_AdaptedEntry(*vars(entry).values()) if "meta" in run.extension else entry)
     with results_file(results) as lines, tqdm(desc="measure", disable=None) as bar:
 
@@ -239,24 +220,22 @@ def _cell(ranking: Ranking, metric: str, runs: list[Run], row: str) -> str:
     return f"[bold]{text}[/bold]" if estimate.is_not_zero else text
 
 
-def _show_costs(trained: Mapping[Run, Path]) -> None:
+def _show_costs(weights: Mapping[Run, Path]) -> None:
     """Print times and memory of one call at 224² beside the control's, and the hours of the trainings."""
     image, features = photograph(224, 224, torch.device("cpu")), torch.randn(1, 384, 16, 16)
-    networks = {run.extension: AnyUp.from_pretrained(weights) for run, weights in trained.items()}
+    networks = {run.extension: AnyUp.from_pretrained(file) for run, file in weights.items()}
     calls = {name: _call(name, network, image, features) for name, network in networks.items()}
     times = dict(zip(calls, in_turns(list(calls.values()), torch.device("cpu"), turns=5), strict=True))
     rows = []
     for name, call in calls.items():
         with cost(torch.device("cpu")) as used:
             call()
-        hours = sum(json.loads((path.parent / "hours.json").read_text()) for path in _of(trained, name))
+        hours = sum(
+            json.loads((path.parent / HOURS).read_text()) for run, path in weights.items() if run.extension == name
+        )
         memory = "" if used.peak_bytes is None else f"{used.peak_bytes / 1e6:.0f} MB"
         rows.append([name, f"{ratio(times[name], times[CONTROL]):.2f} ×", memory, f"{hours:.1f} h"])
     show("One call at 224², 384 channels", ["", "time, of the control's", "memory", "trained"], rows, image.device)
-
-
-def _of(trained: Mapping[Run, Path], extension: str) -> Iterator[Path]:
-    return (weights for run, weights in trained.items() if run.extension == extension)
 
 
 def _call(name: str, network: AnyUp, image: Tensor, features: Tensor) -> Any:

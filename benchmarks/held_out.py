@@ -20,17 +20,16 @@ from typing import Any
 import torch
 import yaml
 from torch import Tensor
-from tqdm import tqdm
 
 from measure import show
 from omniup import AnyUp, upsample
-from omniup.training.anyup import Progress, read_configuration, train
+from omniup.training.anyup import read_configuration
 from omniup.training.anyup.backbones import build
 from omniup.training.anyup.validation import Upsample, Validation, bilinear
 from omniup_bench.street_network import FILE
+from trainings import STREET, trained
 
 CONFIGURATION = Path(__file__).parents[1] / "examples/anyup_bsds.yaml"
-STREET = Path(__file__).with_name("street_backbone.py")
 
 KINDS = {"random convolutional": (0, 1), "random transformer": (2, 3), "street scenes": (4, 5), "hand-made": (6, 7, 8)}
 """By their places among the backbones."""
@@ -129,15 +128,7 @@ def _trained(folder: Path, changes: Mapping[str, Any]) -> AnyUp:
     """The network that a training leads to, which is taken up where it was left."""
     unmeasured = {"validation.every": 10**6, "validation.count": 1}
     configuration = read_configuration(CONFIGURATION, {**unmeasured, **changes})
-    with tqdm(total=configuration.steps, desc=folder.name, disable=None) as bar:
-
-        def tell(progress: Progress) -> None:
-            bar.update(progress.step - bar.n)
-
-        outcome = train(configuration, folder, resume=True, progress=tell)
-    if outcome.weights is None:
-        raise SystemExit(f"{folder.name}: stopped after step {outcome.step}; the same command goes on")
-    return AnyUp.from_pretrained(outcome.weights)
+    return AnyUp.from_pretrained(trained(configuration, folder))
 
 
 def _upsample_anything(guidance: Tensor, features: Tensor, size: tuple[int, int]) -> Tensor:

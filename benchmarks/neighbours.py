@@ -23,21 +23,19 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
+import trainings
 from measure import photograph, show
 from omniup import AnyUp
 from omniup.evaluation.measuring import in_turns, ratio
 from omniup.files.weights import read_state_dict
-from omniup.training.anyup import Progress, read_configuration, train
+from omniup.training.anyup import read_configuration
 from omniup.training.anyup.backbones import build
 from omniup.training.anyup.validation import Validation
+from omniup_bench.data import Folders
 from omniup_bench.light_network import LightNetwork, train_light
-from omniup_bench.street_network import FILE
 
 CONFIGURATION = Path(__file__).parents[1] / "examples/anyup_bsds.yaml"
-STREET = Path(__file__).with_name("street_backbone.py")
-LITE = "tf_efficientnet_lite0"
 
 #: Widths of the light network by what is equal to AnyUp's.
 WIDTHS = {"a sixth of the parameters": 320, "AnyUp's time": 448, "AnyUp's parameters": 768}
@@ -102,9 +100,7 @@ def main() -> None:
 
 def changes(data: Path, count: int) -> dict[str, Any]:
     """The changes to the configuration that all trainings have: the backbones, and where everything is."""
-    data, models = data.resolve(), data.resolve().parent / "models"
-    lite = {"kind": "timm", "model": LITE, "weights": str(models / f"{LITE}.safetensors")}
-    street = {"kind": "local", "function": f"{STREET}:load", "weights": str(models / FILE)}
+    data = data.resolve()
     scenes = {"train": str(data / "camvid/train"), "test": str(data / "camvid/val"), "ignore": 11}
     return {
         "data.images": [str(data / "bsds500/train"), str(data / "imagenet/train")],
@@ -113,9 +109,7 @@ def changes(data: Path, count: int) -> dict[str, Any]:
         "validation.probe": scenes | {"images": count},
         "validation.every": 10**6,
         "backbones": [
-            *(lite | {"layer": layer, "patch": patch} for layer, patch in ((2, 8), (3, 16), (4, 32))),
-            *(street | {"output": output, "patch": patch} for output, patch in ((0, 8), (1, 16))),
-            {"kind": "hog", "patch": 8, "held_out": True},
+            *trainings.trained_backbones(Folders.of(data), held_out="hand-made"),
             {"kind": "timm", "model": "vit_tiny_patch16_224", "layer": 2, "patch": 16, "held_out": True},
         ],
     }
@@ -126,21 +120,11 @@ def _trained(contender: Contender, folder: Path, settings: Mapping[str, Any]) ->
     # Measured at the end and together: during a training the first photograph is enough.
     settings = {**settings, **contender.model, "validation": None}
     configuration = read_configuration(CONFIGURATION, {k: v for k, v in settings.items() if "validation." not in k})
-    with tqdm(total=configuration.steps, desc=folder.name, disable=None) as bar:
-
-        def tell(progress: Progress) -> None:
-            bar.update(progress.step - bar.n)
-
-        if contender.width is None:
-            outcome = train(configuration, folder, resume=True, progress=tell)
-        else:
-            outcome = train_light(configuration, contender.width, folder, progress=tell)
-    if outcome.weights is None:
-        raise SystemExit(f"{folder.name}: stopped after step {outcome.step}; the same command goes on")
     if contender.width is None:
-        return AnyUp.from_pretrained(outcome.weights)
+        return AnyUp.from_pretrained(trainings.trained(configuration, folder))
+    weights = trainings.trained(configuration, folder, train_light, width=contender.width)
     network = LightNetwork(contender.width, configuration.model.window_ratio)
-    network.load_state_dict(read_state_dict(outcome.weights))
+    network.load_state_dict(read_state_dict(weights))
     return network.eval().requires_grad_(False)
 
 

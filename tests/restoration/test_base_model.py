@@ -209,7 +209,7 @@ def test_the_licence_is_stated_once_where_the_published_adapter_is_loaded(saved,
     for _ in range(2):
         Enhancer.from_pretrained(folder)
     assert [record.getMessage() for record in caplog.records if "licence" in record.getMessage()] == [
-        f"licence of HYPIR's published weights: {LICENCES['HYPIR']}"
+        f"licence of HYPIR's weights: {LICENCES['HYPIR']}"
     ]
     assert LICENCES["HYPIR"].startswith("for non-commercial use only")
 

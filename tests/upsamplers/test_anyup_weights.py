@@ -1,5 +1,6 @@
 import hashlib
 import urllib.request
+from pathlib import Path
 from urllib.error import URLError
 
 import pytest
@@ -130,7 +131,7 @@ def test_without_a_network_it_says_where_to_put_the_file(cache, monkeypatch, nam
 
 @pytest.mark.parametrize("weights", ["papers", "no/such/file.pth", None, 3])
 def test_what_is_no_weights_is_refused(weights):
-    with pytest.raises(InputError, match=r"^weights is .*; accepted: paper, multi_backbone, a .pth or .safetensors"):
+    with pytest.raises(InputError, match=r"^weights is .*; accepted: paper, multi_backbone, omniup, a .pth or"):
         AnyUp.from_pretrained(weights)
 
 
@@ -171,7 +172,19 @@ def test_the_licence_of_published_weights_is_stated_once(state, tmp_path, caplog
     assert caplog.text == ""
     for _ in range(2):
         AnyUp.from_pretrained("paper")
-    assert [record.getMessage() for record in caplog.records] == [
-        f"licence of AnyUp's published weights: {LICENCES['AnyUp']}"
-    ]
+    assert [record.getMessage() for record in caplog.records] == [f"licence of AnyUp's weights: {LICENCES['AnyUp']}"]
     assert LICENCES["AnyUp"].startswith("CC-BY-4.0")
+
+
+def test_our_own_weights_come_with_the_package(monkeypatch):
+    """They need no network, and are numbers of their own; their card lies beside them."""
+    monkeypatch.setattr("omniup.upsamplers.anyup.weights.fetch", lambda *_: pytest.fail("fetches"))
+    anyup = AnyUp.from_pretrained("omniup")
+    assert (anyup.basis_layout, anyup.window_ratio, anyup.training) == ("published", 0.1, False)
+    assert {parameter.dtype for parameter in anyup.parameters()} == {torch.float32}
+    assert anyup(torch.rand(1, 3, 32, 48), torch.randn(1, 5, 4, 6)).isfinite().all()
+    folder = Path(room.__file__).parent / "own"
+    assert (folder / "anyup.safetensors").stat().st_size < 4e6
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    for fact in ("CC-BY-4.0", "ImageNet", "BSDS500", "does not cover"):
+        assert fact in card

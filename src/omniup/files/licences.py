@@ -9,6 +9,8 @@ logger = logging.getLogger(__name__)
 
 LICENCES = {
     "AnyUp": "CC-BY-4.0: credit the authors (arXiv 2510.12764)",
+    "our AnyUp": "CC-BY-4.0, as the authors' that they continue (credit arXiv 2510.12764); the photographs that "
+    "they saw, ImageNet's and BSDS500's, are for non-commercial research and education",
     "the small restorer": "as the photographs that it was trained on, ImageNet's and BSDS500's: for non-commercial "
     "research and education",
     "HYPIR": "for non-commercial use only; the authors (arXiv 2507.20590) give permission for other uses",
@@ -18,9 +20,9 @@ LICENCES = {
 
 @functools.cache
 def note_licence(model: str) -> None:
-    """Log the licence of published weights that are being loaded, once a process.
+    """Log the licence of weights that are being loaded, once a process.
 
     Args:
         model: a name in `LICENCES`.
     """
-    logger.warning("licence of %s's published weights: %s", model, LICENCES[model])
+    logger.warning("licence of %s's weights: %s", model, LICENCES[model])

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from omniup.upsamplers.anyup import AnyUp
 from omniup.upsamplers.anyup.upsampler import PRECISIONS, Precision
-from omniup.upsamplers.anyup.weights import PUBLISHED
+from omniup.upsamplers.anyup.weights import NAMES
 from omniup.upsamplers.base import PreparedImage, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number
 from omniup.upsamplers.consistency import add_lacking, centred_logarithms, probability_step
@@ -159,9 +159,9 @@ def _is_learned(signal_type: str) -> bool:
     "ensemble",
     "the default method with the detail that AnyUp's network adds to it; best for features, at AnyUp's cost",
     settings={"weights": "multi_backbone", "detail": 1.0, "weight": 0.4, "precision": "float32"},
-    paths={"weights": tuple(PUBLISHED)},
+    paths={"weights": NAMES},
     choices={"precision": PRECISIONS},
-    variants={"weights": tuple(PUBLISHED)},
+    variants={"weights": NAMES},
     summary_zh="默认方法，再加上 AnyUp 网络给出的细节；最适合特征，耗时与 AnyUp 相同",
 )
 def _pretrained(**settings: Any) -> Ensemble:

@@ -22,6 +22,7 @@ from omniup.training.settings import (
     known_or_a_file,
 )
 from omniup.upsamplers.anyup.pyramid import other_ratios
+from omniup.upsamplers.anyup.weights import NAMES
 from omniup.upsamplers.consistency import FULL
 
 Patch: TypeAlias = Annotated[int, Field(ge=1, le=128)]
@@ -169,7 +170,8 @@ class ModelSettings(Section):
         dynamic_basis: whether the filters of the feature-agnostic layer are changed for the features at hand.
         pyramid: ratios of windows that a pixel looks through besides; none by default.
         implicit: whether features vary inside cells.
-        weights: what to start from: `paper` or `multi_backbone`, which are downloaded once, or a file; none by default.
+        weights: what to start from: `paper` or `multi_backbone`, which are downloaded once, `omniup`, or a file; none
+            by default.
     """
 
     layout: Literal["paper", "published"] = "paper"
@@ -183,7 +185,7 @@ class ModelSettings(Section):
     @field_validator("weights")
     @classmethod
     def _known_or_a_file(cls, weights: str | None, info: ValidationInfo) -> str | None:
-        return weights and known_or_a_file(weights, ("paper", "multi_backbone"), info)
+        return weights and known_or_a_file(weights, NAMES, info)
 
     @model_validator(mode="after")
     def _used(self) -> ModelSettings:

@@ -13,6 +13,7 @@ from omniup.training import settings
 from omniup.training.anyup.configuration import BackboneSettings, DataSettings, check_backbones
 from omniup.training.settings import Count, Photographs, Steps, TrainingSettings, known_or_a_file
 from omniup.upsamplers.anyup.refinement import MOST_STEPS
+from omniup.upsamplers.anyup.weights import NAMES
 
 
 class RefinerSettings(Section):
@@ -67,8 +68,8 @@ class Configuration(TrainingSettings):
     Attributes:
         data: photographs; see AnyUp's training.
         backbones: likewise.
-        anyup: weights of AnyUp, whose results are refined: `paper` or `multi_backbone`, which are downloaded once, or a
-            file.
+        anyup: weights of AnyUp, whose results are refined: `paper` or `multi_backbone`, which are downloaded once,
+            `omniup`, or a file.
         refiner: what is trained.
         validation: measurements while it learns; none by default.
     """
@@ -85,7 +86,7 @@ class Configuration(TrainingSettings):
     @field_validator("anyup")
     @classmethod
     def _known_or_a_file(cls, weights: str, info: ValidationInfo) -> str:
-        return known_or_a_file(weights, ("paper", "multi_backbone"), info)
+        return known_or_a_file(weights, NAMES, info)
 
     @model_validator(mode="after")
     def _fits(self) -> Configuration:

@@ -29,7 +29,7 @@ from omniup.upsamplers.anyup.pyramid import other_ratios, pooled_grid
 from omniup.upsamplers.anyup.refinement import MOST_STEPS, Refined, Refiner
 from omniup.upsamplers.anyup.scales import Cells, Scales
 from omniup.upsamplers.anyup.sharing import push, write_folder
-from omniup.upsamplers.anyup.weights import PUBLISHED, load, metadata, read
+from omniup.upsamplers.anyup.weights import NAMES, load, metadata, read
 from omniup.upsamplers.base import PreparedImage, check_image
 from omniup.upsamplers.checks import (
     ImageLike,
@@ -129,8 +129,9 @@ class AnyUp(Network):
 
         Args:
             weights: `"multi_backbone"` (trained on five encoders) or `"paper"` (on DINOv2 ViT-S), which are downloaded
-                once, to torch.hub's cache, and checked; a .pth or .safetensors file, or the URL of one; a folder that
-                `save_pretrained` wrote; or a repository of the Hugging Face hub, USER/NAME.
+                once, to torch.hub's cache, and checked; `"omniup"`, our own, which come with the package; a .pth or
+                .safetensors file, or the URL of one; a folder that `save_pretrained` wrote; or a repository of the
+                Hugging Face hub, USER/NAME.
             basis_layout: as in `AnyUp`, of the weights; by default what a .safetensors file says of itself, as those
                 that were trained here do, or else `"published"`.
             precision: as in `AnyUp`.
@@ -698,9 +699,9 @@ class PreparedAnyUp(PreparedImage):
         "pyramid": None,
         "implicit": None,
     },
-    paths={"weights": tuple(PUBLISHED)},
+    paths={"weights": NAMES},
     choices={"basis_layout": LAYOUTS, "precision": PRECISIONS},
-    variants={"weights": tuple(PUBLISHED)},
+    variants={"weights": NAMES},
     summary_zh="在多种编码器的特征上训练的网络（AnyUp）；首次使用时下载权重",
     image_gradient=True,
 )

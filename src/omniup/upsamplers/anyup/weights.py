@@ -1,4 +1,4 @@
-"""Load the published weights of AnyUp (CC-BY-4.0), and any others that fit the network."""
+"""Load the published weights of AnyUp (CC-BY-4.0), our own, and any others that fit the network."""
 
 from __future__ import annotations
 
@@ -48,6 +48,12 @@ PUBLISHED = {
     ),
 }
 
+#: Our own, which come with the package, in float16; their card lies beside them.
+OWN = "omniup"
+_OWN_FILE = Path(__file__).parent / "own" / "anyup.safetensors"
+
+#: Names of weights that need no file.
+NAMES = (*PUBLISHED, OWN)
 
 #: The file of weights in a folder or a repository, by the hub's custom.
 WEIGHTS = "model.safetensors"
@@ -67,7 +73,7 @@ def read(weights: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read weights.
 
     Args:
-        weights: a name in `PUBLISHED`; a .pth or .safetensors file, or the URL of one; a folder that
+        weights: a name in `NAMES`; a .pth or .safetensors file, or the URL of one; a folder that
             `AnyUp.save_pretrained` wrote; or a repository of the Hugging Face hub with such files, USER/NAME.
 
     Returns:
@@ -77,8 +83,8 @@ def read(weights: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         InputError: they cannot be had or read.
     """
     path = _path(weights)
-    if str(weights) in PUBLISHED:
-        note_licence("AnyUp")
+    if str(weights) in NAMES:
+        note_licence("our AnyUp" if str(weights) == OWN else "AnyUp")
     stored = read_tensors(path)[1] if path.suffix == ".safetensors" else {}
     return read_state_dict(path), {name: _value(stored[key]) for key, name in SETTINGS.items() if key in stored}
 
@@ -101,11 +107,13 @@ def load(network: AnyUp, state: dict[str, Tensor], weights: str | Path) -> None:
 
 
 def check_here(name: str) -> None:
-    """Refuse published weights that are not on this machine; nothing is fetched.
+    """Refuse weights by a name in `NAMES` that are not on this machine; nothing is fetched.
 
     Raises:
         InputError: they are not; says where to put the file.
     """
+    if name == OWN:
+        return
     url = PUBLISHED[name].url
     if not (place := cached_path(url)).is_file():
         problem, accepted = "are not on this machine, which is offline", "the file {url}, put at {place}"
@@ -129,16 +137,18 @@ def _value(text: str) -> Any:
 def _path(weights: str | Path) -> Path:
     """Return the path of the file; a published one, one with a URL and one on the hub are fetched."""
     if not isinstance(weights, (str, Path)):
-        raise InputError("weights", "is {value!r}", _ACCEPTED, value=weights, names=", ".join(PUBLISHED))
+        raise InputError("weights", "is {value!r}", _ACCEPTED, value=weights, names=", ".join(NAMES))
+    if str(weights) == OWN:
+        return _OWN_FILE
     published = PUBLISHED.get(str(weights))
     if published is None and not re.match(r"(https?|file)://", str(weights)):
         path = Path(weights) / WEIGHTS if Path(weights).is_dir() else Path(weights)
         if path.is_file():
             return path
         if path.name != WEIGHTS and re.fullmatch(r"[\w.-]+/[\w.-]+(?<!\.pth)(?<!\.safetensors)", str(weights)):
-            names = ", ".join(PUBLISHED)
+            names = ", ".join(NAMES)
             return find(str(weights), [WEIGHTS], argument="weights", accepted=_ON_HUB, names=names) / WEIGHTS
-        problem, names = "is {value!r}, and there is no such file", ", ".join(PUBLISHED)
+        problem, names = "is {value!r}, and there is no such file", ", ".join(NAMES)
         raise InputError("weights", problem, _ACCEPTED, value=str(path), names=names)
     url, checksum = (published.url, published.sha256) if published else (str(weights), None)
     try:

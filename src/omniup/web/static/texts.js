@@ -744,6 +744,7 @@ export const TEXTS = {
   "method.lacking": ["{name} (weights missing)", "{name}（缺少权重）"],
   "method.missing": ["This choice cannot run here: {reason}.", "此处无法使用该选项：{reason}。"],
   "weights.multi_backbone": ["of five encoders (DINOv2, with registers, CLIP, SigLIP 2, ViT)", "五种编码器（DINOv2、带寄存器、CLIP、SigLIP 2、ViT）"],
+  "weights.omniup": ["ours, trained on from those of the paper", "我们的权重，从论文权重继续训练"],
   "weights.paper": ["of the paper (DINOv2 ViT-S/14)", "论文权重（DINOv2 ViT-S/14）"],
   "signal.method": ["Method", "方法"],
   "signal.type": ["The signal is", "信号类型"],
