@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +87,13 @@ class Samples(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self._residuals[0].sampled)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # a sequence's overloads say nothing here
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
         if isinstance(index, slice):
             return [self[one] for one in range(*index.indices(len(self)))]
         made = self._mean.clone()
