@@ -3,10 +3,11 @@
     python benchmarks/refinement.py DIR
 
 Trains a refiner on ImageNet's and BSDS500's photographs for training, on real features at strides 8, 16 and 32, a
-random network's and HOG's, without the street-scene network's, and measures it on photographs of BSDS500's validation
+random network's and HOG's, without the street-scene network's. Then measures it on photographs of BSDS500's validation
 split: features of the photograph reduced to half, upsampled to the grid of the photograph's own features, and compared
-with these. A training that is there already is not repeated, one that was stopped goes on. DIR is the folder of data
-sets that docs/benchmarking.md describes, with the folders models and weights beside it.
+with these. And against another reference than it was trained on, `dense-moved` of docs/benchmarking.md. A training that
+is there already is not repeated, one that was stopped goes on. DIR is the folder of data sets that docs/benchmarking.md
+describes, with the folders models and weights beside it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -33,12 +34,17 @@ from omniup.upsamplers.anyup import Refiner
 from omniup.upsamplers.anyup.components import PrincipalComponents
 from omniup_bench.calibration import rank_correlation
 from omniup_bench.data import Folders
+from omniup_bench.dense import DenseFeatures
+from omniup_bench.networks import IMAGENET, STREET_SCENES
 from omniup_bench.street_network import FILE
 
 STREET = Path(__file__).with_name("street_backbone.py")
 LITE0 = "tf_efficientnet_lite0"
 BINS = 8
 CPU = torch.device("cpu")
+
+Pair: TypeAlias = tuple[Tensor, Tensor, Tensor]
+"""Guidance [1, 3, Y, X], features [1, C, h, w] and the truth [1, C, H, W]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +94,13 @@ def main() -> None:
             continue  # these are there to be trained on; gains on them are not worth much (docs/training.md)
         name = f"{settings.name}{', held out' if settings.held_out else ''}"
         side = configuration.data.input_size
-        found[name] = list(measure(refiner, anyup, build(settings, CPU), squares, side, sampling))
+        found[name] = list(measure(refiner, anyup, enlarged(build(settings, CPU), squares, side), sampling))
         print(f"{name}: measured", flush=True)
+    for encoder in (IMAGENET, STREET_SCENES):
+        found[f"{encoder}, moved"] = list(
+            measure(refiner, anyup, moved(encoder, folders, options.photographs), sampling)
+        )
+        print(f"{encoder}, moved: measured", flush=True)
     _show_scores(found)
     _show_curves(found)
 
@@ -121,14 +132,23 @@ def configure(folders: Folders, steps: int) -> Configuration:
     )
 
 
-@torch.no_grad()
-def measure(
-    refiner: Refiner, anyup: AnyUp, backbone: Backbone, squares: Tensor, side: int, sampling: dict[str, int]
-) -> Iterator[Measured]:
-    """Measure photographs [N, 3, S, S], one after the other."""
+def enlarged(backbone: Backbone, squares: Tensor, side: int) -> Iterator[Pair]:
+    """Give photographs [N, 3, S, S], reduced, with their features and those of the photograph itself."""
     for image in squares.split(1):
         guidance = reduce(image, side)
-        features, truth = backbone(guidance), backbone(image)  # [1, C, h, w], [1, C, H, W]
+        yield guidance, backbone(guidance), backbone(image)
+
+
+def moved(encoder: str, folders: Folders, count: int) -> Iterator[Pair]:
+    """Give street scenes with features at stride 16 and those of the scene moved by parts of a cell."""
+    for picture, features, truth in DenseFeatures("moved", "val", encoder).pairs(folders, 16, count):
+        yield picture.image, features, truth
+
+
+@torch.no_grad()
+def measure(refiner: Refiner, anyup: AnyUp, pairs: Iterator[Pair], sampling: dict[str, int]) -> Iterator[Measured]:
+    """Measure one photograph after the other."""
+    for guidance, features, truth in pairs:
         prepared = anyup.prepare(guidance, (features.shape[2], features.shape[3]), (truth.shape[2], truth.shape[3]))
         initial = prepared.render(features, "features")
         confidence = prepared.confidence(features, "features")
@@ -138,10 +158,10 @@ def measure(
         components = PrincipalComponents.of(features[0], refiner.components)
         before, after = (_lengths(made - truth) for made in (initial, refined.mean))
         within = _lengths(torch.einsum("kc,bchw->bkhw", components.directions, refined.mean - truth))
-        channels = features.shape[1]
-        spread = refined.spread.flatten().double().numpy() * math.sqrt(channels)
-        unit = _root_mean_square(_lengths(features - features.mean((2, 3), keepdim=True)))
-        deviation = _root_mean_square(_lengths(truth - truth.mean((2, 3), keepdim=True)))
+        spread = refined.spread.flatten().double().numpy() * math.sqrt(features.shape[1])
+        unit, deviation = (
+            _root_mean_square(_lengths(maps - maps.mean((2, 3), keepdim=True))) for maps in (features, truth)
+        )
         yield Measured(
             _root_mean_square(before) / deviation,
             _root_mean_square(after) / deviation,
