@@ -54,7 +54,7 @@ def solve(estimate, noise, steps, timesteps=1000):
 
 
 def refine(denoise, conditions, features, initial, noise, steps, most):
-    """Mean [C, H, W], spread [H, W] and samples [S, C, H, W] of one image.
+    """Mean [C, H, W], spread [H, W] and samples [S, C, H, W] of one image; the mean is that of the first estimates.
 
     Args:
         denoise: x [1, 1, H', W'], conditions [1, 9, H', W'], t [1] and a relative deviation [1] to x_0.
@@ -66,9 +66,9 @@ def refine(denoise, conditions, features, initial, noise, steps, most):
         most: K.
     """
     _, directions, deviations = components(features, most)
-    samples = []
+    samples, means = [], []
     for noisy in noise:
-        residual = 0
+        residual = mean = 0
         for k, direction in enumerate(directions):
 
             def estimate(x, time, k=k):
@@ -77,9 +77,12 @@ def refine(denoise, conditions, features, initial, noise, steps, most):
 
             coordinate = solve(estimate, noisy[k][None, None], steps)[0]  # [1, H', W']
             residual = residual + deviations[k] * direction[:, None, None] * coordinate
+            first = estimate(noisy[k][None, None], 999)[0]
+            mean = mean + deviations[k] * direction[:, None, None] * first
         samples.append(residual)
+        means.append(mean)
     residuals = torch.stack(samples)  # [S, C, H', W']
     size = initial.shape[1:]
     spread = residuals.var(0).mean(0).sqrt()[None, None]
-    made = initial + F.interpolate(residuals, size, mode="bilinear")
-    return made.mean(0), F.interpolate(spread, size, mode="bilinear")[0, 0], made
+    made, expected = (initial + F.interpolate(each, size, mode="bilinear") for each in (residuals, torch.stack(means)))
+    return expected.mean(0), F.interpolate(spread, size, mode="bilinear")[0, 0], made

@@ -215,12 +215,13 @@ def test_the_seed_decides(refiner):
 # ---- results
 
 
-def test_samples_are_a_sequence_of_what_the_mean_is_of(refiner):
+def test_samples_are_a_sequence(refiner):
     refined = refiner(IMAGE, SIGNAL, INITIAL, samples=4, steps=1)
     assert len(refined.samples) == 4
     assert torch.equal(refined.samples[-1], refined.samples[3])
     assert len(refined.samples[1:]) == 3
-    torch.testing.assert_close(torch.stack(list(refined.samples)).mean(0), refined.mean, rtol=0, atol=1e-5)
+    together = torch.stack(list(refined.samples)).mean(0)  # in one step they are the estimates that the mean is of
+    torch.testing.assert_close(together, refined.mean, rtol=0, atol=1e-5)
     with pytest.raises(IndexError):
         refined.samples[4]
 

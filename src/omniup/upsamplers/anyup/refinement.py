@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -45,18 +46,20 @@ class Residuals(ShortRepr):
     Attributes:
         components: K of the image's features.
         sampled: [S, K, H', W'], in units of the components' deviations.
+        mean: [K, H', W'], expected of them.
     """
 
     components: PrincipalComponents
     sampled: Tensor
+    mean: Tensor
 
     def add_mean(self, maps: Tensor, memory: int) -> None:
         """Add the mean of the residuals to maps [C, H, W], in place."""
-        self._add(maps, self.sampled.mean(0), memory)
+        self._add(maps, self.mean, memory)
 
     def add_offset(self, maps: Tensor, sample: int, memory: int) -> None:
         """Add what a sample's residual differs by from the mean to maps [C, H, W], in place."""
-        self._add(maps, self.sampled[sample] - self.sampled.mean(0), memory)
+        self._add(maps, self.sampled[sample] - self.mean, memory)
 
     def spread(self, size: Size) -> Tensor:
         """Compute the deviation of the samples, its root mean square over the channels: [1, H, W]."""
@@ -76,7 +79,7 @@ class Samples(Sequence[Tensor]):
     """Samples of refined features, [B, C, H, W] each, which are computed when they are asked for.
 
     Args:
-        mean: [B, C, H, W], of all samples.
+        mean: [B, C, H, W], expected of them.
         residuals: of each image.
     """
 
@@ -86,7 +89,13 @@ class Samples(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self._residuals[0].sampled)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # a sequence's overloads say nothing here
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
         if isinstance(index, slice):
             return [self[one] for one in range(*index.indices(len(self)))]
         made = self._mean.clone()
@@ -100,7 +109,7 @@ class Refined:
     """Refined features.
 
     Attributes:
-        mean: [B, C, H, W], the initial result and the mean of the sampled residuals.
+        mean: [B, C, H, W], the initial result and the expected residual: the mean of very many samples.
         spread: [B, 1, H, W], the deviation of the samples at each pixel: its root mean square over the channels, in the
             features' unit. Components that are not refined have no part in it.
         samples: S features, [B, C, H, W] each.
@@ -214,10 +223,10 @@ class Refiner(nn.Module):
                 shape = samples, len(conditions), *conditions.shape[2:]
                 noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(signal.device)
                 relative = components.deviations / components.deviations[:1]
-                sampled = sample_residuals(
+                sampled, expected = sample_residuals(
                     self.denoiser, noise, conditions, relative, steps=steps, memory=limit, step=step
                 )
-                residuals.append(Residuals(components, sampled))
+                residuals.append(Residuals(components, sampled, expected))
                 residuals[-1].add_mean(refined, limit)
                 spread.append(residuals[-1].spread(size).to(initial.dtype))
         return Refined(mean, torch.stack(spread), Samples(mean, residuals))

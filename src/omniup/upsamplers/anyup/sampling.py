@@ -57,8 +57,11 @@ def sample_residuals(
     steps: int,
     memory: int,
     step: Callable[[], None],
-) -> Tensor:
-    """Sample the residuals of one image's components.
+) -> tuple[Tensor, Tensor]:
+    """Sample the residuals of one image's components, and estimate their mean.
+
+    The mean is the denoiser's estimate from noise alone, the first of each sample: it lacks the noise of sampling,
+    which the mean of a few samples has.
 
     Args:
         denoiser: the network.
@@ -70,7 +73,7 @@ def sample_residuals(
         step: called after each step.
 
     Returns:
-        [S, K, H, W], in units of the deviations.
+        Samples [S, K, H, W] and their expected mean [K, H, W], in units of the deviations.
 
     Raises:
         TooLittleMemoryError: some rows of one map exceed the memory.
@@ -80,14 +83,18 @@ def sample_residuals(
     state = noise.flatten(0, 1).unsqueeze(1)  # [S K, 1, H, W]
     component = torch.arange(len(deviations), device=noise.device).repeat(len(noise))  # [S K]
     entries, rows = _plan(state, denoiser.width, memory)
+    mean = None
     for timestep in scheduler.timesteps:
         estimates = [
             _in_bands(denoiser, noisy, conditions, which, timestep.to(noisy.device), deviations[which], rows)
             for noisy, which in zip(state.split(entries), component.split(entries), strict=True)
         ]
-        state = scheduler.step(torch.cat(estimates), timestep, state).prev_sample
+        estimate = torch.cat(estimates)
+        mean = estimate.view_as(noise).mean(0) if mean is None else mean
+        state = scheduler.step(estimate, timestep, state).prev_sample
         step()
-    return state.view_as(noise)
+    assert mean is not None  # there is one step at least
+    return state.view_as(noise), mean
 
 
 def _in_bands(
