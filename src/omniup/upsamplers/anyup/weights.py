@@ -116,7 +116,7 @@ def check_here(name: str) -> None:
         return
     url = PUBLISHED[name].url
     if not (place := cached_path(url)).is_file():
-        problem, accepted = "are not on this machine, which is offline", "the file {url}, put at {place}"
+        problem, accepted = "are not on this machine, which is offline", "omniup, which comes along, or the file {url}, put at {place}"
         raise InputError("weights", problem, accepted, url=url, place=str(place))
 
 
@@ -155,7 +155,7 @@ def _path(weights: str | Path) -> Path:
         return fetch(url, checksum)
     except WeightsUnavailableError as error:
         problem = "is {value!r}, which cannot be had ({reason})"
-        accepted = "a file: download {url} elsewhere and put it at {place}, or give the file as `weights`"
+        accepted = "omniup, which comes along, or a file: download {url} elsewhere and put it at {place}"
         place = str(cached_path(url))
         raise InputError("weights", problem, accepted, value=weights, reason=error, url=url, place=place) from error
 
