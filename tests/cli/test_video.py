@@ -147,18 +147,18 @@ def test_killed_at_random_it_goes_on_with_the_same_bytes(folder, film, probabili
     began = time.monotonic()
     assert start("whole.mp4").wait() == 0
     lasts, killed, draw = time.monotonic() - began, 0, random.Random(0)
-    for _ in range(3):
+    while killed < 2:
+        if Path("out.mp4").exists():  # it was quicker than the first time, which others had slowed down
+            Path("out.mp4").unlink()
+            lasts *= 0.7
         process = start("out.mp4")
         try:
             process.wait(lasts * draw.uniform(0.5, 0.95))
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
             killed += process.wait() == -signal.SIGKILL
-        if Path("out.mp4").exists():
-            break
     if not Path("out.mp4").exists():
         assert start("out.mp4").wait() == 0
-    assert killed
     assert Path("out.mp4").read_bytes() == Path("whole.mp4").read_bytes()
 
 
