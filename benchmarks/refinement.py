@@ -31,7 +31,7 @@ from omniup.training.anyup.configuration import DescriptorSettings
 from omniup.training.photographs import measured_squares, reduce
 from omniup.training.refiner import Configuration, Progress, train
 from omniup.upsamplers.anyup import Refiner
-from omniup.upsamplers.anyup.components import PrincipalComponents
+from omniup.upsamplers.anyup.refinement.components import PrincipalComponents
 from omniup_bench.calibration import rank_correlation
 from omniup_bench.data import Folders
 from omniup_bench.dense import DenseFeatures

@@ -11,8 +11,8 @@ from omniup import AnyUp, InputError, MissingPackageError
 from omniup.files import write_tensors
 from omniup.mixing.interruption import interruptible
 from omniup.upsamplers.anyup import Refiner
-from omniup.upsamplers.anyup.components import PrincipalComponents
-from omniup.upsamplers.anyup.denoiser import Denoiser
+from omniup.upsamplers.anyup.refinement.components import PrincipalComponents
+from omniup.upsamplers.anyup.refinement.denoiser import Denoiser
 from oracles import refinement as oracle
 from support.anyup import random_anyup
 from support.kernels import random_signal, smooth_image

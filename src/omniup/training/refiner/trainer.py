@@ -20,9 +20,9 @@ from omniup.training.randomness import draw, seeded
 from omniup.training.refiner.configuration import Configuration
 from omniup.training.refiner.validation import Validation
 from omniup.upsamplers.anyup import AnyUp
-from omniup.upsamplers.anyup.denoiser import TIMESTEPS, Denoiser
 from omniup.upsamplers.anyup.refinement import Refiner
-from omniup.upsamplers.anyup.sampling import make_scheduler
+from omniup.upsamplers.anyup.refinement.denoiser import TIMESTEPS, Denoiser
+from omniup.upsamplers.anyup.refinement.sampling import make_scheduler
 from omniup.upsamplers.anyup.upsampler import Precision
 
 WEIGHTS = "refiner.safetensors"

@@ -6,31 +6,29 @@ network was trained with, at a cost of pixels × window.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.files.weights import IMAGENET_MEAN, IMAGENET_STD
-from omniup.mixing import DEFAULT_MEMORY, pages
+from omniup.mixing import DEFAULT_MEMORY
 from omniup.upsamplers.anyup.adaptation import Adaptation, adapt
+from omniup.upsamplers.anyup.encoded import EncodedGuidance
 from omniup.upsamplers.anyup.feature_agnostic import LAYOUTS, Layout
 from omniup.upsamplers.anyup.network import Network
 from omniup.upsamplers.anyup.pixels import Pixels, Plan
+from omniup.upsamplers.anyup.prepared import PreparedAnyUp
 from omniup.upsamplers.anyup.pyramid import other_ratios, pooled_grid
 from omniup.upsamplers.anyup.refinement import MOST_STEPS, Refined, Refiner
-from omniup.upsamplers.anyup.scales import Cells, Scales
+from omniup.upsamplers.anyup.scales import Scales
 from omniup.upsamplers.anyup.sharing import push, write_folder
 from omniup.upsamplers.anyup.weights import NAMES, load, metadata, read
-from omniup.upsamplers.base import PreparedImage, check_image
+from omniup.upsamplers.base import check_image
 from omniup.upsamplers.checks import (
     ImageLike,
     Size,
@@ -39,16 +37,11 @@ from omniup.upsamplers.checks import (
     check_choice,
     check_finite,
     check_number,
-    check_points,
     enough_memory,
     parse_memory,
 )
-from omniup.upsamplers.consistency import probability_step
-from omniup.upsamplers.holes import mix_valid
 from omniup.upsamplers.progress import ProgressLike
 from omniup.upsamplers.registry import register
-from omniup.upsamplers.representation import ShortRepr
-from omniup.upsamplers.signal_types import SignalType, one_hot, softmax
 
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
@@ -439,251 +432,28 @@ class AnyUp(Network):
         mean, std = (guidance.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         return ((guidance - mean) / std).to(self.rope.freqs.dtype).split(1)
 
-    def _encode_for_gradient(self, image: Tensor, grid: Size, size: Size, memory: int) -> EncodedImage:
+    def _encode_for_gradient(self, image: Tensor, grid: Size, size: Size, memory: int) -> EncodedGuidance:
         """Encode one image [1, 3, H, W] as a whole, so that queries and keys are differentiable in it."""
         encoded = self.encode(image)  # [1, D, H, W]
         image_part = self.image_part(encoded, grid)  # [1, D, h, w]
         plan = Plan.of(image, size, memory, self.compute_dtype)
         image_size = image.shape[2], image.shape[3]
-        return EncodedImage(self, None, image_part, image_size, size, plan, self.queries(encoded, size))
+        return EncodedGuidance(self, None, image_part, image_size, size, plan, self.queries(encoded, size))
 
-    def _encode(self, image: Tensor, grid: Size, size: Size, memory: int) -> EncodedImage:
+    def _encode(self, image: Tensor, grid: Size, size: Size, memory: int) -> EncodedGuidance:
         """Encode one image [1, 3, H, W], and keep its queries if the memory allows."""
         encoded = self.encode_strips(image, grid, size, memory)
         return encoded.with_queries() if encoded.plan.keep else encoded
 
     @torch.no_grad()
-    def encode_strips(self, image: Tensor, grid: Size, size: Size, memory: int) -> EncodedImage:
+    def encode_strips(self, image: Tensor, grid: Size, size: Size, memory: int) -> EncodedGuidance:
         """Encode one normalised image [1, 3, H, W] within the memory, without its queries yet."""
         plan = Plan.of(image, size, memory, self.compute_dtype)
         pixels = Pixels.of(image, plan).through_encoder(self.image_encoder).rotated(self.rope).kept("encoded image")
         image_part = pixels.through_encoder(self.key_encoder).pooled(grid, 0, grid[0]).to(image.dtype)  # [1, D, h, w]
         pixels = pixels.through_encoder(self.query_encoder)
         plan.places.clear()  # so that queries may take the memory of maps that are not needed any more
-        return EncodedImage(self, pixels, image_part, pixels.size, size, plan)
-
-
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class EncodedImage(ShortRepr):
-    """An encoded image.
-
-    Attributes:
-        anyup: the network.
-        pixels: [1, D, H, W] of the query encoder, computed where they are asked for; None once there are queries.
-        image_part: [1, D, h, w], the image's part of the keys.
-        image_size: (H, W).
-        size: (H', W') of the results.
-        plan: how the memory is divided.
-        queries: [1, D, H', W'], if they were kept; differentiable in the image where it requires a gradient.
-    """
-
-    anyup: AnyUp
-    pixels: Pixels | None
-    image_part: Tensor
-    image_size: Size
-    size: Size
-    plan: Plan
-    queries: Tensor | None = None
-
-    def with_queries(self) -> EncodedImage:
-        """Compute the queries of all pixels, and keep them in place of the maps that they are computed from."""
-        queries = pages.new_empty(self.image_part, (1, self.image_part.shape[1], *self.size))
-        for top, bottom in self._bands():
-            queries[:, :, top:bottom] = self.query_rows(top, bottom)
-        return dataclasses.replace(self, pixels=None, queries=queries)
-
-    def keys(self, features: Tensor) -> Tensor:
-        """Compute the keys of features [1, C, h, w]: [1, D, h, w]."""
-        return self.anyup.join(self.image_part, self.describe(features))
-
-    def describe(self, features: Tensor) -> Tensor:
-        """Compute the features' part of the keys of features [1, C, h, w]: [1, D, h, w]."""
-        features = features.to(self.image_part.dtype)
-        return self.anyup.describe(features, self.image_part, self.image_size, self.plan.mixing)
-
-    def render(self, scales: Scales, cells: Cells, memory: int, out: Tensor | None) -> Tensor:
-        """Mix what cells offer: [1, C, H', W'], in `out` where that is given."""
-        if self.queries is not None:
-            mixing = max(memory - self.queries.nbytes, memory // 4)
-            return scales.mix(self.queries, cells, memory=mixing, out=out)
-        bands = []
-        for top, bottom in self._bands():
-            band, query = None if out is None else out[:, :, top:bottom], self.query_rows(top, bottom)
-            bands.append(scales.band(top, bottom).mix(query, cells, memory=self.plan.mixing, out=band))
-        return torch.cat(bands, dim=2) if out is None else out
-
-    def query_at(self, points: Tensor) -> Tensor:
-        """Compute the queries at points [P, 2]: [1, D, P]."""
-        if self.queries is not None:
-            return self.queries[:, :, points[:, 0], points[:, 1]]
-        rows, which = points[:, 0].unique(return_inverse=True)
-        each = rows.tolist() or [0]  # one row, where there are no points
-        query = torch.cat([self.query_rows(y, y + 1) for y in each], dim=2)  # [1, D, rows, W']
-        return query[:, :, which, points[:, 1]]
-
-    def query_rows(self, top: int, bottom: int) -> Tensor:
-        """Return rows `top` up to `bottom` of the queries, [1, D, bottom - top, W']."""
-        return self._query_rows(top, bottom) if self.queries is None else self.queries[:, :, top:bottom]
-
-    @torch.no_grad()
-    def _query_rows(self, top: int, bottom: int) -> Tensor:
-        """Compute rows of the queries from the encoder's maps."""
-        return self.anyup.cross_decode.cross_attn.queries(self.query_maps(top, bottom))
-
-    @torch.no_grad()
-    def query_maps(self, top: int, bottom: int) -> Tensor:
-        """Compute rows of the maps that queries are projected from, [1, D, bottom - top, W'], while none are kept."""
-        assert self.pixels is not None
-        anyup = self.anyup
-        first, last = max(top - 1, 0), min(bottom + 1, self.size[0])
-        pooled = self.pixels.pooled(self.size, first, last)  # with what the 3×3 convolution sees above and below
-        above, below = first - top + 1, bottom + 1 - last  # rows beyond the border, which are zeros
-        if above or below:
-            pooled = F.pad(pooled, (0, 0, above, below))
-        seen = F.conv2d(pooled, anyup.cross_decode.conv2d.weight.to(pooled.dtype), padding=(0, 1))
-        return seen.to(anyup.rope.freqs.dtype)
-
-    def _bands(self) -> list[tuple[int, int]]:
-        """Cut the rows of the result into bands that fit the memory."""
-        height, band = self.size[0], self.plan.band
-        return [(top, min(top + band, height)) for top in range(0, height, band)]
-
-
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class PreparedAnyUp(PreparedImage):
-    """Render feature maps of encoded images.
-
-    Attributes:
-        anyup: the network.
-        images: encoded, one by one.
-        grid: (h, w) of the features, in cells.
-        size: (H', W') of the results, in pixels.
-    """
-
-    anyup: AnyUp
-    images: tuple[EncodedImage, ...]
-    grid: Size
-    size: Size
-
-    @property
-    def batch(self) -> int:
-        """Number of prepared images."""
-        return len(self.images)
-
-    def only(self, image: int) -> PreparedAnyUp:
-        """Return one image of the batch."""
-        return dataclasses.replace(self, images=self.images[image : image + 1])
-
-    def attention(self, signal: Tensor, points: Tensor, *, memory: int | str = DEFAULT_MEMORY) -> Tensor:
-        """Return the weights of chosen pixels; see `AnyUp.attention`."""
-        signal, _ = self._accept(signal)
-        points = check_points(points, self.batch, self.size).to(signal.device)
-        maps = []
-        with enough_memory():
-            for n, features in enumerate(signal.split(1)):
-                encoded, places = self._image(n), points[n if self.batch > 1 else 0]
-                query, key = encoded.query_at(places), encoded.keys(features)
-                maps.append(self._scales.weights_at(query, key, places[None], memory=parse_memory(memory)))
-        return torch.cat(maps)
-
-    def _valid_weight(self, signal: Tensor, valid: Tensor, memory: int) -> Tensor:
-        mask = valid.to(signal if signal.is_floating_point() else torch.float32)
-        return self._mix(0, signal if signal.is_floating_point() else mask, mask, memory)
-
-    def recommended_consistency(self, signal: Tensor, signal_type: SignalType) -> float:
-        """Return one step for features, a part of one for probabilities; with other types no gain is measured."""
-        if signal_type in ("probabilities", "logits"):
-            return probability_step(softmax(signal) if signal_type == "logits" else signal)
-        return 1.0 if signal_type == "features" else 0.0
-
-    @property
-    def _radius(self) -> int:
-        return math.ceil(self.anyup.window_ratio * max(self.grid))
-
-    @functools.cached_property
-    def _scales(self) -> Scales:
-        return Scales.of(self.anyup, self.size, self.grid, self.anyup.window_ratio)
-
-    def _image(self, n: int) -> EncodedImage:
-        """Return the image of the n-th signal."""
-        return self.images[n if self.batch > 1 else 0]
-
-    def _render(self, signal: Tensor, types: tuple[SignalType, ...], memory: int, out: Tensor | None = None) -> Tensor:
-        of_image = any(image.image_part.requires_grad for image in self.images)
-        wanted = torch.is_grad_enabled() and (signal.requires_grad or of_image)
-        with torch.set_grad_enabled(wanted):
-            each = ((n, value, value, memory, self._slopes(value, types[n])) for n, value in enumerate(signal.split(1)))
-            if wanted:
-                return torch.cat([self._mix(*one) for one in each])
-            out = pages.new_empty(signal, (*signal.shape[:2], *self.size)) if out is None else out
-            for one in each:
-                self._mix(*one, out[one[0] : one[0] + 1])
-        return out
-
-    def _render_valid(self, signal: Tensor, valid: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
-        results = []
-        for n, (features, mask) in enumerate(zip(signal.split(1), valid.split(1), strict=True)):
-            slopes = self._slopes(features, types[n])
-            if slopes is not None:  # of the valid cells; and of the mask, which is mixed as one more channel
-                slopes = F.pad(slopes * mask.unsqueeze(1), (0, 0, 0, 0, 0, 1))  # [1, 2, C + 1, h, w]
-            mix = partial(self._mix, n, features, memory=memory, slopes=slopes)
-            results.append(mix_valid(mix, features, mask))
-        return torch.cat(results)
-
-    def _render_one_hot(
-        self,
-        image: int,
-        places: Tensor,
-        part: Tensor,
-        count: int,
-        points: Tensor | None,
-        valid: Tensor | None,
-        memory: int,
-    ) -> Tensor:
-        """Upsample the 0/1 maps of some labels, with the keys of all: chunks make no difference."""
-        everything = one_hot(places, torch.arange(count, device=part.device))  # [1, K, h, w]
-        if points is None:
-            return mix_valid(partial(self._mix, image, everything, memory=memory), everything[:, part], valid)
-        return self._mix_at(image, everything, everything[:, part], points, memory)
-
-    def _render_at(self, signal: Tensor, points: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
-        results = []
-        for n, value in enumerate(signal.split(1)):
-            slopes = self._slopes(value, types[n])
-            results.append(self._mix_at(n, value, value, points[n : n + 1], memory, slopes))
-        return torch.cat(results)
-
-    def _slopes(self, value: Tensor, signal_type: SignalType) -> Tensor | None:
-        """Compute the slopes that cells offer: none but of features, as they may leave the range of the values."""
-        return self._scales.slopes(value) if signal_type == "features" else None
-
-    def _mix(
-        self,
-        n: int,
-        features: Tensor,
-        value: Tensor,
-        memory: int,
-        slopes: Tensor | None = None,
-        out: Tensor | None = None,
-    ) -> Tensor:
-        """Mix values [1, C, h, w] of the n-th signal, and perhaps slopes of theirs, with the keys of features."""
-        encoded = self._image(n)
-        cells = self._scales.cells(encoded.keys(features), value, slopes)
-        return encoded.render(self._scales, cells, memory, out)
-
-    def _mix_at(
-        self,
-        n: int,
-        features: Tensor,
-        value: Tensor,
-        points: Tensor,
-        memory: int,
-        slopes: Tensor | None = None,
-    ) -> Tensor:
-        """Mix values at points [1, P, 2] only: [1, C, P]."""
-        encoded, scales = self._image(n), self._scales
-        cells = scales.cells(encoded.keys(features), value, slopes)
-        return scales.mix_at(encoded.query_at(points[0]), cells, points, memory=memory)
+        return EncodedGuidance(self, pixels, image_part, pixels.size, size, plan)
 
 
 @register(

@@ -116,8 +116,8 @@ def check_here(name: str) -> None:
         return
     url = PUBLISHED[name].url
     if not (place := cached_path(url)).is_file():
-        problem, accepted = "are not on this machine, which is offline", "omniup, which comes along, or the file {url}, put at {place}"
-        raise InputError("weights", problem, accepted, url=url, place=str(place))
+        accepted = "omniup, which comes along, or the file {url}, put at {place}"
+        raise InputError("weights", "are not on this machine, which is offline", accepted, url=url, place=str(place))
 
 
 def metadata(**settings: Any) -> dict[str, str]:

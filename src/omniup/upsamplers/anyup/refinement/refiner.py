@@ -27,9 +27,9 @@ from omniup.errors import InputError
 from omniup.files import read_tensors
 from omniup.files.weights import summary
 from omniup.mixing import DEFAULT_MEMORY, cell_means
-from omniup.upsamplers.anyup.components import PrincipalComponents
-from omniup.upsamplers.anyup.denoiser import Denoiser, conditions_of
-from omniup.upsamplers.anyup.sampling import sample_residuals
+from omniup.upsamplers.anyup.refinement.components import PrincipalComponents
+from omniup.upsamplers.anyup.refinement.denoiser import Denoiser, conditions_of
+from omniup.upsamplers.anyup.refinement.sampling import sample_residuals
 from omniup.upsamplers.base import check_image
 from omniup.upsamplers.checks import ImageLike, Size, as_signal, check_finite, check_number, enough_memory, parse_memory
 from omniup.upsamplers.progress import Progress, ProgressLike, shown

@@ -19,7 +19,7 @@ from torch import Tensor
 from omniup.errors import optional_import
 from omniup.mixing import TooLittleMemoryError
 from omniup.mixing.interruption import check_interruption
-from omniup.upsamplers.anyup.denoiser import CELL, MARGIN, TIMESTEPS, Denoiser
+from omniup.upsamplers.anyup.refinement.denoiser import CELL, MARGIN, TIMESTEPS, Denoiser
 
 TEMPORARIES = 8
 """Maps of the denoiser's width that exist at a time, about."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from omniup.mixing import cell_means
-from omniup.upsamplers.anyup.components import PrincipalComponents
+from omniup.upsamplers.anyup.refinement.components import PrincipalComponents
 from omniup.upsamplers.checks import Size
 
 CONDITIONS = 9
