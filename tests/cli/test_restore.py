@@ -240,19 +240,23 @@ def test_a_folder_of_another_format(omniup, pictures):
     assert "--format is given, and a.png is a file" in omniup("restore", "in", "-o", "a.png", "--format", "jpg").stderr
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("has_alpha", [False, True])
-def test_sixteen_bits(omniup, folder, has_alpha):
+def test_sixteen_bits(omniup, folder, has_alpha, suffix):
     """What comes in with 16 bits is seen with them, and what goes out with them is the result to 1/65535."""
     ramp = torch.linspace(0.2, 0.8, 40).expand(1, 3 + has_alpha, 30, 40)
-    write_result(Path("in.png"), ramp, {}, bits=16)
-    assert omniup("restore", "in.png", "-o", "out.png", *TINY, "--bits", 16).status == 0
-    restored = Enhancer.from_pretrained("tiny")(read_image("in.png"), scale=1)
-    restored = restored if not has_alpha else with_alpha(restored, read_alpha("in.png"))
-    made = read_image("out.png")
+    inside, outside = f"in{suffix}", f"out{suffix}"
+    write_result(Path(inside), ramp, {}, bits=16)
+    command = ("restore", inside, "-o", outside, *TINY, "--bits", 16)
+    assert omniup(*command).status == 0
+    assert "1 done already" in omniup(*command).stderr  # the settings are read again
+    restored = Enhancer.from_pretrained("tiny")(read_image(inside), scale=1)
+    restored = restored if not has_alpha else with_alpha(restored, read_alpha(inside))
+    made = read_image(outside)
     expected = restored[:, :3] if not has_alpha else restored[:, :3] * restored[:, 3:] + 1 - restored[:, 3:]
     torch.testing.assert_close(made, expected, rtol=0, atol=2 / 65535)
     assert ((made * 255).frac() > 0.01).any()
-    assert (read_alpha("out.png") is not None) == has_alpha
+    assert (read_alpha(outside) is not None) == has_alpha
 
 
 def test_a_sheet_compares_what_this_run_restored(omniup, refusal, pictures):
@@ -304,7 +308,7 @@ def test_a_folder_may_have_a_dot_in_its_name(omniup, photo):
         (("--precision", "fp8"), "precision is 'fp8'; accepted: auto, fp32, bf16, fp16"),
         (("--format", "gif"), "--format is 'gif'; accepted: png, jpg, jpeg, tif, tiff, webp, avif"),
         (("--bits", "12"), "--bits is 12; accepted: 8 and 16"),
-        (("--bits", "16", "--format", "jpg"), "--bits is 16, and results are .jpg; accepted: 16 for .png"),
+        (("--bits", "16", "--format", "jpg"), "--bits is 16, and results are .jpg; accepted: 16 for .png, .tif, .tiff"),
         (("--tile", "10"), "tile is 10; accepted: 64 pixels or more"),
         (("--memory", "1KB"), "memory is 0 MB; accepted:"),
         (("--weights", "lora.pth"), "weights is lora.pth, which is no file"),

@@ -316,13 +316,14 @@ def _targets(pictures: Mapping[str, PurePath], output: str, file_format: str | N
 
 def _check_bits(bits: int, targets: Mapping[str, Path]) -> None:
     """Refuse bits that the results' format does not hold."""
-    from omniup.restoration.results import DEEP_SUFFIX
+    from omniup.restoration.results import DEEP_SUFFIXES
 
     if bits not in (8, 16):
         raise InputError("--bits", "is {value}", "8 and 16", value=bits)
-    other = {target.suffix.lower() for target in targets.values()} - {DEEP_SUFFIX}
+    other = {target.suffix.lower() for target in targets.values()} - {*DEEP_SUFFIXES}
     if bits == 16 and other:
-        raise InputError("--bits", "is 16, and results are {suffix}", "16 for .png", suffix=min(other))
+        accepted, formats = "16 for {formats}", ", ".join(DEEP_SUFFIXES)
+        raise InputError("--bits", "is 16, and results are {suffix}", accepted, suffix=min(other), formats=formats)
 
 
 def _is_file(output: str) -> bool:

@@ -23,6 +23,7 @@ from omniup.files import MAX_PIXELS, atomic_write
 from omniup.files.atomic import made_folder
 from omniup.files.decoding import open_image
 from omniup.files.deep_png import write_deep_png
+from omniup.files.deep_tiff import write_deep_tiff
 from omniup.files.metadata import Metadata
 from omniup.files.refusals import Subject, printable
 from omniup.files.sources import open_source
@@ -38,8 +39,10 @@ RESULT_FORMATS = {
 }
 """The formats of results, by their suffixes."""
 
-DEEP_SUFFIX = ".png"
-"""The suffix of the format that holds 16 bits."""
+_DEEP = {"PNG": write_deep_png, "TIFF": write_deep_tiff}
+
+DEEP_SUFFIXES = tuple(suffix for suffix, name in RESULT_FORMATS.items() if name in _DEEP)
+"""Suffixes of the formats that hold 16 bits."""
 
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
@@ -78,7 +81,7 @@ def write_result(
         image: [1, 3 or 4, H, W] in 0..1; the fourth channel is alpha, which not every format holds.
         settings: what made it, in what JSON can say.
         metadata: of the picture that it was made of.
-        bits: of a channel, 8 or 16; 16 in a file with the `DEEP_SUFFIX` only.
+        bits: of a channel, 8 or 16; 16 in a file with one of the `DEEP_SUFFIXES` only.
 
     Raises:
         InputError: it cannot be written.
@@ -90,10 +93,10 @@ def write_result(
     whole = (image[0] * (2**bits - 1)).round().permute(1, 2, 0).cpu().numpy()  # [H, W, 3 or 4]
     subject = Subject(printable(path), "another format, or a smaller result")
     with made_folder(path.parent), atomic_write(path) as file, subject.attempt("written"):
-        if bits == 16:
-            write_deep_png(file, whole.astype(np.uint16), Metadata(metadata.profile, exif))
-            return
         name = RESULT_FORMATS[path.suffix.lower()]
+        if bits == 16:
+            _DEEP[name](file, whole.astype(np.uint16), Metadata(metadata.profile, exif))
+            return
         options = {"exif": exif.tobytes(), "icc_profile": metadata.profile, **_OPTIONS.get(name, {})}
         Image.fromarray(np.ascontiguousarray(whole.astype(np.uint8))).save(file, format=name, **options)
 
