@@ -106,7 +106,7 @@ def test_what_validation_measures(fields, tmp_path, photo_folder):
         ({"refiner": {"depth": 2}}, "refiner.depth is no field; accepted: width, components"),
         ({"refiner": {"width": 0}}, "refiner.width"),
         ({"losses": {}}, "losses is no field"),
-        ({"anyup": "none.pth"}, "anyup is .*none.pth'; accepted: paper, multi_backbone, or a file"),
+        ({"anyup": "none.pth"}, "anyup is .*none.pth'; accepted: paper, multi_backbone, omniup, or a file"),
         ({"backbones": [{"kind": "hog", "patch": 4, "held_out": True}]}, "backbones are all held out"),
         ({"backbones": [{"kind": "hog", "patch": 5}]}, "data.image_size is 32; accepted: multiples of the patch"),
         ({"validation": {"images": ["sample:coffee"], "steps": 11}}, "validation.steps"),
