@@ -146,7 +146,8 @@ def video(frames: Frames, signals: SignalsLike, *, stride: int | None = None, **
     Example:
         >>> import omniup, torch
         >>> frames, depth = torch.rand(3, 3, 48, 64), torch.rand(3, 1, 6, 8)
-        >>> [result.shape for result in omniup.video(frames.split(1), depth)][-1]
+        >>> *_, last = omniup.video(frames.split(1), depth)
+        >>> last.shape
         torch.Size([1, 1, 48, 64])
     """
     given = _signals(signals, stride, options)
