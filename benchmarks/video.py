@@ -181,9 +181,8 @@ def measure(shot: Shot, results: list[Tensor], sums: Sums) -> None:
         if number == 0:
             continue
         place, seen = shot.places[number - 1], torch.from_numpy(shot.seen[number - 1])
-        warp, before = Warp(place, torch.device("cpu")), results[number - 1]
-        there = torch.stack([warp(channel, linear=True) for channel in before[0]])  # [C, H, W]
-        sums.warping += float((result[0] - there).abs().sum(0)[seen].mean())
+        before = results[number - 1]
+        sums.warping += float((result - _warped(before, place)).abs().sum(1)[0][seen].mean())
         held = before.argmax(1)[0].byte().numpy()
         moved = cv2.remap(held, place, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
         sums.flips += float((moved != classes)[shot.seen[number - 1]].mean())
@@ -201,8 +200,7 @@ def copied(shot: Shot, first: Tensor, *, moves: bool) -> list[Tensor]:
     for now, before in zip(shot.frames[1:], shot.frames, strict=False):
         there = results[-1]
         if moves:
-            warp = Warp(flow_between(grey_levels(now), grey_levels(before)).places, torch.device("cpu"))
-            there = torch.stack([warp(channel, linear=True) for channel in there[0]])[None]
+            there = _warped(there, flow_between(grey_levels(now), grey_levels(before)).places)
         results.append(there)
     return results
 
@@ -323,6 +321,13 @@ def main() -> None:
     if "memory" in parts:
         shot = Shot("bikes", read_frames(folders.data / "video/bikes.mp4", 5, REAL["bikes"]), [], [], [])
         memory(shot, probabilities)
+
+
+def _warped(result: Tensor, places: NDArray[np.float32]) -> Tensor:
+    """Fetch a result [1, C, H, W] from places [H, W, 2]."""
+    maps = result[0].flatten(1).t().contiguous()  # [H · W, C]
+    warp = Warp(places, places.shape[:2], result.device, linear=True)
+    return warp(maps).t().reshape(result.shape)
 
 
 def _grid(size: tuple[int, ...]) -> NDArray[np.float32]:

@@ -4,14 +4,10 @@ import math
 
 import numpy as np
 
-STEPS = 32
-"""Places are rounded to so many parts of a pixel, as OpenCV does."""
-
 
 def fetch(channel, x, y, cubic):
     """The value of a channel [H, W] at a place, bicubic (a = -0.75) or bilinear; its border goes on."""
     height, width = channel.shape
-    x, y = np.rint(x * STEPS) / STEPS, np.rint(y * STEPS) / STEPS
     left, top = math.floor(x), math.floor(y)
     reach = range(-1, 3) if cubic else range(2)
     total = 0.0

@@ -5,8 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from omniup import InputError
+from omniup.sequences import flow as flow_module
+from omniup.sequences import fusion as fusion_module
 from omniup.sequences.cuts import histogram, histogram_distance
 from omniup.sequences.flow import Warp, flow_between, grey_levels
 from omniup.sequences.fusion import FusionSettings, TemporalFusion
@@ -41,11 +44,11 @@ def test_two_frames_are_mixed_as_the_formula_says():
     pair = (frame[0].double().numpy() for frame in frames[::-1])
     trust = oracle.confidence_of_flow(*pair, flow.places, flow.length, flow.inconsistency, settings)
     assert trust.min() < 0.1 and trust.max() > 0.9  # both are tried
-    assert np.abs(fusion.confidence.numpy() - trust).max() < 2e-3
+    assert np.abs(fusion.confidence.numpy() - trust).max() < 1e-5
     current, before = (result[0].double().numpy() for result in results[::-1])
     expected = oracle.mix(current, before, flow.places, trust)  # the first frame counts as one
-    assert np.abs(made[1][0].numpy() - expected).max() < 2e-3
-    assert torch.allclose(fusion.state.count, torch.from_numpy(1 + trust).float(), atol=2e-3)
+    assert np.abs(made[1][0].numpy() - expected).max() < 1e-5
+    assert torch.allclose(fusion.state.count, torch.from_numpy(1 + trust).float(), atol=1e-5)
 
 
 def test_the_agreement_of_signals_is_in_units_of_their_contrast():
@@ -107,7 +110,7 @@ def test_probabilities_stay_probabilities_and_labels_stay_labels():
     made, fusion = fused(frames, labels, "labels")
     assert all(found.dtype == torch.int16 for found in made)
     assert set(made[-1].unique().tolist()) <= set(torch.cat(labels).unique().tolist())
-    assert fusion.state.fused.shape[1] == len(fusion.state.labels)
+    assert sum(maps.shape[1] for maps in fusion.state.fused) == len(fusion.state.labels)
 
 
 def test_the_range_is_never_left():
@@ -169,15 +172,32 @@ def test_a_state_that_goes_through_a_file_changes_nothing(tmp_path):
     assert all(torch.equal(second.step(frames[n], labels[n : n + 1]), made[n]) for n in (2, 3))
 
 
-def test_warps_of_both_devices_agree():
-    flow = flow_between(*(grey_levels(frame) for frame in images(2)[::-1]))
-    channel = noise(1, 1)[0][0, 0]
-    here, there = (Warp(flow.places, torch.device(name)) for name in ("cpu", "meta"))
-    there._grid = there._grid.new_empty(0)  # of the other device, on this one
-    sides = np.array([SIZE[1] - 1, SIZE[0] - 1], np.float32)
-    there._grid = torch.from_numpy(2 * flow.places / sides - 1)[None]
-    for linear in (False, True):
-        assert (here(channel, linear=linear) - there(channel, linear=linear)).abs().max() < 0.01
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_is_fetched_is_what_torch_samples(linear, keep, monkeypatch):
+    monkeypatch.setattr(flow_module, "MOST_PLACES", 500)
+    monkeypatch.setattr(flow_module, "STRIP_BYTES", 3000)
+    flow, channels = flow_between(*(grey_levels(frame) for frame in images(2)[::-1])), noise(1, 3)[0].double()
+    places = flow.places + np.random.default_rng(0).normal(0, 3, flow.places.shape).astype(np.float32)
+    warp = Warp(places, SIZE, torch.device("cpu"), linear=linear, keep=keep)
+    maps = channels[0].flatten(1).t().contiguous()
+    grid = torch.from_numpy(2 * places.astype(np.float64) / (SIZE[1] - 1, SIZE[0] - 1) - 1)[None]
+    mode = "bilinear" if linear else "bicubic"
+    wanted = functional.grid_sample(channels, grid, mode, padding_mode="border", align_corners=True)
+    for _ in range(2):
+        assert torch.allclose(warp(maps).t().reshape(channels.shape), wanted, atol=1e-5)
+
+
+def test_groups_of_channels_make_no_difference(monkeypatch):
+    frames, results = images(3), [(4 * result).softmax(1) for result in noise(3, 7)]
+    for signal_type in ("features", "probabilities"):
+        made, fusion = fused(frames, results, signal_type)
+        with monkeypatch.context() as patch:
+            patch.setattr(fusion_module, "GROUP", 3)
+            other, grouped = fused(frames, results, signal_type)
+        assert len(grouped.state.fused) == 3
+        assert all(torch.allclose(*pair, atol=1e-6) for pair in zip(made, other, strict=True))
+        assert torch.allclose(torch.cat(grouped.state.fused, 1), fusion.state.fused[0], atol=1e-6)
 
 
 def test_histograms():

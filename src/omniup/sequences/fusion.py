@@ -24,6 +24,7 @@ their order makes no difference; nor does the scale of features and measurements
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.sequences.cuts import histogram, histogram_distance
-from omniup.sequences.flow import Flow, Warp, flow_between, grey_levels
+from omniup.sequences.flow import Flow, Warp, flow_between, grey_levels, transpose
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.signal_types import SignalType, softmax
 
@@ -42,6 +43,9 @@ MOST_LABELS = 256
 
 SAMPLES = 2
 """Samples along each side of a cell that the results of two frames are compared at."""
+
+GROUP = 64
+"""Channels that are fetched together: what is near a row of pixels then stays in a processor's cache."""
 
 _FAINT = 1e-3
 """A label that is nowhere more probable than this is forgotten."""
@@ -76,20 +80,30 @@ class FusionState:
 
     Attributes:
         image: [1, G, H, W], the guidance at the size of the results.
-        fused: [1, C, H, W], the fused result, in the form that is mixed.
+        fused: the fused result, in the form that is mixed: C channels in groups of [H · W, up to 64], last, as they
+            are fetched.
+        limits: [2, C], the least and the largest value of each channel.
         count: [H, W] float32, the number of frames that it stands for.
         labels: [K], the labels whose 0/1 maps `fused` has; None for other types.
     """
 
     image: Tensor
-    fused: Tensor
+    fused: list[Tensor]
+    limits: Tensor
     count: Tensor
     labels: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state by names, for a file."""
-        found = {"image": self.image, "fused": self.fused, "count": self.count}
+        found = {"image": self.image, "limits": self.limits, "count": self.count}
+        found |= {f"fused{number}": maps for number, maps in enumerate(self.fused)}
         return found if self.labels is None else found | {"labels": self.labels}
+
+    @classmethod
+    def of_tensors(cls, tensors: dict[str, Tensor]) -> FusionState:
+        """Make the state that `tensors` returned."""
+        fused = [tensors[f"fused{number}"] for number in range(-(-tensors["limits"].shape[1] // GROUP))]
+        return cls(tensors["image"], fused, tensors["limits"], tensors["count"], tensors.get("labels"))
 
 
 class TemporalFusion:
@@ -107,6 +121,7 @@ class TemporalFusion:
         self.settings = settings or FusionSettings()
         self.state: FusionState | None = None
         self.confidence: Tensor | None = None
+        self._spare: Tensor | None = None  # as large as a group of channels: fresh memory takes longer than its use
 
     @torch.no_grad()
     def fuse(self, image: Tensor, result: Tensor, signal_type: SignalType, grid: Size) -> Tensor:
@@ -129,28 +144,25 @@ class TemporalFusion:
         current, labels = _to_mixed(result, signal_type, self.state)
         absent = current[0, 0].isnan().cpu()  # [H, W], holes that are kept
         current = current.nan_to_num() if bool(absent.any()) else current
-        count = torch.ones(result.shape[2:])
+        current = current.contiguous()
+        count, fused = torch.ones(result.shape[2:]), None
         self.confidence = None
-        if self.state is None:
-            fused = current.clone()
-        else:
-            fused = _with_labels(self.state, labels)
-            _check_same(image, current, self.state.image, fused)
-            followed = self._follow(image, self.state.image)
-            if followed is None:
-                fused.copy_(current)
-            else:
+        if self.state is not None:
+            before = _with_labels(self.state, labels)
+            _check_same(image, current, before)
+            followed = self._follow(image, before.image)
+            if followed is not None:
                 flow, trust = followed
-                known = Warp(flow.places, count.device)(self.state.count, linear=True).masked_fill(absent, 0)
-                self.confidence = trust * self._agreement(current, fused, flow, trust * (known > 0), grid)
+                known = _warped(before.count[None], flow)[0].masked_fill(absent, 0)
+                self.confidence = trust * self._agreement(current, before, flow, trust * (known > 0), grid)
                 weight = self.confidence * known  # [H, W], m in the formula
                 part = (weight / (1 + weight)).to(current)
-                mix = _mix_probabilities if signal_type in ("probabilities", "logits", "labels") else _mix
-                mix(current, fused, Warp(flow.places, fused.device), part)
+                sums_to_one = signal_type in ("probabilities", "logits", "labels")
+                fused, self._spare = _mix(current, before, flow, part, sums_to_one, self._spare)
                 count = (1 + weight).clamp_max(self.settings.frames)
                 result = _from_mixed(current, result, part, signal_type, labels)
                 result = result.masked_fill(absent.to(result.device), math.nan) if bool(absent.any()) else result
-        self.state = _remember(image, fused, count.masked_fill(_beside(absent), 0), labels)
+        self.state = _remember(image, current, fused, count.masked_fill(_beside(absent), 0), labels)
         return result
 
     def _follow(self, image: Tensor, before: Tensor) -> tuple[Flow, Tensor] | None:
@@ -160,22 +172,20 @@ class TemporalFusion:
             return None
         flow = flow_between(grey_levels(image), grey_levels(before))
         tolerance = numbers.tolerance + numbers.slope * torch.from_numpy(flow.length)  # [H, W]
-        warp = Warp(flow.places, torch.device("cpu"))
-        frames = zip(image[0].float().cpu(), before[0].float().cpu(), strict=True)
-        change = torch.stack([(now - warp(then, linear=True)).abs() for now, then in frames]).mean(0)  # [H, W]
+        change = (image[0].float().cpu() - _warped(before[0].float().cpu(), flow)).abs().mean(0)  # [H, W]
         change = F.avg_pool2d(change[None], 3, 1, 1, count_include_pad=False)[0]  # against noise
         trust = torch.exp(-((torch.from_numpy(flow.inconsistency) / tolerance) ** 2) - (change / numbers.light) ** 2)
         trust = trust * torch.from_numpy(flow.is_inside)
         return None if float(trust.mean()) < numbers.cut_trust else (flow, trust)
 
-    def _agreement(self, current: Tensor, before: Tensor, flow: Flow, trust: Tensor, grid: Size) -> Tensor:
+    def _agreement(self, current: Tensor, before: FusionState, flow: Flow, trust: Tensor, grid: Size) -> Tensor:
         """Compute the confidence that the low-resolution signals agree.
 
         The means over cells are taken of a few samples in each, and of those that can be compared.
 
         Args:
             current: [1, C, H, W], the result of this frame, in the form that is mixed.
-            before: [1, C, H, W], the fused result of the frame before.
+            before: the state after the frame before.
             flow: between the frames.
             trust: [H, W], which pixels can be compared.
             grid: (h, w), of the cells.
@@ -188,8 +198,8 @@ class TemporalFusion:
         rows, columns = (slice(step // 2, None, step) for step in steps)
         here, weight = current[:, :, rows, columns], trust[rows, columns].to(current)  # [1, C, r, c], [r, c]
         cells = min(grid[0], here.shape[2]), min(grid[1], here.shape[3])
-        warp = Warp(flow.places[rows, columns], before.device)
-        there = torch.stack([warp(channel, linear=True) for channel in before[0]])[None]  # [1, C, r, c]
+        warp = Warp(flow.places[rows, columns], size, current.device, linear=True)
+        there = torch.cat([warp(maps) for maps in before.fused], 1).t().reshape(here.shape)  # [1, C, r, c]
         total = F.adaptive_avg_pool2d(weight[None], cells).clamp_min(torch.finfo(weight.dtype).tiny)  # [1, h, w]
         change = F.adaptive_avg_pool2d((here - there) * weight, cells) / total  # [1, C, h, w]
         means = F.adaptive_avg_pool2d(here, cells)
@@ -199,34 +209,52 @@ class TemporalFusion:
         return F.interpolate(agreement, size, mode="bilinear")[0, 0].float().cpu()
 
 
-def _mix(current: Tensor, fused: Tensor, warp: Warp, part: Tensor) -> None:
-    """Mix a part [H, W] of what is fetched from before with the current result.
+def _mix(
+    current: Tensor, before: FusionState, flow: Flow, part: Tensor, sums_to_one: bool, spare: Tensor | None
+) -> tuple[list[Tensor], Tensor]:
+    """Mix a part of what is fetched from before with the current result, some channels and pixels at a time.
 
     Args:
-        current: [1, C, H, W]; overwritten with the mix, channel by channel, so that no map is made but for one.
-        fused: [1, C, H, W], of the frame before; likewise.
-        warp: fetches.
+        current: [1, C, H, W]; overwritten with the mix.
+        before: the state after the frame before; overwritten as well.
+        flow: between the frames.
         part: [H, W] in 0..1.
+        sums_to_one: what is fetched has to sum to 1 over the channels.
+        spare: memory of the last call, which it may use.
+
+    Returns:
+        The mix, as the state has it; and memory for the next call.
     """
-    scratch = torch.empty_like(part, dtype=fused.dtype)
-    for now, then in zip(current[0], fused[0], strict=True):
-        then.copy_(torch.lerp(now, _fetch(then, warp, scratch), part, out=now))
+    fused, limits = before.fused, before.limits.split(GROUP, 1)
+    size = part.shape[0], part.shape[1]
+    warp = Warp(flow.places, size, current.device, keep=len(fused) > 1)
+    total = torch.ones_like(part).flatten()  # [H · W], what is fetched is divided by
+    if sums_to_one:
+        total.zero_()
+        for maps, (low, high) in zip(fused, limits, strict=True):
+            for pixels, there in warp.strips(maps):
+                total[pixels] += there.clamp_(low, high).sum(1)
+        total.clamp_min_(torch.finfo(total.dtype).tiny)
+    now, part = current[0].flatten(1).split(GROUP), part.flatten()  # [up to 64, H · W], [H · W]
+    mixed = []
+    for maps, (low, high), place in zip(fused, limits, now, strict=True):
+        target = torch.empty_like(maps) if spare is None or spare.shape != maps.shape else spare
+        for pixels, there in warp.strips(maps):  # [n, up to 64]
+            there.clamp_(low, high)  # which bicubic interpolation overshoots
+            then = transpose(there, there.new_empty(there.shape[::-1]))
+            then = then.div_(total[pixels]) if sums_to_one else then
+            torch.lerp(place[:, pixels], then, part[pixels], out=place[:, pixels])
+            transpose(place[:, pixels], target[pixels])
+        mixed.append(target)
+        spare = maps
+    return mixed, maps
 
 
-def _mix_probabilities(current: Tensor, fused: Tensor, warp: Warp, part: Tensor) -> None:
-    """Mix as `_mix` does, where what is fetched has to sum to 1 over the channels."""
-    there = torch.empty_like(current[0])  # [C, H, W]
-    for channel, place in zip(fused[0], there, strict=True):
-        place.copy_(_fetch(channel, warp, place))
-    total = there.sum(0).clamp_min(torch.finfo(there.dtype).tiny)
-    fused.copy_(torch.lerp(current, there.div_(total)[None], part, out=current))
-
-
-def _fetch(channel: Tensor, warp: Warp, out: Tensor) -> Tensor:
-    """Fetch a channel [H, W], within its range, which bicubic interpolation overshoots; it may go to `out`."""
-    low, high = channel.aminmax()
-    fetched = warp(channel, out=out)
-    return fetched.clamp_(low, high) if fetched.is_cuda else fetched.clamp_(low.item(), high.item())
+def _warped(channels: Tensor, flow: Flow) -> Tensor:
+    """Fetch a few channels [G, H, W] of the frame before bilinearly: [G, H, W]."""
+    held = channels.flatten(1).t().contiguous()  # [H · W, G]
+    warp = Warp(flow.places, (channels.shape[1], channels.shape[2]), channels.device, linear=True)
+    return warp(held).t().reshape(channels.shape)
 
 
 def _to_mixed(result: Tensor, signal_type: SignalType, state: FusionState | None) -> tuple[Tensor, Tensor | None]:
@@ -258,21 +286,38 @@ def _from_mixed(mixed: Tensor, result: Tensor, part: Tensor, signal_type: Signal
     return (mixed if result.is_floating_point() else mixed.round()).to(result.dtype)
 
 
-def _with_labels(state: FusionState, labels: Tensor | None) -> Tensor:
-    """Return what was fused, with empty maps of the labels [K] that it had none of: [1, K, H, W]."""
+def _with_labels(state: FusionState, labels: Tensor | None) -> FusionState:
+    """Return a state with empty maps of the labels [K] that it had none of."""
     if labels is None or state.labels is None:
-        return state.fused
-    maps = state.fused.new_zeros(1, len(labels), *state.fused.shape[2:])
-    maps[:, torch.isin(labels, state.labels.to(labels))] = state.fused
-    return maps
+        return state
+    present = torch.isin(labels, state.labels.to(labels))
+    maps, limits = torch.cat(state.fused, 1), state.limits  # [H · W, K'], [2, K']
+    all_maps, all_limits = (each.new_zeros(len(each), len(labels)) for each in (maps, limits))
+    all_maps[:, present], all_limits[:, present] = maps, limits
+    groups = [group.contiguous() for group in all_maps.split(GROUP, 1)]
+    return dataclasses.replace(state, fused=groups, limits=all_limits)
 
 
-def _remember(image: Tensor, fused: Tensor, count: Tensor, labels: Tensor | None) -> FusionState:
-    """Make the state of a frame; labels that are hardly anywhere are forgotten."""
-    if labels is None:
-        return FusionState(image, fused, count)
-    present = fused.amax((0, 2, 3)) > _FAINT
-    return FusionState(image, fused[:, present], count, labels[present])
+def _remember(
+    image: Tensor, current: Tensor, fused: list[Tensor] | None, count: Tensor, labels: Tensor | None
+) -> FusionState:
+    """Make the state of a frame; labels that are hardly anywhere are forgotten.
+
+    Args:
+        image: [1, G, H, W].
+        current: [1, C, H, W], the result in the form that is mixed.
+        fused: the same as the state has it; None to make it.
+        count: [H, W].
+        labels: [C]; None for other types.
+    """
+    maps = current[0].flatten(1)  # [C, H · W]
+    limits = torch.stack([torch.stack(channel.aminmax()) for channel in maps], 1)  # [2, C]
+    if labels is not None:
+        present = limits[1] > _FAINT
+        maps, limits, labels, fused = maps[present], limits[:, present], labels[present], None
+    if fused is None:
+        fused = [transpose(group, group.new_empty(group.shape[::-1])) for group in maps.split(GROUP)]
+    return FusionState(image, fused, limits, count, labels)
 
 
 def _at_size(image: Tensor, size: Size) -> Tensor:
@@ -284,8 +329,9 @@ def _beside(absent: Tensor) -> Tensor:
     return F.max_pool2d(absent[None].float(), 5, 1, 2)[0] > 0
 
 
-def _check_same(image: Tensor, current: Tensor, image_before: Tensor, before: Tensor) -> None:
-    for name, now, then in (("frame", image, image_before), ("signal", current, before)):
-        if now.shape != then.shape:
+def _check_same(image: Tensor, current: Tensor, before: FusionState) -> None:
+    shapes = before.image.shape, (1, before.limits.shape[1], *before.image.shape[2:])
+    for name, now, then in zip(("frame", "signal"), (image.shape, current.shape), shapes, strict=True):
+        if now != then:
             problem, accepted = "becomes {shape}", "the shape of the frame before, {before}"
-            raise InputError(name, problem, accepted, shape=list(now.shape[1:]), before=list(then.shape[1:]))
+            raise InputError(name, problem, accepted, shape=list(now[1:]), before=list(then[1:]))

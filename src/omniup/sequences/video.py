@@ -124,7 +124,7 @@ class VideoUpsampler:
         """Go on after the frame that `state` was called at; without tensors and type, begin anew."""
         self.signal_type = cast("SignalType", signal_type) if signal_type else None
         if self.fusion is not None:
-            self.fusion.state = FusionState(**tensors) if tensors else None
+            self.fusion.state = FusionState.of_tensors(tensors) if tensors else None
 
 
 def video(frames: Frames, signals: SignalsLike, *, stride: int | None = None, **options: Any) -> Iterator[Tensor]:
