@@ -228,21 +228,22 @@ def _mix(
     fused, limits = before.fused, before.limits.split(GROUP, 1)
     size = part.shape[0], part.shape[1]
     warp = Warp(flow.places, size, current.device, keep=len(fused) > 1)
-    total = torch.ones_like(part).flatten()  # [H · W], what is fetched is divided by
-    if sums_to_one:
-        total.zero_()
+    total = None  # [H · W], of all groups
+    if sums_to_one and len(fused) > 1:
+        total = torch.zeros_like(part).flatten()
         for maps, (low, high) in zip(fused, limits, strict=True):
             for pixels, there in warp.strips(maps):
                 total[pixels] += there.clamp_(low, high).sum(1)
-        total.clamp_min_(torch.finfo(total.dtype).tiny)
     now, part = current[0].flatten(1).split(GROUP), part.flatten()  # [up to 64, H · W], [H · W]
     mixed = []
     for maps, (low, high), place in zip(fused, limits, now, strict=True):
         target = torch.empty_like(maps) if spare is None or spare.shape != maps.shape else spare
         for pixels, there in warp.strips(maps):  # [n, up to 64]
             there.clamp_(low, high)  # which bicubic interpolation overshoots
+            if sums_to_one:
+                sums = there.sum(1) if total is None else total[pixels]
+                there.div_(sums.clamp_min(torch.finfo(there.dtype).tiny)[:, None])
             then = transpose(there, there.new_empty(there.shape[::-1]))
-            then = then.div_(total[pixels]) if sums_to_one else then
             torch.lerp(place[:, pixels], then, part[pixels], out=place[:, pixels])
             transpose(place[:, pixels], target[pixels])
         mixed.append(target)
