@@ -13,7 +13,7 @@ import pytest
 import omniup.files
 from omniup.errors import InputError
 from omniup.files import atomic_write, sweep, together
-from omniup.files.atomic import made_folder, recover_folder, replace_folder
+from omniup.files.atomic import finish_removal, made_folder, recover_folder, remove_folder, replace_folder
 
 # omniup.files imports torch, which takes seconds; atomic.py does without, so a stand-in for the package is enough
 _PRELUDE = f"""
@@ -309,6 +309,25 @@ with atomic_write(sys.argv[1]) as file:
         sweep(tmp_path)
         assert len(_names(tmp_path)) == 1
     assert _names(tmp_path) == ["out.bin"]
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_a_killed_removal_has_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "job"
+    for finish in (finish_removal, remove_folder):
+        place.mkdir()
+        (place / "file").write_text("1")
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("omniup.files.atomic.shutil.rmtree", _killed)
+            remove_folder(place)
+        assert not place.exists() and len(_names(tmp_path)) == 1
+        if finish is remove_folder:
+            place.mkdir()
+        finish(place)
+        assert _names(tmp_path) == []
 
 
 def test_a_folder_is_replaced_by_another_and_comes_back_where_that_was_not_finished(tmp_path: Path) -> None:

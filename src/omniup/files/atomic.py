@@ -164,9 +164,19 @@ def remove_folder(place: Path) -> None:
     Raises:
         OSError: it cannot be removed.
     """
-    hidden = hidden_path(place.parent)
-    place.rename(hidden)
-    shutil.rmtree(hidden)
+    finish_removal(place)
+    place.rename(_removed(place))
+    finish_removal(place)
+
+
+def finish_removal(place: Path) -> None:
+    """Remove what a killed `remove_folder` has left; for who holds the lock of what the folder belongs to.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if _removed(place).exists():
+        shutil.rmtree(_removed(place))
 
 
 def replace_folder(new: Path, place: Path) -> None:
@@ -191,6 +201,10 @@ def recover_folder(place: Path) -> None:
         shutil.rmtree(old)
     else:
         old.rename(place)
+
+
+def _removed(place: Path) -> Path:
+    return place.with_name(f".omniup-{place.name}.part")  # which `sweep_folders` knows
 
 
 def _old(place: Path) -> Path:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omniup.errors import InputError, check_installed
-from omniup.files.atomic import atomic_write, hidden_path, remove_folder, replace_folder
+from omniup.files.atomic import atomic_write, finish_removal, hidden_path, remove_folder, replace_folder
 from omniup.files.lines import append_line
 from omniup.files.refusals import Subject, printable
 from omniup.jobs.pictures import Place, bounded_gdal
@@ -190,6 +190,7 @@ def job_folder(path: Path) -> Path:
 def tidy_finished(path: Path) -> None:
     """Remove the folder of a job that was killed when its output had its name already."""
     folder = job_folder(path)
+    finish_removal(folder)
     if path.exists() and folder.exists() and not (folder / _REPLACES).exists():
         remove_folder(folder)
 

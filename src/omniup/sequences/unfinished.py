@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from omniup.files import atomic_write, read_tensors, write_tensors
-from omniup.files.atomic import remove_folder
+from omniup.files.atomic import finish_removal, remove_folder
 from omniup.files.refusals import Subject, printable
 
 _SETTINGS, _STATE = "settings.json", "state.safetensors"
@@ -52,6 +52,7 @@ class Unfinished:
             InputError: there is something else, or a run with other settings, and it is not to be overwritten.
         """
         subject = Subject(printable(self.path), "the settings of that run, another output, or --overwrite")
+        finish_removal(self.path)
         if self.path.exists():
             with subject.attempt("read"):
                 found = json.loads((self.path / _SETTINGS).read_text("utf-8"))
