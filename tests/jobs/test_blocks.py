@@ -47,6 +47,13 @@ def test_little_is_computed_twice():
     assert sum(map(pixels_of, blocks)) < 1.2 * 20_000**2
 
 
+def test_parts_are_narrow_where_that_costs_little():
+    """So that the weights of some whole rows fit the memory, and need not be made twice."""
+    blocks = plan_blocks((20_000, 20_000), (1250, 1250), 7, 256, 11_000_000)
+    heights, widths = ([each.part[axis].stop - each.part[axis].start for each in blocks] for axis in (0, 1))
+    assert max(widths) < 0.7 * max(heights)
+
+
 def test_too_little_memory_is_refused():
     with pytest.raises(InputError, match=r"memory is enough for 100 pixels at a time.*a region of the picture"):
         plan_blocks((640, 640), (64, 64), 2, 64, 100)

@@ -17,6 +17,10 @@ from omniup.upsamplers.parts import Part, part_around
 #: Sides of a chunk, in pixels: the first whose numbers take no more than so many bytes.
 CHUNK_SIDES, CHUNK_BYTES = (512, 256, 128, 64), 2**22
 
+#: Narrower parts may take so many times the pixels of the fewest: weights are kept for bands of whole rows of a part,
+#: and made twice where those do not fit the memory, which takes a quarter more.
+NARROW = 1.02
+
 
 class Block(NamedTuple):
     """A block of the result, and the part that it is computed from.
@@ -81,7 +85,9 @@ def plan_blocks(size: Size, grid: Size, reach: int, chunk: int, most_pixels: int
             h=least[0],
             w=least[1],
         )
-    *_, down, across = min(fitting, key=lambda each: each[:2])
+    least_computed = min(each[0] for each in fitting)
+    good = [each for each in fitting if each[0] <= NARROW * least_computed]
+    *_, down, across = min(good, key=lambda each: (each[3].longest, each[0]))
     return [
         Block(top, left, part_around(top, left, size, grid, reach))
         for top, left in itertools.product(down.slices(size[0]), across.slices(size[1]))
