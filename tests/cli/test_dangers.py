@@ -20,10 +20,11 @@ from safetensors.torch import load
 
 from support.benchmark import small_data
 from support.dangers import Held, States, contents, full_from, moments, restore, signal_at
+from support.films import pictures, read_film, write_film
 from support.forks import Fork
 from support.streets import write_streets
 
-for package in ("accelerate", "diffusers", "peft", "pyarrow", "tensorboard", "timm"):
+for package in ("accelerate", "av", "cv2", "diffusers", "peft", "pyarrow", "tensorboard", "timm"):
     pytest.importorskip(package)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and asks /proc for the names of files")
@@ -39,6 +40,8 @@ class Command:
         tried: how many of the moments are.
         partial: results that may be there in part, as prefixes.
         overwrites: whether it has the option.
+        goes_on: whether a run that was stopped leaves a folder beside its results, which the next goes on from, and
+            where it was interrupted, a result of what was done.
     """
 
     arguments: str
@@ -46,9 +49,11 @@ class Command:
     tried: int = 99
     partial: tuple = field(default=())
     overwrites: bool = True
+    goes_on: bool = False
 
 
 TINY = "--model tiny --longest-side 64"
+VIDEO = "video film.mp4 --signal probabilities.npy --method bilinear"
 MASKS = "--data DATA --task masks --images 1 --method bilinear"
 COMMANDS = {
     "upsample": Command(
@@ -69,6 +74,8 @@ COMMANDS = {
         "bench speed --method bilinear --size 64 -o out.jsonl", partial=("out.jsonl",), overwrites=False
     ),
     "batch": Command("batch job.yaml", tried=9, partial=("out/_job/manifest.jsonl",), overwrites=False),
+    "video": Command(f"{VIDEO} -o out.mp4", "--overwrite", tried=9, goes_on=True),
+    "video arrays": Command(f"{VIDEO} -o out", "--overwrite", tried=6, goes_on=True),
     "bench report": Command("bench report old.jsonl -o page.md"),
     "bench panels": Command("bench panels -o out --data STREETS --images 2 --method bilinear", tried=4),
 }
@@ -132,6 +139,7 @@ def write_photos(folder):
 def cheap(monkeypatch):
     """What is drawn and timed is not what matters here."""
     from omniup.cli import interrupts, pictures
+    from omniup.sequences import job
     from omniup_bench import panels, plots, speed
 
     small = Image.new("RGB", (4, 4))
@@ -140,6 +148,7 @@ def cheap(monkeypatch):
     monkeypatch.setattr(panels, "feature_sheet", lambda *_: small)
     monkeypatch.setattr(plots, "quality_against_cost", lambda _, cost: cost.encode())
     monkeypatch.setattr(speed, "_run_in_process", lambda case: SPEED)
+    monkeypatch.setattr(job, "PART", 2)
     monkeypatch.setattr(interrupts, "RETRY", 600)  # `signal_at` tries again by itself
     monkeypatch.setattr(speed, "limits", lambda device: SimpleNamespace(copy=1.0, matmul=1.0))
 
@@ -169,6 +178,8 @@ def inputs(run, data):
         Path("photos").mkdir()
         write_photos(Path("photos"))
         Path("photo.png").write_bytes(Path("photos/0.png").read_bytes())
+        write_film(Path("film.mp4"), pictures(5))
+        np.save("probabilities.npy", np.random.default_rng(2).dirichlet(np.ones(3), (5, 6, 8)).transpose(0, 3, 1, 2))
         np.save("features.npy", np.random.default_rng(1).standard_normal((5, 3, 4)).astype(np.float32))
         Path("job.yaml").write_text(yaml.safe_dump(JOB))
         for name, fields in (("anyup", ANYUP), ("hypir", HYPIR)):
@@ -240,7 +251,9 @@ def check_whole(name, state, inputs, wanted):
     """Nothing of the inputs is lost, and whatever has a result's name is that result."""
     assert inputs.items() <= state.items()
     command = COMMANDS[name]
-    for file, fact in facts({key: state[key] for key in state.keys() - inputs.keys() - set(hidden(state))}).items():
+    unfinished = {key for key in state if ".unfinished/" in key} if command.goes_on else set()
+    made = state.keys() - inputs.keys() - set(hidden(state)) - unfinished
+    for file, fact in facts({key: state[key] for key in made}).items():
         if file in command.partial:
             assert fact[:-1] == wanted[file][: len(fact) - 1]
         elif "/checkpoints/" not in file and state.get(file, b"") is not None:
@@ -271,6 +284,9 @@ def test_ended_at_any_moment_it_leaves_whole_files_and_nothing_else(name, run, i
         with moments(signal_at(moment, signal.SIGTERM)):
             outcome = run(command.arguments)
         check_end(name, outcome, inputs, found.results, 130, "omniup: interrupted")
+        if command.goes_on:
+            assert run(f"{command.arguments} {command.again}").status == 0
+            assert facts(contents()) == found.results
 
 
 @commands
@@ -294,6 +310,8 @@ def check_end(name, outcome, inputs, wanted, status, said):
     assert outcome.status in (0, status), outcome
     assert outcome.status == 0 or said in outcome.stderr.splitlines()[-1], outcome
     assert hidden(state) == []
+    if outcome.status == 130 and COMMANDS[name].goes_on and state.pop("out.mp4", None) is not None:
+        assert read_film("out.mp4")[0]
     check_whole(name, state, inputs, wanted)
     made = state.keys() - inputs.keys()
     if outcome.status == 0:
@@ -344,6 +362,7 @@ def test_no_result_replaces_an_input(run, inputs, overwrite):
         "degrade pairs/gt/photo.png pairs",
         f"restore photo.png -o . {TINY}",
         f"restore photo.png -o photo.png {TINY}",
+        f"{VIDEO} -o film.mp4",
         "bench report old.jsonl -o ./old.jsonl",
     ):
         outcome = run(f"{line} {overwrite}")

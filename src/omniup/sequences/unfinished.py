@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from omniup.files import atomic_write, read_tensors, write_tensors
-from omniup.files.atomic import finish_removal, remove_folder
+from omniup.files.atomic import finish_removal, made_folder, remove_folder
 from omniup.files.refusals import Subject, printable
 
 _SETTINGS, _STATE = "settings.json", "state.safetensors"
@@ -53,7 +53,7 @@ class Unfinished:
         """
         subject = Subject(printable(self.path), "the settings of that run, another output, or --overwrite")
         finish_removal(self.path)
-        if self.path.exists():
+        if self.path.exists() and not self._is_empty():
             with subject.attempt("read"):
                 found = json.loads((self.path / _SETTINGS).read_text("utf-8"))
             if found == self._settings:
@@ -63,9 +63,7 @@ class Unfinished:
                 differing = ", ".join(sorted(name for name in found if found[name] != self._settings.get(name)))
                 raise subject.refusal("is of a run with other settings ({names})", names=differing)
             remove_folder(self.path)
-        with subject.attempt("written"):
-            self.path.mkdir()
-        with atomic_write(self.path / _SETTINGS) as file:
+        with made_folder(self.path), atomic_write(self.path / _SETTINGS) as file:
             file.write(json.dumps(self._settings, indent=1).encode())
 
     @property
@@ -98,6 +96,10 @@ class Unfinished:
     def remove(self) -> None:
         """Remove the folder."""
         remove_folder(self.path)
+
+    def _is_empty(self) -> bool:
+        """Return whether the folder has no file, as one of a process that was killed when it had made it."""
+        return self.path.is_dir() and all(each.match(".omniup-*") for each in self.path.iterdir())
 
     def _go_on(self) -> None:
         if self.has_state:
