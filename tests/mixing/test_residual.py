@@ -1,5 +1,7 @@
 """A mix added to a spline through what its means lack, in one product, is what whole maps give."""
 
+import weakref
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -71,3 +73,18 @@ def test_parts_of_a_tile_make_no_difference(monkeypatch, cached):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_results_are_rounded_once(dtype):
     check(*case((64, 96), (4, 6), 4), dtype=dtype, atol=4 * torch.finfo(dtype).eps)
+
+
+def test_two_bands_are_held_at_a_time(monkeypatch):
+    """Since each holds its weights."""
+    bands, held, most = residual._bands, weakref.WeakSet(), []
+
+    def counted(*arguments):
+        for band in bands(*arguments):
+            held.add(band)
+            most.append(len(held))
+            yield band
+
+    monkeypatch.setattr(residual, "_bands", counted)
+    check(*case((640, 17), (80, 2), 2, memory=2**20))
+    assert len(most) > 4 and max(most) == 2

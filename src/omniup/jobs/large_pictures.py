@@ -185,8 +185,13 @@ def upsample_large(
             report = _Reporter(blocks, result.done, progress)
             for number in missing:
                 block = blocks[number]
-                values = _render(whole, survey, block, holes, budget // 4, nodata, dtype, device)
-                result.write(number, block.rows, block.columns, values)
+                # Without a name, the block before is not held while the next is computed.
+                result.write(
+                    number,
+                    block.rows,
+                    block.columns,
+                    _render(whole, survey, block, holes, budget // 4, nodata, dtype, device),
+                )
                 report.add(block)
         except BaseException:
             if not result.done:

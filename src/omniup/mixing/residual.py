@@ -12,6 +12,7 @@ Weights are computed once, a band of rows at a time: a band is written when the 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 
@@ -61,7 +62,7 @@ def write_residual_mix(
     total, average = Sum(table, [spline], (low, high)), Taps.area(size, grid)
     waiting: _Band | None = None
     with exact_products(value.device):
-        for band in (*_bands(attention, query, value, grid[0]), None):
+        for band in itertools.chain(_bands(attention, query, value, grid[0]), [None]):  # two are held at a time
             if band is not None:
                 for tile in band.tiles():
                     covering = average.of(tile.where, band.attention.windows, tile.weights)
