@@ -44,6 +44,7 @@ class JointAttention:
         memory: bytes of scratch space of them all.
 
     Example:
+        >>> from omniup.mixing import Attention, Windows
         >>> fine, coarse = (Windows.relative((8, 8), (side, side), 0.3, grouped=(4, 4)) for side in (4, 2))
         >>> attentions = tuple(Attention(torch.zeros(1, 3, *each.grid), each) for each in (fine, coarse))
         >>> values = [torch.ones(1, 1, 5, *each.grid) for each in (fine, coarse)]

@@ -85,7 +85,7 @@ def test_the_examples_name_nothing_outside_the_checkout():
         ({"backbones.1": {"kind": "colours", "patch": 8}}, "backbones has colours-patch8 twice"),
         (
             {"model.weights": "dino"},
-            "model.weights is 'dino'; accepted: paper, multi_backbone, or a file that is there",
+            "model.weights is 'dino'; accepted: paper, multi_backbone, omniup, or a file that is there",
         ),
         (
             {"backbones.0.weights": "no.pth"},

@@ -234,7 +234,8 @@ export class SignalPanel {
       const leads = variants.includes(name);
       if (!leads) options.unshift(tell(make("option", { value: "" }), "setting.default"));
       control = make("select", { id, "data-setting": name }, ...options);
-      if (leads) control.value = value;
+      const isHere = (word) => !(name === "weights" && word in missing);
+      if (leads) control.value = isHere(value) ? value : (words.find(isHere) ?? value);
     } else if (typeof value === "number") {
       control = make("input", { id, type: "number", step: "any", "data-setting": name });
     } else {
