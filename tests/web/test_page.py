@@ -65,6 +65,7 @@ RECORD = """() => {
     if (stage && stage !== seen.stages.at(-1)) seen.stages.push(stage);
     const bar = document.getElementById("bar").getAttribute("aria-valuenow");
     if (bar !== null) seen.bar.push(Number(bar));
+    seen.visible ||= document.getElementById("bar").checkVisibility();
     const line = document.querySelector("#live-curve polyline").getAttribute("points");
     if (line) seen.points.push(line.split(" ").length);
   };
@@ -349,11 +350,11 @@ def test_progress_is_seen(visit, artefacts):
     page = visit("#preset=paper&size=320&stride=16&iters=40")
     page.evaluate(RECORD)
     page.locator("#samples button").first.click()
-    page.wait_for_function("() => seen.points.length > 3", timeout=RUN)
-    assert page.get_by_role("progressbar").is_visible()
-    page.screenshot(path=artefacts / "progress.png")
+    page.wait_for_function("() => seen.points.length > 3", timeout=3 * RUN)
+    page.screenshot(path=artefacts / "progress.png")  # or of the result, where the browser gets less of the cores
     finished(page)
     seen = page.evaluate("seen")
+    assert seen["visible"]
     assert "Fitting the kernels (TTO)" in seen["stages"]
     assert len(seen["stages"]) < 12  # read out once each, not at every step
     assert seen["points"] == sorted(seen["points"]) and seen["points"][-1] >= 20
@@ -368,7 +369,7 @@ def test_cancel_is_quick_and_leaves_the_page_usable(visit):
     page.evaluate("() => { location.hash = 'preset=paper&size=512&stride=8&iters=100&radius=8&lr=0.1'; }")
     expect(page.locator("#slow")).to_be_visible()
     page.click("#run")
-    page.wait_for_selector("#live-curve polyline[points*=' ']", state="attached", timeout=RUN)
+    page.wait_for_selector("#live-curve polyline[points*=' ']", state="attached", timeout=3 * RUN)
     began = time.monotonic()
     page.click("#cancel")
     expect(page.locator("#hint")).to_contain_text("Cancelled", timeout=RUN)
@@ -762,7 +763,7 @@ def test_methods_settings_and_choices_are_the_librarys(visit):
         numbers = {setting for setting, value in method.settings.items() if type(value) in (int, float)}
         fields = page.locator("#method-settings input").evaluate_all("all => all.map(each => each.dataset.setting)")
         assert set(fields) == numbers
-        assert page.is_enabled("#signal-run") == ("weights" not in method.variants)  # which are not here
+        assert page.is_enabled("#signal-run")  # with our weights where the published ones are missing
 
 
 def test_weights_that_are_not_here_are_grey_and_say_why(visit):
