@@ -1,5 +1,6 @@
 """The page in a real browser: everything that a visitor can do, and what may go wrong."""
 
+import contextlib
 import io
 import itertools
 import json
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("playwright.sync_api")
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from playwright.sync_api import expect
 
 import omniup
@@ -368,14 +370,19 @@ def test_cancel_is_quick_and_leaves_the_page_usable(visit):
     finished(page)
     page.evaluate("() => { location.hash = 'preset=paper&size=512&stride=8&iters=100&radius=8&lr=0.1'; }")
     expect(page.locator("#slow")).to_be_visible()
-    page.click("#run")
-    page.wait_for_selector("#live-curve polyline[points*=' ']", state="attached", timeout=3 * RUN)
-    began = time.monotonic()
-    page.click("#cancel")
+    for _ in range(4):  # a run may be over before a browser that gets little of the cores has seen it
+        former = set(widths(page, "#panel-image img"))
+        page.click("#run")
+        page.wait_for_selector("#live-curve polyline[points*=' ']", state="attached", timeout=3 * RUN)
+        began = time.monotonic()
+        with contextlib.suppress(PlaywrightTimeout):
+            page.click("#cancel", timeout=2000)
+            break
+        finished(page)
     expect(page.locator("#hint")).to_contain_text("Cancelled", timeout=RUN)
     assert time.monotonic() - began < 5
     expect(page.locator("#progress")).to_be_hidden()
-    assert set(widths(page, "#panel-image img")) == {224}  # the former result
+    assert set(widths(page, "#panel-image img")) == former
 
     page.click("#gentler")
     expect(page.locator("#slow")).to_be_hidden()
