@@ -27,6 +27,25 @@ class Labelled:
     labels: Tensor
 
 
+def read_with_labels(source: str, suffix: str) -> tuple[Tensor, Tensor]:
+    """Read a photograph [1, 3, H, W] and the label map [1, 1, H, W] that lies beside it with a suffix of its own.
+
+    Raises:
+        InputError: one of them cannot be read, or they differ in size.
+    """
+    path = Path(source).with_suffix(suffix)
+    image, labels = read_photograph(source), read_labels(path)[None]
+    if labels.shape[2:] != image.shape[2:]:
+        raise InputError(
+            str(path),
+            "is {labels}",
+            "the photograph's size, {image}",
+            labels=list(labels.shape[2:]),
+            image=list(image.shape[2:]),
+        )
+    return image, labels
+
+
 def read_labelled(folder: Path, count: int, side: int, ignore: int | None) -> Labelled:
     """Read the central squares of photographs, with the label maps that lie beside them.
 
@@ -41,17 +60,7 @@ def read_labelled(folder: Path, count: int, side: int, ignore: int | None) -> La
     """
     images, maps = [], []
     for source in photographs([str(folder)])[:count]:
-        image = read_photograph(source)
-        path = Path(source).with_suffix(".labels.png")
-        labels = read_labels(path)[None]  # [1, 1, H, W]
-        if labels.shape[2:] != image.shape[2:]:
-            raise InputError(
-                str(path),
-                "is {labels}",
-                "the photograph's size, {image}",
-                labels=list(labels.shape[2:]),
-                image=list(image.shape[2:]),
-            )
+        image, labels = read_with_labels(source, ".labels.png")
         images.append(reduce(central_square(image), side))
         maps.append(F.interpolate(central_square(labels).float(), (side, side), mode="nearest-exact")[0].long())
     labels = torch.cat(maps)  # [N, S, S]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from omniup.encoders import TimmBackbone, descriptors
 from omniup.errors import InputError
-from omniup.training.anyup.configuration import DescriptorSettings, LocalSettings, TimmSettings
+from omniup.training.anyup.configuration import (
+    BackboneSettings,
+    DataSettings,
+    DescriptorSettings,
+    LocalSettings,
+    TimmSettings,
+)
+from omniup.training.randomness import draw
 from omniup.training.settings import load_timm_weights
 
 
@@ -57,6 +64,32 @@ class Backbone:
                 w=wanted[2],
             )
         return features.float()
+
+
+def build_all(settings: Sequence[BackboneSettings], data: DataSettings, device: torch.device) -> list[Backbone]:
+    """Load or make the backbones of a training, and try each on every size of image that it will see.
+
+    What does not go together should show now, not when it is drawn.
+
+    Raises:
+        InputError: as `build`, or what one gives are not features of its patch.
+        MissingPackageError: as `build`.
+    """
+    backbones = [build(each, device) for each in settings]
+    for backbone in backbones:
+        for side in set(data.sides.values()):
+            backbone(torch.zeros(1, 3, side, side, device=device))
+    return backbones
+
+
+def trained_on(settings: Sequence[BackboneSettings], backbones: Sequence[Backbone]) -> list[Backbone]:
+    """Return the backbones that are not held out."""
+    return [backbone for each, backbone in zip(settings, backbones, strict=True) if not each.held_out]
+
+
+def draw_backbone(backbones: Sequence[Backbone], seed: int, number: int) -> Backbone:
+    """Draw the backbone of the batch of a number, the same in all processes."""
+    return backbones[int(draw(seed, "backbone", number).integers(len(backbones)))]
 
 
 def build(settings: TimmSettings | LocalSettings | DescriptorSettings, device: torch.device) -> Backbone:

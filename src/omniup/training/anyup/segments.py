@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.errors import InputError
-from omniup.files import read_labels, read_photograph
+from omniup.training.labelled import read_with_labels
 from omniup.training.photographs import Squares, photographs, reduce
 
 SUFFIX = ".segments.png"
@@ -30,16 +30,7 @@ class SegmentedSquares(Squares):
     """
 
     def _read(self, source: str) -> Tensor:
-        path = _beside(source)
-        image, segments = read_photograph(source), read_labels(path)[None]  # [1, 3, H, W], [1, 1, H, W]
-        if segments.shape[2:] != image.shape[2:]:
-            raise InputError(
-                str(path),
-                "is {labels}",
-                "the photograph's size, {image}",
-                labels=list(segments.shape[2:]),
-                image=list(image.shape[2:]),
-            )
+        image, segments = read_with_labels(source, SUFFIX)
         return torch.cat([image, segments.to(image)], dim=1)
 
     def _reduce(self, square: Tensor) -> Tensor:

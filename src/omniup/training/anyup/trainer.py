@@ -15,7 +15,7 @@ from omniup import __version__
 from omniup.errors import optional_import
 from omniup.files import write_tensors
 from omniup.training.anyup.augmentations import Augmentations
-from omniup.training.anyup.backbones import Backbone, build
+from omniup.training.anyup.backbones import build_all, draw_backbone, trained_on
 from omniup.training.anyup.configuration import Configuration, MetaSettings, ModelSettings, Reference
 from omniup.training.anyup.meta import MetaObjective
 from omniup.training.anyup.objective import Objective
@@ -74,14 +74,11 @@ class _Training(Training[Configuration]):
         self.references = Draws(configuration.references.weights, configuration.seed)
         self.squares = self._squares()
         self.augment = Augmentations(configuration.augmentations)
-        backbones = {settings: build(settings, device) for settings in configuration.backbones}
-        for backbone in backbones.values():  # what does not go together should show now, not when it is drawn
-            for side in set(configuration.data.sides.values()):
-                backbone(torch.zeros(1, 3, side, side, device=device))
-        self.backbones = [backbone for settings, backbone in backbones.items() if not settings.held_out]
+        backbones = build_all(configuration.backbones, configuration.data, device)
+        self.backbones = trained_on(configuration.backbones, backbones)
         self.validation: Validation | None = None
         if configuration.validation and self.accelerator.is_main_process:
-            self.validation = Validation(configuration.validation, configuration.data, list(backbones.values()), device)
+            self.validation = Validation(configuration.validation, configuration.data, backbones, device)
 
         self.network = self._make_network()
         settings, meta = configuration.optimiser, configuration.meta
@@ -153,8 +150,7 @@ class _Training(Training[Configuration]):
 
     def _supervised_batch(self, images: Tensor, number: int, process: int) -> dict[str, Any]:
         configuration, device = self.configuration, self.accelerator.device
-        random = draw(configuration.seed, "backbone", number)
-        backbone: Backbone = self.backbones[random.integers(len(self.backbones))]  # the same in all processes
+        backbone = draw_backbone(self.backbones, configuration.seed, number)
         reference = self.references(number)
         if reference == "enlarged":
             crops = draw(configuration.seed, "crops", number, process)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from omniup import __version__
 from omniup.files import write_tensors
-from omniup.training.anyup.backbones import build
+from omniup.training.anyup.backbones import build_all, draw_backbone, trained_on
 from omniup.training.anyup.views import Views, cut, regions
 from omniup.training.loop import Named, Outcome, Progress, Training, choose_folder
 from omniup.training.photographs import Squares, batches, photographs
@@ -82,11 +82,8 @@ class _Training(Training[Configuration]):
         self.squares = Squares(
             photographs(configuration.data.images), configuration.data.image_size, configuration.seed
         )
-        backbones = {settings: build(settings, device) for settings in configuration.backbones}
-        for backbone in backbones.values():  # what does not go together should show now, not when it is drawn
-            for side in set(configuration.data.sides.values()):
-                backbone(torch.zeros(1, 3, side, side, device=device))
-        self.backbones = [backbone for settings, backbone in backbones.items() if not settings.held_out]
+        backbones = build_all(configuration.backbones, configuration.data, device)
+        self.backbones = trained_on(configuration.backbones, backbones)
         # Nothing of it is learned here, and its rounding is small beside what its results lack.
         precision: Precision = "bfloat16" if configuration.precision == "bf16" else "float32"
         self.anyup = AnyUp.from_pretrained(configuration.anyup, precision=precision)
@@ -95,8 +92,7 @@ class _Training(Training[Configuration]):
             self.refiner = Refiner(scale=scale, **configuration.refiner.model_dump())
         self.validation: Validation | None = None
         if configuration.validation and self.accelerator.is_main_process:
-            measured = list(backbones.values())
-            self.validation = Validation(configuration.validation, configuration.data, measured, self.anyup, device)
+            self.validation = Validation(configuration.validation, configuration.data, backbones, self.anyup, device)
         settings = configuration.optimiser
         optimiser = torch.optim.AdamW(
             self.refiner.parameters(),
@@ -126,8 +122,7 @@ class _Training(Training[Configuration]):
     def _batch(self, images: Tensor, number: int, process: int = 0) -> dict[str, Tensor]:
         """Make the objective's arguments from photographs [B, 3, S, S], for the batch of this number in a process."""
         configuration, device = self.configuration, self.accelerator.device
-        random = draw(configuration.seed, "backbone", number)
-        backbone = self.backbones[random.integers(len(self.backbones))]  # the same in all processes
+        backbone = draw_backbone(self.backbones, configuration.seed, number)
         views = cut(images, backbone.patch, configuration.data, draw(configuration.seed, "crops", number, process))
         features = backbone(views.reduced.to(device))
         targets = backbone(views.crops.flatten(0, 1).to(device))
