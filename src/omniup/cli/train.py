@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import logging
 import os
 import sys
@@ -67,85 +68,37 @@ Changes: TypeAlias = Annotated[
 ]
 
 
-@app.command()
-def anyup(
-    configuration: ConfigurationFile,
-    output: OutputFolder = None,
-    resume: Resume = None,
-    changes: Changes = None,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Train AnyUp to upsample the features of any backbone; see docs/training.md.
+_SEVERAL = "\n\nOn several GPUs: accelerate launch -m omniup train {name} CONFIG -o DIR"
 
-    On several GPUs: accelerate launch -m omniup train anyup CONFIG -o DIR
-    """
-    report = Report(as_json, quiet, verbose)
-
-    from omniup.training import anyup as training
-
-    _run(report, training, configuration, changes, output=output, resume=resume)
+TRAININGS = {
+    "anyup": "Train AnyUp to upsample the features of any backbone; see docs/training.md." + _SEVERAL,
+    "hypir": "Train HYPIR, which `omniup restore` draws with, on pictures of yours; see docs/restoration.md."
+    + _SEVERAL,
+    "refiner": "Train the refiner of AnyUp's results, which samples what is uncertain; see docs/extensions.md.",
+    "restorer": "Train the small network of `omniup restore`, on photographs of yours; see docs/restoration.md."
+    + _SEVERAL,
+}
+"""Texts of the commands by their names; the training of each is the package of this name in `omniup.training`."""
 
 
-@app.command()
-def hypir(
-    configuration: ConfigurationFile,
-    output: OutputFolder = None,
-    resume: Resume = None,
-    changes: Changes = None,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Train HYPIR, which `omniup restore` draws with, on pictures of yours; see docs/restoration.md.
-
-    On several GPUs: accelerate launch -m omniup train hypir CONFIG -o DIR
-    """
-    report = Report(as_json, quiet, verbose)
-
-    from omniup.training import hypir as training
-
-    _run(report, training, configuration, changes, output=output, resume=resume)
+def _add_command(name: str, text: str) -> None:
+    @app.command(name, help=text.format(name=name))
+    def command(
+        configuration: ConfigurationFile,
+        output: OutputFolder = None,
+        resume: Resume = None,
+        changes: Changes = None,
+        as_json: options.AsJson = False,
+        quiet: options.Quiet = False,
+        verbose: options.Verbose = False,
+    ) -> None:
+        report = Report(as_json, quiet, verbose)
+        training = importlib.import_module(f"omniup.training.{name}")  # only now, as it is slow
+        _run(report, training, configuration, changes, output=output, resume=resume)
 
 
-@app.command()
-def refiner(
-    configuration: ConfigurationFile,
-    output: OutputFolder = None,
-    resume: Resume = None,
-    changes: Changes = None,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Train the refiner of AnyUp's results, which samples what is uncertain; see docs/extensions.md."""
-    report = Report(as_json, quiet, verbose)
-
-    from omniup.training import refiner as training
-
-    _run(report, training, configuration, changes, output=output, resume=resume)
-
-
-@app.command()
-def restorer(
-    configuration: ConfigurationFile,
-    output: OutputFolder = None,
-    resume: Resume = None,
-    changes: Changes = None,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Train the small network of `omniup restore`, on photographs of yours; see docs/restoration.md.
-
-    On several GPUs: accelerate launch -m omniup train restorer CONFIG -o DIR
-    """
-    report = Report(as_json, quiet, verbose)
-
-    from omniup.training import restorer as training
-
-    _run(report, training, configuration, changes, output=output, resume=resume)
+for _name, _text in TRAININGS.items():
+    _add_command(_name, _text)
 
 
 def _run(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from omniup.errors import InputError
 from omniup.mixing import DEFAULT_MEMORY
 from omniup.upsamplers.anyup.dynamic_basis import DynamicBasis
 from omniup.upsamplers.anyup.feature_agnostic import FILTER_SIZE, FeatureAgnosticLayer, Layout
@@ -261,3 +262,14 @@ class Network(nn.Module):
     def join(self, image_part: Tensor, features_part: Tensor) -> Tensor:
         """Combine the two parts of the keys, each [B, D, h, w], to the keys of all heads, likewise."""
         return self.cross_decode.cross_attn.keys(self.aggregation(torch.cat([image_part, features_part], dim=1)))
+
+
+def check_channels(guidance: Tensor) -> None:
+    """Refuse guidance [B, G, H, W] that the image encoder does not know.
+
+    Raises:
+        InputError: it has other than one or three channels.
+    """
+    if guidance.shape[1] not in (1, 3):
+        accepted = "three channels (RGB) or one (grey), with AnyUp"
+        raise InputError("image", "has {channels} channels", accepted, channels=guidance.shape[1])

@@ -20,7 +20,7 @@ from omniup.mixing import DEFAULT_MEMORY
 from omniup.upsamplers.anyup.adaptation import Adaptation, adapt
 from omniup.upsamplers.anyup.encoded import EncodedGuidance
 from omniup.upsamplers.anyup.feature_agnostic import LAYOUTS, Layout
-from omniup.upsamplers.anyup.network import Network
+from omniup.upsamplers.anyup.network import Network, check_channels
 from omniup.upsamplers.anyup.pixels import Pixels, Plan
 from omniup.upsamplers.anyup.prepared import PreparedAnyUp
 from omniup.upsamplers.anyup.pyramid import other_ratios, pooled_grid
@@ -424,9 +424,7 @@ class AnyUp(Network):
 
     def normalise(self, guidance: Tensor) -> tuple[Tensor, ...]:
         """Normalise guidance [B, G, H, W]: B images [1, 3, H, W], in the weights' dtype."""
-        if guidance.shape[1] not in (1, 3):
-            accepted = "three channels (RGB) or one (grey), with AnyUp"
-            raise InputError("image", "has {channels} channels", accepted, channels=guidance.shape[1])
+        check_channels(guidance)
         if not self.training:
             self.to(guidance.device)
         mean, std = (guidance.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))

@@ -27,6 +27,7 @@ from omniup.errors import InputError
 from omniup.files import read_tensors
 from omniup.files.weights import summary
 from omniup.mixing import DEFAULT_MEMORY, cell_means
+from omniup.upsamplers.anyup.network import check_channels
 from omniup.upsamplers.anyup.refinement.components import PrincipalComponents
 from omniup.upsamplers.anyup.refinement.denoiser import Denoiser, conditions_of
 from omniup.upsamplers.anyup.refinement.sampling import sample_residuals
@@ -253,9 +254,7 @@ class Refiner(nn.Module):
 
 def _check_batch(guidance: Tensor, signal: Tensor, initial: Tensor) -> None:
     """Refuse an image and an initial result that do not go with the features."""
-    if guidance.shape[1] not in (1, 3):
-        accepted = "three channels (RGB) or one (grey), with AnyUp"
-        raise InputError("image", "has {channels} channels", accepted, channels=guidance.shape[1])
+    check_channels(guidance)
     if not initial.is_floating_point():
         raise InputError("initial", "is of type {dtype}", "floating point", dtype=initial.dtype)
     if initial.shape[:2] != signal.shape[:2] or len(guidance) not in (1, len(signal)):
