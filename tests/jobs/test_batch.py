@@ -143,16 +143,6 @@ def test_bytes_do_not_depend_on_pictures_ahead_shards_and_threads_of_readers(fol
     assert batch(job(output="three", **jobs)).skipped == 20
 
 
-def test_networks_round_differently_in_batches_so_pictures_are_computed_one_by_one():
-    """The reason, and not a promise: should it fail one day, batches might be worth another look."""
-    network = encoder("timm:test_efficientnet", pretrained=False)
-    images = torch.rand(7, 3, 160, 160)
-    together = network(images).features
-    single = torch.cat([network(image[None]).features for image in images])
-    assert torch.allclose(together, single, atol=1e-4)
-    assert not torch.equal(together, single)
-
-
 def test_broken_pictures_are_listed_skipped_and_tried_again(folder, job):
     (folder / "photos/00.png").write_bytes(b"no picture")
     (folder / "photos/05.png").write_bytes((folder / "photos/05.png").read_bytes()[:60])

@@ -21,6 +21,7 @@ from omniup.errors import InputError, check_installed
 from omniup.files.atomic import atomic_write, finish_removal, hidden_path, remove_folder, replace_folder
 from omniup.files.lines import append_line
 from omniup.files.refusals import Subject, printable
+from omniup.files.zarr_folders import sweep_zarr
 from omniup.jobs.pictures import Place, bounded_gdal
 
 #: Suffixes of results.
@@ -83,6 +84,7 @@ class Result:
                 create_zarr(self.folder / _ARRAY, shape, chunk, dtype)
                 with atomic_write(self.folder / _DESCRIPTION) as file:
                     file.write(json.dumps(description, indent=1).encode())
+            sweep_zarr(self.folder / _ARRAY)
             import zarr
 
             self.array: Any = zarr.open_array(str(self.folder / _ARRAY), mode="r+")

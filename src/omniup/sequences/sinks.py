@@ -20,6 +20,7 @@ from omniup.files import atomic_write, write_image, write_signal
 from omniup.files.atomic import remove_folder
 from omniup.files.outputs import LOCK
 from omniup.files.refusals import Subject, printable
+from omniup.files.zarr_folders import sweep_zarr
 from omniup.sequences.films import FilmPart, join_parts
 from omniup.sequences.frames import Frame
 from omniup.sequences.painting import Painter
@@ -151,6 +152,7 @@ class ZarrSink:
 
     def _opened(self, numbers: Any) -> Any:
         if self._count:
+            sweep_zarr(self._path)
             return self._zarr.open_array(str(self._path), mode="r+")
         for path in self._path.iterdir():
             if path.name != LOCK:
