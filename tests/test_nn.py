@@ -189,14 +189,21 @@ class _Network(nn.Module):
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.parametrize(
     ("how", "compile_"),
-    {
-        "scripted": torch.jit.script,
-        "exported": lambda network: torch.jit.trace(network, (IMAGE, SIGNAL)),
-        "exported ": lambda network: torch.export.export(network, (IMAGE, SIGNAL)),
-    }.items(),
+    [
+        ("scripted", torch.jit.script),
+        ("exported", lambda network: torch.jit.trace(network, (IMAGE, SIGNAL))),
+        pytest.param(
+            "exported",
+            lambda network: torch.export.export(network, (IMAGE, SIGNAL)),
+            marks=pytest.mark.skipif(
+                not hasattr(torch.compiler, "is_exporting"), reason="older torch refuses in its own words"
+            ),
+        ),
+    ],
+    ids=["script", "trace", "export"],
 )
 def test_graphs_are_refused(how, compile_):
-    with pytest.raises(InputError, match=rf"^omniup.nn.Upsample cannot be {how.strip()}: .*torch.compile"):
+    with pytest.raises(InputError, match=rf"^omniup.nn.Upsample cannot be {how}: .*torch.compile"):
         compile_(_Network())
 
 

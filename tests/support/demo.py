@@ -5,7 +5,6 @@ import json
 import time
 from io import BytesIO
 
-import httpx
 import numpy as np
 import torch
 from PIL import Image
@@ -37,6 +36,8 @@ def npy(array):
 
 def client_of(server):
     """Speaks to a server as no browser does: without cookies, proxies and caches."""
+    import httpx  # which the other functions of this file do without
+
     limits = httpx.Limits(max_connections=None)
     return httpx.Client(base_url=server.url, timeout=120, limits=limits, trust_env=False)
 
