@@ -1,8 +1,11 @@
-"""Memory in huge pages is memory like any other."""
+"""Memory in huge pages is memory like any other, and what was freed goes back."""
+
+import sys
 
 import pytest
 import torch
 
+from omniup.evaluation.measuring import resident
 from omniup.mixing import pages
 
 
@@ -35,3 +38,22 @@ def test_where_there_are_no_such_pages_nothing_is_advised(monkeypatch):
 def test_other_systems_than_linux_are_not_asked(monkeypatch):
     monkeypatch.setattr(pages.sys, "platform", "darwin")
     assert pages._madvise.__wrapped__() is None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory is read as Linux tells it")
+def test_freed_memory_goes_back_to_the_system():
+    """Also what lies below something that is still used, which stays with the process otherwise."""
+    if pages._malloc_trim() is None:
+        pytest.skip("another C library than GNU's")
+    held = [torch.ones(25_000) for _ in range(400)]  # 100 kB each, which do not get memory of their own
+    del held[:-1]
+    before = resident("VmRSS")
+    pages.give_back()
+    assert before - resident("VmRSS") > 20  # MB
+
+
+def test_other_c_libraries_keep_what_they_will(monkeypatch):
+    monkeypatch.setattr(pages.sys, "platform", "darwin")
+    assert pages._malloc_trim.__wrapped__() is None
+    monkeypatch.setattr(pages, "_malloc_trim", lambda: None)
+    pages.give_back()

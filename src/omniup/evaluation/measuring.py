@@ -7,7 +7,6 @@ turns within one process, where the ratio is the median of the ratios of the tur
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import platform
 import statistics
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 import torch
 
 from omniup._version import __version__
+from omniup.mixing import pages
 
 Run = Callable[[], object]
 Clock = Callable[[], float]
@@ -147,8 +147,7 @@ def _begin_peak(device: torch.device) -> int | None:
         return torch.cuda.memory_allocated()
     if device.type != "cpu" or not sys.platform.startswith("linux"):
         return None
-    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc keeps what was freed
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    pages.give_back()
     try:
         Path("/proc/self/clear_refs").write_text("5")  # since Linux 4.0: VmHWM starts again from VmRSS
     except OSError:

@@ -32,6 +32,7 @@ from omniup.jobs.blocks import Block, chunk_side, plan_blocks
 from omniup.jobs.pictures import ACCEPTED, Cropped, Picture, open_zarr, opened_picture
 from omniup.jobs.results import SUFFIXES, Result, raster_dtype, tidy_finished
 from omniup.jobs.survey import Survey
+from omniup.mixing import pages
 from omniup.mixing.interruption import check_interruption
 from omniup.upsamplers import DEFAULT_METHOD, Progress, parse_memory, upsampler
 from omniup.upsamplers.checks import DEFAULT_MEMORY, Size, as_tensor, check_choice
@@ -185,6 +186,7 @@ def upsample_large(
             report = _Reporter(blocks, result.done, progress)
             for number in missing:
                 block = blocks[number]
+                pages.give_back()
                 # Without a name, the block before is not held while the next is computed.
                 result.write(
                     number,
