@@ -76,9 +76,9 @@ def valid_inside(valid: Tensor | None, region: Region, size: Size, signal: Tenso
         InputError: no valid cell is left.
     """
     rows, columns = inside(region, size)
-    pixels = torch.zeros(1, 1, *region[2:])
-    pixels[:, :, rows, columns] = 1
-    if bool(pixels.all()) or bool((covered := cell_means(pixels, (signal.shape[2], signal.shape[3])) > _LEAST).all()):
+    down = _covered(region[2], rows, signal.shape[2])[:, None]
+    covered = (down * _covered(region[3], columns, signal.shape[3]) > _LEAST)[None, None]  # [1, 1, h, w]
+    if bool(covered.all()):
         return valid
     covered = covered.to(signal.device)
     return check_valid(covered if valid is None else covered & valid, signal)
@@ -86,3 +86,10 @@ def valid_inside(valid: Tensor | None, region: Region, size: Size, signal: Tenso
 
 _LEAST = 1e-6
 """The part of a cell, at least, that pixels of the image cover: less is rounding."""
+
+
+def _covered(side: int, inside: slice, cells: int) -> Tensor:
+    """Return which part of each cell along an axis some of its pixels cover: [cells]."""
+    pixels = torch.zeros(1, 1, side, 1)
+    pixels[:, :, inside] = 1
+    return cell_means(pixels, (cells, 1)).flatten()
