@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -375,12 +376,25 @@ def make_accelerator(configuration: TrainingSettings) -> Any:
         MissingPackageError: accelerate is not installed.
     """
     accelerate = optional_import("accelerate", extra="train")
+    precision = configuration.precision
+    if precision == "auto":
+        precision = "bf16" if _has_bf16() else "no"
     accelerator = accelerate.Accelerator(
-        mixed_precision=configuration.precision, gradient_accumulation_steps=configuration.accumulation
+        mixed_precision=precision, gradient_accumulation_steps=configuration.accumulation
     )
-    if configuration.precision == "fp16" and accelerator.device.type == "cpu":  # where Accelerate takes float32 instead
-        raise InputError("precision", "is 'fp16', which needs a GPU", "no, bf16")
+    if precision == "fp16" and accelerator.device.type == "cpu":  # where Accelerate takes float32 instead
+        raise InputError("precision", "is 'fp16', which needs a GPU", "auto, no, bf16")
     return accelerator
+
+
+def _has_bf16() -> bool:
+    """Tell whether the device has instructions for bfloat16, without which it takes several times as long as float32.
+
+    Of CPUs, torch has quick routines for those with AVX-512.
+    """
+    if torch.cuda.is_available() and not os.environ.get("ACCELERATE_USE_CPU"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 def choose_folder(configuration: TrainingSettings, output: str | Path | None) -> Path:

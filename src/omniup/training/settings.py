@@ -110,6 +110,9 @@ class CheckpointSettings(Section):
     keep: Annotated[int, Field(ge=1, le=1000)] = 3
 
 
+Precision: TypeAlias = Literal["auto", "no", "bf16", "fp16"]
+
+
 class TrainingSettings(Section):
     """Settings of every training.
 
@@ -117,7 +120,8 @@ class TrainingSettings(Section):
         steps: of the optimiser.
         batch: images a batch, in each process.
         accumulation: batches a step.
-        precision: of convolutions and products: `no` for float32, or mixed with float32.
+        precision: of convolutions and products: `no` for float32, mixed with float32, or `auto`: bf16 where the device
+            has instructions for it.
         seed: of everything that is drawn: initial weights, photographs, what is cut out of them and done to them.
         optimiser: of the weights.
         checkpoints: what an interrupted training goes on from.
@@ -127,7 +131,7 @@ class TrainingSettings(Section):
     steps: Steps = 100_000
     batch: Annotated[int, Field(ge=1, le=4096)] = 4
     accumulation: Annotated[int, Field(ge=1, le=4096)] = 1
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Precision = "no"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     optimiser: OptimiserSettings = OptimiserSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()

@@ -48,7 +48,7 @@ def test_the_examples_name_nothing_outside_the_checkout():
     ("changes", "said"),
     [
         ({"batch": 0}, "batch is 0; accepted: greater than or equal to 1"),
-        ({"precision": "fp32"}, "precision is 'fp32'; accepted: 'no', 'bf16' or 'fp16'"),
+        ({"precision": "fp32"}, "precision is 'fp32'; accepted: 'auto', 'no', 'bf16' or 'fp16'"),
         (
             {"optimiser.lr": 1},
             "optimiser.lr is no field; accepted: learning_rate, warmup, decay, betas, weight_decay",

@@ -312,8 +312,16 @@ def one_precision_after_the_other(accelerate, monkeypatch):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="GPUs have it")
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # of torch.rms_norm, under autocast
+@pytest.mark.parametrize(("capability", "same"), [("AVX2", "no"), ("AVX512", "bf16"), ("DEFAULT", "no")])
+def test_precision_is_chosen_by_the_device(configure, losses, monkeypatch, capability, same):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert losses(configure(steps=1, precision="auto"), "auto") == losses(configure(steps=1, precision=same), "same")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="GPUs have it")
 def test_a_precision_that_the_device_lacks_is_refused(configure, losses):
-    with pytest.raises(InputError, match=r"^precision is 'fp16', which needs a GPU; accepted: no, bf16$"):
+    with pytest.raises(InputError, match=r"^precision is 'fp16', which needs a GPU; accepted: auto, no, bf16$"):
         losses(configure(precision="fp16"))
 
 

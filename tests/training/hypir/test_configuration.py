@@ -29,7 +29,7 @@ def test_the_defaults_are_the_authors():
     assert wanted.optimiser.betas == (0.9, 0.999)
     assert (wanted.generator.train, wanted.generator.vae, wanted.generator.ema) == ("lora", "frozen", 0.999)
     assert (wanted.discriminator.width, wanted.discriminator.target) == (512, 0.8)
-    assert (wanted.steps, wanted.precision, wanted.gradients_every) == (30_000, "bf16", 100)
+    assert (wanted.steps, wanted.precision, wanted.gradients_every) == (30_000, "auto", 100)
     assert (wanted.checkpoints.every, wanted.checkpoints.keep) == (500, 2)
     assert wanted.degradation == Degradation()
 
@@ -66,7 +66,7 @@ def test_the_example_is_accepted(photo_folder):
         ),
         ({"losses.lpips": "no.pth"}, "losses.lpips is 'no.pth'; accepted: published, random, or a file that is"),
         ({"optimiser.clip": 0}, "optimiser.clip is 0; accepted: greater than 0"),
-        ({"precision": "fp32"}, "precision is 'fp32'; accepted: 'no', 'bf16' or 'fp16'"),
+        ({"precision": "fp32"}, "precision is 'fp32'; accepted: 'auto', 'no', 'bf16' or 'fp16'"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_accepted(changes, said, tiny, write):

@@ -19,6 +19,7 @@ from omniup.training.settings import (
     InputPath,
     LossWeight,
     Photographs,
+    Precision,
     Side,
     Steps,
     TrainingSettings,
@@ -244,7 +245,7 @@ class Configuration(TrainingSettings):
     losses: LossSettings = LossSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     steps: Steps = 30_000
-    precision: Literal["no", "bf16", "fp16"] = "bf16"
+    precision: Precision = "auto"
     checkpoints: CheckpointSettings = CheckpointSettings()
     gradients_every: Steps = 100
     validation: ValidationSettings | None = None

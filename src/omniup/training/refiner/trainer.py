@@ -85,7 +85,7 @@ class _Training(Training[Configuration]):
         backbones = build_all(configuration.backbones, configuration.data, device)
         self.backbones = trained_on(configuration.backbones, backbones)
         # Nothing of it is learned here, and its rounding is small beside what its results lack.
-        precision: Precision = "bfloat16" if configuration.precision == "bf16" else "float32"
+        precision: Precision = "bfloat16" if self.accelerator.mixed_precision == "bf16" else "float32"
         self.anyup = AnyUp.from_pretrained(configuration.anyup, precision=precision)
         with seeded(configuration.seed, "weights"):
             scale = configuration.data.image_size / configuration.data.input_size

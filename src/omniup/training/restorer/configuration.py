@@ -14,7 +14,7 @@ from omniup.restoration.degradation import Degradation
 from omniup.restoration.residual_network import CELL
 from omniup.training import settings
 from omniup.training.hypir import configuration as hypir
-from omniup.training.settings import Count, LossWeight, Side, Steps, TrainingSettings
+from omniup.training.settings import Count, LossWeight, Precision, Side, Steps, TrainingSettings
 
 
 class DataSettings(hypir.DataSettings):
@@ -136,7 +136,7 @@ class Configuration(TrainingSettings):
     optimiser: OptimiserSettings = OptimiserSettings()
     batch: Annotated[int, Field(ge=1, le=4096)] = 16
     steps: Steps = 8_000
-    precision: Literal["no", "bf16", "fp16"] = "bf16"
+    precision: Precision = "auto"
     validation: ValidationSettings | None = None
 
     @model_validator(mode="after")
