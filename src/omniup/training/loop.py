@@ -376,13 +376,11 @@ def make_accelerator(configuration: TrainingSettings) -> Any:
         MissingPackageError: accelerate is not installed.
     """
     accelerate = optional_import("accelerate", extra="train")
-    precision = configuration.precision
-    if precision == "auto":
-        precision = "bf16" if _has_bf16() else "no"
-    accelerator = accelerate.Accelerator(
-        mixed_precision=precision, gradient_accumulation_steps=configuration.accumulation
-    )
-    if precision == "fp16" and accelerator.device.type == "cpu":  # where Accelerate takes float32 instead
+    chosen: str = configuration.precision
+    if chosen == "auto":
+        chosen = "bf16" if _has_bf16() else "no"
+    accelerator = accelerate.Accelerator(mixed_precision=chosen, gradient_accumulation_steps=configuration.accumulation)
+    if chosen == "fp16" and accelerator.device.type == "cpu":  # where Accelerate takes float32 instead
         raise InputError("precision", "is 'fp16', which needs a GPU", "auto, no, bf16")
     return accelerator
 
