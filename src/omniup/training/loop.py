@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -378,21 +377,21 @@ def make_accelerator(configuration: TrainingSettings) -> Any:
     accelerate = optional_import("accelerate", extra="train")
     chosen: str = configuration.precision
     if chosen == "auto":
-        chosen = "bf16" if _has_bf16() else "no"
+        chosen = "bf16" if _has_bf16(accelerate.PartialState().device) else "no"
     accelerator = accelerate.Accelerator(mixed_precision=chosen, gradient_accumulation_steps=configuration.accumulation)
     if chosen == "fp16" and accelerator.device.type == "cpu":  # where Accelerate takes float32 instead
         raise InputError("precision", "is 'fp16', which needs a GPU", "auto, no, bf16")
     return accelerator
 
 
-def _has_bf16() -> bool:
-    """Tell whether the device has instructions for bfloat16, without which it takes several times as long as float32.
+def _has_bf16(device: torch.device) -> bool:
+    """Tell whether a device has instructions for bfloat16, without which it takes several times as long as float32.
 
     Of CPUs, torch has quick routines for those with AVX-512.
     """
-    if torch.cuda.is_available() and not os.environ.get("ACCELERATE_USE_CPU"):
+    if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 def choose_folder(configuration: TrainingSettings, output: str | Path | None) -> Path:
