@@ -99,7 +99,7 @@ def test_an_animation_of_more_frames_than_there_are(frames):
     with pytest.raises(InputError):
         read_signal(png(chunks))
     assert read_image(png(chunks)).shape == (1, 3, 16, 24)
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 10
 
 
 # ---- settings
@@ -112,14 +112,16 @@ def test_an_animation_of_more_frames_than_there_are(frames):
         (f"pool_size: 0x{'f' * 6000}", "whole numbers of more than 64 bits are not read here"),
         (f"pool_size: 1{':59' * 6000}", "whole numbers of more than 64 bits are not read here"),
         ("#" * 2**16 + "\n", "is larger than 65536 bytes"),
-        ("[" * 2**16, "cannot be read"),
+        ("[" * 2**16, "more than 20 brackets within each other are not read here"),
+        ("a: " + "{a: " * 2**14, "more than 20 brackets within each other are not read here"),
+        ("- " * 2**15, "cannot be read"),
     ],
 )
 def test_settings_that_take_time_or_cannot_be_printed(content, problem):
     began = time.process_time()
     with pytest.raises(InputError, match=problem):
         Degradation.read(content.encode())
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 10  # a hundred times what the slowest takes
 
 
 def test_numbers_of_settings_are_read_as_before():

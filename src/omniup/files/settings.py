@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
 from yaml.constructor import ConstructorError
+from yaml.scanner import ScannerError
 
 from omniup.errors import InputError
 from omniup.files.sources import Source, open_source, stream_size
@@ -17,12 +18,22 @@ from omniup.files.sources import Source, open_source, stream_size
 MAX_FILE_BYTES = 2**16
 """The largest file that is read: whatever it says, that takes less than a second."""
 
+MAX_NESTING = 20
+"""Brackets within brackets that are read: the scanner looks at all that are open for each that it opens."""
+
 MAX_PROBLEMS = 8
 """Fields that a refusal names, at most."""
 
 
 class _Loader(yaml.SafeLoader):
     """Load YAML without merge keys: one that merges another several times multiplies the work with every line."""
+
+    def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
+        """Refuse brackets nested so deeply that the work grows with their number squared."""
+        if self.flow_level >= MAX_NESTING:
+            problem = f"more than {MAX_NESTING} brackets within each other are not read here"
+            raise ScannerError(None, None, problem, self.get_mark())
+        super().fetch_flow_collection_start(token)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Refuse merge keys, which this would replace by what they stand for."""
