@@ -1,13 +1,11 @@
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from omniup import InputError
+from omniup.cli import main
 from omniup.files import write_tensors
 from omniup_bench.catalogue import find_task
 from omniup_bench.methods import Entry
@@ -15,6 +13,7 @@ from omniup_bench.quality import measure
 from omniup_bench.rankings import rankings
 from omniup_bench.records import Results
 from support.anyup import random_anyup
+from support.forks import Fork
 
 
 def run(path, folders, *, methods=("nearest", "bilinear"), tasks=("masks",), progress=None, **options):
@@ -84,17 +83,16 @@ def test_an_interrupted_run_goes_on_where_it_was(folders, tmp_path):
     assert len(run(tmp_path / "r.jsonl", folders, factors=[16], images=3).quality) == 6
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_killed_run_goes_on_where_it_was(folders, tmp_path):
     """In a process of its own, killed as the system kills, and with a torn line as a power cut leaves it."""
     path = tmp_path / "r.jsonl"
-    command = [sys.executable, "-m", "omniup", "bench", "quality", "--task", "masks", "--factor", "16", "-o", str(path)]
+    command = ["bench", "quality", "--task", "masks", "--factor", "16", "-o", str(path)]
     command += ["--data", str(folders.data), "--method", "nearest", "--method", "upsample_anything:paper,iterations=20"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    while process.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < 2):
+    process = Fork(lambda: main(command))
+    while process.is_running() and (not path.exists() or path.read_bytes().count(b"\n") < 2):
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, process.stderr.read()
-    process.stderr.close()
+    process.kill()
     kept = path.read_bytes()
     kept = kept[: kept.rfind(b"\n") + 1]
     path.write_bytes(kept + kept[:100])

@@ -1,7 +1,6 @@
 import importlib
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -9,14 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from omniup.cli import main
 from omniup.cli.interrupts import RETRY, patient_interrupts
 from omniup.files import atomic_write
+from support.forks import Fork
 
 ENDLESS = ("--iters", "100000", "--verbose")
 FIT = ("upsample", "photo.png", "signal.npy", "-o", "out.npy", "--method", "upsample_anything", *ENDLESS)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="forks, and sends signals")
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(
     ("name", "command", "until"),
@@ -26,16 +27,18 @@ FIT = ("upsample", "photo.png", "signal.npy", "-o", "out.npy", "--method", "upsa
         ("SIGHUP", ("fit", "photo.png", "-o", "kernels.safetensors", "--stride", "16", *ENDLESS), "iteration 0"),
     ],
 )
-def test_a_signal_in_the_middle_of_the_work_ends_it_without_a_trace(name, command, until, folder):
+def test_a_signal_in_the_middle_of_the_work_ends_it_without_a_trace(name, command, until, folder, tmp_path_factory):
+    said = tmp_path_factory.mktemp("said") / "out"
+    errors = said.with_name("out.err")
     Image.fromarray(np.zeros((256, 256), np.uint8)).save("photo.png")
     np.save("signal.npy", np.zeros((16, 16), np.float32))
-    process = subprocess.Popen([sys.executable, "-m", "omniup", *command], stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if line.startswith(until):
-            process.send_signal(getattr(signal, name))
-            break
-    *_, last = process.communicate()[1].splitlines()
-    assert (process.returncode, last) == (130, "omniup: interrupted")
+    process = Fork(lambda: main(list(command)), said)
+    while f"\n{until}" not in f"\n{errors.read_text()}":
+        time.sleep(0.01)
+        assert process.is_running()
+    process.send(getattr(signal, name))
+    assert process.wait() == 130
+    assert errors.read_text().splitlines()[-1] == "omniup: interrupted"
     assert {path.name for path in folder.iterdir()} == {"photo.png", "signal.npy"}
 
 

@@ -3,7 +3,6 @@
 import json
 import re
 import signal as signals
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from omniup.cli import main
 from omniup.cli.large import is_large
+from omniup.jobs import large_pictures
+from support.forks import Fork
 
 rasterio = pytest.importorskip("rasterio", reason="GeoTIFF need rasterio")
 zarr = pytest.importorskip("zarr", reason="results are zarr while a job runs")
@@ -88,32 +90,27 @@ def test_only_some_files_hold_blocks(omniup):
     assert found.status == 2 and "accepted: .zarr, .npy, .tif, .tiff" in found.stderr
 
 
-SLOW = """
-import sys, time
-import omniup.jobs.blocks, omniup.jobs.large_pictures as job
-omniup.jobs.blocks.CHUNK_SIDES, job._most_pixels = (16,), lambda *_: 8400
-render = job._render
-job._render = lambda *arguments: (time.sleep(1), render(*arguments))[1]
-from omniup.cli import main
-main(sys.argv[1:])
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-def test_ctrl_c_leaves_a_job_that_goes_on(interruptible):
-    command = [sys.executable, "-c", SLOW, "upsample", "scene.tif", "low.npy", "-o", "out.zarr"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+def test_ctrl_c_leaves_a_job_that_goes_on(interruptible, omniup, monkeypatch):
+    monkeypatch.setattr("omniup.jobs.blocks.CHUNK_SIDES", (16,))
+    monkeypatch.setattr("omniup.jobs.large_pictures._most_pixels", lambda *_: 8400)
+    command = ["upsample", "scene.tif", "low.npy", "-o", "out.zarr"]
+    with monkeypatch.context() as patch:
+        render = large_pictures._render
+        patch.setattr(large_pictures, "_render", lambda *given: (time.sleep(1), render(*given))[1])
+        interrupted = Fork(lambda: main(command), "said")
     listed = Path(".omniup-out.zarr.job/blocks.txt")
     while not listed.exists():
         time.sleep(0.02)
-        assert process.poll() is None
-    process.send_signal(signals.SIGINT)
-    said = process.communicate()[1]
-    assert process.returncode == 130 and "blocks are written; the same command goes on\nomniup: interrupted" in said
+        assert interrupted.is_running()
+    interrupted.send(signals.SIGINT)
+    assert interrupted.wait() == 130
+    assert "blocks are written; the same command goes on\nomniup: interrupted" in Path("said.err").read_text()
     assert not Path("out.zarr").exists()
     done = len(listed.read_bytes().splitlines())
-    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    again = omniup(*command)
+    assert again.status == 0
     computed, blocks = map(int, re.search(r"(\d+) of (\d+) blocks computed", again.stderr).groups())
     assert 0 < done < blocks == computed + done
     assert Path("out.zarr").exists()

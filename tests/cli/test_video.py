@@ -1,10 +1,8 @@
 """`omniup video`: films, pictures and arrays out, and runs that go on after they were stopped."""
 
 import json
-import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,9 +14,11 @@ import torch
 from PIL import Image
 
 import omniup as library
+from omniup.cli import main
 from omniup.sequences import job
 from omniup.visualize import class_colours
 from support.films import pictures, read_film, write_film
+from support.forks import Fork
 
 FRAMES = 11
 
@@ -139,56 +139,45 @@ def contents(output):
     return {path.relative_to(place).as_posix(): path.read_bytes() for path in files}
 
 
-def test_killed_at_random_it_goes_on_with_the_same_bytes(folder, film, probabilities):
-    code = "from omniup.sequences import job; job.PART = 3; from omniup.cli import main; main({arguments})"
-
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+def test_killed_at_random_it_goes_on_with_the_same_bytes(folder, film, probabilities, short_parts):
     def start(output):
-        arguments = ["video", str(film), "--signal", probabilities, "-o", output, "-q"]
-        return subprocess.Popen([sys.executable, "-c", code.format(arguments=arguments)])
+        return Fork(lambda: main(["video", str(film), "--signal", probabilities, "-o", output, "-q"]))
 
     began = time.monotonic()
     assert start("whole.mp4").wait() == 0
     lasts, killed, draw = time.monotonic() - began, 0, random.Random(0)
-    while killed < 2:
+    while killed < 5:
         if Path("out.mp4").exists():  # it was quicker than the first time, which others had slowed down
             Path("out.mp4").unlink()
             lasts *= 0.7
         process = start("out.mp4")
-        try:
-            process.wait(lasts * draw.uniform(0.5, 0.95))
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            killed += process.wait() == -signal.SIGKILL
+        time.sleep(lasts * draw.uniform(0.3, 0.9))
+        if process.is_running():
+            process.send(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
     if not Path("out.mp4").exists():
         assert start("out.mp4").wait() == 0
     assert Path("out.mp4").read_bytes() == Path("whole.mp4").read_bytes()
 
 
-def test_interrupted_by_a_signal_the_film_is_playable(interruptible, film):
-    command = ["video", str(film), "--encoder", "projection", "-o", "out.mp4"]
-    slow = f"""
-import sys
-import time
-from omniup.cli import main
-import omniup.sequences.video  # the module, of the name of a function
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+def test_interrupted_by_a_signal_the_film_is_playable(interruptible, film, monkeypatch):
+    step = library.VideoUpsampler.step
 
-video = sys.modules["omniup.sequences.video"]
-step = video.VideoUpsampler.step
+    def slower(*arguments, **options):
+        print("step", flush=True)
+        time.sleep(0.1)
+        return step(*arguments, **options)
 
-def slower(*arguments, **options):
-    print("step", flush=True)
-    time.sleep(0.1)
-    return step(*arguments, **options)
-
-video.VideoUpsampler.step = slower
-main({command})
-"""
-    with subprocess.Popen([sys.executable, "-c", slow], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        for _ in range(4):
-            assert process.stdout.readline() == b"step\n"
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate()
-    assert process.returncode == 130, said
+    monkeypatch.setattr(library.VideoUpsampler, "step", slower)
+    process = Fork(lambda: main(["video", str(film), "--encoder", "projection", "-o", "out.mp4"]), "said")
+    while Path("said").read_bytes().count(b"step") < 4:
+        time.sleep(0.01)
+        assert process.is_running()
+    process.send(signal.SIGINT)
+    status, said = process.wait(), Path("said.err").read_bytes()
+    assert status == 130, said
     assert said.endswith(b"omniup: interrupted\n") and said.count(b"\n") <= 2
     assert 1 <= len(read_film("out.mp4")[0]) <= 5
 

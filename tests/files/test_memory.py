@@ -4,8 +4,6 @@ Each is read in a process of its own, whose peak of resident memory the system r
 """
 
 import json
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -15,47 +13,51 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from omniup import InputError, files
+from omniup.files import sources
+from omniup.mixing.pages import give_back
+from support.forks import Fork
+
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 
-_READ = """
-import json, sys
-import torch
-from omniup.errors import InputError
-from omniup.files import read_alpha, read_guidance, read_image, read_labels, read_signal, read_stored, sources
+READERS = {"read_alpha", "read_guidance", "read_image", "read_labels", "read_signal", "read_stored"}
 
-def fits(shape, form):
+
+def _fits(shape, form):
     if max(shape[-2:]) > 512:
         raise InputError("signal", "is larger than the image")
 
-def peak():  # not getrusage's, which begins at what the parent of this process had when it started it
-    (line,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
+def _peak() -> float:
+    """The most megabytes that this process had; not getrusage's, which begin at what its parent had."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
-read_image({warm!r})  # imports what decoding needs
-sources.MEMORY = {memory}
-taken = []
-for call in {calls!r}:
-    open("/proc/self/clear_refs", "w").write("5")  # peaks count anew
-    before, said = peak(), ""
-    try:
-        eval(call)
-    except InputError as error:
-        said = str(error)
-    taken.append((peak() - before, said))
-json.dump(taken, sys.stdout)
-"""
+
+def _print_peaks(calls, memory):
+    sources.MEMORY = memory
+    taken = []
+    give_back()  # what earlier tests have left, which could be used again
+    for call in calls:
+        Path("/proc/self/clear_refs").write_text("5")  # peaks count anew
+        before, said = _peak(), ""
+        try:
+            eval(call, {name: getattr(files, name) for name in READERS} | {"fits": _fits})
+        except InputError as error:
+            said = str(error)
+        taken.append((_peak() - before, said))
+    print(json.dumps(taken))
+    return 0
 
 
 @pytest.fixture
 def megabytes(tmp_path):
     """How far each of some calls raises the peak of a process's memory, and what it says: `(taken, said), ...`."""
-    warm = tmp_path / "warm.png"
-    Image.new("RGBA", (64, 64)).save(warm)
 
     def run(*calls: str, memory: int = 2**31) -> list[tuple[float, str]]:
-        code = _READ.format(warm=str(warm), calls=calls, memory=memory)
-        made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        return [(taken, said) for taken, said in json.loads(made.stdout)]
+        output = tmp_path / "peaks.json"
+        assert Fork(lambda: _print_peaks(calls, memory), output).wait() == 0, Path(f"{output}.err").read_text()
+        return [(taken, said) for taken, said in json.loads(output.read_text())]
 
     return run
 

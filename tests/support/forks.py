@@ -17,9 +17,13 @@ class Fork:
     """
 
     def __init__(self, run, said=os.devnull):
+        if said != os.devnull:
+            for path in (said, f"{said}.err"):
+                Path(path).write_bytes(b"")  # for this process to read at once
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of threads, none of which the function needs
             self.pid = os.fork()
+        self._ended = None  # the status that the system gave, which it does once
         if self.pid:
             return
         status = 99
@@ -44,12 +48,22 @@ class Fork:
             setattr(sys, name, os.fdopen(number, "w", closefd=False))
 
     def is_running(self):
-        """Whether it runs; afterwards, `wait` must not be called."""
-        return os.waitpid(self.pid, os.WNOHANG) == (0, 0)
+        """Whether it runs."""
+        return self._wait(os.WNOHANG) is None
 
     def wait(self):
-        """Wait for its end, and return its exit status."""
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        """Wait for its end, and return its exit status, or minus the signal that ended it."""
+        return os.waitstatus_to_exitcode(self._wait(0))
+
+    def _wait(self, options):
+        if self._ended is None:
+            pid, status = os.waitpid(self.pid, options)
+            self._ended = status if pid else None
+        return self._ended
+
+    def send(self, number):
+        """Send it a signal."""
+        os.kill(self.pid, number)
 
     def kill(self):
         """Kill it as `kill -9` does."""
