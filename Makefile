@@ -54,7 +54,8 @@ test: setup
 tests: setup
 	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal $(PYTEST_OPTIONS)
 
-# The same, but each property with 500 examples, which are others every time; and the notebooks.
+# The same, but each property with 500 examples, which are others every time, and more kills and requests at once; and
+# the notebooks.
 test-release: notebooks
 	@$(MAKE) --no-print-directory test PYTEST_OPTIONS="--hypothesis-profile thorough"
 

@@ -15,7 +15,7 @@ import torch
 import typer
 
 # The same examples every time and on every machine, and no limit of time on a busy one. Before a release, many others.
-hypothesis.settings.register_profile("repeatable", max_examples=40, deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("repeatable", max_examples=25, deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.register_profile("thorough", max_examples=500, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("repeatable")
 

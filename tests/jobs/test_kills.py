@@ -14,10 +14,11 @@ from omniup.jobs.manifest import Finished, open_manifest
 from support.dangers import contents
 from support.forks import Fork
 from support.jobs import results
+from support.thorough import tries
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
 
-KILLS = 8
+KILLS = tries(5, 20)
 
 
 @pytest.mark.parametrize("sink", ["npz", "zarr", "parquet", "webdataset"])

@@ -81,7 +81,7 @@ def test_two_workers_one_of_them_killed_and_one_worker(ray, folder, job):
     assert len(lines) == len({line.split('"part": ')[1].split(",")[0] for line in lines}) == 7
     assert results() == results("here")
     assert made.broken == here.broken
-    again = batch(job(**wanted), engine="ray", workers=1)
+    again = batch(job(**wanted))
     assert (again.done, again.skipped, list(again.broken)) == (0, 19, ["02"])
 
 

@@ -45,11 +45,10 @@ def test_upsampling_can_be_compiled(name):
     )
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_anyup_can_be_compiled(backend):
+def test_anyup_can_be_compiled():
     anyup, signal = random_anyup(), SIGNALS["features"]
     torch.compiler.reset()
-    assert torch.equal(torch.compile(anyup, backend=backend)(IMAGE, signal), anyup(IMAGE, signal))
+    assert torch.equal(torch.compile(anyup, backend="aot_eager")(IMAGE, signal), anyup(IMAGE, signal))
 
 
 @pytest.mark.parametrize("scale", [2.0**120, 2.0**-100])

@@ -12,8 +12,9 @@ from starlette.testclient import TestClient
 
 from omniup.web import Settings, create_app
 from support.demo import SMALL, client_of, encoded, noise, npy, post_run, run, upsample
+from support.thorough import tries
 
-RUNS, MALFORMED = 50, 200
+RUNS, MALFORMED = tries(16, 50), tries(64, 200)
 CONFIG = {"size": 64, "iters": 5}
 SAME = ("images", "metrics", "losses", "parameters", "scales")
 
@@ -59,7 +60,7 @@ def malformed(seed, picture):
 
 
 def wave(client, photos, picture):
-    """What 50 runs answer that come at once, and the statuses of 200 malformed requests in between."""
+    """What runs answer that come at once, and the statuses of malformed requests in between."""
     with ThreadPoolExecutor(RUNS + 8) as threads:
         runs = [threads.submit(post_run, client, photos[i % len(photos)], **CONFIG) for i in range(RUNS)]
         others = [threads.submit(lambda s: client.request(**malformed(s, picture)), seed) for seed in range(MALFORMED)]
