@@ -6,9 +6,11 @@ r"""Judge AnyUp's extensions, each against the same training without it, on netw
 
 Each training continues the published weights by the recipe examples/anyup_omniup.yaml, without the kinds of backbones
 that are held out in turn; then tasks of `omniup bench` are measured with one step of consistency. Differences from the
-control are paired: the same images, seed and kind held out; their intervals are over images and trainings. A training
-that is there already is not repeated, one that was stopped goes on, and so do the measurements. DIR is the folder of
-data sets that docs/benchmarking.md describes, with the folders models and weights beside it.
+control are paired: the same images, seed and kind held out; their intervals are over images and trainings. Each is
+measured as soon as it is trained. What the file of results has whole is not trained again, here or on another machine:
+with --results benchmarks/extensions.jsonl it goes on from the measurements that are in the repository. A training that
+was stopped goes on. DIR is the folder of data sets that docs/benchmarking.md describes, with the folders models and
+weights beside it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from measure import photograph, show
+from measure import show
 from omniup import AnyUp
-from omniup.evaluation.measuring import cost, in_turns, ratio
 from omniup.training.anyup import read_configuration
 from omniup.upsamplers import Upsampler
 from omniup.upsamplers.checks import ImageLike, Size
@@ -38,8 +38,8 @@ from omniup_bench.intervals import Estimate
 from omniup_bench.methods import Entry
 from omniup_bench.quality import measure
 from omniup_bench.rankings import Ranking, rankings
-from omniup_bench.records import results_file
-from trainings import HOURS, KINDS, RECIPE, recipe_changes, trained
+from omniup_bench.records import Results, results_file
+from trainings import KINDS, RECIPE, recipe_changes, trained
 
 CONTROL = "control"
 
@@ -82,8 +82,8 @@ class Run:
         return f"{self.extension} without {self.held_out} {self.seed}"
 
     def changes(self, folders: Folders, steps: int) -> dict[str, Any]:
-        """Return the changes to the recipe."""
-        changes: dict[str, Any] = {"steps": steps, "seed": self.seed, "checkpoints.every": 50}
+        """Return the changes to the recipe: in float32, so that trainings of different machines can be compared."""
+        changes: dict[str, Any] = {"steps": steps, "seed": self.seed, "checkpoints.every": 50, "precision": "no"}
         for part in self.extension.split("+"):
             changes |= EXTENSIONS[part]
         if "pretraining.steps" in changes:
@@ -99,19 +99,28 @@ def main() -> None:
     rows = [CONTROL, *wanted, *(["+".join(wanted)] if options.combined else [])]
     held_out = options.held_out or ["street scenes"]
     place = options.output / f"{options.steps} steps"
-    weights = {}
-    for seed, kind, row in itertools.product(range(options.seeds), held_out, rows):
-        run = Run(row, kind, seed)
-        weights[run] = trained(read_configuration(RECIPE, run.changes(folders, options.steps)), place / run.name)
-    found = _measured(weights, folders, place / "results.jsonl", options.images)
-    _show_differences(found, list(weights), rows)
-    _show_costs(weights)
+    place.mkdir(parents=True, exist_ok=True)
+    runs = [Run(row, kind, seed) for seed, kind, row in itertools.product(range(options.seeds), held_out, rows)]
+    with results_file(options.results or place / "results.jsonl") as results:
+        for each in (Entry.parse("bilinear"), Entry.parse("bicubic")):
+            _measure(each, folders, results, options.images)
+        for run in runs:
+            if _is_whole(run, results, options.images):
+                continue
+            file = trained(read_configuration(RECIPE, run.changes(folders, options.steps)), place / run.name)
+            entry = Entry.parse(f"{run.name}=anyup:{file},consistency=1")
+            entry = _AdaptedEntry(*vars(entry).values()) if "meta" in run.extension else entry
+            _measure(entry, folders, results, options.images)
+        names = {"bilinear", "bicubic", *(run.name for run in runs)}
+        wanted = [line for line in results.quality if line.method in names and (line.task, line.factor) in TASKS]
+    _show_differences(rankings(wanted), runs, rows)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("--output", type=Path, default=Path("out/extensions"), help="where trainings and results are")
+    parser.add_argument("--output", type=Path, default=Path("out/extensions"), help="where trainings are")
+    parser.add_argument("--results", type=Path, help="file of measurements; beside the trainings by default")
     parser.add_argument("--extension", action="append", choices=[name for name in EXTENSIONS if name != CONTROL])
     parser.add_argument("--combined", action="store_true", help="one training more, with all of these at once")
     parser.add_argument("--held-out", action="append", choices=list(KINDS))
@@ -157,30 +166,21 @@ class _AdaptedEntry(Entry):
         return Adapted(AnyUp.from_pretrained(self.given["weights"]))
 
 
-def _measured(weights: Mapping[Run, Path], folders: Folders, results: Path, images: int) -> list[Ranking]:
-    """Measure what is missing, beside interpolation."""
-    entries = [Entry.parse("bilinear"), Entry.parse("bicubic")]
-    for run, file in weights.items():
-        entry = Entry.parse(f"{run.name}=anyup:{file},consistency=1")
-        entries.append(_AdaptedEntry(*vars(entry).values()) if "meta" in run.extension else entry)
-    with results_file(results) as lines, tqdm(desc="measure", disable=None) as bar:
+def _is_whole(run: Run, results: Results, images: int) -> bool:
+    """Whether all of a training's measurements are there."""
+    lines = [line for line in results.quality if line.method == run.name]
+    return all(sum((line.task, line.factor) == each for line in lines) >= images for each in TASKS)
+
+
+def _measure(entry: Entry, folders: Folders, results: Results, images: int) -> None:
+    """Measure what is missing of a method."""
+    with tqdm(desc=f"measure {entry.name}", total=images * len(TASKS), disable=None) as bar:
 
         def advance(_: object) -> None:
             bar.update()
 
         for task, factor in TASKS:
-            measure(
-                [find_task(task)],
-                entries,
-                folders,
-                lines,
-                factors=[factor],
-                images=images,
-                progress=advance,
-            )
-        names = {entry.name for entry in entries}
-        wanted = [line for line in lines.quality if line.method in names and (line.task, line.factor) in TASKS]
-        return rankings(wanted)
+            measure([find_task(task)], [entry], folders, results, factors=[factor], images=images, progress=advance)
 
 
 def _show_differences(found: list[Ranking], runs: list[Run], rows: list[str]) -> None:
@@ -218,30 +218,6 @@ def _cell(ranking: Ranking, metric: str, runs: list[Run], row: str) -> str:
     estimate = Estimate(value, float(low), float(high))
     text = f"{value:+.2f} ({low:+.2f} to {high:+.2f})"
     return f"[bold]{text}[/bold]" if estimate.is_not_zero else text
-
-
-def _show_costs(weights: Mapping[Run, Path]) -> None:
-    """Print times and memory of one call at 224² beside the control's, and the hours of the trainings."""
-    image, features = photograph(224, 224, torch.device("cpu")), torch.randn(1, 384, 16, 16)
-    networks = {run.extension: AnyUp.from_pretrained(file) for run, file in weights.items()}
-    calls = {name: _call(name, network, image, features) for name, network in networks.items()}
-    times = dict(zip(calls, in_turns(list(calls.values()), torch.device("cpu"), turns=5), strict=True))
-    rows = []
-    for name, call in calls.items():
-        with cost(torch.device("cpu")) as used:
-            call()
-        hours = sum(
-            json.loads((path.parent / HOURS).read_text()) for run, path in weights.items() if run.extension == name
-        )
-        memory = "" if used.peak_bytes is None else f"{used.peak_bytes / 1e6:.0f} MB"
-        rows.append([name, f"{ratio(times[name], times[CONTROL]):.2f} ×", memory, f"{hours:.1f} h"])
-    show("One call at 224², 384 channels", ["", "time, of the control's", "memory", "trained"], rows, image.device)
-
-
-def _call(name: str, network: AnyUp, image: Tensor, features: Tensor) -> Any:
-    if "meta" in name:
-        return lambda: network.adapt(image, features, 3)(image, features)
-    return lambda: network(image, features)
 
 
 if __name__ == "__main__":

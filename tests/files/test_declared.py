@@ -113,7 +113,7 @@ def test_an_animation_of_more_frames_than_there_are(frames):
         (f"pool_size: 1{':59' * 6000}", "whole numbers of more than 64 bits are not read here"),
         ("#" * 2**16 + "\n", "is larger than 65536 bytes"),
         ("[" * 2**16, "more than 20 brackets within each other are not read here"),
-        ("a: " + "{a: " * 2**14, "more than 20 brackets within each other are not read here"),
+        ("a: " + "{a: " * 2**13, "more than 20 brackets within each other are not read here"),
         ("- " * 2**15, "cannot be read"),
     ],
 )
