@@ -54,16 +54,21 @@ def write_report(results: Results, page: str | Path, *, overwrite: bool = False)
     with made_folder(folder), locked(page):
         for place in (page.parent, folder):
             sweep(place)
-        before = _read(page)
-        made, drawn = _made(results)
-        texts = {page: _filled(before, made, page)}
         twin = page.with_suffix(f".zh{page.suffix}")
         if twin.exists():
             inputs.check(twin)
-            texts = {twin: _filled(_read(twin), {part: chinese(text) for part, text in made.items()}, twin)} | texts
+        before = {path: _read(path) for path in (twin, page) if path == page or path.exists()}
+        parts = [part for part, records in (("quality", results.quality), ("speed", results.speed)) if records]
+        for path, part in itertools.product(before, parts):  # before the plots are drawn, which takes seconds
+            _check_marks(before[path], part, path)
+        made, drawn = _made(results)
+        texts = {}
+        for path, text in before.items():
+            own = made if path == page else {part: chinese(content) for part, content in made.items()}
+            texts[path] = _filled(text, own)
         plots = {folder / f"bench-{name}.png": content for name, content in drawn.items()}
         for path in plots:  # the page is the record of its plots
-            is_own = f"]({PICTURES}/{path.name})" in before
+            is_own = f"]({PICTURES}/{path.name})" in before[page]
             check_output(path, inputs, overwrite=overwrite or is_own)
         with together():
             for path, content in ({path: text.encode() for path, text in texts.items()} | plots).items():
@@ -83,10 +88,8 @@ def _made(results: Results) -> tuple[dict[str, str], dict[str, bytes]]:
     return made, drawn
 
 
-def _filled(text: str, made: Mapping[str, str], page: Path) -> str:
+def _filled(text: str, made: Mapping[str, str]) -> str:
     """Put texts between the marks of a page's parts."""
-    for part in made:
-        _check_marks(text, part, page)
     for part, content in made.items():
         text = _put(text, part, content)
     return text
