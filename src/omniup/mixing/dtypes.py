@@ -21,6 +21,15 @@ def widest(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def signed_bits(values: Tensor) -> Tensor:
+    """View whole numbers that PyTorch 2.5 to 2.8 cannot select from as signed ones with the same bits; others stay."""
+    signed = _SIGNED.get(values.dtype)
+    return values if signed is None else values.view(signed)
+
+
+_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+
+
 def least_weight(dtype: torch.dtype) -> float:
     """Return the least sum of weights that values are divided by: with smaller ones products lose digits.
 

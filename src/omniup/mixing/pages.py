@@ -23,8 +23,9 @@ MADV_HUGEPAGE = 14  # of Linux
 def new_empty(like: Tensor, shape: Sequence[int]) -> Tensor:
     """Return a tensor with any contents, as `like.new_empty` does: for results of which everything gets written."""
     result = like.new_empty(tuple(shape))
-    if result.device.type == "cpu" and result.nbytes >= FRESH_BYTES and (advise := _madvise()) is not None:
-        begin, end = -(-result.data_ptr() // PAGE) * PAGE, (result.data_ptr() + result.nbytes) // PAGE * PAGE
+    size = result.numel() * result.itemsize  # not `nbytes`, which torch.compile of PyTorch 2.5 to 2.8 cannot trace
+    if result.device.type == "cpu" and size >= FRESH_BYTES and (advise := _madvise()) is not None:
+        begin, end = -(-result.data_ptr() // PAGE) * PAGE, (result.data_ptr() + size) // PAGE * PAGE
         advise(begin, end - begin, MADV_HUGEPAGE)  # no more than advice: it fails where the system has no such pages
     return result
 

@@ -166,7 +166,8 @@ def check_finite(signal: Tensor, name: str = "signal") -> Tensor:
 
 def bounds(values: Tensor) -> tuple[float, float]:
     """Return the least and the largest value, NaN if any is: in one pass, and waiting for a GPU once."""
-    low, high = torch.stack(values.detach().aminmax()).tolist()
+    extremes = values.detach().aminmax()
+    low, high = torch.stack((extremes.min, extremes.max)).tolist()
     return low, high
 
 

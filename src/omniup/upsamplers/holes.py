@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.mixing import cell_means
-from omniup.mixing.dtypes import least_weight
+from omniup.mixing.dtypes import least_weight, signed_bits
 
 HOLES = ("fill", "keep")
 
@@ -88,8 +88,9 @@ def fill_nearest(signal: Tensor, valid: Tensor) -> Tensor:
         invalid = ~mask.cpu().numpy()
         rows, columns = distance_transform_edt(invalid, return_distances=False, return_indices=True)
         y, x = (torch.from_numpy(index).to(signal.device, torch.long) for index in (rows, columns))
-        filled.append(value[:, y, x])
-    return torch.stack(filled)
+        filled.append(signed_bits(value)[:, y, x])
+    result = torch.stack(filled)
+    return result if result.dtype == signal.dtype else result.view(signal.dtype)
 
 
 def mix_valid(mix: Callable[[Tensor], Tensor], signal: Tensor, valid: Tensor | None) -> Tensor:

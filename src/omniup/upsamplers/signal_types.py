@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniup.errors import InputError
-from omniup.mixing.dtypes import widest
+from omniup.mixing.dtypes import signed_bits, widest
 from omniup.upsamplers.checks import bounds
 
 SignalType: TypeAlias = Literal["features", "probabilities", "labels", "measurement", "values", "logits", "directions"]
@@ -182,7 +182,8 @@ def render_labels(
     if len(known) == 2:  # what one leaves of 1 is the other's
         first = render(places, torch.zeros(1, dtype=torch.long, device=labels.device), 2)  # [1, 1, ...]
         check(2, 2)
-        return torch.where(first < 0.5, known[1].to(labels.dtype), known[0].to(labels.dtype))
+        least, most = signed_bits(known.to(labels.dtype))
+        return torch.where(first < 0.5, most, least).view(labels.dtype)
     best = winner = None
     for start in range(0, len(known), chunk):
         part = torch.arange(start, min(start + chunk, len(known)), device=labels.device)
