@@ -14,7 +14,7 @@ BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 # Tests start Python many times, and without bytecode each of these processes compiles PyTorch's sources.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run demo docs browser test tests test-release notebooks fuzz lint benchmarks bench package space constraints clean
+.PHONY: setup run demo docs browser test tests test-release test-lowest notebooks fuzz lint benchmarks bench package space constraints clean
 
 setup: .venv/ready
 
@@ -58,6 +58,15 @@ tests: setup
 # the notebooks.
 test-release: notebooks
 	@$(MAKE) --no-print-directory test PYTEST_OPTIONS="--hypothesis-profile thorough"
+
+# The core with the oldest versions that pyproject.toml allows: about ten minutes. What needs an extra is skipped.
+LOWEST := .venv/lowest/$(notdir $(BIN))/python
+test-lowest: setup
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/lowest
+	$(BIN)/uv pip install --quiet --system-certs --python $(LOWEST) --resolution lowest-direct \
+		--editable . "pytest==8.3.0" "hypothesis==6.100.0" "pytest-xdist==3.6.0"
+	$(LOWEST) -m pytest --numprocesses logical --maxprocesses 4 -o addopts="--import-mode=importlib" -o filterwarnings= \
+		tests/mixing tests/files tests/upsamplers tests/test_nn.py tests/test_inputs.py tests/test_package.py
 
 # What they show is written to out/notebooks; the notebooks themselves are kept without outputs.
 notebooks: setup
