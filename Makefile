@@ -20,15 +20,21 @@ setup: .venv/ready
 
 # The versions in constraints.txt make every installation the same. uv downloads in parallel; it is told to trust the
 # certificates that the system trusts, as pip does, for those who sit behind a proxy.
-.venv/ready: pyproject.toml benchmarks/pyproject.toml constraints.txt
-	@echo "Creating the environment in .venv (the first time this downloads PyTorch: minutes) ..."
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+.venv/ready: .venv/core benchmarks/pyproject.toml
 	@$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
 		--constraint constraints.txt --build-constraint constraints.txt --editable ".[all,dev]" --editable ./benchmarks
 	@touch $@
 
-run: setup
+# The package alone, which is all that the first picture needs.
+.venv/core: pyproject.toml constraints.txt
+	@echo "Creating the environment in .venv (the first time this downloads PyTorch: minutes) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
+		--constraint constraints.txt --build-constraint constraints.txt --editable .
+	@touch $@
+
+run: .venv/core
 	@$(BIN)/omniup reconstruct sample:coffee --output out
 
 demo: setup
