@@ -7,10 +7,9 @@ r"""Judge AnyUp's extensions, each against the same training without it, on netw
 Each training continues the published weights by the recipe examples/anyup_omniup.yaml, without the kinds of backbones
 that are held out in turn; then tasks of `omniup bench` are measured with one step of consistency. Differences from the
 control are paired: the same images, seed and kind held out; their intervals are over images and trainings. Each is
-measured as soon as it is trained. What the file of results has whole is not trained again, here or on another machine:
-with --results benchmarks/extensions.jsonl it goes on from the measurements that are in the repository. A training that
-was stopped goes on. DIR is the folder of data sets that docs/benchmarking.md describes, with the folders models and
-weights beside it.
+measured as soon as it is trained. What the file of results has whole is not trained again, here or on another machine;
+--results FILE names one to go on from. A training that was stopped goes on. DIR is the folder of data sets that
+docs/benchmarking.md describes, with the folders models and weights beside it.
 """
 
 from __future__ import annotations
@@ -42,6 +41,8 @@ from omniup_bench.records import Results, results_file
 from trainings import KINDS, RECIPE, recipe_changes, trained
 
 CONTROL = "control"
+
+INTERPOLATION = "bilinear", "bicubic"
 
 EXTENSIONS: Mapping[str, dict[str, Any]] = {
     CONTROL: {},
@@ -102,8 +103,8 @@ def main() -> None:
     place.mkdir(parents=True, exist_ok=True)
     runs = [Run(row, kind, seed) for seed, kind, row in itertools.product(range(options.seeds), held_out, rows)]
     with results_file(options.results or place / "results.jsonl") as results:
-        for each in (Entry.parse("bilinear"), Entry.parse("bicubic")):
-            _measure(each, folders, results, options.images)
+        for name in INTERPOLATION:
+            _measure(Entry.parse(name), folders, results, options.images)
         for run in runs:
             if _is_whole(run, results, options.images):
                 continue
@@ -111,7 +112,7 @@ def main() -> None:
             entry = Entry.parse(f"{run.name}=anyup:{file},consistency=1")
             entry = _AdaptedEntry(*vars(entry).values()) if "meta" in run.extension else entry
             _measure(entry, folders, results, options.images)
-        names = {"bilinear", "bicubic", *(run.name for run in runs)}
+        names = {*INTERPOLATION, *(run.name for run in runs)}
         wanted = [line for line in results.quality if line.method in names and (line.task, line.factor) in TASKS]
     _show_differences(rankings(wanted), runs, rows)
 

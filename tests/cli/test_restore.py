@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -327,7 +328,9 @@ def test_refused_outputs(refusal, pictures):
 def test_missing_weights_are_told_at_once(refusal, photo, folder, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    began = time.monotonic()
     said = refusal("restore", photo, "-o", "out", "--model", "hypir")
+    assert time.monotonic() - began < 5
     assert f"of which unet/config.json is not in {folder / 'hub'}" in said
     assert not Path("out").exists()
 

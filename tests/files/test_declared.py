@@ -99,7 +99,7 @@ def test_an_animation_of_more_frames_than_there_are(frames):
     with pytest.raises(InputError):
         read_signal(png(chunks))
     assert read_image(png(chunks)).shape == (1, 3, 16, 24)
-    assert time.process_time() - began < 10
+    assert time.process_time() - began < 2
 
 
 # ---- settings
@@ -121,7 +121,7 @@ def test_settings_that_take_time_or_cannot_be_printed(content, problem):
     began = time.process_time()
     with pytest.raises(InputError, match=problem):
         Degradation.read(content.encode())
-    assert time.process_time() - began < 10  # a hundred times what the slowest takes
+    assert time.process_time() - began < 2
 
 
 def test_numbers_of_settings_are_read_as_before():

@@ -65,7 +65,12 @@ class Fork:
         """Send it a signal."""
         os.kill(self.pid, number)
 
+    def is_killed(self):
+        """Kill it as `kill -9` does, and tell whether it had not ended before."""
+        if self.is_running():
+            self.send(signal.SIGKILL)
+        return self.wait() == -signal.SIGKILL
+
     def kill(self):
-        """Kill it as `kill -9` does."""
-        os.kill(self.pid, signal.SIGKILL)
-        assert self.wait() == -signal.SIGKILL
+        """Kill it, which must not have ended."""
+        assert self.is_killed()

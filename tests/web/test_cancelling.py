@@ -44,7 +44,7 @@ def test_an_upsampling_can_be_cancelled(server, files):
         assert eventually(lambda: client.get("/api/health").json()["running"] == 1)
         time.sleep(1)
         assert client.delete(f"/api/runs/{run_id}").status_code == 204
-        post.join(60)
+        post.join(10)
     assert answers[0].status_code == 409
 
 

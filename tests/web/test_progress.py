@@ -114,7 +114,7 @@ def test_progress_comes_while_the_fit_goes_on(client, running):
 def test_cancelling_ends_a_run_before_its_time(client, running):
     run_id, answers = running
     assert client.delete(f"/api/runs/{run_id}").status_code == 204
-    assert eventually(lambda: answers)
+    assert eventually(lambda: answers, 5)
     assert answers[0].status_code == 409
     assert answers[0].json()["detail"] == "cancelled"
     told = list(events(client, run_id))
