@@ -23,12 +23,17 @@ zarr = pytest.importorskip("zarr", reason="results are zarr while a job runs")
 def scene(monkeypatch, tmp_path):
     """A GeoTIFF of 80 × 120 pixels, and features of 16 × 24 cells."""
     monkeypatch.chdir(tmp_path)
+    write_scene(12)
+
+
+def write_scene(width):
+    """Write a scene that is so many tens of pixels wide, and features of a cell each 5 pixels."""
     rng = np.random.default_rng(0)
-    profile = {"driver": "GTiff", "height": 80, "width": 120, "count": 3, "dtype": "uint8", "photometric": "rgb"}
+    profile = {"driver": "GTiff", "height": 80, "width": 10 * width, "count": 3, "dtype": "uint8", "photometric": "rgb"}
     profile |= {"crs": "EPSG:32633", "transform": rasterio.Affine(0.5, 0, 5e5, 0, -0.5, 4.6e6)}
     with rasterio.open("scene.tif", "w", **profile) as dataset:
-        dataset.write(np.kron(rng.integers(0, 255, (3, 8, 12), np.uint8), np.ones((1, 10, 10), np.uint8)))
-    np.save("low.npy", rng.normal(size=(1, 5, 16, 24)).astype(np.float32))
+        dataset.write(np.kron(rng.integers(0, 255, (3, 8, width), np.uint8), np.ones((1, 10, 10), np.uint8)))
+    np.save("low.npy", rng.normal(size=(1, 5, 16, 2 * width)).astype(np.float32))
 
 
 @pytest.mark.parametrize(
@@ -93,15 +98,16 @@ def test_only_some_files_hold_blocks(omniup):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_ctrl_c_leaves_a_job_that_goes_on(interruptible, omniup, monkeypatch):
+    write_scene(36)
     monkeypatch.setattr("omniup.jobs.blocks.CHUNK_SIDES", (16,))
     monkeypatch.setattr("omniup.jobs.large_pictures._most_pixels", lambda *_: 8400)
     command = ["upsample", "scene.tif", "low.npy", "-o", "out.zarr"]
     with monkeypatch.context() as patch:
         render = large_pictures._render
-        patch.setattr(large_pictures, "_render", lambda *given: (time.sleep(1), render(*given))[1])
+        patch.setattr(large_pictures, "_render", lambda *given: (time.sleep(0.5), render(*given))[1])
         interrupted = Fork(lambda: main(command), "said")
     listed = Path(".omniup-out.zarr.job/blocks.txt")
-    while not listed.exists():
+    while not listed.exists() or len(listed.read_bytes().splitlines()) < 2:  # the first is reported once it is listed
         time.sleep(0.02)
         assert interrupted.is_running()
     interrupted.send(signals.SIGINT)
