@@ -25,11 +25,16 @@ setup: .venv/ready
 		--constraint constraints.txt --build-constraint constraints.txt --editable ".[all,dev]" --editable ./benchmarks
 	@touch $@
 
+# uv is installed by the pip of the Python that is there, as another takes seconds to install; where there is none, or
+# one before 22.3, by the environment's own.
+INSTALL_UV = install --quiet --disable-pip-version-check "$$(grep '^uv==' constraints.txt)"
+
 # The package alone, which is all that the first picture needs.
 .venv/core: pyproject.toml constraints.txt
 	@echo "Creating the environment in .venv (the first time this downloads PyTorch: minutes) ..."
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@$(PYTHON) -m venv --without-pip .venv
+	@$(PYTHON) -m pip --python $(BIN)/python $(INSTALL_UV) 2>/dev/null || \
+		{ $(PYTHON) -m venv .venv && $(BIN)/python -m pip $(INSTALL_UV); }
 	@$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
 		--constraint constraints.txt --build-constraint constraints.txt --editable .
 	@touch $@
