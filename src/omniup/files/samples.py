@@ -32,9 +32,10 @@ def sample_image(name: str = "coffee") -> Image.Image:
     """
     if name not in SAMPLES:
         raise InputError("sample", "is {name!r}", "{samples}", name=name, samples=", ".join(SAMPLES))
-    from skimage import data  # here, since few calls need it and it is slow to import
+    from skimage.data import data_dir  # here, since few calls need it; its functions import skimage.io, a second
 
-    return Image.fromarray(getattr(data, name)())
+    with Image.open(next(Path(data_dir).glob(f"{name}.*"))) as photograph:
+        return photograph.convert("RGB")
 
 
 def read_photograph(source: str | Path) -> Tensor:
