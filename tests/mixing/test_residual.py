@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omniup.mixing import Attention, Windows, cell_means, interpolate, residual, sums
-from omniup.mixing.residual import write_residual_mix
+from omniup.mixing.residual import drawn_from, write_residual_mix
 
 
 def case(size, grid, finer, channels=3, memory=2**26):
@@ -44,6 +44,26 @@ def test_it_is_the_sum_of_the_two_maps(data):
     grid = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
     size = tuple(data.draw(st.integers(finer * cells, 10 * finer * cells)) for cells in grid)
     check(*case(size, grid, finer))
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_a_rectangle_is_that_of_the_whole(data):
+    finer = data.draw(st.sampled_from([1, 2, 4]))
+    grid = data.draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
+    size = tuple(data.draw(st.integers(finer * cells, 6 * finer * cells)) for cells in grid)
+    attention, query, value, base = case(size, grid, finer)
+    inside = []
+    for side in size:
+        start = data.draw(st.integers(0, side - 1))
+        inside.append(slice(start, data.draw(st.integers(start + 1, side))))
+    near = drawn_from(tuple(inside), attention.windows, grid)
+    out = query.new_empty(1, value.shape[1], *(each.stop - each.start for each in near))
+    bounds = value.amin((2, 3), keepdim=True) / 2, value.amax((2, 3), keepdim=True) / 2
+    write_residual_mix(attention, query, value, base, 0.8, bounds, out, near)
+    wanted = whole(attention, query, value, base, 0.8, bounds)[:, :, near[0], near[1]]
+    rows, columns = (slice(of.start - edge.start, of.stop - edge.start) for of, edge in zip(inside, near, strict=True))
+    torch.testing.assert_close(out[:, :, rows, columns], wanted[:, :, rows, columns], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -133,17 +133,20 @@ def test_relative_intervals_are_those_of_float32(pixels, cells, ratio):
 
 
 @given(layouts(), st.data())
-def test_the_windows_of_a_band_are_those_of_its_rows(layout, data):
-    (H, W), cells = layout.size, math.prod(layout.grid)
-    top = data.draw(st.integers(0, H - 1))
-    bottom = data.draw(st.integers(top + 1, H))
-    found = list(groups(layout.windows.band(top, bottom), longest=32, most=9, like=LIKE))
-    table = sum(occurrences(group, (bottom - top) * W, cells) for group in found)
-    torch.testing.assert_close(table, layout.counts()[top * W : bottom * W], rtol=1e-12, atol=0)
+def test_the_windows_of_a_part_are_those_of_its_pixels(layout, data):
+    (H, W), (h, w) = layout.size, layout.grid
+    (top, left) = (data.draw(st.integers(0, side - 1)) for side in (H, W))
+    (bottom, right) = (data.draw(st.integers(start + 1, side)) for start, side in ((top, H), (left, W)))
+    inside, width = (slice(top, bottom), slice(left, right)), right - left
+    found = list(groups(layout.windows.part(*inside), longest=32, most=9, like=LIKE))
+    table = sum(occurrences(group, (bottom - top) * width, h * w) for group in found)
+    expected = layout.counts().unflatten(0, (H, W))[inside].flatten(0, 1)
+    torch.testing.assert_close(table, expected, rtol=1e-12, atol=0)
     for group in found:
-        middle = ((group.middle // layout.grid[1]).double() + 0.5) * H / layout.grid[0]
-        expected = (group.pixels // W).double() + top + 0.5 - middle.unsqueeze(1)
-        torch.testing.assert_close(group.pixel_offset[0], expected, rtol=0, atol=1e-12)
+        y, x = group.pixels // width + top, group.pixels % width + left
+        middle_y, middle_x = (group.middle // w + 0.5) * H / h, (group.middle % w + 0.5) * W / w
+        expected = torch.stack([y + 0.5 - middle_y.unsqueeze(1), x + 0.5 - middle_x.unsqueeze(1)]).double()
+        torch.testing.assert_close(group.pixel_offset, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("radius", [-1, 17])

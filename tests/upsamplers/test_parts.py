@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 import omniup
+from omniup.jobs.blocks import Block
 from omniup.mixing import add_to_cell_means, cell_means
 from omniup.upsamplers.parts import WholeSignal, part_around
+from omniup.upsamplers.pyramid_bilateral.features import FEW
 
 OTHERS = ("joint_bilateral", "guided_filter", "bilinear", "bicubic", "nearest")
 TYPES = ("features", "probabilities", "logits", "labels", "measurement", "fractions", "directions", "values")
@@ -25,7 +27,8 @@ def picture(size):
 
 def signal_of(signal_type, grid):
     """A signal and the type to declare."""
-    numbers = torch.randn(1, 3, *grid, dtype=torch.float64)
+    channels = FEW + 1 if signal_type == "features" else 3  # directions are features, too, and few
+    numbers = torch.randn(1, channels, *grid, dtype=torch.float64)
     if signal_type == "labels":
         return torch.randint(0, 4, (1, 1, *grid)), "labels"
     if signal_type in ("probabilities", "fractions"):
@@ -44,11 +47,11 @@ def by_parts(method, image, signal, signal_type, block, valid=None, consistency=
     for top, left in itertools.product(range(0, size[0], block[0]), range(0, size[1], block[1])):
         rows, columns = slice(top, min(top + block[0], size[0])), slice(left, min(left + block[1], size[1]))
         part = part_around(rows, columns, size, grid, whole.reach)
-        result = whole.render(image[:, :, part.rows, part.columns], part, holes, MEMORY)
-        y, x = top - part.rows.start, left - part.columns.start
+        inside = Block(rows, columns, part).inside
+        result = whole.render(image[:, :, part.rows, part.columns], part, inside, holes, MEMORY)
         if out is None:
             out = result.new_zeros(*result.shape[:2], *size)
-        out[:, :, rows, columns] = result[:, :, y : y + rows.stop - top, x : x + columns.stop - left]
+        out[:, :, rows, columns] = result
     return out
 
 

@@ -324,8 +324,8 @@ def _render(
     known = valid[rows, columns].numpy()
     if not known.any() and nodata is not None:
         return np.full((whole.signal.shape[1], *known.shape), nodata, dtype)
-    result = whole.render(guidance.to(device), block.part, holes, memory)
-    values: NDArray[Any] = result[0, :, rows, columns].cpu().numpy().astype(dtype, copy=False)
+    result = whole.render(guidance.to(device), block.part, block.inside, holes, memory)
+    values: NDArray[Any] = result[0].cpu().numpy().astype(dtype, copy=False)
     if nodata is not None and not known.all():
         values = np.where(known, values, np.array(nodata, dtype))
     return values

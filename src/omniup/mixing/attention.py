@@ -253,9 +253,9 @@ class Attention:
         tiles = _weight_tiles(query, self.key, plan, channels=1)
         return averaged_mix(tiles, self.windows, query.new_empty(0, dtype=plan.dtype), valid)
 
-    def band(self, top: int, bottom: int) -> Attention:
-        """Return the attention of rows `top` up to `bottom` of the output alone."""
-        return dataclasses.replace(self, windows=self.windows.band(top, bottom))
+    def part(self, rows: slice, columns: slice) -> Attention:
+        """Return the attention of a rectangle of the output alone."""
+        return dataclasses.replace(self, windows=self.windows.part(rows, columns))
 
     def plan(self, dtype: torch.dtype, points: Tensor | None = None) -> Plan:
         """Return the parameters without the tensors, to compute in a type, perhaps at `points` [B, N, 2] only."""

@@ -100,8 +100,7 @@ def groups(windows: Windows, *, longest: int, most: int, like: Tensor, by_count:
     """
     pieces = itertools.product(windows.rows.pieces(longest).items(), windows.columns.pieces(longest).items())
     for (height, (tops, row_runs)), (width, (lefts, column_runs)) in pieces:
-        wide = min(most, len(lefts))
-        high = max(1, most // len(lefts))
+        high, wide = _fewest(len(tops), len(lefts), most)
         for i, j in itertools.product(range(0, len(tops), high), range(0, len(lefts), wide)):
             shape = len(tops[i : i + high]), len(lefts[j : j + wide])
             top, row_run = (np.repeat(a[i : i + high], shape[1]) for a in (tops, row_runs))
@@ -117,6 +116,18 @@ def groups(windows: Windows, *, longest: int, most: int, like: Tensor, by_count:
             )
             blocks = Blocks(tops[i], lefts[j], *shape, height, width) if adjoining and not by_count else None
             yield _build(windows, top, left, (height, width), row_run, column_run, like, blocks)
+
+
+def _fewest(rows: int, columns: int, most: int) -> tuple[int, int]:
+    """Return the sides of equal rectangles of `most` groups at most, of which the fewest cover rows × columns."""
+    least = -(-columns // most)
+    sides = []
+    for across in range(least, min(columns, 16 * least) + 1):
+        wide = -(-columns // across)
+        high = min(rows, most // wide)
+        sides.append((across * -(-rows // high), high, wide))
+    _, high, wide = min(sides, key=lambda each: each[0])  # of equals the widest: rows of memory are read as they lie
+    return high, wide
 
 
 def groups_at(windows: Windows, points: Integers, *, like: Tensor) -> Groups:

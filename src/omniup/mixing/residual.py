@@ -24,9 +24,15 @@ from omniup.mixing.dtypes import compute_dtype, exact_products
 from omniup.mixing.kept import KeptTile
 from omniup.mixing.sums import Interpolation, Sum, gather_rows, split, table_of
 from omniup.mixing.taps import Taps
+from omniup.mixing.windows import Rectangle, Windows
 
 #: Rows of a band, in cells of the coarser grid, at least: bicubic interpolation reaches over two and a half.
 LEAST_CELLS = 4
+
+#: Cells to either side of a pixel's own that bicubic interpolation draws from, and the cell means of what it gives.
+CUBIC = 2
+
+ALL: Rectangle = (slice(None), slice(None))
 
 
 @torch.no_grad()
@@ -38,6 +44,7 @@ def write_residual_mix(
     amount: float,
     bounds: tuple[Tensor, Tensor],
     out: Tensor,
+    near: Rectangle = ALL,
 ) -> None:
     """Write F (y - a D U v) + a U v, kept within bounds.
 
@@ -51,8 +58,10 @@ def write_residual_mix(
         amount: a.
         bounds: least and largest value of each channel, [1, C, 1, 1] each.
         out: [1, C, H, W], floating point, its rows one after the other. Nothing is differentiable.
+        near: rows and columns that `out` has, of all pixels. It is right where F draws from cells within them.
     """
     size, grid = attention.windows.size, (base.shape[2], base.shape[3])
+    attention, query = attention.part(*near), query[:, :, near[0], near[1]]
     dtype = compute_dtype(query, attention.key, value)
     spline = Interpolation(Taps.interpolation(size, grid, "bicubic"))
     table = table_of([value[0], base[0]], dtype)
@@ -62,7 +71,9 @@ def write_residual_mix(
     total, average = Sum(table, [spline], (low, high)), Taps.area(size, grid)
     waiting: _Band | None = None
     with exact_products(value.device):
-        for band in itertools.chain(_bands(attention, query, value, grid[0]), [None]):  # two are held at a time
+        for band in itertools.chain(
+            _bands(attention, query, value, math.ceil(LEAST_CELLS * size[0] / grid[0])), [None]
+        ):  # two are held at a time
             if band is not None:
                 for tile in band.tiles():
                     covering = average.of(tile.where, band.attention.windows, tile.weights)
@@ -75,6 +86,23 @@ def write_residual_mix(
                 for tile in waiting.tiles():
                     total.write(tile, waiting.attention.windows, pixels)
             waiting = band
+
+
+def drawn_from(inside: Rectangle, windows: Windows, grid: tuple[int, int]) -> Rectangle:
+    """Return the rows and columns of pixels that a residual mix inside draws from, from the beginnings of runs on.
+
+    Args:
+        inside: rows and columns of pixels.
+        windows: of the mix at all pixels.
+        grid: (h, w) of what is interpolated.
+    """
+    near = []
+    for each, axis, side, cells in zip(inside, (windows.rows, windows.columns), windows.size, grid, strict=True):
+        first = max(0, each.start * cells // side - CUBIC)
+        last = min(cells, -(-each.stop * cells // side) + CUBIC)
+        start = axis.starts[axis.starts <= first * side // cells][-1]
+        near.append(slice(int(start), -(-last * side // cells)))
+    return near[0], near[1]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,19 +124,22 @@ class _Band:
         return self.attention.tiles(self.query, self.like) if self.kept is None else self.kept
 
 
-def _bands(attention: Attention, query: Tensor, like: Tensor, cells: int) -> Iterator[_Band]:
-    """Cut the output into bands of whole runs whose weights fit a half of the memory, two at a time."""
+def _bands(attention: Attention, query: Tensor, like: Tensor, least: int) -> Iterator[_Band]:
+    """Cut the output into bands of whole runs whose weights fit a half of the memory, two at a time.
+
+    It is one band without weights where those of so many rows as are the `least` do not fit.
+    """
     height, width = attention.windows.size
     row = width * attention.windows.most_candidates * query.itemsize
     rows = attention.memory // (4 * row)
-    if rows < min(height, math.ceil(LEAST_CELLS * height / cells)):
+    if rows < min(height, least):
         yield _Band(attention, query, like, 0, None)
         return
     starts = [int(start) for start in attention.windows.rows.starts]
     top = 0
     while top < height:
         bottom = height if top + rows >= height else max(start for start in starts if start <= top + rows)
-        band = attention if bottom - top == height else attention.band(top, bottom)
+        band = attention if bottom - top == height else attention.part(slice(top, bottom), slice(None))
         pixels = query[:, :, top:bottom]
         kept = band.keep(pixels, like, attention.memory)
         yield _Band(band, pixels, like, top, None if kept is None else kept.tiles)

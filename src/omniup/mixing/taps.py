@@ -81,11 +81,12 @@ class Taps:
 
         Args:
             where: which pixels, as in `write_pixels`.
-            windows: of those pixels, all of them or a band.
+            windows: of those pixels, all of them or a part.
             like: gives the device and the floating-point type.
         """
         y, x = rectangles(where, windows)  # [..., height], [..., width]
-        (cell_y, down), (cell_x, across) = self.rows.of(windows.rows.origin + y), self.columns.of(x)
+        cell_y, down = self.rows.of(windows.rows.origin + y)
+        cell_x, across = self.columns.of(windows.columns.origin + x)
         cells = cell_y[..., :, None] * self.columns.count + cell_x[..., None, :]  # [..., Ry, Rx]
         return GroupTaps(cells.flatten(-2).flatten(0, -2).to(like.device), down.to(like), across.to(like))
 

@@ -22,7 +22,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,9 @@ INTERVALS = 1, 2, 4
 KEY_COST, GROUP_COST = 15, 300
 
 Integers = NDArray[np.int64]
+
+Rectangle: TypeAlias = tuple[slice, slice]
+"""Rows and columns of pixels."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -154,6 +157,8 @@ class Axis:
 
     def part(self, start: int, stop: int) -> Axis:
         """Return the intervals of pixels `start` up to `stop` alone."""
+        if (start, stop) == (0, len(self.low)):
+            return self
         low, high = self.low[start:stop], self.high[start:stop]
         return Axis.of(low, high, self.cells, self.stride, self.together, self.origin + start, self.run)
 
@@ -326,11 +331,12 @@ class Windows:
         rows, columns = (Axis.clamped(side, cells, radius, centre, together) for side, cells, together in sides)
         return cls(size, grid, rows, columns, shape)
 
-    def band(self, top: int, bottom: int) -> Windows:
-        """Return the windows of rows `top` up to `bottom` of the output alone."""
-        rows = self.rows.part(top, bottom)
-        shape = _all(rows, self.columns) if rows.together is None else self.shape
-        return dataclasses.replace(self, size=(bottom - top, self.size[1]), rows=rows, shape=shape)
+    def part(self, rows: slice, columns: slice) -> Windows:
+        """Return the windows of a rectangle of the output alone."""
+        down = self.rows.part(*rows.indices(self.size[0])[:2])
+        across = self.columns.part(*columns.indices(self.size[1])[:2])
+        shape = _all(down, across) if down.together is None else self.shape
+        return dataclasses.replace(self, size=(len(down.low), len(across.low)), rows=down, columns=across, shape=shape)
 
     @functools.cached_property
     def candidates(self) -> Candidates:

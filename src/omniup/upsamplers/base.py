@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from omniup.errors import InputError
 from omniup.mixing.dtypes import exact_products
+from omniup.mixing.windows import Rectangle
 from omniup.upsamplers import confidence as confidences
 from omniup.upsamplers.checks import (
     DEFAULT_MEMORY,
@@ -232,6 +233,12 @@ class PreparedImage(abc.ABC):
         if valid is None:
             return self._render(signal, types, memory)
         return self._render_valid(signal, valid, types, memory)
+
+    def _render_inside(
+        self, signal: Tensor, types: tuple[SignalType, ...], valid: Tensor | None, inside: Rectangle, memory: int
+    ) -> Tensor:
+        """Upsample at a rectangle of pixels, whose results depend on those around it: [1, C, rows, columns]."""
+        return self._render_cells(signal, types, valid, memory)[:, :, inside[0], inside[1]]
 
     def _render_logarithms(self, signal: Tensor, valid: Tensor | None, memory: int) -> Tensor:
         """Upsample probabilities [N, C, h, w], of which logarithms are wanted: up to a constant, [N, C, H, W].
@@ -583,6 +590,7 @@ class PreparedImage(abc.ABC):
         valid: Tensor | None,
         *,
         statistics: Statistics | None,
+        inside: Rectangle,
         holes: str,
         steps: float,
         unit: float,
@@ -595,27 +603,28 @@ class PreparedImage(abc.ABC):
             signal_type: of the whole signal.
             valid: boolean [1, 1, h, w]; None for all.
             statistics: of the whole signal, cut to the part; None where the method has none.
+            inside: rows and columns of pixels that are wanted.
             holes: as in `render`.
             steps: of consistency.
             unit: of the whole signal, see `unit_of`.
             memory: bytes of working memory.
 
         Returns:
-            [1, C, H, W] in the signal's dtype.
+            [1, C, rows, columns] in the signal's dtype.
         """
-        one = self._given(statistics)
+        one, types, (rows, columns) = self._given(statistics), (signal_type,), inside
         with enough_memory(), exact_products(signal.device):
             if signal_type == "labels":
-                result = one._labels(signal, None, valid, memory, None, steps)
+                result = one._labels(signal, None, valid, memory, None, steps)[:, :, rows, columns]
             elif steps:
                 consistently = partial(one._render_consistently, valid=valid, memory=memory, steps=(steps,))
-                result = render_type(signal, (signal_type,), consistently, unit)
+                result = render_type(signal, types, consistently, unit)[:, :, rows, columns]
             else:
-                result = render_type(
-                    signal, (signal_type,), partial(one._render_cells, valid=valid, memory=memory), unit
-                )
+                render = partial(one._render_inside, valid=valid, inside=inside, memory=memory)
+                result = render_type(signal, types, render, unit)
         if holes == "keep" and valid is not None:
-            result = result.masked_fill(~reach_of(valid, self._radius, self.size), math.nan)
+            reached = reach_of(valid, self._radius, self.size)[:, :, rows, columns]
+            result = result.masked_fill(~reached, math.nan)
         return result
 
     def _given(self, statistics: Statistics | None) -> PreparedImage:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from omniup.errors import InputError
 from omniup.mixing.dtypes import exact_products
+from omniup.mixing.windows import Rectangle
 from omniup.upsamplers.base import PreparedImage, Upsampler
 from omniup.upsamplers.checks import Size, check_finite, check_size, enough_memory
 from omniup.upsamplers.consistency import parse_consistency
@@ -177,12 +178,13 @@ class WholeSignal:
         return reach + (min(STEP_REACH * math.ceil(self.steps) + 1, STEPS_REACH) if self.steps else 0)
 
     @torch.no_grad()
-    def render(self, guidance: Tensor, part: Part, holes: str, memory: int) -> Tensor:
-        """Upsample a part.
+    def render(self, guidance: Tensor, part: Part, inside: Rectangle, holes: str, memory: int) -> Tensor:
+        """Upsample a rectangle, given the part around it.
 
         Args:
-            guidance: [1, G, rows, columns], the part's pixels.
+            guidance: [1, G, H, W], the part's pixels.
             part: which.
+            inside: rows and columns of the part's pixels that are wanted.
             holes: as in `PreparedImage.render`.
             memory: bytes of working memory.
 
@@ -199,6 +201,7 @@ class WholeSignal:
             self.signal_type,
             valid,
             statistics=statistics,
+            inside=inside,
             holes=holes,
             steps=self.steps,
             unit=self.unit,

@@ -68,7 +68,8 @@ class Scales:
 
     def band(self, top: int, bottom: int) -> Scales:
         """Return those of rows `top` up to `bottom` of the result alone."""
-        return dataclasses.replace(self, windows=tuple(each.band(top, bottom) for each in self.windows), top=top)
+        windows = tuple(each.part(slice(top, bottom), slice(None)) for each in self.windows)
+        return dataclasses.replace(self, windows=windows, top=top)
 
     def slopes(self, features: Tensor) -> Tensor | None:
         """Compute what `cells` takes for features [B, C, h, w]; None where the network has no implicit part."""

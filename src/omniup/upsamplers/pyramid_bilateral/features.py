@@ -83,8 +83,8 @@ def render_features(
         statistics: of the whole signal, where this is a part of it.
 
     Returns:
-        [1, C, ...], in the signal's dtype, or `out`. Each channel stays within the interval of its values; scaled and
-        shifted features give scaled and shifted results.
+        [1, C, ...] at those pixels, in the signal's dtype, or `out`. Each channel stays within the interval of its
+        values; scaled and shifted features give scaled and shifted results.
     """
     wide = signal.to(torch.promote_types(signal.dtype, torch.float32))
     whole = statistics or FeatureStatistics.of(wide, settings, pixels.memory, valid)
@@ -99,12 +99,11 @@ def render_features(
     if wanted or mask is not None or few:
         mixed = pixels.mix(stages[-1], value, mask)  # [1, C, H, W]
         result = _add_spline(mixed, whole, settings.detail).to(signal.dtype)
+        if pixels.inside is not None:
+            result = result[:, :, pixels.inside[0], pixels.inside[1]]
         return result if out is None or wanted else out.copy_(result)
-    if out is None:
-        # Not `new_empty`: pages that are first touched in their order come twice as fast as in that of the groups.
-        out = signal.new_zeros(1, signal.shape[1], *stages[-1].size)
-    pixels.mix_residual(stages[-1], value, denoised, settings.detail, (whole.least, whole.most), out)
-    return out
+    bounds = whole.least, whole.most
+    return pixels.mix_residual(stages[-1], value, denoised, settings.detail, bounds, out, signal.dtype)
 
 
 def _add_spline(mixed: Tensor, whole: FeatureStatistics, detail: float) -> Tensor:

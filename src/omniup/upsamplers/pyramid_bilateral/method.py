@@ -25,6 +25,8 @@ import torch
 from torch import Tensor
 
 from omniup.errors import InputError
+from omniup.mixing.residual import CUBIC
+from omniup.mixing.windows import Rectangle
 from omniup.upsamplers.base import PreparedImage, Upsampler, check_image
 from omniup.upsamplers.checks import DEFAULT_MEMORY, ImageLike, Size, check_number, resize
 from omniup.upsamplers.consistency import apply_by_rows, centred_logarithms
@@ -38,9 +40,6 @@ from omniup.upsamplers.pyramid_bilateral.probabilities import ProbabilityStatist
 from omniup.upsamplers.pyramid_bilateral.pyramid import AveragedPyramid, Pixels, Pyramid, finer_grid
 from omniup.upsamplers.registry import register
 from omniup.upsamplers.signal_types import SignalType
-
-#: Cells to either side that bicubic interpolation draws from, and the cell means of what it gives.
-CUBIC = 2
 
 #: Cells beyond which all steps of back-projection together pass on less than 1e-9 of a measurement, and many 1e-6.
 FADED = 8
@@ -275,6 +274,13 @@ class PreparedPyramid(PreparedImage):
     def _render_valid(self, signal: Tensor, valid: Tensor, types: tuple[SignalType, ...], memory: int) -> Tensor:
         pairs = enumerate(zip(signal.split(1), valid.split(1), strict=True))
         return torch.cat([self._one(n, value, types[n], Pixels(memory), mask) for n, (value, mask) in pairs])
+
+    def _render_inside(
+        self, signal: Tensor, types: tuple[SignalType, ...], valid: Tensor | None, inside: Rectangle, memory: int
+    ) -> Tensor:
+        if types == ("features",):
+            return self._one(0, signal, "features", Pixels(memory, inside=inside), valid)
+        return super()._render_inside(signal, types, valid, inside, memory)
 
     def _render_logarithms(self, signal: Tensor, valid: Tensor | None, memory: int) -> Tensor:
         types = cast("tuple[SignalType, ...]", ("probabilities",) * len(signal))

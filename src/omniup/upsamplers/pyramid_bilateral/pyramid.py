@@ -21,8 +21,9 @@ from torch import Tensor
 from omniup.mixing import cell_means, cell_variances
 from omniup.mixing.dtypes import compute_dtype, exact_products
 from omniup.mixing.kept import KeptWeights
-from omniup.mixing.residual import write_residual_mix
+from omniup.mixing.residual import ALL, drawn_from, write_residual_mix
 from omniup.mixing.sums import Interpolation, Sum, table_of
+from omniup.mixing.windows import Rectangle
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, GaussianKernels, Window
 from omniup.upsamplers.holes import fill_nearest, mix_valid, valid_cell_means
@@ -52,15 +53,17 @@ Mix: TypeAlias = Callable[[Tensor], Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
-    """The pixels at which a signal is wanted: all, or points; and the memory for it.
+    """The pixels at which a signal is wanted: all, points or a rectangle; and the memory for it.
 
     Attributes:
         memory: bytes of working memory.
         points: [1, P, 2], whole numbers, (y, x); None for all pixels.
+        inside: rows and columns of features that are wanted, whatever is mixed around them; None for all.
     """
 
     memory: int
     points: Tensor | None = None
+    inside: Rectangle | None = None
 
     def mix(self, kernels: GaussianKernels, signal: Tensor, valid: Tensor | None = None) -> Tensor:
         """Mix a signal [1, C, h, w], its valid cells: [1, C, H, W], or [1, C, P] of a signal without a mask."""
@@ -86,10 +89,29 @@ class Pixels:
         base: Tensor,
         amount: float,
         bounds: tuple[Tensor, Tensor],
-        out: Tensor,
-    ) -> None:
-        """Write at all pixels what `write_residual_mix` does of a signal [1, C, h, w]; not differentiable."""
-        write_residual_mix(kernels.attention(self._scratch), kernels.guidance, signal, base, amount, bounds, out)
+        out: Tensor | None,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """Do what `write_residual_mix` does of a signal [1, C, h, w]; not differentiable.
+
+        Returns:
+            `out`, or without one a new tensor of a type: [1, C, H, W], or the rectangle that is wanted.
+        """
+        attention = kernels.attention(self._scratch)
+        near, (height, width) = ALL, kernels.size
+        if self.inside is not None:
+            near = drawn_from(self.inside, attention.windows, (base.shape[2], base.shape[3]))
+            height, width = (each.stop - each.start for each in near)
+        if out is None:
+            # Not `new_empty`: pages that are first touched in their order come twice as fast as in that of the groups.
+            out = signal.new_zeros(1, signal.shape[1], height, width, dtype=dtype)
+        write_residual_mix(attention, kernels.guidance, signal, base, amount, bounds, out, near)
+        if self.inside is None:
+            return out
+        rows, columns = (
+            slice(each.start - of.start, each.stop - of.start) for each, of in zip(self.inside, near, strict=True)
+        )
+        return out[:, :, rows, columns]
 
     @property
     def _scratch(self) -> int:
