@@ -4,7 +4,8 @@
 
 A scene of fields is made on the spot as a tiled BigTIFF, with eight features a cell of 16 × 16 pixels. The small one is
 upsampled by the same job, from file to file, and by one call in memory, which reads and writes nothing. Each runs in a
-process of its own; peaks are of resident memory, above what Python and its libraries take.
+process of its own, the small ones three times before and three times after the large one; peaks are of resident
+memory, above what Python and its libraries take.
 Where other processes share the processor, its seconds (of all cores together) say more than those of the clock.
 """
 
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CELL, CHANNELS, BLOCK = 16, 8, 1024
-SMALL = 2048
+SMALL, RUNS = 2048, 3
 
 
 def scene(top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
@@ -107,11 +108,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         small, large = make(folder, SMALL), make(folder, arguments.side)
-        rows = [
-            (SMALL, "in memory", _run(*small, "", arguments.memory)),
-            (SMALL, "from file to file", _run(*small, str(folder / f"small{arguments.suffix}"), arguments.memory)),
-            (arguments.side, "", _run(*large, str(folder / f"large{arguments.suffix}"), arguments.memory)),
-        ]
+        calls, jobs = [], []
+        for run in range(2 * RUNS):
+            if run == RUNS:
+                result = _run(*large, str(folder / f"large{arguments.suffix}"), arguments.memory)
+            calls.append(_run(*small, "", arguments.memory))
+            jobs.append(_run(*small, str(folder / f"small{run}{arguments.suffix}"), arguments.memory))
+    rows = [
+        (SMALL, "in memory", _mean(calls)),
+        (SMALL, "from file to file", _mean(jobs)),
+        (arguments.side, "", result),
+    ]
     against = [f"against {SMALL}², {how}" for _, how, _ in rows[:2]]
     print("|", " | ".join(["pixels", "peak above imports, GB", "seconds", *against, "of the processor", *against]), "|")
     print("|---" * 8 + "|")
@@ -121,6 +128,10 @@ def main() -> None:
             cells.append(f"{found[name]:.1f}")
             cells += [f"{found[name] / ((side / SMALL) ** 2 * base[name]):.2f} ×" for *_, base in rows[:2]]
         print("|", " | ".join(cells), "|")
+
+
+def _mean(runs: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(run[name] for run in runs) / len(runs) for name in runs[0]}
 
 
 def _run(picture: Path, signal: Path, output: str, memory: str) -> dict[str, float]:

@@ -70,10 +70,9 @@ def write_residual_mix(
     low, high = (bound.flatten()[:, None].to(dtype) for bound in bounds)  # [C, 1]
     total, average = Sum(table, [spline], (low, high)), Taps.area(size, grid)
     waiting: _Band | None = None
+    bands = _bands(attention, query, value, math.ceil(LEAST_CELLS * size[0] / grid[0]))
     with exact_products(value.device):
-        for band in itertools.chain(
-            _bands(attention, query, value, math.ceil(LEAST_CELLS * size[0] / grid[0])), [None]
-        ):  # two are held at a time
+        for band in itertools.chain(bands, [None]):  # two are held at a time
             if band is not None:
                 for tile in band.tiles():
                     covering = average.of(tile.where, band.attention.windows, tile.weights)
