@@ -16,7 +16,7 @@ import typer
 
 from omniup import __version__
 from omniup.cli import about, bench, kernels, options, probe, train
-from omniup.cli.datasets import batch
+from omniup.cli.batch import batch
 from omniup.cli.degrade import degrade
 from omniup.cli.errors import guarded
 from omniup.cli.features import features

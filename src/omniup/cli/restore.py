@@ -201,8 +201,8 @@ def restore(
     if scale is not None and longest_side is not None:
         raise InputError("--scale", "is given together with --longest-side", "one of the two")
 
-    from omniup.cli.batch import Batch
     from omniup.cli.inputs import find_pictures
+    from omniup.cli.restored_files import RestoredFiles
     from omniup.cli.restorers import large_settings, restore_large, restore_small, small_settings
     from omniup.files import image_tensor
     from omniup.files.refusals import printable
@@ -229,9 +229,13 @@ def restore(
     kept = settings | {"precision": precision, "model": model, "files": files.fingerprint()}
     found: dict[str, Any] = {}
     tiled: dict[str, Any] = {}
-    batch = Batch(pictures, targets, said, kept, report, bits=bits, compare=compare is not None)
-    with _own(output, targets, overwrite), _own_sheet(compare, output, targets, overwrite), batch.summary_at_the_end():
-        if batch.todo:
+    results = RestoredFiles(pictures, targets, said, kept, report, bits=bits, compare=compare is not None)
+    with (
+        _own(output, targets, overwrite),
+        _own_sheet(compare, output, targets, overwrite),
+        results.summary_at_the_end(),
+    ):
+        if results.todo:
             with report.stage("load"):
                 loaded = load_model(files, device=where, precision=precision)
                 loaded.check(tile=tile, memory=memory)
@@ -239,29 +243,29 @@ def restore(
                 report.note(f"{model} has random weights, since nobody has trained it: what it draws means nothing")
             with report.stage("restore"):
                 if isinstance(loaded, Restorer):
-                    batch.run(partial(restore_small, loaded, settings, found))
+                    results.run(partial(restore_small, loaded, settings, found))
                 else:
-                    batch.run(partial(restore_large, loaded, settings, tiled))
-        if compare is not None and batch.panels:
-            drawn = sheet(batch.panels, title=f"{printable(output)}: {model}")
+                    results.run(partial(restore_large, loaded, settings, tiled))
+        if compare is not None and results.panels:
+            drawn = sheet(results.panels, title=f"{printable(output)}: {model}")
             write_result(Path(compare), image_tensor(drawn), _of_sheet(output))
-        done = f", {batch.skipped} done already" if batch.skipped else ""
-        times = f" ({report.times})" if batch.todo else ""
+        done = f", {results.skipped} done already" if results.skipped else ""
+        times = f" ({report.times})" if results.todo else ""
         for source, damage in found.items():
             if len(found) <= _MOST_LINES:
                 report.note(f"{printable(source)}: found {damage}")
         for source, agreement in tiled.items():
             if len(tiled) <= _MOST_LINES:
                 report.note(f"{printable(source)}: {agreement}")
-        report.note(f"{output}: {len(batch.restored)} restored{done}{times}")
+        report.note(f"{output}: {len(results.restored)} restored{done}{times}")
         facts = {
             "output": output,
-            "restored": batch.restored,
+            "restored": results.restored,
             "found": {source: dataclasses.asdict(damage) for source, damage in found.items()},
             "tiles": {source: dataclasses.asdict(agreement) for source, agreement in tiled.items()},
-            "compare": compare if batch.panels else None,
-            "skipped": batch.skipped,
-            "failures": batch.failures,
+            "compare": compare if results.panels else None,
+            "skipped": results.skipped,
+            "failures": results.failures,
             "random": not files.have_weights,
             "device": where.type,
             "seconds": report.seconds,
