@@ -53,6 +53,11 @@ def test_it_gives_what_the_one_call_gives(layer, signal_type):
     assert torch.equal(layer(IMAGE, SIGNAL, (20, 30)), omniup.upsample(IMAGE, SIGNAL, **options))
 
 
+def test_a_size_may_be_the_longer_side():
+    image, signal = torch.rand(1, 3, 48, 64), torch.rand(1, 4, 6, 8)
+    assert torch.equal(omniup.nn.Upsample()(image, signal, 32), omniup.upsample(image, signal, size=(24, 32)))
+
+
 @every_layer
 def test_it_is_differentiable_in_the_signal(layer):
     layer.double()

@@ -25,6 +25,7 @@ from omniup.upsamplers.checks import (
     as_guidance,
     as_signal,
     check_choice,
+    chosen_size,
     parse_memory,
 )
 from omniup.upsamplers.consistency import parse_consistency
@@ -95,14 +96,14 @@ class Upsample(nn.Module):
 
     @uncompiled
     def forward(
-        self, image: ImageLike, signal: Tensor, size: Size | None = None, valid: Tensor | None = None
+        self, image: ImageLike, signal: Tensor, size: Size | int | None = None, valid: Tensor | None = None
     ) -> Tensor:
         """Upsample a signal.
 
         Args:
             image: [B, G, H, W], floating point in 0..1 or 8-bit integers; one image may serve many signals.
             signal: [B, C, h, w].
-            size: (H', W') of the result, in pixels; the image's own by default.
+            size: (H', W') of the result, in pixels, or its longer side; the image's own by default.
             valid: boolean [B, 1, h, w], True where a cell counts; all by default.
 
         Returns:
@@ -121,7 +122,8 @@ class Upsample(nn.Module):
             able = ", ".join(name for name, method in methods().items() if method.image_gradient)
             raise InputError("image", problem, "image.detach(), or one of {methods}", method=self.method, methods=able)
         method = dataclasses.replace(cast(Any, self.upsampler), **self.networks) if self.networks else self.upsampler
-        prepared = method.prepare(guidance, (signal.shape[2], signal.shape[3]), size, memory=self.memory)
+        sides = chosen_size(size, (guidance.shape[2], guidance.shape[3]))
+        prepared = method.prepare(guidance, (signal.shape[2], signal.shape[3]), sides, memory=self.memory)
         return prepared.render(
             signal,
             self.signal_type,

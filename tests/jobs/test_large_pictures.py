@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 import omniup
+from omniup.jobs import large_pictures
 from omniup.upsamplers.bands import scale_bands
 from support.forks import Fork
 from support.thorough import tries
@@ -21,6 +23,8 @@ rasterio = pytest.importorskip("rasterio", reason="GeoTIFF need rasterio")
 zarr = pytest.importorskip("zarr", reason="results are zarr while a job runs")
 
 SIZE, GRID = (240, 200), (48, 40)
+
+MOST_PIXELS = large_pictures._most_pixels
 
 TRANSFORM = (0.5, 0.0, 500000.0, 0.0, -0.5, 4600000.0)
 
@@ -147,6 +151,32 @@ def test_pixels_without_a_value_have_none_in_the_result():
     close(found, expected)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "channels"),
+    [(np.uint16, 0, 4), (np.uint16, 65535, 4), (np.uint8, 255, 3), (np.int16, -32768, 2), (np.float32, -9999.0, 4)],
+)
+def test_one_call_leaves_them_out_as_well(dtype, nodata, channels):
+    numbers = pixels(channels, dtype, 200) + dtype(1)
+    numbers[:, :100, :140] = nodata
+    low = features()
+    large(raster("scene.tif", numbers, nodata=nodata), low)
+    found = read("out.zarr")
+    assert np.isnan(found[:, :100, :140]).all()
+    close(found[:, 100:], omniup.upsample("scene.tif", low)[0][:, 100:])
+
+
+def test_the_memory_that_a_refusal_names_suffices(monkeypatch):
+    monkeypatch.setattr(large_pictures, "_most_pixels", MOST_PIXELS)
+    image, low = pixels(size=(1280, 1280)), features(9, (80, 80))
+    with pytest.raises(omniup.errors.InputError) as refused:
+        large(image, low, memory="1MB")
+    needed = int(re.search(r"takes (\d+)", str(refused.value))[1])
+    with pytest.raises(omniup.errors.InputError) as refused:
+        large(image, low, memory=needed)
+    needed = int(re.search(r"(\d+) bytes or more", str(refused.value))[1])
+    assert large(image, low, memory=needed).blocks > 1
+
+
 def test_labels_of_pixels_without_a_value():
     numbers = pixels()
     numbers[:, :70] = 0
@@ -251,7 +281,7 @@ def _stop_at_once(_):
 
 def test_nothing_is_left_of_a_job_that_could_not_begin():
     with pytest.raises(
-        omniup.InputError, match=r"memory is enough for 24000 pixels .* has 239 × \d+; accepted: more; or"
+        omniup.InputError, match=r"memory is enough for 24000 pixels .* has 239 × \d+; accepted: \d+ bytes or more"
     ):
         large(pixels(size=(239, 200)), features(grid=(48, 40)))
     with pytest.raises(omniup.InputError, match="larger than the image"):

@@ -15,6 +15,13 @@ torch.manual_seed(0)
 IMAGES = torch.rand(2, 3, 48, 64)
 
 
+def test_a_batch_of_signals_for_a_list_of_images():
+    images, signals = [torch.rand(1, 3, 48, 64), torch.rand(1, 3, 30, 40)], torch.rand(2, 5, 6, 8)
+    made = omniup.upsample(images, signals)
+    for image, signal, result in zip(images, signals.split(1), made, strict=True):
+        assert torch.equal(result, omniup.upsample(image, signal))
+
+
 def test_lists_of_images_of_any_sizes():
     images = [torch.rand(1, 3, 48, 64), np.random.default_rng(0).random((40, 40, 3)), torch.rand(1, 1, 30, 50)]
     signals = [torch.rand(1, 5, 6, 8), torch.rand(1, 2, 5, 5), torch.rand(1, 1, 3, 5)]
@@ -98,7 +105,8 @@ def test_a_letterboxed_depth_keeps_its_edges():
 @pytest.mark.parametrize(
     ("image", "signal", "options", "message"),
     [
-        ([IMAGES], torch.rand(1, 5, 6, 8), {}, r"signal is a list of 1, and image one of 1"),
+        ([IMAGES], torch.rand(1, 5, 6, 8), {}, r"signal is a batch of 1 and image of 2"),
+        ([IMAGES[:1]] * 3, torch.rand(2, 5, 6, 8), {}, r"signal is a list of 2, and image one of 3"),
         ([IMAGES], [], {}, r"signal is a list of 0, and image one of 1; accepted: a signal for each image"),
         (IMAGES, [torch.rand(1, 5, 6, 8)], {}, r"signal is a list, and the image is none"),
         ([IMAGES[:1]], [torch.rand(1, 5, 6, 8)], {"valid": torch.ones(6, 8)}, r"valid is no list of a mask for each"),

@@ -121,8 +121,12 @@ def features(
     with results.own("features", endings, [*pictures, *encoding.files(encoder_set)], overwrite):
         with report.stage("load"):
             network = encoding.build(encoder, encoder_set)
-        with report.stage("encode"), encoding.placed(encoder):
-            encoded = {source: _encode(read_picture(source).to(where), network, size, how) for source in pictures}
+        encoded = {}
+        with report.stage("encode"):
+            for source in pictures:
+                guidance = read_picture(source).to(where)
+                with encoding.placed(encoder):
+                    encoded[source] = _encode(guidance, network, size, how)
         cells = [each.encoding.features for each in encoded.values()]
         with report.stage("upsample and write"):
             drawings = FeaturePictures(cells, pca=pca, segments=segments)

@@ -21,7 +21,7 @@ from omniup.files.samples import (
 )
 from omniup.files.signals import read_labels, read_signal, write_signal
 from omniup.files.sources import MAX_BYTES, Source
-from omniup.files.stored import Form, Stored, read_stored
+from omniup.files.stored import Form, Stored, read_nodata, read_stored
 from omniup.files.tensors import read_tensors, write_tensors
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "read_guidance",
     "read_image",
     "read_labels",
+    "read_nodata",
     "read_orientation",
     "read_photograph",
     "read_signal",

@@ -214,8 +214,18 @@ def _read_mask(stream: BinaryIO, subject: Subject, max_bytes: int, check_shape: 
     return None if alpha is None else (alpha[0, 0] >= 0.5).byte()
 
 
+def read_nodata(source: Source) -> float | None:
+    """Read the number that stands for "no data" in a GeoTIFF; None for anything else.
+
+    Raises:
+        InputError: the source is missing, not readable or empty, or its tags are damaged.
+    """
+    with open_source(source, noun="image", accepted="an image") as (stream, subject):
+        return _read_nodata(stream, subject)
+
+
 def _read_nodata(stream: BinaryIO, subject: Subject) -> float | None:
-    """Read the number that stands for "no data" from the tags of a GeoTIFF."""
+    """Read that number from the tags."""
     is_tiff = stream.read(4) in TIFF
     stream.seek(0)
     if not is_tiff:

@@ -7,7 +7,7 @@ A block is what is written; its part, with the cells around it that its results 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from omniup.errors import InputError
@@ -16,6 +16,10 @@ from omniup.upsamplers.parts import Part, part_around
 
 #: Sides of a chunk, in pixels: the first whose numbers take no more than so many bytes.
 CHUNK_SIDES, CHUNK_BYTES = (512, 256, 128, 64), 2**22
+
+#: The memory holds a part of so many chunks at least, a pixel of which takes about so many bytes beside its results,
+#: which are there about so many times.
+PART_CHUNKS, PIXEL_BYTES, RESULTS = 9, 64, 5
 
 #: Narrower parts may take so many times the pixels of the fewest: weights are kept for bands of whole rows of a part,
 #: and made twice where those do not fit the memory, which takes a quarter more.
@@ -50,12 +54,16 @@ class Block(NamedTuple):
         )
 
 
-def chunk_side(bytes_per_pixel: int) -> int:
+def chunk_side(bytes_per_pixel: int, memory: int) -> int:
     """Return the side of the result's chunks, in pixels."""
-    return next((side for side in CHUNK_SIDES if side**2 * bytes_per_pixel <= CHUNK_BYTES), CHUNK_SIDES[-1])
+    part = PART_CHUNKS * (PIXEL_BYTES + RESULTS * bytes_per_pixel)  # bytes, times the square of a side
+    fitting = (side for side in CHUNK_SIDES if side**2 * bytes_per_pixel <= CHUNK_BYTES and side**2 * part <= memory)
+    return next(fitting, CHUNK_SIDES[-1])
 
 
-def plan_blocks(size: Size, grid: Size, reach: int, chunk: int, most_pixels: int) -> list[Block]:
+def plan_blocks(
+    size: Size, grid: Size, reach: int, chunk: int, most_pixels: int, memory_for: Callable[[int], int]
+) -> list[Block]:
     """Cut a picture into blocks.
 
     Args:
@@ -64,6 +72,7 @@ def plan_blocks(size: Size, grid: Size, reach: int, chunk: int, most_pixels: int
         reach: how many cells around that of a pixel its result depends on.
         chunk: side of the result's chunks, in pixels.
         most_pixels: of a part, as the memory allows.
+        memory_for: gives the bytes that a part of so many pixels takes.
 
     Raises:
         InputError: no part is that small.
@@ -75,15 +84,16 @@ def plan_blocks(size: Size, grid: Size, reach: int, chunk: int, most_pixels: int
         if down.longest * across.longest <= most_pixels
     ]
     if not fitting:
-        least = min(down.longest for down in rows), min(across.longest for across in columns)
+        height, width = min(down.longest for down in rows), min(across.longest for across in columns)
         raise InputError(
             "memory",
             "is enough for {most} pixels at a time, and the smallest part where pixels and cells begin together, with "
             "what its results reach, has {h} × {w}",
-            "more; or a region of the picture whose sides are whole multiples of those of the signal",
+            "{need} bytes or more; where the sides are no whole multiples of those of the signal, a region that is",
             most=max(0, most_pixels),
-            h=least[0],
-            w=least[1],
+            h=height,
+            w=width,
+            need=memory_for(height * width),
         )
     least_computed = min(each[0] for each in fitting)
     good = [each for each in fitting if each[0] <= NARROW * least_computed]

@@ -14,6 +14,7 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,9 @@ from omniup.upsamplers.signal_types import signal_types
 
 #: Copies of the signal that are held while blocks are computed: as it is, and denoised or as roots; and at most before.
 HELD_COPIES, COPIES = 2, 6
+
+#: Scratch space of methods: the memory divided by this.
+SCRATCH = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,17 +175,18 @@ def upsample_large(
             "memory": budget,
             "device": torch.device(device).type,
         }
-        side = chunk_side(pixel_bytes)
+        side = chunk_side(pixel_bytes, budget)
         result = Result(path, description, shape, dtype, side, overwrite=overwrite)
         try:
             survey = Survey(picture, result.folder, check_interruption)
             low = low.to(device)
             where = _on(device, survey)
             whole = WholeSignal.of(
-                chosen, picture.size, low.values, low.signal_type, low.valid, consistency, where, budget // 4
+                chosen, picture.size, low.values, low.signal_type, low.valid, consistency, where, budget // SCRATCH
             )
-            most = _most_pixels(whole, survey.channels, picture, budget)
-            blocks = plan_blocks(picture.size, whole.grid, whole.reach, side, most)
+            per_pixel = _bytes_per_pixel(whole, survey.channels, picture)
+            most, need = _most_pixels(whole, per_pixel, budget), partial(_memory_for, whole, per_pixel)
+            blocks = plan_blocks(picture.size, whole.grid, whole.reach, side, most, need)
             missing = [number for number in range(len(blocks)) if number not in result.done]
             report = _Reporter(blocks, result.done, progress)
             for number in missing:
@@ -192,7 +197,7 @@ def upsample_large(
                     number,
                     block.rows,
                     block.columns,
-                    _render(whole, survey, block, holes, budget // 4, nodata, dtype, device),
+                    _render(whole, survey, block, holes, budget // SCRATCH, nodata, dtype, device),
                 )
                 report.add(block)
         except BaseException:
@@ -278,17 +283,19 @@ def _numbers_of(
     raise InputError("signal", problem, "a signal of a wider type", least=limits.min, most=limits.max)
 
 
-def _most_pixels(whole: WholeSignal, guidance_channels: int, picture: Picture, memory: int) -> int:
-    """Return how many pixels a part may have, so that a job takes no more than its memory."""
-    signal = whole.signal
-    number = max(4, signal.element_size()) if signal.is_floating_point() else 4
+def _bytes_per_pixel(whole: WholeSignal, guidance_channels: int, picture: Picture) -> int:
+    """Return the bytes that a pixel of a part takes."""
     maps = {"features": 1, "probabilities": 4, "measurement": 3, "logits": 5, "directions": 3}  # as large as the result
     count = maps.get(whole.signal_type, 2) + (2 if whole.valid is not None or whole.steps else 0)
-    result = 40 if whole.signal_type == "labels" else count * signal.shape[1] * number
+    result = 40 if whole.signal_type == "labels" else count * whole.signal.shape[1] * _number_bytes(whole)
     # Guidance, also in the space where colours are compared; variances in float64, before there is a result.
-    per_pixel = 8 * guidance_channels + max(20, result) + picture.channels * picture.dtype.itemsize + 8
-    cells, scratch = signal.numel() * number, memory // 4
-    if (need := COPIES * cells + scratch) > memory:
+    return 8 * guidance_channels + max(20, result) + picture.channels * picture.dtype.itemsize + 8
+
+
+def _most_pixels(whole: WholeSignal, per_pixel: int, memory: int) -> int:
+    """Return how many pixels of so many bytes a part may have, so that a job takes no more than its memory."""
+    cells = whole.signal.numel() * _number_bytes(whole)
+    if (need := -(-COPIES * cells * SCRATCH // (SCRATCH - 1))) > memory:
         raise InputError(
             "memory",
             "is {given} bytes, and the signal with what is computed of it takes {need}",
@@ -296,7 +303,18 @@ def _most_pixels(whole: WholeSignal, guidance_channels: int, picture: Picture, m
             given=memory,
             need=need,
         )
-    return (memory - scratch - HELD_COPIES * cells) // per_pixel
+    return (memory - memory // SCRATCH - HELD_COPIES * cells) // per_pixel
+
+
+def _memory_for(whole: WholeSignal, per_pixel: int, pixels: int) -> int:
+    """Return the memory that parts of so many pixels take, in bytes."""
+    held = HELD_COPIES * whole.signal.numel() * _number_bytes(whole) + pixels * per_pixel
+    return -(-held * SCRATCH // (SCRATCH - 1)) + SCRATCH
+
+
+def _number_bytes(whole: WholeSignal) -> int:
+    """Return the bytes of a number of the signal while it is computed with."""
+    return max(4, whole.signal.element_size()) if whole.signal.is_floating_point() else 4
 
 
 def _on(device: torch.device | str, survey: Survey) -> Callable[[tuple[Size, ...]], dict[Size, Tensor]]:

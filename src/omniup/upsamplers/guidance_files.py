@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omniup.files import MAX_PIXELS, SAMPLE, Source, read_guidance, read_orientation, read_photograph
+from omniup.files import MAX_PIXELS, SAMPLE, Source, read_guidance, read_nodata, read_orientation, read_photograph
 from omniup.files.orientation import turn_back
 from omniup.upsamplers.bands import scale_bands
 from omniup.upsamplers.checks import OVERSHOOT, ImageLike, Size, as_guidance, check_choice
@@ -86,7 +86,7 @@ def opened(image: Picture) -> ImageLike:
 def read_guidance_file(
     source: Source, *, name: str | None = None, max_pixels: int = MAX_PIXELS, max_values: int | None = None
 ) -> GuidanceFile:
-    """Read guidance: a picture, the bands of a sensor, an array.
+    """Read guidance: a picture, the bands of a sensor, an array. Pixels with a GeoTIFF's no-data number are black.
 
     Args:
         source: as for `omniup.files.read_guidance`.
@@ -98,10 +98,13 @@ def read_guidance_file(
         InputError: likewise.
     """
     numbers = read_guidance(source, name=name, max_pixels=max_pixels, max_values=max_values)
-    orientation = read_orientation(source)
+    orientation, nodata = read_orientation(source), read_nodata(source)
+    valid = None if nodata is None else (numbers[0] != nodata).any(0)  # [H, W]
+    valid = valid if valid is not None and valid.any() and not valid.all() else None
+    numbers = numbers if valid is None else numbers.masked_fill(~valid, 0)
     if numbers.dtype == torch.uint8:
         return GuidanceFile(numbers, orientation)
-    low, high = (bound.item() for bound in numbers.aminmax())
+    low, high = (bound.item() for bound in (numbers if valid is None else numbers[:, :, valid]).aminmax())
     if low >= -OVERSHOOT and high <= 1 + OVERSHOOT:
         return GuidanceFile(as_guidance(numbers), orientation)
-    return GuidanceFile(scale_bands(numbers), orientation, (low, high))
+    return GuidanceFile(scale_bands(numbers, valid=valid), orientation, (low, high))

@@ -218,9 +218,11 @@ def _check_batches(signal: Tensor, guidance: Tensor) -> None:
 
 
 def _each(images: Sequence[Picture], signals: Any, valid: Any, options: dict[str, Any]) -> list[Any]:
-    """Upsample one signal for each image of a list."""
+    """Upsample one signal for each image of a list; signals are a list, too, or a batch."""
+    if isinstance(signals, (Tensor, np.ndarray)) and signals.ndim == 4 and len(signals) == len(images):
+        signals = [signals[n : n + 1] for n in range(len(images))]
     if not isinstance(signals, (list, tuple)) or len(signals) != len(images):
-        count = len(signals) if isinstance(signals, (list, tuple)) else 1
+        count = len(signals) if isinstance(signals, (list, tuple)) or getattr(signals, "ndim", 0) == 4 else 1
         problem = "is a list of {count}, and image one of {images}"
         raise InputError("signal", problem, "a signal for each image", count=count, images=len(images))
     if valid is not None and (not isinstance(valid, (list, tuple)) or len(valid) != len(images)):
