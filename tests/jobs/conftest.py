@@ -1,4 +1,5 @@
 import os
+import signal
 import warnings
 
 import pytest
@@ -27,9 +28,11 @@ def ray():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Ray's own: sockets and processes that it leaves open, fields it deprecates
         pytest.importorskip("ray.data", reason="Ray Data is not installed")
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**27)
         except Exception as error:
             pytest.skip(f"Ray does not start here: {error}")
+        signal.signal(signal.SIGTERM, handler)  # Ray's ends the process, of tests that follow in it too
         yield ray
         ray.shutdown()
