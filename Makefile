@@ -16,13 +16,15 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup run demo docs browser test tests test-release test-lowest notebooks fuzz lint benchmarks bench package space constraints clean
 
-setup: .venv/ready
-
 # The versions in constraints.txt make every installation the same. uv downloads in parallel; it is told to trust the
 # certificates that the system trusts, as pip does, for those who sit behind a proxy.
+INSTALL = $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
+	--constraint constraints.txt --build-constraint constraints.txt
+
+setup: .venv/ready
+
 .venv/ready: .venv/core benchmarks/pyproject.toml
-	@$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
-		--constraint constraints.txt --build-constraint constraints.txt --editable ".[all,dev]" --editable ./benchmarks
+	@$(INSTALL) --editable ".[all,dev]" --editable ./benchmarks
 	@touch $@
 
 # uv is installed by the pip of the Python that is there, as another takes seconds to install; where there is none, or
@@ -35,8 +37,7 @@ INSTALL_UV = install --quiet --disable-pip-version-check "$$(grep '^uv==' constr
 	@$(PYTHON) -m venv --without-pip .venv
 	@$(PYTHON) -m pip --python $(BIN)/python $(INSTALL_UV) 2>/dev/null || \
 		{ $(PYTHON) -m venv .venv && $(BIN)/python -m pip $(INSTALL_UV); }
-	@$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
-		--constraint constraints.txt --build-constraint constraints.txt --editable .
+	@$(INSTALL) --editable .
 	@touch $@
 
 run: .venv/core
@@ -50,8 +51,7 @@ docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .venv/docs: .venv/ready
-	@$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python \
-		--constraint constraints.txt --build-constraint constraints.txt --editable ".[docs]"
+	@$(INSTALL) --editable ".[docs]"
 	@touch $@
 
 # The page is tested in a real browser: Chromium or Chrome of the system, or, without one, the one that this downloads.

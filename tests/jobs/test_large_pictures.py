@@ -153,7 +153,14 @@ def test_pixels_without_a_value_have_none_in_the_result():
 
 @pytest.mark.parametrize(
     ("dtype", "nodata", "channels"),
-    [(np.uint16, 0, 4), (np.uint16, 65535, 4), (np.uint8, 255, 3), (np.int16, -32768, 2), (np.float32, -9999.0, 4)],
+    [
+        (np.uint16, 0, 4),
+        (np.uint16, 65535, 4),
+        (np.uint8, 255, 3),
+        (np.int16, -32768, 2),
+        (np.float32, -9999.0, 4),
+        (np.float32, np.nan, 4),
+    ],
 )
 def test_one_call_leaves_them_out_as_well(dtype, nodata, channels):
     numbers = pixels(channels, dtype, 200) + dtype(1)
@@ -163,6 +170,11 @@ def test_one_call_leaves_them_out_as_well(dtype, nodata, channels):
     found = read("out.zarr")
     assert np.isnan(found[:, :100, :140]).all()
     close(found[:, 100:], omniup.upsample("scene.tif", low)[0][:, 100:])
+
+
+def test_one_call_takes_a_picture_of_no_data_alone_as_one_colour():
+    raster("scene.tif", np.zeros((3, *SIZE), np.uint8), nodata=0)
+    assert torch.equal(omniup.upsample("scene.tif", features()), omniup.upsample(torch.zeros(1, 3, *SIZE), features()))
 
 
 def test_the_memory_that_a_refusal_names_suffices(monkeypatch):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from omniup.mixing import Attention, Windows, cell_means, interpolate, residual, sums
 from omniup.mixing.residual import drawn_from, write_residual_mix
+from omniup.mixing.windows import within
 
 
 def case(size, grid, finer, channels=3, memory=2**26):
@@ -37,21 +38,24 @@ def check(attention, query, value, base, amount=0.8, dtype=torch.float64, atol=1
     torch.testing.assert_close(out.double(), wanted, rtol=0, atol=atol)
 
 
+def draw_sizes(data, most_cells, most_pixels):
+    """Draw (H, W), (h, w) and how many times as fine the mixed grid is; a cell of that has up to `most_pixels`."""
+    finer = data.draw(st.sampled_from([1, 2, 4]))
+    grid = data.draw(st.tuples(st.integers(1, most_cells), st.integers(1, most_cells)))
+    size = tuple(data.draw(st.integers(finer * cells, most_pixels * finer * cells)) for cells in grid)
+    return size, grid, finer
+
+
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_it_is_the_sum_of_the_two_maps(data):
-    finer = data.draw(st.sampled_from([1, 2, 4]))
-    grid = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
-    size = tuple(data.draw(st.integers(finer * cells, 10 * finer * cells)) for cells in grid)
-    check(*case(size, grid, finer))
+    check(*case(*draw_sizes(data, 6, 10)))
 
 
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_a_rectangle_is_that_of_the_whole(data):
-    finer = data.draw(st.sampled_from([1, 2, 4]))
-    grid = data.draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
-    size = tuple(data.draw(st.integers(finer * cells, 6 * finer * cells)) for cells in grid)
+    size, grid, finer = draw_sizes(data, 12, 6)
     attention, query, value, base = case(size, grid, finer)
     inside = []
     for side in size:
@@ -62,7 +66,7 @@ def test_a_rectangle_is_that_of_the_whole(data):
     bounds = value.amin((2, 3), keepdim=True) / 2, value.amax((2, 3), keepdim=True) / 2
     write_residual_mix(attention, query, value, base, 0.8, bounds, out, near)
     wanted = whole(attention, query, value, base, 0.8, bounds)[:, :, near[0], near[1]]
-    rows, columns = (slice(of.start - edge.start, of.stop - edge.start) for of, edge in zip(inside, near, strict=True))
+    rows, columns = within(inside, near)
     torch.testing.assert_close(out[:, :, rows, columns], wanted[:, :, rows, columns], rtol=0, atol=1e-12)
 
 

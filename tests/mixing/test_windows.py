@@ -143,10 +143,10 @@ def test_the_windows_of_a_part_are_those_of_its_pixels(layout, data):
     expected = layout.counts().unflatten(0, (H, W))[inside].flatten(0, 1)
     torch.testing.assert_close(table, expected, rtol=1e-12, atol=0)
     for group in found:
-        y, x = group.pixels // width + top, group.pixels % width + left
-        middle_y, middle_x = (group.middle // w + 0.5) * H / h, (group.middle % w + 0.5) * W / w
-        expected = torch.stack([y + 0.5 - middle_y.unsqueeze(1), x + 0.5 - middle_x.unsqueeze(1)]).double()
-        torch.testing.assert_close(group.pixel_offset, expected, rtol=0, atol=1e-5)
+        y, x = (group.pixels // width + top).double(), (group.pixels % width + left).double()
+        middle_y, middle_x = ((group.middle // w).double() + 0.5) * H / h, ((group.middle % w).double() + 0.5) * W / w
+        expected = torch.stack([y + 0.5 - middle_y.unsqueeze(1), x + 0.5 - middle_x.unsqueeze(1)])
+        torch.testing.assert_close(group.pixel_offset, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("radius", [-1, 17])

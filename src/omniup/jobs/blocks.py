@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from omniup.errors import InputError
+from omniup.mixing.windows import Rectangle, within
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.parts import Part, part_around
 
@@ -45,13 +46,9 @@ class Block(NamedTuple):
         return (self.rows.stop - self.rows.start) * (self.columns.stop - self.columns.start)
 
     @property
-    def inside(self) -> tuple[slice, slice]:
+    def inside(self) -> Rectangle:
         """Rows and columns of the block within its part."""
-        top, left = self.part.rows.start, self.part.columns.start
-        return (
-            slice(self.rows.start - top, self.rows.stop - top),
-            slice(self.columns.start - left, self.columns.stop - left),
-        )
+        return within((self.rows, self.columns), (self.part.rows, self.part.columns))
 
 
 def chunk_side(bytes_per_pixel: int, memory: int) -> int:

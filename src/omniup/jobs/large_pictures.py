@@ -287,15 +287,15 @@ def _bytes_per_pixel(whole: WholeSignal, guidance_channels: int, picture: Pictur
     """Return the bytes that a pixel of a part takes."""
     maps = {"features": 1, "probabilities": 4, "measurement": 3, "logits": 5, "directions": 3}  # as large as the result
     count = maps.get(whole.signal_type, 2) + (2 if whole.valid is not None or whole.steps else 0)
-    result = 40 if whole.signal_type == "labels" else count * whole.signal.shape[1] * _number_bytes(whole)
+    result = 40 if whole.signal_type == "labels" else count * whole.signal.shape[1] * _number_bytes(whole.signal)
     # Guidance, also in the space where colours are compared; variances in float64, before there is a result.
     return 8 * guidance_channels + max(20, result) + picture.channels * picture.dtype.itemsize + 8
 
 
 def _most_pixels(whole: WholeSignal, per_pixel: int, memory: int) -> int:
     """Return how many pixels of so many bytes a part may have, so that a job takes no more than its memory."""
-    cells = whole.signal.numel() * _number_bytes(whole)
-    if (need := -(-COPIES * cells * SCRATCH // (SCRATCH - 1))) > memory:
+    cells = _signal_bytes(whole)
+    if (need := _with_scratch(COPIES * cells)) > memory:
         raise InputError(
             "memory",
             "is {given} bytes, and the signal with what is computed of it takes {need}",
@@ -308,13 +308,22 @@ def _most_pixels(whole: WholeSignal, per_pixel: int, memory: int) -> int:
 
 def _memory_for(whole: WholeSignal, per_pixel: int, pixels: int) -> int:
     """Return the memory that parts of so many pixels take, in bytes."""
-    held = HELD_COPIES * whole.signal.numel() * _number_bytes(whole) + pixels * per_pixel
+    return _with_scratch(HELD_COPIES * _signal_bytes(whole) + pixels * per_pixel)
+
+
+def _with_scratch(held: int) -> int:
+    """Return the memory that holds so many bytes beside the scratch space."""
     return -(-held * SCRATCH // (SCRATCH - 1)) + SCRATCH
 
 
-def _number_bytes(whole: WholeSignal) -> int:
-    """Return the bytes of a number of the signal while it is computed with."""
-    return max(4, whole.signal.element_size()) if whole.signal.is_floating_point() else 4
+def _signal_bytes(whole: WholeSignal) -> int:
+    """Return the bytes of the signal while it is computed with."""
+    return whole.signal.numel() * _number_bytes(whole.signal)
+
+
+def _number_bytes(signal: Tensor) -> int:
+    """Return the bytes of each of its numbers."""
+    return max(4, signal.element_size()) if signal.is_floating_point() else 4
 
 
 def _on(device: torch.device | str, survey: Survey) -> Callable[[tuple[Size, ...]], dict[Size, Tensor]]:

@@ -52,6 +52,14 @@ Rectangle: TypeAlias = tuple[slice, slice]
 """Rows and columns of pixels."""
 
 
+def within(inside: Rectangle, near: Rectangle) -> Rectangle:
+    """Return the rows and columns of a rectangle, counted from where one around it begins."""
+    rows, columns = (
+        slice(each.start - around.start, each.stop - around.start) for each, around in zip(inside, near, strict=True)
+    )
+    return rows, columns
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Axis:
     """The intervals of cells that pixels draw from along one axis, and the runs of pixels that share them.

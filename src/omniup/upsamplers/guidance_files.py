@@ -15,6 +15,7 @@ from omniup.files import MAX_PIXELS, SAMPLE, Source, read_guidance, read_nodata,
 from omniup.files.orientation import turn_back
 from omniup.upsamplers.bands import scale_bands
 from omniup.upsamplers.checks import OVERSHOOT, ImageLike, Size, as_guidance, check_choice
+from omniup.upsamplers.holes import cells_without
 from omniup.upsamplers.representation import ShortRepr
 
 Picture: TypeAlias = "ImageLike | str | Path"
@@ -99,12 +100,13 @@ def read_guidance_file(
     """
     numbers = read_guidance(source, name=name, max_pixels=max_pixels, max_values=max_values)
     orientation, nodata = read_orientation(source), read_nodata(source)
-    valid = None if nodata is None else (numbers[0] != nodata).any(0)  # [H, W]
-    valid = valid if valid is not None and valid.any() and not valid.all() else None
+    valid = None  # [1, 1, H, W]
+    if nodata is not None and not bool((numbers == nodata).all()):  # a picture of nothing else is one of one colour
+        valid = cells_without(numbers, [nodata])
     numbers = numbers if valid is None else numbers.masked_fill(~valid, 0)
     if numbers.dtype == torch.uint8:
         return GuidanceFile(numbers, orientation)
-    low, high = (bound.item() for bound in (numbers if valid is None else numbers[:, :, valid]).aminmax())
+    low, high = (bound.item() for bound in (numbers if valid is None else numbers[:, :, valid[0, 0]]).aminmax())
     if low >= -OVERSHOOT and high <= 1 + OVERSHOOT:
         return GuidanceFile(as_guidance(numbers), orientation)
     return GuidanceFile(scale_bands(numbers, valid=valid), orientation, (low, high))

@@ -23,7 +23,7 @@ from omniup.mixing.dtypes import compute_dtype, exact_products
 from omniup.mixing.kept import KeptWeights
 from omniup.mixing.residual import ALL, drawn_from, write_residual_mix
 from omniup.mixing.sums import Interpolation, Sum, table_of
-from omniup.mixing.windows import Rectangle
+from omniup.mixing.windows import Rectangle, within
 from omniup.upsamplers.checks import Size
 from omniup.upsamplers.gaussian_kernels import SIGMA_R_RANGE, SIGMA_RANGE, GaussianKernels, Window
 from omniup.upsamplers.holes import fill_nearest, mix_valid, valid_cell_means
@@ -108,9 +108,7 @@ class Pixels:
         write_residual_mix(attention, kernels.guidance, signal, base, amount, bounds, out, near)
         if self.inside is None:
             return out
-        rows, columns = (
-            slice(each.start - of.start, each.stop - of.start) for each, of in zip(self.inside, near, strict=True)
-        )
+        rows, columns = within(self.inside, near)
         return out[:, :, rows, columns]
 
     @property
