@@ -69,8 +69,8 @@ def film(output: str) -> None:
     painter = Painter.fit("labels", 0.7, source, cells, point=None)
     times = {"time_base": source.time_base, "rate": source.rate}
     sink = FilmSink(f"{output}.mp4", unfinished, painter, sound=None, **times)
-    upsampler = omniup.VideoUpsampler(method="bilinear")
-    omniup.sequences.job.run_video(source, signals, upsampler, sink, unfinished, device=torch.device("cpu"))
+    step = omniup.sequences.job.UpsampledSignals(signals, omniup.VideoUpsampler(method="bilinear"), torch.device("cpu"))
+    omniup.sequences.job.run_video(source, step, sink, unfinished)
 
 
 def draw() -> None:

@@ -109,7 +109,7 @@ def compare(
         made = {"degraded, bicubic": _enlarged(image, target)}
         for name, denoise in denoisers.items():
             made[name] = _enlarged(_denoised(denoise, image), target)
-        damage = restorer.estimate(image, scale=scale, quality=jpeg_quality(file))
+        damage = restorer.estimate(image, quality=jpeg_quality(file))
         made["the small restorer"] = restorer(image, scale=scale, damage=damage)
         for name, picture in made.items():
             found.setdefault(name, []).append((psnr(picture, target), ssim(picture, target)))

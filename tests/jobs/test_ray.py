@@ -99,6 +99,22 @@ def test_what_cannot_be_is_refused(ray, folder, job):
         batch(job(), engine="ray", workers=3)
 
 
+def test_sigterm_does_what_it_did(monkeypatch):
+    """Ray's own handler would end the process with 15, before the command has said that it was interrupted."""
+    import ray
+
+    def start(**settings):
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
+        raise RuntimeError("no cluster here")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", start)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(InputError, match="does not start here"), ray_engine._cluster(ray, None, 1, 1):
+        pass
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_a_cluster_that_does_not_answer_is_refused_at_once(folder, job):
     pytest.importorskip("ray.data", reason="Ray is not installed")
     with pytest.raises(InputError, match=r"address is '127.0.0.1:1', which cannot be reached .*; accepted: a cluster"):

@@ -27,6 +27,14 @@ def test_any_size(network, size):
         assert network.estimator(image).shape == (1, len(LEVELS))
 
 
+def test_the_scale_steers(network):
+    image = torch.rand(1, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    levels = torch.zeros(1, len(LEVELS), dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(network(image, levels), network(image, levels, 1))
+        assert (network(image, levels, 2) - network(image, levels)).abs().max() > 1e-6
+
+
 def test_levels_steer_and_batch_mates_do_not(network):
     images = torch.rand(2, 3, 24, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     levels = torch.tensor([[0.1, 0.2, 0.3], [0.5, 0.0, 0.0]], dtype=torch.float64)

@@ -28,6 +28,8 @@ class PictureResults:
     """
 
     def __init__(self, pictures: Mapping[str, PurePath], output: str, *, suffixes: Sequence[str], default: str) -> None:
+        if output == "-":  # which stands for standard output elsewhere, where results are one part
+            raise InputError(output, "is standard output", "a file or a folder, as results have several parts")
         self._path = Path(output)
         suffix = self._path.suffix
         self._is_file = bool(suffix) and not self._path.is_dir()

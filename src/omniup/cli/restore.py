@@ -17,6 +17,11 @@ from omniup.cli.report import Report
 from omniup.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
+
+    from omniup.restoration import Enhancer, Restorer
+    from omniup.restoration.model_files import ModelFiles
+    from omniup.restoration.models import RestorerFile
     from omniup.restoration.prompts import Prompts
 
 _OTHER_FORMATS = {
@@ -57,7 +62,8 @@ def restore(
             "--output",
             "-o",
             metavar="OUT",
-            help="The folder for results; or, for one picture, a file, .png, .jpg, .tif, .webp or .avif.",
+            help="The folder for results; or, for one picture, a file, .png, .jpg, .tif, .webp or .avif; or, for one "
+            "film, a film, .mp4, .mov or .mkv.",
         ),
     ],
     scale: Annotated[
@@ -126,6 +132,7 @@ def restore(
             "the middle of each, and the first twelve.",
         ),
     ] = None,
+    sound: Annotated[bool, typer.Option("--sound/--no-sound", help="Copy a film's sound.")] = True,
     overwrite: options.Overwrite = False,
     seed: Annotated[
         int | None,
@@ -189,24 +196,26 @@ def restore(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Restore pictures that are noisy, compressed or small.
+    """Restore pictures and films that are noisy, compressed or small.
 
     A small network takes noise and blocks away; with --model hypir, a large one draws what may have been
     there. Folders of results are like those of the pictures. What is done already, with the same settings, is left as
     it is.
 
-    For example: omniup restore old.jpg -o new.png; omniup restore holiday -o restored --scale 2
+    For example: omniup restore old.jpg -o new.png; omniup restore holiday -o restored --scale 2; omniup restore
+    old.mp4 -o new.mp4
     """
     report = Report(as_json, quiet, verbose)
     if scale is not None and longest_side is not None:
         raise InputError("--scale", "is given together with --longest-side", "one of the two")
 
+    from omniup.cli import restored_films
     from omniup.cli.inputs import find_pictures
     from omniup.cli.restored_files import RestoredFiles
     from omniup.cli.restorers import large_settings, restore_large, restore_small, small_settings
     from omniup.files import image_tensor
     from omniup.files.refusals import printable
-    from omniup.restoration import Restorer, is_small, load_model, locate_model
+    from omniup.restoration import Restorer, is_small, locate_model
     from omniup.restoration.enhancer import choose_precision
     from omniup.restoration.results import write_result
     from omniup.visualize import sheet
@@ -218,8 +227,17 @@ def restore(
     restoring = {"strength": strength, "deblur": deblur}
     small = is_small(model)
     own = small_settings(model, strength, deblur, drawing) if small else large_settings(model, restoring, seed, colour)
-    pictures = find_pictures(inputs, results=output)
-    targets = _targets(pictures, output, file_format)
+    for_pictures = {
+        "prompts": prompts,
+        "caption": caption,
+        "format": file_format,
+        "bits": bits != 8,
+        "compare": compare,
+    }
+    restored_films.check_film(inputs, output, for_pictures)
+    film = restored_films.is_film(output)
+    pictures = {} if film else find_pictures(inputs, results=output)
+    targets = {} if film else _targets(pictures, output, file_format)
     _check_bits(bits, targets)
     files = locate_model(model, base=base or None, weights=weights, offline=offline)
     size: dict[str, Any] = {"longest_side": longest_side}
@@ -227,6 +245,15 @@ def restore(
         size = {"scale": scale or (1 if small else 4)}
     settings = size | own | {"tile": tile, "memory": memory}
     kept = settings | {"precision": precision, "model": model, "files": files.fingerprint()}
+    load = partial(_load, files, model, report, device=where, precision=precision, tile=tile, memory=memory)
+    if film:
+        if not small:
+            settings |= {"prompt": prompt or ""}
+        told = restored_films.restore_film(
+            inputs[0], output, load, settings, kept | settings, report, sound=sound, overwrite=overwrite
+        )
+        report.result(told | kept | {"device": where.type, "seconds": report.seconds})
+        return
     found: dict[str, Any] = {}
     tiled: dict[str, Any] = {}
     results = RestoredFiles(pictures, targets, said, kept, report, bits=bits, compare=compare is not None)
@@ -236,11 +263,7 @@ def restore(
         results.summary_at_the_end(),
     ):
         if results.todo:
-            with report.stage("load"):
-                loaded = load_model(files, device=where, precision=precision)
-                loaded.check(tile=tile, memory=memory)
-            if not files.have_weights:
-                report.note(f"{model} has random weights, since nobody has trained it: what it draws means nothing")
+            loaded = load()
             with report.stage("restore"):
                 if isinstance(loaded, Restorer):
                     results.run(partial(restore_small, loaded, settings, found))
@@ -271,6 +294,20 @@ def restore(
             "seconds": report.seconds,
         }
         report.result(facts | kept)
+
+
+def _load(
+    files: ModelFiles | RestorerFile, model: str, report: Report, *, device: torch.device, precision: str, **limits: Any
+) -> Restorer | Enhancer:
+    """Load a model, and say so if nobody has trained it."""
+    from omniup.restoration import load_model
+
+    with report.stage("load"):
+        loaded = load_model(files, device=device, precision=precision)
+        loaded.check(**limits)
+    if not files.have_weights:
+        report.note(f"{model} has random weights, since nobody has trained it: what it draws means nothing")
+    return loaded
 
 
 def _prompts(prompt: str | None, prompts: str | None, caption: str | None, caption_model: str) -> Prompts:

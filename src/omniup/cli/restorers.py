@@ -63,8 +63,7 @@ def restore_small(
     from omniup.files.jpeg_quality import jpeg_quality
 
     quality = None if source.startswith(SAMPLE) else jpeg_quality(source)
-    size = {name: value for name, value in settings.items() if name in ("scale", "longest_side")}
-    damage = restorer.estimate(image, **size, quality=quality)
+    damage = restorer.estimate(image, quality=quality)
     (found[source],) = damage
     return restorer(image, **settings, damage=damage, progress=progress)
 

@@ -145,7 +145,7 @@ def video(
     from omniup.cli import encoding, video_results
     from omniup.cli.signals import check_agreement
     from omniup.sequences.frames import open_frames
-    from omniup.sequences.job import first_cells, run_video
+    from omniup.sequences.job import UpsampledSignals, first_cells, run_video
     from omniup.sequences.painting import SHOWN, Painter, natural
     from omniup.sequences.signals import EncodedSignals, open_signals
     from omniup.sequences.unfinished import Unfinished
@@ -202,7 +202,8 @@ def video(
             sink = video_results.sink_of(output, form, unfinished, painter, source, sound=copied)
             total = source.expected if frames is None else min(frames, source.expected or frames)
             with report.stage("video"), video_results.progress_bar(report, total, done) as progress:
-                count = run_video(source, given, made, sink, unfinished, device=where, most=frames, progress=progress)
+                step = UpsampledSignals(given, made, where)
+                count = run_video(source, step, sink, unfinished, most=frames, progress=progress)
     height, width = made.size or source.size
     speed = (count - done) / report.seconds["video"]
     drawn = "" if painter is None else f" as {show}"

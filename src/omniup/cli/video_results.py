@@ -1,4 +1,4 @@
-"""Have the output of `omniup video` for this process alone, and make what the frames go to."""
+"""Have the output of a video for this process alone, and make what the frames go to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from omniup.files.atomic import made_folder
 from omniup.files.refusals import printable
 from omniup.sequences.films import SUFFIXES, check_encoder, check_sound
 from omniup.sequences.frames import Film, FrameSource
-from omniup.sequences.painting import Painter
+from omniup.sequences.painting import Drawing
 from omniup.sequences.sinks import FilmSink, FolderSink, Sink, ZarrSink
 from omniup.sequences.unfinished import Unfinished, was_stopped
 
@@ -94,7 +94,7 @@ def kept(unfinished: Unfinished, *, overwrite: bool) -> Iterator[None]:
 
 
 def sink_of(
-    output: str, form: Form, unfinished: Unfinished, painter: Painter | None, source: FrameSource, *, sound: Path | None
+    output: str, form: Form, unfinished: Unfinished, painter: Drawing | None, source: FrameSource, *, sound: Path | None
 ) -> Sink:
     """Make what the results go to."""
     if form == "zarr":
@@ -117,9 +117,11 @@ def sound_of(source: FrameSource, output: str, form: Form, wanted: bool) -> Path
 
 
 @contextmanager
-def progress_bar(report: Report, total: int | None, done: int) -> Iterator[Callable[[int], None]]:
+def progress_bar(
+    report: Report, total: int | None, done: int, *, name: str = "video"
+) -> Iterator[Callable[[int], None]]:
     """Show how many frames are done, frames a second and the time that is left, on a terminal."""
-    with tqdm(desc="video", total=total, initial=done, unit="frame", leave=False, disable=report.draws_no_bars) as bar:
+    with tqdm(desc=name, total=total, initial=done, unit="frame", leave=False, disable=report.draws_no_bars) as bar:
 
         def show(count: int) -> None:
             bar.update(count - bar.n)

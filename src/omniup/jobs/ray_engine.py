@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+import signal
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -120,12 +121,13 @@ def _cluster(ray: Any, address: str | None, workers: int | None, threads: int) -
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        if address is not None:
-            _check_port(address)
-            ray.init(address=address, **quiet)
-        else:
-            cores = None if workers is None else workers * threads
-            ray.init(num_cpus=cores, object_store_memory=OBJECT_STORE, include_dashboard=False, **quiet)
+        with _same_sigterm():
+            if address is not None:
+                _check_port(address)
+                ray.init(address=address, **quiet)
+            else:
+                cores = None if workers is None else workers * threads
+                ray.init(num_cpus=cores, object_store_memory=OBJECT_STORE, include_dashboard=False, **quiet)
     except Exception as error:  # Ray promises no list of what it raises, down to Exception itself
         if address is None:
             raise InputError("engine", "is ray, which does not start here ({reason})", "local", reason=error) from error
@@ -138,6 +140,17 @@ def _cluster(ray: Any, address: str | None, workers: int | None, threads: int) -
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _same_sigterm() -> Iterator[None]:
+    """Keep what SIGTERM does: Ray's handler ends the process, which the caller's may end with what is whole."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if handler is not None and signal.getsignal(signal.SIGTERM) is not handler:  # set in the main thread, then
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _check_port(address: str) -> None:

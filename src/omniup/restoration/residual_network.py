@@ -1,9 +1,10 @@
 """A small network that restores pictures by adding a residual, steered by what is wrong with them.
 
-    levels    noise, JPEG and blur of the picture, estimated by a small network of its own, or known
-    residual  what a U-Net of plain residual blocks predicts from the picture, its detail and the levels, with pixels
-              unshuffled
-    result    picture + residual
+    levels    noise, JPEG and blur of the picture as it is, estimated by a small network of its own, or known
+    enlarged  the picture at the size of the result
+    residual  what a U-Net of plain residual blocks predicts from the enlarged picture, its detail, the levels and the
+              scale, with pixels unshuffled
+    result    enlarged + residual
 
 There is neither a norm nor attention, so that a pixel depends on a neighbourhood only: tiles with a margin of
 `MARGIN` agree exactly. The levels as constant maps beside the picture are FFDNet's (arXiv 1710.04026); DRUNet has them
@@ -12,6 +13,7 @@ with such a U-Net (arXiv 2008.13751).
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 import torch
@@ -26,6 +28,9 @@ NOISIEST = 25.0
 
 BLURRIEST = 3.0
 """Width of the Gaussian kernel at the level 1, in pixels."""
+
+LARGEST_SCALE = 4.0
+"""Scale that the network takes as 1, and 1 as 0, its logarithm in between."""
 
 CELL = 8
 """Side of a cell of the U-Net's coarsest map, in pixels."""
@@ -56,7 +61,7 @@ class ResidualNetwork(nn.Module):
         self.widths, self.blocks = tuple(widths), blocks
         fine, middle, coarse = widths
         self.estimator = LevelEstimator()
-        self.head = _conv(24 + len(LEVELS), fine)
+        self.head = _conv(24 + len(LEVELS) + 1, fine)
         self.fine_down = _blocks(fine, blocks)
         self.to_middle = nn.Conv2d(fine, middle, 2, stride=2)
         self.middle_down = _blocks(middle, blocks)
@@ -76,12 +81,13 @@ class ResidualNetwork(nn.Module):
         """The residual blocks, from the first resolution to the last."""
         return [self.fine_down, self.middle_down, self.coarse, self.middle_up, self.fine_up]
 
-    def forward(self, images: Tensor, levels: Tensor) -> Tensor:
+    def forward(self, images: Tensor, levels: Tensor, scale: float = 1) -> Tensor:
         """Predict what restored pictures differ by.
 
         Args:
             images: [B, 3, H, W], about 0..1.
-            levels: [B, 3] of `LEVELS`.
+            levels: [B, 3] of `LEVELS`, of the pictures before they were enlarged.
+            scale: by how much they have been enlarged, bicubically.
 
         Returns:
             [B, 3, H, W], in units of the images.
@@ -89,7 +95,9 @@ class ResidualNetwork(nn.Module):
         height, width = images.shape[2:]
         padded = _whole_cells(images)
         pixels = F.pixel_unshuffle(torch.cat([2 * padded - 1, _detail(padded)], dim=1), 2)  # [B, 24, H/2, W/2]
-        maps = levels[:, :, None, None].expand(-1, -1, *pixels.shape[2:])  # [B, 3, H/2, W/2]
+        enlargement = math.log(scale, LARGEST_SCALE)
+        numbers = torch.cat([levels, torch.full_like(levels[:, :1], enlargement)], dim=1)  # [B, 4]
+        maps = numbers[:, :, None, None].expand(-1, -1, *pixels.shape[2:])  # [B, 4, H/2, W/2]
         fine = self.fine_down(self.head(torch.cat([pixels, maps], dim=1)))  # [B, C, H/2, W/2]
         middle = self.middle_down(self.to_middle(fine))  # [B, C', H/4, W/4]
         coarse = self.coarse(self.to_coarse(middle))  # [B, C", H/8, W/8]

@@ -25,7 +25,7 @@ from omniup.files.licences import note_licence
 from omniup.files.refusals import Subject, printable
 from omniup.mixing import DEFAULT_MEMORY
 from omniup.restoration.enhancer import PRECISIONS, Progress, choose_precision, too_little_memory
-from omniup.restoration.residual_network import BLURRIEST, CELL, MARGIN, NOISIEST, ResidualNetwork
+from omniup.restoration.residual_network import BLURRIEST, CELL, LARGEST_SCALE, MARGIN, NOISIEST, ResidualNetwork
 from omniup.restoration.sizes import check_image, resize, result_size
 from omniup.upsamplers import parse_memory
 from omniup.upsamplers.progress import counted
@@ -165,8 +165,9 @@ class Restorer:
             raise InputError("deblur", "is {value:g}", "0 to 10", value=deblur)
         enlarged = resize(image.to(self.device, torch.float32), result_size(image, scale, longest_side))
         enlarged = enlarged.clamp(0, 1)  # [B, 3, H', W']
-        found = self.network.estimator(enlarged.to(self._dtype)) if damage is None else _levels(damage, enlarged)
+        found = self._estimated(image) if damage is None else _levels(damage, enlarged)
         levels = found * found.new_tensor([strength, strength, strength * deblur])  # [B, 3]
+        enlargement = min(max(enlarged.shape[3] / image.shape[3], 1), LARGEST_SCALE)
         side = self._side(tile, memory, len(image))
         tiles = [(top, left) for top in range(0, enlarged.shape[2], side) for left in range(0, enlarged.shape[3], side)]
         result = torch.empty_like(enlarged)
@@ -175,7 +176,7 @@ class Restorer:
                 bottom, right = top + side, left + side
                 above, before = max(0, top - MARGIN), max(0, left - MARGIN)
                 around = enlarged[:, :, above : bottom + MARGIN, before : right + MARGIN]  # [B, 3, h, w] with a margin
-                residual = self.network(around.to(self._dtype), levels.to(self._dtype)).float()
+                residual = self.network(around.to(self._dtype), levels.to(self._dtype), enlargement).float()
                 residual = residual[:, :, top - above : bottom - above, left - before : right - before]
                 inner = enlarged[:, :, top:bottom, left:right]
                 result[:, :, top:bottom, left:right] = inner + min(strength, 1) * residual
@@ -184,23 +185,18 @@ class Restorer:
         return result.clamp_(0, 1)
 
     @torch.no_grad()
-    def estimate(
-        self, image: Tensor, *, scale: float = 1, longest_side: int | None = None, quality: int | None = None
-    ) -> list[Damage]:
-        """Estimate what is wrong with pictures that are restored at a scale.
+    def estimate(self, image: Tensor, *, quality: int | None = None) -> list[Damage]:
+        """Estimate what is wrong with pictures.
 
         Args:
             image: as of a call.
-            scale: as of a call.
-            longest_side: as of a call.
             quality: of the JPEG file that the picture was read from, where it is known; see `jpeg_quality`.
 
         Raises:
             InputError: an argument cannot be accepted.
         """
         check_image(image)
-        enlarged = resize(image.to(self.device, torch.float32), result_size(image, scale, longest_side)).clamp(0, 1)
-        found = [Damage.of_levels(levels) for levels in self.network.estimator(enlarged.to(self._dtype))]
+        found = [Damage.of_levels(levels) for levels in self._estimated(image)]
         return found if quality is None else [replace(damage, quality=quality) for damage in found]
 
     def check(self, *, tile: int | None = None, memory: int | str | None = None) -> None:
@@ -210,6 +206,11 @@ class Restorer:
             InputError: the tile is too small, or the memory does not suffice for the smallest one.
         """
         self._side(tile, memory, 1)
+
+    def _estimated(self, image: Tensor) -> Tensor:
+        """Estimate the levels [B, 3] of pictures [B, 3, H, W]."""
+        levels: Tensor = self.network.estimator(image.to(self.device, self._dtype))
+        return levels
 
     @property
     def _dtype(self) -> torch.dtype:

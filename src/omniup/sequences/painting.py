@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +27,21 @@ MOST_LEAST = 0.99
 
 MOST_LABEL = 2**16 - 1
 """The largest label that has a colour."""
+
+
+class Drawing(Protocol):
+    """Draws results."""
+
+    def draw(self, image: Tensor, result: Tensor) -> NDArray[np.uint8]:
+        """Draw the result [1, C, H, W] of a frame [1, 3, H', W']: [H, W, 3]."""
+
+
+class AsItIs:
+    """Draws results that are pictures."""
+
+    def draw(self, image: Tensor, result: Tensor) -> NDArray[np.uint8]:
+        """Draw a result [1, 3, H, W] in 0..1, whatever the frame: [H, W, 3]."""
+        return np.asarray(to_picture(result))
 
 
 def natural(signal_type: SignalType, channels: int) -> str:

@@ -23,7 +23,7 @@ from omniup.files.refusals import Subject, printable
 from omniup.files.zarr_folders import sweep_zarr
 from omniup.sequences.films import FilmPart, join_parts
 from omniup.sequences.frames import Frame
-from omniup.sequences.painting import Painter
+from omniup.sequences.painting import Drawing
 from omniup.sequences.unfinished import Unfinished
 
 
@@ -56,7 +56,7 @@ class FilmSink:
         self,
         path: str | Path,
         unfinished: Unfinished,
-        painter: Painter,
+        painter: Drawing,
         *,
         time_base: Fraction,
         rate: Fraction,
@@ -99,7 +99,7 @@ class FolderSink:
 
     PATTERN = "frame-*"
 
-    def __init__(self, folder: str | Path, painter: Painter | None) -> None:
+    def __init__(self, folder: str | Path, painter: Drawing | None) -> None:
         self._folder, self._painter = Path(folder), painter
 
     def add(self, frame: Frame, result: Tensor) -> None:

@@ -187,7 +187,7 @@ def restore(
     with stage("restore"):
         try:
             if isinstance(loaded, Restorer):
-                damage = loaded.estimate(image, scale=config.scale, quality=picture.quality)
+                damage = loaded.estimate(image, quality=picture.quality)
                 restored = loaded(image, **settings, damage=damage, progress=stage.tiling)
                 found = FoundDamage.model_validate(asdict(damage[0]))
             else:

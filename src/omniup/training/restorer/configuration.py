@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from omniup.errors import InputError
 from omniup.files.settings import Section, read_settings
 from omniup.restoration.degradation import Degradation
 from omniup.restoration.residual_network import CELL
+from omniup.restoration.restorer import SMALL
 from omniup.training import settings
 from omniup.training.hypir import configuration as hypir
-from omniup.training.settings import Count, LossWeight, Precision, Side, Steps, TrainingSettings
+from omniup.training.settings import Count, LossWeight, Precision, Side, Steps, TrainingSettings, known_or_a_file
+
+NotNegative = Annotated[float, Field(ge=0, le=100)]
 
 
 class DataSettings(hypir.DataSettings):
@@ -68,11 +72,18 @@ class NetworkSettings(Section):
         widths: channels at 1/2, 1/4 and 1/8 of the resolution.
         blocks: residual blocks at each.
         ema: the decay of the moving average of the weights, which becomes the result; it begins lower.
+        weights: what to start from: `small`, which come with the package, or a file; random ones by default.
     """
 
     widths: tuple[Count, Count, Count] = (56, 80, 112)
     blocks: Annotated[int, Field(ge=1, le=64)] = 2
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    weights: str | None = None
+
+    @field_validator("weights")
+    @classmethod
+    def _known_or_a_file(cls, weights: str | None, info: ValidationInfo) -> str | None:
+        return None if weights is None else known_or_a_file(weights, (SMALL,), info)
 
 
 class LossSettings(Section):
@@ -122,6 +133,8 @@ class Configuration(TrainingSettings):
     Attributes:
         data: sharp photographs.
         degradations: what is done to them, by name.
+        scales: weights of the scales 1, 2, 3 and 4, one of which is drawn for each batch: photographs are reduced
+            before they are degraded, and enlarged again afterwards. The sharpening of degradations is for scale 1.
         group: images that are degraded together, and therefore share the sizes between resizes; a batch has several.
         network: the network.
         losses: what is minimised.
@@ -130,6 +143,7 @@ class Configuration(TrainingSettings):
 
     data: DataSettings
     degradations: Mapping[str, DegradationSettings] = Field(min_length=1)
+    scales: Annotated[tuple[NotNegative, ...], Field(min_length=1, max_length=4)] = (1.0,)
     group: Annotated[int, Field(ge=1, le=4096)] = 2
     network: NetworkSettings = NetworkSettings()
     losses: LossSettings = LossSettings()
@@ -138,6 +152,16 @@ class Configuration(TrainingSettings):
     steps: Steps = 8_000
     precision: Precision = "auto"
     validation: ValidationSettings | None = None
+
+    @model_validator(mode="after")
+    def _whole_pixels(self) -> Configuration:
+        side = self.data.image_size - self.data.border
+        scales = [scale for scale, weight in enumerate(self.scales, 1) if weight]
+        if not scales or side % math.lcm(*scales):
+            raise InputError(
+                "scales", "do not divide {side} pixels", "weights of scales that do, not all of them 0", side=side
+            )
+        return self
 
     @model_validator(mode="after")
     def _whole_groups(self) -> Configuration:

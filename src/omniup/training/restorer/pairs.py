@@ -6,8 +6,12 @@ in processes of its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from omniup.restoration.degradation import degrade
@@ -16,6 +20,13 @@ from omniup.training.hypir.data import Squares, find_photographs
 from omniup.training.randomness import draw
 from omniup.training.restorer.configuration import Configuration
 from omniup.training.restorer.levels import known_levels
+
+GIVEN = (0.5, 0.5, 0.0)
+"""How often the network takes each of the `LEVELS` as it is known, and not as it is estimated.
+
+Blur never: nothing tells that of a picture but the estimate, which is wrong where a photograph is soft by itself, and
+so the network learns how far to trust it.
+"""
 
 
 class Pairs(Dataset[dict[str, Tensor]]):
@@ -32,7 +43,11 @@ class Pairs(Dataset[dict[str, Tensor]]):
         self.squares = Squares(find_photographs(configuration.data), configuration.data, configuration.seed)
 
     def __getitem__(self, positions: list[int]) -> dict[str, Tensor]:
-        """Read a batch: `lq` and `target` [B, 3, S, S] in 0..1, `known` [B, 3] levels, and `given` [B, 1].
+        """Read a batch; its images are to be enlarged by one scale s.
+
+        Returns:
+            `lq` [B, 3, S/s, S/s] and `target` [B, 3, S, S] in 0..1, `known` levels [B, 3] and `given` [B, 3], whether
+            the network takes them.
 
         Raises:
             InputError: as `Squares`.
@@ -43,21 +58,42 @@ class Pairs(Dataset[dict[str, Tensor]]):
     def degraded(self, images: Tensor, number: int) -> dict[str, Tensor]:
         """Degrade photographs [B, 3, S, S] group by group, for the batch of this number."""
         configuration = self.configuration
-        choices = list(configuration.degradations.values())
-        chances = [choice.weight / sum(choice.weight for choice in choices) for choice in choices]
         random = draw(configuration.seed, "degradation", number, self.process)
-        side = configuration.data.image_size - configuration.data.border
+        scale = 1 + _choose(configuration.scales, random)
+        choices = list(configuration.degradations.values())
+        border = configuration.data.border // scale
+        side = (configuration.data.image_size - configuration.data.border) // scale
         made: dict[str, list[Tensor]] = {"lq": [], "target": [], "known": []}
         for group in images.split(configuration.group):
-            choice = choices[int(random.choice(len(choices), p=chances))]
-            lq, target, known = group, group, torch.zeros(len(group), len(LEVELS))
+            choice = choices[_choose([choice.weight for choice in choices], random)]
+            lq = _reduced(group, scale, random)  # [b, 3, N, N]
+            target, known = lq if scale == 1 else group, torch.zeros(len(group), len(LEVELS))
             if choice.settings is not None:
                 generator = torch.Generator().manual_seed(int(random.integers(2**63)))
-                lq, target, draws = degrade(group, choice.settings, generator)
+                lq, sharpened, draws = degrade(lq, choice.settings, generator)
+                target = sharpened if scale == 1 else target
                 known = known_levels(draws) if choice.known else torch.full_like(known, torch.nan)
-            top, left = random.integers(configuration.data.border, endpoint=True, size=2).tolist()
-            for name, maps in (("lq", lq), ("target", target)):
-                made[name].append(maps[:, :, top : top + side, left : left + side])
+            top, left = random.integers(border, endpoint=True, size=2).tolist()
+            made["lq"].append(lq[:, :, top : top + side, left : left + side])
+            top, left, length = scale * top, scale * left, scale * side
+            made["target"].append(target[:, :, top : top + length, left : left + length])
             made["known"].append(known)
         batch = {name: torch.cat(parts).contiguous() for name, parts in made.items()}
-        return batch | {"given": torch.from_numpy(random.random((len(images), 1)) < 0.5)}
+        given = random.random((len(images), len(LEVELS))) < GIVEN
+        return batch | {"given": torch.from_numpy(given)}
+
+
+def _choose(weights: Sequence[float], random: np.random.Generator) -> int:
+    """Draw an index, each as likely as its weight is large."""
+    return int(random.choice(len(weights), p=[weight / sum(weights) for weight in weights]))
+
+
+def _reduced(images: Tensor, scale: int, random: np.random.Generator) -> Tensor:
+    """Reduce images [B, 3, S, S] to 1/scale, by area or bicubically; what is left over at the end is cut off."""
+    if scale == 1:
+        return images
+    if random.random() < 0.5:
+        return F.avg_pool2d(images, scale)
+    side = images.shape[2] // scale
+    whole = images[:, :, : scale * side, : scale * side]
+    return F.interpolate(whole, (side, side), mode="bicubic", antialias=True).clamp(0, 1)

@@ -13,13 +13,16 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from omniup import __version__
+from omniup.errors import InputError
 from omniup.files import write_tensors
 from omniup.restoration.residual_network import ResidualNetwork
+from omniup.restoration.restorer import Restorer
+from omniup.restoration.sizes import resize
 from omniup.training.loop import Named, Outcome, Progress, Training, choose_folder
 from omniup.training.moving_average import MovingAverage
 from omniup.training.muon import Muon
 from omniup.training.randomness import seeded
-from omniup.training.restorer.configuration import Configuration, LossSettings
+from omniup.training.restorer.configuration import Configuration, LossSettings, NetworkSettings
 from omniup.training.restorer.pairs import Pairs
 from omniup.training.restorer.validation import Validation
 
@@ -66,10 +69,10 @@ class _Objective(nn.Module):
         """Compute the losses.
 
         Args:
-            lq: [B, 3, S, S] in 0..1.
-            target: likewise.
+            lq: [B, 3, s, s] in 0..1.
+            target: [B, 3, S, S], likewise; S is a multiple of s.
             known: [B, 3], levels; NaN where they are not known.
-            given: [B, 1], true where the network takes the known levels in place of estimated ones.
+            given: [B, 3], true where the network takes the known level in place of the estimated one.
 
         Returns:
             `loss`, `psnr` in dB, and `levels`, the error of estimated levels.
@@ -77,7 +80,8 @@ class _Objective(nn.Module):
         estimated = self.network.estimator(lq).float()  # [B, 3]
         is_known = ~known.isnan()
         levels = torch.where(is_known & given, known, estimated.detach())
-        restored = lq + self.network(lq, levels).float()
+        enlarged = resize(lq, (target.shape[2], target.shape[3])).clamp(0, 1)  # [B, 3, S, S]
+        restored = enlarged + self.network(enlarged, levels, target.shape[3] / lq.shape[3]).float()
         errors = (restored - target).square().mean((1, 2, 3))  # [B]
         off = F.smooth_l1_loss(estimated, torch.where(is_known, known, estimated.detach()), reduction="sum", beta=0.1)
         off = off / is_known.sum().clamp_min(1)
@@ -93,8 +97,7 @@ class _Training(Training[Configuration]):
         configuration = self.configuration
         settings = configuration.network
         self.pairs = Pairs(configuration, self.accelerator.process_index, self.accelerator.num_processes)
-        with seeded(configuration.seed, "weights"):
-            network = ResidualNetwork(settings.widths, settings.blocks)
+        network = _make_network(settings, configuration.seed)
         network.to(memory_format=torch.channels_last)
         optimiser = configuration.optimiser
         self.network = network
@@ -152,3 +155,25 @@ class _Training(Training[Configuration]):
     def _metadata(self) -> dict[str, str]:
         shape = json.dumps({"widths": self.network.widths, "blocks": self.network.blocks})
         return {"network": shape, "steps": str(self.step), "omniup": __version__}
+
+
+def _make_network(settings: NetworkSettings, seed: int) -> ResidualNetwork:
+    """Make the network that is trained.
+
+    Raises:
+        InputError: the weights to start from cannot be read, or are of another network.
+    """
+    with seeded(seed, "weights"):
+        network = ResidualNetwork(settings.widths, settings.blocks)
+    if settings.weights is not None:
+        start = Restorer.from_pretrained(settings.weights, precision="fp32").network
+        if (start.widths, start.blocks) != (network.widths, network.blocks):
+            raise InputError(
+                "network.weights",
+                "have the widths {widths} and {blocks} blocks",
+                "network.widths and network.blocks of the same",
+                widths=start.widths,
+                blocks=start.blocks,
+            )
+        network.load_state_dict(start.state_dict())
+    return network
