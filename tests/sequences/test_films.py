@@ -6,9 +6,11 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import torch
 
 from omniup import InputError
 from omniup.sequences.films import FilmPart, check_sound, join_parts
+from omniup.sequences.frames import Film
 from support.films import pictures, read_film, write_film
 
 BASE, TIMES = Fraction(1, 100), [0, 4, 8, 30, 31, 40, 44]
@@ -35,6 +37,18 @@ def test_joined_parts_have_all_frames_at_their_times(tmp_path, suffix):
     for picture, frame in zip(frames, found, strict=True):
         assert frame.shape == (48, 64, 3)  # even sides
         assert np.abs(frame[:47, :63].astype(int) - picture).mean() < 12
+
+
+@pytest.mark.parametrize("colour", [(40, 40, 40), (200, 200, 200), (180, 60, 90), (20, 130, 220)])
+def test_colours_are_what_they_were(tmp_path, colour):
+    """Written and read, also by players, who take the file's word for the colour space, and often another without."""
+    smooth = np.full((48, 64, 3), colour, np.uint8)
+    join_parts(parts(tmp_path, [smooth] * 7, [0, 7]), TIMES, BASE, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as film:
+        frame = next(film.decode(video=0))
+        assert (frame.colorspace, frame.color_range) == (1, 1)  # BT.709, limited
+    (first, *_) = Film(tmp_path / "out.mp4").frames()
+    assert (first.image[0].float().mean((1, 2)) - torch.tensor(colour)).abs().max() <= 1  # rounding
 
 
 def test_a_part_is_a_film_of_its_own_and_always_the_same(tmp_path):

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from omniup.errors import InputError, optional_import
 from omniup.files import atomic_write
 from omniup.files.refusals import Subject, printable
+from omniup.sequences.frames import ACCURATE
 
 if TYPE_CHECKING:
     from av import Packet
@@ -31,6 +32,12 @@ SUFFIXES = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
 ENCODING = {"crf": "18", "preset": "veryfast", "bf": "0", "tune": "zerolatency"}
 """Options of libx264: hardly any visible loss; each frame leaves the encoder before the next one comes."""
+
+BT709 = 1
+"""Number of the colour space, of its primaries and its transfer: said in the file, or players would guess."""
+
+LIMITED = 1
+"""Number of the range of colours that films have, 16 to 235."""
 
 
 class FilmPart:
@@ -51,6 +58,9 @@ class FilmPart:
         self._stream = self._container.add_stream("libx264", rate=rate, options=ENCODING)
         self._stream.thread_count = 1  # the bytes depend on it
         self._stream.pix_fmt = "yuv420p"
+        coding = self._stream.codec_context
+        coding.colorspace = coding.color_primaries = coding.color_trc = BT709
+        coding.color_range = LIMITED
         self._time_base, self._begin = time_base, 0
         self._is_open = True
         self.count = 0
@@ -62,7 +72,9 @@ class FilmPart:
             self._begin = time
             self._stream.height, self._stream.width = even.shape[:2]
             self._stream.codec_context.time_base = self._time_base
-        frame = self._av.VideoFrame.from_ndarray(even, format="rgb24")
+        frame = self._av.VideoFrame.from_ndarray(even, format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED, interpolation=ACCURATE
+        )
         frame.pts, frame.time_base = time - self._begin, self._time_base
         self._container.mux(self._stream.encode(frame))
         self.count += 1
