@@ -249,10 +249,10 @@ def restore(
     if film:
         if not small:
             settings |= {"prompt": prompt or ""}
-        told = restored_films.restore_film(
+        facts = restored_films.restore_film(
             inputs[0], output, load, settings, kept | settings, report, sound=sound, overwrite=overwrite
         )
-        report.result(told | kept | {"device": where.type, "seconds": report.seconds})
+        report.result(facts | kept | {"device": where.type, "seconds": report.seconds})
         return
     found: dict[str, Any] = {}
     tiled: dict[str, Any] = {}

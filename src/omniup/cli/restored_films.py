@@ -28,7 +28,7 @@ FILMS = (*SUFFIXES, ".webm", ".avi")
 """Suffixes of films."""
 
 ESTIMATED_ON = 8
-"""The first frames, which tell what is wrong with a film."""
+"""The first frames, on which the damage of a film is estimated."""
 
 
 def is_film(output: str) -> bool:

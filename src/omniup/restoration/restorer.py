@@ -1,9 +1,9 @@
 """Restore a picture with the small network that comes with the package: blocks, ringing and noise go.
 
     enlarged   the picture at the result's size, bicubic
-    levels     how noisy, compressed and blurred it is: estimated, or read from a JPEG file's tables, times `strength`,
-               and blur times `deblur`
-    result     enlarged + residual(enlarged, levels)
+    levels     how noisy, compressed and blurred the picture is: estimated, or read from a JPEG file's tables, times
+               `strength`, and blur times `deblur`
+    result     enlarged + residual(enlarged, levels, scale)
 
 It is trained to the squared error, so it takes away what is wrong and draws next to nothing; `Enhancer` draws.
 """
@@ -47,7 +47,7 @@ class Damage:
     Attributes:
         noise: deviation of the noise, of 255.
         quality: of JPEG, up to 100 where nothing is seen of it.
-        blur: width of the blur as of a Gaussian, in pixels of the enlarged picture.
+        blur: width of the blur as of a Gaussian, in pixels of the picture as it is.
     """
 
     noise: float

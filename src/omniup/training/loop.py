@@ -377,7 +377,7 @@ def make_accelerator(configuration: TrainingSettings) -> Any:
     accelerate = optional_import("accelerate", extra="train")
     chosen: str = configuration.precision
     if chosen == "auto":
-        # the state is made once, so it has to be told what Accelerator would have read from the environment
+        # the state is made once, and Accelerator alone would have read this from the environment
         on_cpus = accelerate.utils.parse_flag_from_env("ACCELERATE_USE_CPU")
         chosen = "bf16" if _has_bf16(accelerate.PartialState(cpu=on_cpus).device) else "no"
     accelerator = accelerate.Accelerator(mixed_precision=chosen, gradient_accumulation_steps=configuration.accumulation)

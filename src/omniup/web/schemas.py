@@ -623,7 +623,7 @@ class FoundDamage(_Model):
 
     noise: float = Field(description="Deviation of the noise, of 255.")
     quality: float = Field(description="Quality of JPEG, up to 100; of a JPEG file as its tables say.")
-    blur: float = Field(description="Width of the blur as of a Gaussian, in pixels of the enlarged picture.")
+    blur: float = Field(description="Width of the blur as of a Gaussian, in pixels of the picture as it is.")
 
 
 class TileAgreement(_Model):

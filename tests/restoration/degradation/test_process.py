@@ -127,6 +127,18 @@ def test_without_the_rest_it_is_jpeg_twice(photos):
     torch.testing.assert_close(lq, twice, rtol=0, atol=0.501 / 255)
 
 
+def test_quality_100_compresses_nothing(photos):
+    """JPEG at 100 would still lose half of the colours' resolution, so there would be no pictures without JPEG."""
+    untouched = degrade(photos, settings(first={"quality": [100, 100]}, second={"quality": [100, 100]}), seeded())
+    assert torch.equal(untouched.lq, untouched.target)
+    some = settings(first={"quality": [100, 100]}, second={"quality": [99, 100]})
+    made = degrade(photos, some, seeded())
+    qualities = [image.second.quality for image in made.draws.images]
+    assert set(qualities) == {99, 100}
+    for quality, lq, target in zip(qualities, made.lq, made.target, strict=True):
+        assert torch.equal(lq, target) == (quality == 100)
+
+
 @pytest.mark.parametrize("jpeg_after", [False, True])
 def test_the_order_at_the_end(photos, jpeg_after):
     last = {"low_pass": 1.0, "jpeg_after": float(jpeg_after)}

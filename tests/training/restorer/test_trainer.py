@@ -10,9 +10,12 @@ from safetensors.torch import load_file
 from omniup.errors import InputError
 from omniup.restoration import Restorer
 from omniup.restoration.degradation import Degradation, draw
+from omniup.restoration.residual_network import ResidualNetwork
 from omniup.training.restorer import Configuration, train
+from omniup.training.restorer.configuration import LossSettings
 from omniup.training.restorer.levels import known_levels
 from omniup.training.restorer.pairs import Pairs
+from omniup.training.restorer.trainer import _Objective
 from support.training import TIMEOUT
 
 pytestmark = pytest.mark.usefixtures("accelerate")
@@ -127,6 +130,20 @@ def test_blur_is_never_given():
     assert 0.2 < noise < 0.8
     assert 0.2 < jpeg < 0.8
     assert blur == 0
+
+
+def test_levels_that_are_estimated_too_high_weigh_more():
+    network = ResidualNetwork((8, 8, 8), 1)
+    lq = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        estimated = network.estimator(lq)
+
+    def off(known):
+        given = torch.zeros(2, 3, dtype=torch.bool)
+        return _Objective(network, LossSettings(overestimated=3))(lq, lq, known, given)["levels"]
+
+    torch.testing.assert_close(off(estimated - 0.2), 3 * off(estimated + 0.2))
+    assert off(torch.full_like(estimated, torch.nan)) == 0
 
 
 def test_it_starts_from_weights(tmp_path):

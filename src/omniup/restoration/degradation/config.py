@@ -144,7 +144,7 @@ class FirstStage(Section):
     blur: BlurSettings = BlurSettings()
     resize: ResizeSettings = ResizeSettings()
     noise: NoiseSettings = NoiseSettings()
-    quality: QualityRange = Field((30, 95), description="Quality of JPEG.")
+    quality: QualityRange = Field((30, 95), description="Quality of JPEG; 100 is no compression at all.")
 
 
 class SecondBlur(BlurSettings):
@@ -176,7 +176,7 @@ class SecondStage(Section):
     blur: SecondBlur = SecondBlur()
     resize: SecondResize = SecondResize()
     noise: SecondNoise = SecondNoise()
-    quality: QualityRange = Field((30, 95), description="Quality of JPEG.")
+    quality: QualityRange = Field((30, 95), description="Quality of JPEG; 100 is no compression at all.")
 
 
 class LastSettings(Section):

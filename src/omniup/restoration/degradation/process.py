@@ -85,19 +85,30 @@ def apply(images: Tensor, settings: Degradation, draws: Draws) -> Pair:
 
     lq = filter_images(target, [each.blur for each in first], settings.first.blur.size)
     lq = add_noise(resize(lq, full, batch.first), [each.noise for each in first])
-    lq = compress(lq, [each.quality for each in first])
+    lq = _compress(lq, [each.quality for each in first])
 
     lq = filter_images(lq, [each.blur for each in second], settings.second.blur.size)
     lq = add_noise(resize(lq, full, batch.second), [each.noise for each in second])
     qualities = [each.quality for each in second]
     if not batch.jpeg_after:
-        lq = compress(lq, qualities)
+        lq = _compress(lq, qualities)
     lq = filter_images(resize(lq, full, batch.last), [each.low_pass for each in draws.images], settings.last.size)
     if batch.jpeg_after:
-        lq = compress(lq, qualities)
+        lq = _compress(lq, qualities)
 
     lq = F.interpolate(lq, full, mode="bicubic")
     return Pair(_levels(lq).to(dtype), _levels(target).to(dtype), draws)
+
+
+def _compress(images: Tensor, qualities: list[int]) -> Tensor:
+    """Compress images, but for those of quality 100, which at JPEG would lose half of their colours' resolution."""
+    some = [place for place, quality in enumerate(qualities) if quality < 100]
+    if len(some) == len(qualities):
+        return compress(images, qualities)
+    result = images.clone()
+    if some:
+        result[some] = compress(images[some], [qualities[place] for place in some])
+    return result
 
 
 def filter_images(images: Tensor, kernels: list[Kernel], sizes: tuple[int, int]) -> Tensor:

@@ -93,10 +93,13 @@ class LossSettings(Section):
         floor: mean squared error, of pictures in 0..1, below which the loss is as good as the error itself. Without it
             pictures that need no restoring would outweigh all others.
         levels: weight of the error of the levels, where they are known.
+        overestimated: weight of levels that are estimated too high, relative to those too low: fine texture looks like
+            noise, and is lost if it is taken for that.
     """
 
     floor: Annotated[float, Field(gt=0, le=1)] = 5e-4
     levels: LossWeight = 1.0
+    overestimated: Annotated[float, Field(ge=1, le=100)] = 3.0
 
 
 class OptimiserSettings(settings.OptimiserSettings):

@@ -22,10 +22,10 @@ from omniup.training.restorer.configuration import Configuration
 from omniup.training.restorer.levels import known_levels
 
 GIVEN = (0.5, 0.5, 0.0)
-"""How often the network takes each of the `LEVELS` as it is known, and not as it is estimated.
+"""Probability that the network takes each of the `LEVELS` as it is known, and not as it is estimated.
 
-Blur never: nothing tells that of a picture but the estimate, which is wrong where a photograph is soft by itself, and
-so the network learns how far to trust it.
+Blur never is: of a picture that somebody has, there is an estimate only, which is wrong where a photograph is soft by
+itself, and so the network learns how far to trust it.
 """
 
 

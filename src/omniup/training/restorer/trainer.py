@@ -83,8 +83,10 @@ class _Objective(nn.Module):
         enlarged = resize(lq, (target.shape[2], target.shape[3])).clamp(0, 1)  # [B, 3, S, S]
         restored = enlarged + self.network(enlarged, levels, target.shape[3] / lq.shape[3]).float()
         errors = (restored - target).square().mean((1, 2, 3))  # [B]
-        off = F.smooth_l1_loss(estimated, torch.where(is_known, known, estimated.detach()), reduction="sum", beta=0.1)
-        off = off / is_known.sum().clamp_min(1)
+        aims = torch.where(is_known, known, estimated.detach())
+        off = F.smooth_l1_loss(estimated, aims, reduction="none", beta=0.1)  # [B, 3]
+        off = torch.where(estimated > aims, self.settings.overestimated * off, off)
+        off = off.sum() / is_known.sum().clamp_min(1)
         loss = (errors + self.settings.floor).log().mean() + self.settings.levels * off
         return {"loss": loss, "psnr": -10 * errors.detach().add(1e-10).log10().mean(), "levels": off.detach()}
 
