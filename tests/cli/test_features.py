@@ -124,3 +124,8 @@ def test_several_pictures_need_a_folder(refusal, two_photos):
 def test_weights_that_cannot_be_had_are_refused_by_the_option(refusal, photo):
     said = refusal("features", photo, "--encoder", "timm:test_vit", "--encoder-set", "pretrained=no.pth", "-o", "out")
     assert "--encoder timm:test_vit: no.pth cannot be read" in said
+
+
+def test_results_of_several_parts_are_no_standard_output(refusal, photo):
+    assert refusal("features", photo, "--encoder", "projection", "-o", "-").startswith("- is standard output")
+    assert not Path("-").exists()
