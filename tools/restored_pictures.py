@@ -1,6 +1,6 @@
 """Draw what the small restorer does to a face, line art, text and an enlarged photograph: docs/pictures/restored.webp.
 
-python tools/restored_pictures.py
+Run `python tools/restored_pictures.py` after the weights have changed.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ def main() -> None:
     face = Image.fromarray(data.astronaut()).crop((96, 0, 96 + SIDE, SIDE))
     text = Image.fromarray(data.page()[:, :SIDE]).convert("RGB")
     cat = Image.fromarray(data.chelsea()).resize((225, 150), Image.Resampling.LANCZOS)
+    restorer = Restorer.from_pretrained()
     panels = [
-        *_pair("face", face, 1),
-        *_pair("line art", _lines(), 1),
-        *_pair("text", text, 1),
-        *_pair("cat, enlarged twice", cat, 2),
+        *_pair(restorer, "face", face, 1),
+        *_pair(restorer, "line art", _lines(), 1),
+        *_pair(restorer, "text", text, 1),
+        *_pair(restorer, "cat, enlarged twice", cat, 2),
     ]
     drawn = sheet(panels, width=SIDE)
     drawn.save(Path(__file__).parents[1] / "docs/pictures/restored.webp", quality=82)
 
 
-def _pair(name: str, picture: Image.Image, scale: float) -> list[Panel]:
+def _pair(restorer: Restorer, name: str, picture: Image.Image, scale: float) -> list[Panel]:
     """Compress a picture and restore it: both, the middle of each."""
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=QUALITY)
     image = read_image(file.getvalue())
-    restorer = Restorer.from_pretrained()
     damage = restorer.estimate(image, quality=jpeg_quality(file.getvalue()))
     return restored_panels(name, image, restorer(image, scale=scale, damage=damage))
 

@@ -13,6 +13,7 @@ from omniup.cli.restored_films import ESTIMATED_ON, damage_of
 from omniup.restoration import Restorer
 from omniup.sequences import job
 from omniup.sequences.frames import open_frames
+from omniup.upsamplers.checks import as_guidance
 from support.films import pictures, read_film, write_film
 
 FRAMES = 5
@@ -39,7 +40,7 @@ def test_a_film_is_restored_frame_by_frame(omniup, film):
     found, times = read_film("new.mp4")
     assert times == pytest.approx([0, 0.04, 0.08, 0.14, 0.16])
     for frame, picture in zip(source.frames(), found, strict=True):
-        expected = restorer(frame.picture, scale=1.5, damage=[damage])
+        expected = restorer(as_guidance(frame.image), scale=1.5, damage=[damage])
         assert picture.shape == (72, 96, 3)
         drawn = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
         brightness = ((drawn - expected) * LUMA).sum(1)  # colours have half the resolution
@@ -53,7 +54,7 @@ def test_a_film_is_restored_frame_by_frame(omniup, film):
 
 def test_what_is_wrong_is_told_by_the_first_frames(film):
     restorer, source = Restorer.from_pretrained(), open_frames(film)
-    each = [restorer.estimate(frame.picture)[0] for frame in source.frames()]
+    each = [restorer.estimate(as_guidance(frame.image))[0] for frame in source.frames()]
     assert len(each) < ESTIMATED_ON
     damage = damage_of(source, restorer)
     assert damage.noise == pytest.approx(np.mean([found.noise for found in each]))

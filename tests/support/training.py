@@ -1,7 +1,12 @@
 """Trainings in processes of their own."""
 
+import json
+import os
+import subprocess
+import sys
 import time
 
+import torch
 import yaml
 
 from omniup.cli import main
@@ -27,6 +32,18 @@ def kill_after(step, folder, what, *arguments):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     training.kill()
+
+
+def in_two_processes(what, configuration, folder, *arguments):
+    """Run `omniup train WHAT` in two processes of Accelerate, on CPUs: what is reported, by the first process only."""
+    launcher = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1")
+    launcher += ("--mixed_precision", "no", "--dynamo_backend", "no", "-m")
+    train = ("train", what, configuration, "-o", folder, *arguments, "--json")
+    command = [sys.executable, "-m", *launcher, "omniup", *map(str, train)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def scalars(folder, name):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import partial
 from itertools import islice
@@ -20,6 +20,7 @@ from omniup.sequences.frames import FrameSource, open_frames
 from omniup.sequences.job import EachFrame, run_video
 from omniup.sequences.painting import AsItIs
 from omniup.sequences.unfinished import Unfinished
+from omniup.upsamplers.checks import as_guidance
 
 if TYPE_CHECKING:
     from omniup.restoration import Enhancer
@@ -36,7 +37,7 @@ def is_film(output: str) -> bool:
     return Path(output).suffix.lower() in SUFFIXES and not Path(output).is_dir()
 
 
-def check_film(inputs: Iterable[str], output: str, for_pictures: Mapping[str, Any]) -> None:
+def check_film(inputs: Sequence[str], output: str, for_pictures: Mapping[str, Any]) -> None:
     """Refuse what does not go together with films.
 
     Args:
@@ -47,15 +48,14 @@ def check_film(inputs: Iterable[str], output: str, for_pictures: Mapping[str, An
     Raises:
         InputError: a film would become pictures or pictures a film, or such an option is given.
     """
-    given = list(inputs)
-    films = [source for source in given if Path(source).suffix.lower() in FILMS and not Path(source).is_dir()]
+    films = [source for source in inputs if Path(source).suffix.lower() in FILMS and not Path(source).is_dir()]
     if not is_film(output):
         if films:
             raise InputError(
                 printable(films[0]), "is a film", "it with -o FILE, {formats}", formats=", ".join(SUFFIXES)
             )
         return
-    if len(films) != 1 or len(given) != 1:
+    if len(films) != 1 or len(inputs) != 1:
         raise InputError(printable(output), "is a film", "one film to be restored, {formats}", formats=", ".join(FILMS))
     for name, value in for_pictures.items():
         if value:
@@ -128,5 +128,5 @@ def restore_film(
 
 def damage_of(source: FrameSource, restorer: Restorer) -> Damage:
     """Estimate what is wrong with a film: the mean over its first frames, so that it does not change with the scene."""
-    found = [restorer.estimate(frame.picture)[0] for frame in islice(source.frames(), ESTIMATED_ON)]
+    found = [restorer.estimate(as_guidance(frame.image))[0] for frame in islice(source.frames(), ESTIMATED_ON)]
     return Damage(**{field.name: fmean(getattr(each, field.name) for each in found) for field in fields(Damage)})

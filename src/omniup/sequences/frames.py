@@ -54,11 +54,6 @@ class Frame:
     image: Tensor
     time: int
 
-    @property
-    def picture(self) -> Tensor:
-        """The image in floating point, in 0..1."""
-        return self.image if self.image.is_floating_point() else self.image.float() / 255
-
 
 class Film:
     """A file with a film; iterating it decodes it, from its beginning at each time.

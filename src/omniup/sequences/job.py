@@ -13,6 +13,7 @@ from omniup.sequences.signals import Cells, Signals
 from omniup.sequences.sinks import Sink
 from omniup.sequences.unfinished import Unfinished
 from omniup.sequences.video import VideoUpsampler
+from omniup.upsamplers.checks import as_guidance
 
 PART = 32
 """Frames between two states that a run can go on from."""
@@ -67,7 +68,7 @@ class EachFrame:
 
     def result(self, frame: Frame) -> Tensor:
         """Make the result of the next frame."""
-        return self._function(frame.picture)
+        return self._function(as_guidance(frame.image))
 
     def state(self) -> tuple[dict[str, Tensor], str]:
         """Return nothing, as no frame depends on another."""

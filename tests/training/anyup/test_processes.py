@@ -1,9 +1,6 @@
 """What only processes of their own can show: being killed, and working together."""
 
-import json
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -12,7 +9,7 @@ from safetensors.torch import load_file
 from omniup.training.anyup import read_configuration, train
 from omniup.training.anyup.trainer import _Training
 from omniup.training.checkpoints import Checkpoints
-from support.training import TIMEOUT, kill_after, scalars
+from support.training import in_two_processes, kill_after, scalars
 
 LONG, LOSS = 1_000_000, "training/loss"
 
@@ -40,14 +37,7 @@ def test_a_killed_training_goes_on_to_the_last_bit(configuration, tmp_path):
 
 @pytest.mark.usefixtures("accelerate")
 def test_two_processes_do_what_one_would_with_all_of_their_photographs(configuration, tmp_path):
-    launcher = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1")
-    launcher += ("--mixed_precision", "no", "--dynamo_backend", "no", "-m")
-    arguments = ("train", "anyup", configuration, "-o", tmp_path / "two", "--set", "steps=4", "--json")
-    command = [sys.executable, "-m", *launcher, "omniup", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
-    assert done.returncode == 0, done.stderr
-    outcome = json.loads(done.stdout)  # one object: only the first process reports
+    outcome = in_two_processes("anyup", configuration, tmp_path / "two", "--set", "steps=4")
     assert (outcome["step"], outcome["finished"]) == (4, True)
     assert Checkpoints(tmp_path / "two/checkpoints").steps() == [3, 4]
 

@@ -1,8 +1,3 @@
-import json
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -16,7 +11,7 @@ from omniup.training.restorer.configuration import LossSettings
 from omniup.training.restorer.levels import known_levels
 from omniup.training.restorer.pairs import Pairs
 from omniup.training.restorer.trainer import _Objective
-from support.training import TIMEOUT
+from support.training import in_two_processes
 
 pytestmark = pytest.mark.usefixtures("accelerate")
 
@@ -165,16 +160,7 @@ def test_two_processes_have_batches_of_their_own(tmp_path):
     path = tmp_path / "restorer.yaml"
     wanted = configuration(precision="auto", scales=(1.0, 1.0), checkpoints={"every": 4, "keep": 1})
     path.write_text(wanted.model_dump_json())
-    launcher = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1")
-    launcher += ("--mixed_precision", "no", "--dynamo_backend", "no", "-m")
-    arguments = ("train", "restorer", path, "-o", tmp_path / "two", "--set", "steps=2", "--json")
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(
-        [sys.executable, "-m", *launcher, "omniup", *arguments],
-        env=environment, capture_output=True, text=True, timeout=TIMEOUT,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    outcome = json.loads(done.stdout)  # one object: only the first process reports
+    outcome = in_two_processes("restorer", path, tmp_path / "two", "--set", "steps=2")
     assert (outcome["step"], outcome["finished"]) == (2, True)
     alone = Pairs(wanted, 0, 2)[[0, 1, 2, 3]], Pairs(wanted, 1, 2)[[4, 5, 6, 7]]
     assert not torch.equal(alone[0]["target"], alone[1]["target"])

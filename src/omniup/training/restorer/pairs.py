@@ -67,7 +67,7 @@ class Pairs(Dataset[dict[str, Tensor]]):
         for group in images.split(configuration.group):
             choice = choices[_choose([choice.weight for choice in choices], random)]
             lq = _reduced(group, scale, random)  # [b, 3, N, N]
-            target, known = lq if scale == 1 else group, torch.zeros(len(group), len(LEVELS))
+            target, known = group, torch.zeros(len(group), len(LEVELS))
             if choice.settings is not None:
                 generator = torch.Generator().manual_seed(int(random.integers(2**63)))
                 lq, sharpened, draws = degrade(lq, choice.settings, generator)
