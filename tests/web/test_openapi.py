@@ -135,6 +135,7 @@ def restore_settings():
         {"scale": st.floats(1, 2)},
         optional={
             "strength": st.floats(-0.5, 11),
+            "deblur": st.floats(-0.5, 11),
             "prompt": st.text(max_size=20),
             "tile": st.sampled_from([None, 32, 128]),
             "seed": st.integers(0, 2**32),

@@ -286,15 +286,17 @@ def test_a_trained_model_is_told_without_a_warning(visit_with):
 
 def test_the_small_network_says_what_it_finds(visitor, serve, artefacts):
     """On a server as users start it."""
-    page = visitor(serve().url, "#tab=restore&strength=1.5")
+    page = visitor(serve().url, "#tab=restore&strength=1.5&deblur=0.5")
     page.wait_for_selector("#samples button")
     expect(page.locator("#restore-model")).to_have_text("Restored by small.")
     expect(page.locator("#restore-note")).to_contain_text("It draws next to nothing")
     assert page.locator("#restore-settings input").evaluate_all("all => all.map((each) => each.id)") == [
         "restore-scale",
         "restore-strength",
+        "restore-deblur",
     ]
     expect(page.locator("#restore-strength-value")).to_have_text("1.5 ×")
+    expect(page.locator("#restore-deblur-value")).to_have_text("0.5 ×")
     file = io.BytesIO()
     sample_image("coffee").resize((200, 133)).save(file, "JPEG", quality=30)
     page.set_input_files("#file", {"name": "old.jpg", "mimeType": "image/jpeg", "buffer": file.getvalue()})

@@ -345,10 +345,10 @@ def small():
 def test_the_small_network_restores_by_default(small):
     status = small.get("/api/options").json()["restoration"]
     assert (status["state"], status["model"], status["trained"]) == ("ready", "small", True)
-    assert status["settings"] == ["scale", "strength"]
-    answer = restore(small, scale=1.5, strength=0.5)
+    assert status["settings"] == ["scale", "strength", "deblur"]
+    answer = restore(small, scale=1.5, strength=0.5, deblur=1)
     restorer = omniup.restoration.Restorer.from_pretrained()
-    same(drawn(small, answer, "restored"), to_picture(restorer(image_tensor(PICTURE), scale=1.5, strength=0.5)))
+    same(drawn(small, answer, "restored"), to_picture(restorer(image_tensor(PICTURE), scale=1.5, strength=0.5, deblur=1)))
     (damage,) = restorer.estimate(image_tensor(PICTURE))
     assert answer["found"] == pytest.approx({"noise": damage.noise, "quality": damage.quality, "blur": damage.blur})
 

@@ -40,7 +40,7 @@ THINNEST = 16
 """Largest ratio of a picture's sides: its short side is resized to what the networks were trained on."""
 
 
-_SMALL_SETTINGS: list[RestoreSetting] = ["scale", "strength"]
+_SMALL_SETTINGS: list[RestoreSetting] = ["scale", "strength", "deblur"]
 _LARGE_SETTINGS: list[RestoreSetting] = ["prompt", "scale", "tile", "seed", "colour"]
 
 

@@ -614,6 +614,9 @@ class RestoreConfig(_Model):
     strength: float = Field(
         1, ge=0, le=10, description="Factor of the noise and compression that is found in the picture."
     )
+    deblur: float = Field(
+        0, ge=0, le=10, description="Factor of the blur that is found: 0 leaves it, 1 takes it away as estimated."
+    )
     run_id: UUID | None = Field(None, description="Id of the request, as for a run.")
     device: DeviceChoice = Field("auto", description="Device, as for a run.")
 
@@ -656,7 +659,7 @@ class RestoreAnswer(_Model):
     files: dict[str, str] = Field(description="restored.png and enlarged.png.")
 
 
-RestoreSetting: TypeAlias = Literal["prompt", "scale", "strength", "tile", "seed", "colour"]
+RestoreSetting: TypeAlias = Literal["prompt", "scale", "strength", "deblur", "tile", "seed", "colour"]
 
 
 class RestorationStatus(_Model):

@@ -8,15 +8,17 @@ import { heading } from "./words.js";
 
 /** As RestoreConfig in the OpenAPI document has them. */
 const SCALE = { min: 1, max: 8, step: 0.5 };
-const STRENGTH = { min: 0, max: 3, step: 0.1 };
+const FACTOR = { min: 0, max: 3, step: 0.1 };
 const SEED = { min: 0, max: 2 ** 32 - 1, step: 1 };
 const LONGEST_PROMPT = 2000;
 const COLOURS = ["wavelet", "adain", "none"];
 
 /** What the form begins with; a tile of 0 is automatic. */
-export const RESTORE_DEFAULTS = { prompt: "", scale: 2, strength: 1, tile: 0, seed: 0, colour: "wavelet" };
+export const RESTORE_DEFAULTS = { prompt: "", scale: 2, strength: 1, deblur: 0, tile: 0, seed: 0, colour: "wavelet" };
 
-const NUMBERS = ["scale", "strength", "tile", "seed"];
+const FACTORS = ["scale", "strength", "deblur"];
+
+const NUMBERS = [...FACTORS, "tile", "seed"];
 
 const ORDER = ["enlarged", "restored"];
 
@@ -60,7 +62,8 @@ export class RestorePanel {
   #controls(tiles) {
     const prompt = make("input", { id: "restore-prompt", type: "text", maxlength: LONGEST_PROMPT, autocomplete: "off" });
     const scale = make("input", { id: "restore-scale", type: "range", ...SCALE });
-    const strength = make("input", { id: "restore-strength", type: "range", ...STRENGTH });
+    const strength = make("input", { id: "restore-strength", type: "range", ...FACTOR });
+    const deblur = make("input", { id: "restore-deblur", type: "range", ...FACTOR });
     const output = (name) => make("output", { id: `restore-${name}-value`, for: `restore-${name}`, class: "figures" });
     const option = (value, key, values) => tell(make("option", { value }), key, values);
     const sides = tiles.map((side) => option(side, "verbatim", { text: `${side} px` }));
@@ -74,6 +77,7 @@ export class RestorePanel {
       prompt: line,
       scale: makeControl("restore-scale", scale, output("scale")),
       strength: makeControl("restore-strength", strength, output("strength")),
+      deblur: makeControl("restore-deblur", deblur, output("deblur")),
       ...Object.fromEntries(Object.entries({ tile, colour, seed }).map(([name, input]) => [name, makeControl(input.id, input)])),
     };
   }
@@ -119,7 +123,7 @@ export class RestorePanel {
   }
 
   #showSize() {
-    for (const name of ["scale", "strength"].filter((each) => this.names.includes(each))) {
+    for (const name of FACTORS.filter((each) => this.names.includes(each))) {
       const factor = () => `${significant(this.settings[name])} ×`;
       tellText(byId(`restore-${name}-value`), factor);
       byId(`restore-${name}`).setAttribute("aria-valuetext", factor());

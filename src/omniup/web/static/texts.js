@@ -916,6 +916,11 @@ export const TEXTS = {
     "Factor of the noise and compression that is found: 0 restores nothing, 2 as much as if there were twice as much of it.",
     "对估计出的噪声与压缩程度的倍率：0 表示不复原，2 表示按两倍的程度处理。",
   ],
+  "restore-deblur.label": ["Deblur", "去模糊"],
+  "restore-deblur.help": [
+    "Factor of the blur that is found: 0 leaves it, 1 takes it away as estimated. What only looked blurred gets worse.",
+    "对估计出的模糊程度的倍率：0 表示保留，1 表示按估计去除。本来平滑、只是看似模糊的部分会变差。",
+  ],
   "restore-tile.label": ["Tile", "分块尺寸"],
   "restore-tile.help": [
     "The longest side of the tiles that the picture is cut into. Automatic takes what the memory allows; in smaller ones the model sees less at a time.",
