@@ -33,7 +33,7 @@ def test_a_film_is_restored_frame_by_frame(omniup, film):
     outcome = omniup("restore", film, "-o", "new.mp4", "--scale", 1.5, "--json")
     assert outcome.status == 0, outcome.stderr
     facts = json.loads(outcome.stdout)
-    assert (facts["frames"], facts["model"], facts["scale"]) == (FRAMES, "small", 1.5)
+    assert (facts["frames"], facts["model"], facts["scale"], facts["random"]) == (FRAMES, "small", 1.5, False)
     restorer, source = Restorer.from_pretrained(), open_frames(film)
     damage = damage_of(source, restorer)
     assert facts["found"]["old.mp4"] == pytest.approx(vars(damage))
@@ -59,6 +59,14 @@ def test_what_is_wrong_is_told_by_the_first_frames(film):
     damage = damage_of(source, restorer)
     assert damage.noise == pytest.approx(np.mean([found.noise for found in each]))
     assert damage.quality == pytest.approx(np.mean([found.quality for found in each]))
+
+
+def test_a_missing_encoder_is_refused_before_the_work(omniup, film, monkeypatch):
+    monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
+    monkeypatch.setattr(Restorer, "__call__", lambda *arguments, **settings: pytest.fail("restored a frame"))
+    outcome = omniup("restore", film, "-o", "new.mp4")
+    assert outcome.status == 2
+    assert "new.mp4 needs the encoder libx264" in outcome.stderr
 
 
 def test_a_stopped_run_goes_on(omniup, film, monkeypatch):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from omniup.cli import options
-from omniup.cli.outputs import output_file
 from omniup.cli.report import Report
 from omniup.errors import InputError
 
@@ -23,28 +20,6 @@ if TYPE_CHECKING:
     from omniup.restoration.model_files import ModelFiles
     from omniup.restoration.models import RestorerFile
     from omniup.restoration.prompts import Prompts
-
-_OTHER_FORMATS = {
-    *(
-        ".bmp",
-        ".gif",
-        ".pbm",
-        ".pgm",
-        ".ppm",
-        ".pfm",
-        ".heic",
-        ".heif",
-        ".jxl",
-        ".exr",
-        ".hdr",
-        ".apng",
-        ".npy",
-        ".npz",
-        ".pt",
-        ".safetensors",
-    ),
-}
-"""Suffixes of files that results are not written to, and of which no folder is made by mistake."""
 
 _PROMPT = "Drawing (hypir)"
 _MODEL = "Model"
@@ -212,6 +187,7 @@ def restore(
     from omniup.cli import restored_films
     from omniup.cli.inputs import find_pictures
     from omniup.cli.restored_files import RestoredFiles
+    from omniup.cli.restored_targets import check_bits, find_targets, of_sheet, owned, owned_sheet
     from omniup.cli.restorers import large_settings, restore_large, restore_small, small_settings
     from omniup.files import image_tensor
     from omniup.files.refusals import printable
@@ -237,8 +213,8 @@ def restore(
     restored_films.check_film(inputs, output, for_pictures)
     film = restored_films.is_film(output)
     pictures = {} if film else find_pictures(inputs, results=output)
-    targets = {} if film else _targets(pictures, output, file_format)
-    _check_bits(bits, targets)
+    targets = {} if film else find_targets(pictures, output, file_format)
+    check_bits(bits, targets)
     files = locate_model(model, base=base or None, weights=weights, offline=offline)
     size: dict[str, Any] = {"longest_side": longest_side}
     if longest_side is None:
@@ -252,14 +228,15 @@ def restore(
         facts = restored_films.restore_film(
             inputs[0], output, load, settings, kept | settings, report, sound=sound, overwrite=overwrite
         )
-        report.result(facts | kept | {"device": where.type, "seconds": report.seconds})
+        facts |= {"random": not files.have_weights, "device": where.type, "seconds": report.seconds}
+        report.result(facts | kept)
         return
     found: dict[str, Any] = {}
     tiled: dict[str, Any] = {}
     results = RestoredFiles(pictures, targets, said, kept, report, bits=bits, compare=compare is not None)
     with (
-        _own(output, targets, overwrite),
-        _own_sheet(compare, output, targets, overwrite),
+        owned(output, targets, overwrite),
+        owned_sheet(compare, output, targets, overwrite),
         results.summary_at_the_end(),
     ):
         if results.todo:
@@ -271,7 +248,7 @@ def restore(
                     results.run(partial(restore_large, loaded, settings, tiled))
         if compare is not None and results.panels:
             drawn = sheet(results.panels, title=f"{printable(output)}: {model}")
-            write_result(Path(compare), image_tensor(drawn), _of_sheet(output))
+            write_result(Path(compare), image_tensor(drawn), of_sheet(output))
         done = f", {results.skipped} done already" if results.skipped else ""
         times = f" ({report.times})" if results.todo else ""
         for source, damage in found.items():
@@ -322,99 +299,3 @@ def _prompts(prompt: str | None, prompts: str | None, caption: str | None, capti
     if caption is not None:
         return Captions(Captioner(caption, caption_model))
     return SamePrompt(prompt or "")
-
-
-def _targets(pictures: Mapping[str, PurePath], output: str, file_format: str | None) -> dict[str, Path]:
-    """Determine the files for the results.
-
-    Raises:
-        InputError: there is no such format, several pictures would go into one file, or it has the suffix of another
-            format.
-    """
-    from omniup.restoration.results import RESULT_FORMATS
-
-    path = Path(output)
-    known = ", ".join(suffix.removeprefix(".") for suffix in RESULT_FORMATS)
-    if path.suffix.lower() in _OTHER_FORMATS and not path.is_dir():
-        raise InputError(
-            output,
-            "has the suffix {suffix!r}",
-            "a folder, or a file name that ends in {formats}",
-            suffix=path.suffix,
-            formats=known,
-        )
-    if not _is_file(output):
-        suffix = f".{file_format or 'png'}"
-        if suffix not in RESULT_FORMATS:
-            raise InputError("--format", "is {value!r}", "{formats}", value=file_format, formats=known)
-        return {source: path / place.with_suffix(suffix) for source, place in pictures.items()}
-    if file_format is not None:
-        raise InputError("--format", "is given, and {output} is a file", "its suffix alone", output=output)
-    if len(pictures) == 1:
-        return dict.fromkeys(pictures, path)
-    raise InputError(output, "is one file for {count} pictures", "a folder", count=len(pictures))
-
-
-def _check_bits(bits: int, targets: Mapping[str, Path]) -> None:
-    """Refuse bits that the results' format does not hold."""
-    from omniup.restoration.results import DEEP_SUFFIXES
-
-    if bits not in (8, 16):
-        raise InputError("--bits", "is {value}", "8 and 16", value=bits)
-    other = {target.suffix.lower() for target in targets.values()} - {*DEEP_SUFFIXES}
-    if bits == 16 and other:
-        accepted, formats = "16 for {formats}", ", ".join(DEEP_SUFFIXES)
-        raise InputError("--bits", "is 16, and results are {suffix}", accepted, suffix=min(other), formats=formats)
-
-
-def _is_file(output: str) -> bool:
-    from omniup.restoration.results import RESULT_FORMATS
-
-    return Path(output).suffix.lower() in RESULT_FORMATS and not Path(output).is_dir()
-
-
-@contextmanager
-def _own(output: str, targets: Mapping[str, Path], overwrite: bool) -> Iterator[None]:
-    """Have the folder or file of the results for this process alone; they replace their like and nothing else.
-
-    Raises:
-        InputError: it cannot be written to, another process writes there, or a result would replace something else.
-    """
-    from omniup.files import Inputs, check_output, output_folder, sweep
-    from omniup.restoration.results import is_result
-
-    with ExitStack() as stack:
-        if _is_file(output):
-            stack.enter_context(output_file(output, targets, overwrite or is_result(Path(output))))
-        else:
-            stack.enter_context(output_folder(output, "restore"))
-        for folder in {target.parent for target in targets.values()}:
-            sweep(folder)
-        originals = Inputs(targets)
-        for target in targets.values():
-            check_output(target, originals, overwrite=overwrite or is_result(target))
-        yield
-
-
-@contextmanager
-def _own_sheet(compare: str | None, output: str, targets: Mapping[str, Path], overwrite: bool) -> Iterator[None]:
-    """Have the file of the sheet, if one is wanted, for this process alone; it replaces that of the same results.
-
-    Raises:
-        InputError: it is no .png file or one of the results, cannot be written, or would replace something else.
-    """
-    from omniup.restoration.results import is_done
-
-    if compare is None:
-        yield
-        return
-    path = Path(compare)
-    if path.suffix.lower() != ".png" or path.resolve() in {target.resolve() for target in targets.values()}:
-        raise InputError("--compare", "is {value}", "a .png file that is no result", value=compare)
-    with output_file(compare, targets, overwrite or is_done(path, _of_sheet(output))):
-        yield
-
-
-def _of_sheet(output: str) -> dict[str, str]:
-    """Return the settings that are kept in a sheet."""
-    return {"compare": output}

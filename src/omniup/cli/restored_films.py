@@ -15,7 +15,7 @@ from omniup.cli.report import Report
 from omniup.errors import InputError
 from omniup.files.refusals import printable
 from omniup.restoration import Damage, Restorer
-from omniup.sequences.films import SUFFIXES
+from omniup.sequences.films import SUFFIXES, check_encoder
 from omniup.sequences.frames import FrameSource, open_frames
 from omniup.sequences.job import EachFrame, run_video
 from omniup.sequences.painting import AsItIs
@@ -46,7 +46,8 @@ def check_film(inputs: Sequence[str], output: str, for_pictures: Mapping[str, An
         for_pictures: options that go with pictures only, and whether they are given.
 
     Raises:
-        InputError: a film would become pictures or pictures a film, or such an option is given.
+        InputError: a film would become pictures or pictures a film, such an option is given, or this PyAV cannot encode
+            films.
     """
     films = [source for source in inputs if Path(source).suffix.lower() in FILMS and not Path(source).is_dir()]
     if not is_film(output):
@@ -62,6 +63,7 @@ def check_film(inputs: Sequence[str], output: str, for_pictures: Mapping[str, An
             raise InputError(
                 f"--{name}", "is given, and {film} is a film", "it with pictures", film=printable(films[0])
             )
+    check_encoder(output)
 
 
 def restore_film(

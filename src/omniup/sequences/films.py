@@ -130,7 +130,9 @@ def check_encoder(path: str | Path) -> None:
     """
     av = optional_import("av", extra="video")
     if "libx264" not in av.codecs_available:
-        raise InputError(printable(path), "needs the encoder libx264, which this PyAV lacks", "a folder or .zarr")
+        raise InputError(
+            printable(path), "needs the encoder libx264, which this PyAV lacks", "one that has it, such as PyPI's"
+        )
 
 
 def check_sound(path: Path, target: str | Path) -> bool:
