@@ -98,7 +98,7 @@ def restore(
             "--format", metavar="NAME", help="Format of the results in a folder: png, jpg, tif, webp or avif."
         ),
     ] = None,
-    bits: Annotated[int, typer.Option(metavar="8|16", help="Bits of the results' channels; 16 in PNG only.")] = 8,
+    bits: Annotated[int, typer.Option(metavar="8|16", help="Bits of the results' channels; 16 in PNG and TIFF.")] = 8,
     compare: Annotated[
         str | None,
         typer.Option(
@@ -159,7 +159,8 @@ def restore(
         str | None,
         typer.Option(
             metavar="AMOUNT",
-            help="Memory for tiles beyond the networks, such as 4GB; by default half of what is free.",
+            help="Memory for tiles beyond the networks, such as 4GB; by default 512MB, or, with hypir, half of what is "
+            "free.",
             rich_help_panel=_TILES,
         ),
     ] = None,
