@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from omniup.cli import main
-from omniup.cli.restored_films import ESTIMATED_ON, damage_of
+from omniup.cli import main, restored_films
+from omniup.cli.restored_films import damage_of
 from omniup.restoration import Restorer
+from omniup.restoration.restorer import UNDAMAGED
 from omniup.sequences import job
 from omniup.sequences.frames import open_frames
 from omniup.upsamplers.checks import as_guidance
@@ -52,13 +53,19 @@ def test_a_film_is_restored_frame_by_frame(omniup, film):
         assert [stream.type for stream in made.streams] == ["video"]
 
 
-def test_what_is_wrong_is_told_by_the_first_frames(film):
+def test_what_is_wrong_is_told_by_frames_that_show_something(folder, monkeypatch):
+    """Films begin with black."""
+    monkeypatch.setattr(restored_films, "ESTIMATED_EVERY", 2)
+    noisy = np.random.default_rng(0).integers(60, 180, (48, 64, 3), dtype=np.uint8)
+    black = np.zeros_like(noisy)
+    film = write_film(Path("late.mp4"), [black, black, noisy, black, noisy])
     restorer, source = Restorer.from_pretrained(), open_frames(film)
     each = [restorer.estimate(as_guidance(frame.image))[0] for frame in source.frames()]
-    assert len(each) < ESTIMATED_ON
+    assert each[0] == UNDAMAGED and each[2] != UNDAMAGED
     damage = damage_of(source, restorer)
-    assert damage.noise == pytest.approx(np.mean([found.noise for found in each]))
-    assert damage.quality == pytest.approx(np.mean([found.quality for found in each]))
+    assert damage.noise == pytest.approx((each[2].noise + each[4].noise) / 2)
+    assert damage.quality == pytest.approx((each[2].quality + each[4].quality) / 2)
+    assert damage_of(open_frames(write_film(Path("black.mp4"), [black] * 3)), restorer) == UNDAMAGED
 
 
 def test_a_missing_encoder_is_refused_before_the_work(omniup, film, monkeypatch):
@@ -108,7 +115,7 @@ def test_a_large_model_takes_a_prompt(omniup, film):
         (("photo.png", "-o", "out.mp4"), "out.mp4 is a film; accepted: one film to be restored"),
         (("old.mp4", "-o", "out.mp4", "--bits", 16), "--bits is given, and old.mp4 is a film; accepted: it with"),
         (("old.mp4", "-o", "out.mp4", "--compare", "sheet.png"), "--compare is given, and old.mp4 is a film"),
-        (("old.mp4", "-o", "old.mp4", "--overwrite"), "old.mp4"),
+        (("old.mp4", "-o", "old.mp4", "--overwrite"), "old.mp4 is an input"),
         (("broken.mp4", "-o", "out.mp4"), "broken.mp4 cannot be read"),
         (("none.mp4", "-o", "out.mp4"), "none.mp4"),
     ],

@@ -1,8 +1,10 @@
 """Alpha is kept: over white, the result is what was restored."""
 
+import pytest
 import torch
 
 from omniup.restoration.alpha import with_alpha
+from omniup.restoration.sizes import resize
 
 
 def test_over_white_the_result_is_what_was_restored():
@@ -14,6 +16,16 @@ def test_over_white_the_result_is_what_was_restored():
     is_visible = (alpha > 0.01).expand_as(colours)
     torch.testing.assert_close(result[:, :3][is_visible], colours[is_visible], atol=1e-4, rtol=0)
     torch.testing.assert_close(result[:, 3:], alpha)
+
+
+@pytest.mark.parametrize("size", [(40, 60), (8, 12)])
+def test_what_is_drawn_has_no_halo(size):
+    """A black square over white, and its alpha, both resized as the restorer does it."""
+    alpha = torch.zeros(1, 1, 20, 30)
+    alpha[..., 5:12, 8:21] = 1
+    restored = resize((1 - alpha).expand(-1, 3, -1, -1), size).clamp(0, 1)
+    result = with_alpha(restored, alpha)
+    assert result[:, :3][result[:, 3:].expand(-1, 3, -1, -1) > 0.01].max() < 1e-4
 
 
 def test_alpha_is_resized_with_the_picture():

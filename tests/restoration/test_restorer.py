@@ -14,7 +14,8 @@ from omniup.evaluation.metrics import psnr
 from omniup.files import image_tensor, read_image, sample_image
 from omniup.files.jpeg_quality import jpeg_quality
 from omniup.restoration import Damage, Restorer, load_model, locate_model
-from omniup.restoration.restorer import weights_path
+from omniup.restoration.restorer import UNDAMAGED, weights_path
+from omniup.restoration.sizes import resize
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,47 @@ def test_enlarging_a_damaged_picture_is_better_than_bicubic(restorer, photo):
 
 def test_a_clean_picture_comes_back_as_it_was(restorer, photo):
     assert psnr(restorer(photo), photo) > 40
+    torch.testing.assert_close(restorer(photo, damage=[Damage(0, 100, 3)]), photo)  # nothing that is to be restored
+    changes = [(restorer(photo, damage=[Damage(noise, 100, 0)]) - photo).abs().mean() for noise in (0, 0.3, 1, 3)]
+    assert changes == sorted(changes)
+
+
+@pytest.mark.parametrize(("noise", "quality"), [(0, 75), (0, 90), (15, None)])
+def test_what_is_reduced_is_not_taken_for_as_damaged_as_it_was(restorer, photo, noise, quality):
+    image, file = degraded(photo, noise=noise, quality=quality)
+    expected, reduced = (resize(each, (75, 112)).clamp(0, 1) for each in (photo, image))
+    damage = restorer.estimate(image, quality=jpeg_quality(file), longest_side=112)
+    made = restorer(image, longest_side=112, damage=damage)
+    torch.testing.assert_close(made, restorer(image, longest_side=112))
+    assert psnr(made, expected) > psnr(reduced, expected) - 0.3
+
+
+def test_a_grey_picture_stays_grey(restorer, photo):
+    grey, _ = degraded(photo.mean(1, keepdim=True).expand(-1, 3, -1, -1), noise=8)
+    coloured, _ = degraded(photo, noise=8)
+    grey = grey[:, :1].expand(-1, 3, -1, -1)
+    made = restorer(torch.cat([grey, coloured]))
+    assert torch.equal(made[0, 0], made[0, 1]) and torch.equal(made[0, 0], made[0, 2])
+    assert not torch.equal(made[1, 0], made[1, 1])
+    assert not torch.equal(made[:1], grey)
+
+
+def test_bars_have_no_part_in_the_estimate(restorer, photo):
+    noisy, _ = degraded(photo, noise=15)
+    (damage,) = restorer.estimate(noisy)
+    for bars in ((0, 0, 80, 80), (50, 0, 0, 33)):
+        assert restorer.estimate(F.pad(noisy, bars)) == [damage]
+    white_and_black = torch.cat([torch.ones(1, 3, 60, 60), torch.zeros(1, 3, 60, 60)])
+    assert restorer.estimate(white_and_black) == [UNDAMAGED, UNDAMAGED]
+    torch.testing.assert_close(restorer(white_and_black), white_and_black)
+    assert restorer.estimate(noisy[:, :, :20, :20]) == [UNDAMAGED]  # too small to say
+
+
+def test_the_estimate_is_made_in_tiles(restorer):
+    image = torch.rand(1, 3, 533, 1043, generator=torch.Generator().manual_seed(0))
+    whole = Damage.of_levels(restorer.network.estimator(image)[0])
+    (tiled,) = restorer.estimate(image)
+    assert tiled.levels == pytest.approx(whole.levels, abs=1e-6)
 
 
 def test_estimates_tell_what_was_done(restorer, photo):
@@ -82,10 +124,11 @@ def test_strength_0_is_bicubic_and_more_does_more(restorer, photo):
 
 def test_blur_is_left_unless_asked_for(restorer, photo):
     blurred = F.avg_pool2d(photo, 5, stride=1, padding=2, count_include_pad=False)
-    damage = restorer.estimate(blurred)
+    damage = [replace(each, noise=2) for each in restorer.estimate(blurred)]
     left = restorer(blurred, damage=damage)
-    torch.testing.assert_close(left, restorer(blurred, damage=[replace(each, blur=0) for each in damage]))
-    assert psnr(restorer(blurred, damage=damage, deblur=1), photo) > psnr(left, photo) + 0.1
+    assert psnr(left, blurred) > 38
+    made = restorer(blurred, damage=damage, deblur=1)
+    assert psnr(made, photo) > psnr(left, photo) + 0.1
 
 
 def test_damage_is_what_a_caller_says(restorer, photo):
@@ -132,6 +175,7 @@ def test_what_comes_with_the_package(restorer):
         ({"strength": float("nan")}, "strength is nan"),
         ({"deblur": 11}, "deblur is 11; accepted: 0 to 10"),
         ({"scale": 0}, "scale is 0"),
+        ({"scale": float("inf")}, "scale is inf"),
         ({"tile": 100}, "tile is 100; accepted: 512 pixels or more"),
         ({"memory": "1MB"}, "memory is 1 MB; accepted: "),
         ({"damage": []}, "damage is of 0 pictures; accepted: that of 1"),

@@ -44,7 +44,10 @@ def restore(
     scale: Annotated[
         float | None,
         typer.Option(
-            min=0.1, metavar="N", help="Ratio of the results' sides to the pictures'; by default 1, with hypir 4."
+            min=0.1,
+            metavar="N",
+            help="Ratio of the results' sides to the pictures'; by default 1, with hypir 4. The small model was "
+            "trained up to 4.",
         ),
     ] = None,
     longest_side: Annotated[
@@ -56,8 +59,8 @@ def restore(
             min=0,
             max=10,
             metavar="N",
-            help="Factor of the noise and compression that is found in a picture; by default 1. 0 restores "
-            "nothing, 2 as much as if there were twice as much of it. Of the small model.",
+            help="Factor of the noise and compression that is found in a picture; by default 1. 0 only resizes, "
+            "2 restores as if there were twice as much. Of the small model.",
         ),
     ] = None,
     deblur: Annotated[
@@ -151,7 +154,7 @@ def restore(
         typer.Option(
             min=1,
             metavar="N",
-            help="Longest side of a tile, in pixels; by default what the memory allows.",
+            help="Longest side of a tile, in pixels, from 512 on, with hypir 256; by default what the memory allows.",
             rich_help_panel=_TILES,
         ),
     ] = None,
@@ -221,13 +224,14 @@ def restore(
     if longest_side is None:
         size = {"scale": scale or (1 if small else 4)}
     settings = size | own | {"tile": tile, "memory": memory}
-    kept = settings | {"precision": precision, "model": model, "files": files.fingerprint()}
+    if film and not small:
+        settings |= {"prompt": prompt or ""}
+    shown = size | own if small else settings  # the small network's tiles change nothing
+    kept = shown | {"precision": precision, "model": model, "files": files.fingerprint()}
     load = partial(_load, files, model, report, device=where, precision=precision, tile=tile, memory=memory)
     if film:
-        if not small:
-            settings |= {"prompt": prompt or ""}
         facts = restored_films.restore_film(
-            inputs[0], output, load, settings, kept | settings, report, sound=sound, overwrite=overwrite
+            inputs[0], output, load, settings, kept, report, sound=sound, overwrite=overwrite
         )
         facts |= {"random": not files.have_weights, "device": where.type, "seconds": report.seconds}
         report.result(facts | kept)

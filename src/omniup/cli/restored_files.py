@@ -20,7 +20,8 @@ from omniup.errors import InputError, is_out_of_memory
 from omniup.files import SAMPLE
 from omniup.files.metadata import Metadata, read_metadata
 from omniup.restoration.alpha import with_alpha
-from omniup.restoration.results import digest, holds_alpha, is_done, write_result
+from omniup.restoration.results import check_holds, digest, holds_alpha, is_done, write_result
+from omniup.restoration.sizes import result_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,6 +89,8 @@ class RestoredFiles:
                 made = None
                 with self._noting(source):
                     image = read_picture(source)
+                    size = result_size(image, wanted.get("scale", 1), wanted.get("longest_side"))
+                    check_holds(self._targets[source], size)
                     text = self._prompts.text(self._pictures[source], image)
                     alpha = read_picture_alpha(source) if holds_alpha(self._targets[source]) else None
                     metadata = Metadata() if source.startswith(SAMPLE) else read_metadata(source)

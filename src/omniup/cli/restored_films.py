@@ -15,6 +15,8 @@ from omniup.cli.report import Report
 from omniup.errors import InputError
 from omniup.files.refusals import printable
 from omniup.restoration import Damage, Restorer
+from omniup.restoration.plan import free_memory
+from omniup.restoration.restorer import UNDAMAGED
 from omniup.sequences.films import SUFFIXES, check_encoder
 from omniup.sequences.frames import FrameSource, open_frames
 from omniup.sequences.job import EachFrame, run_video
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
 FILMS = (*SUFFIXES, ".webm", ".avi")
 """Suffixes of films."""
 
-ESTIMATED_ON = 8
-"""The first frames, on which the damage of a film is estimated."""
+ESTIMATED_WITHIN, ESTIMATED_EVERY = 96, 12
+"""The first frames, within which the damage of a film is estimated, and every how many of them."""
 
 
 def is_film(output: str) -> bool:
@@ -109,8 +111,11 @@ def restore_film(
         found: dict[str, Damage] = {}
         every: dict[str, Any] = dict(settings)
         if isinstance(loaded, Restorer):
-            found[film] = damage_of(source, loaded)
+            size = {name: settings[name] for name in ("scale", "longest_side") if name in settings}
+            found[film] = damage_of(source, loaded, **size)
             every["damage"] = [found[film]]
+        elif every["memory"] is None:  # once, so that all frames have the same tiles
+            every["memory"] = free_memory(loaded.device)
         step = EachFrame(partial(loaded, **every))
         sink = video_results.sink_of(output, "film", unfinished, AsItIs(), source, sound=copied)
         bar = video_results.progress_bar(report, source.expected, done, name="restore")
@@ -128,7 +133,15 @@ def restore_film(
     }
 
 
-def damage_of(source: FrameSource, restorer: Restorer) -> Damage:
-    """Estimate what is wrong with a film: the mean over its first frames, so that it does not change with the scene."""
-    found = [restorer.estimate(as_guidance(frame.image))[0] for frame in islice(source.frames(), ESTIMATED_ON)]
+def damage_of(source: FrameSource, restorer: Restorer, **size: Any) -> Damage:
+    """Estimate what is wrong with a film: the mean over some frames, so that it does not change with the scene.
+
+    Args:
+        source: the film.
+        restorer: which estimates.
+        size: `scale` or `longest_side` of the results.
+    """
+    frames = islice(source.frames(), 0, ESTIMATED_WITHIN, ESTIMATED_EVERY)
+    each = [restorer.estimate(as_guidance(frame.image), **size)[0] for frame in frames]
+    found = [damage for damage in each if damage != UNDAMAGED] or [UNDAMAGED]  # black frames have none
     return Damage(**{field.name: fmean(getattr(each, field.name) for each in found) for field in fields(Damage)})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from omniup.files.refusals import printable
+from omniup.restoration.sizes import resize
 from omniup.visualize import Panel
 
 PICTURES_SHOWN = 12
@@ -26,7 +26,7 @@ def restored_panels(name: str, picture: Tensor, restored: Tensor) -> list[Panel]
         Two panels of at most 256 × 256 pixels.
     """
     height, width = restored.shape[2:]
-    enlarged = F.interpolate(picture, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
+    enlarged = resize(picture, (height, width)).clamp(0, 1)
     down, across = min(_CROP, height), min(_CROP, width)
     top, left = (height - down) // 2, (width - across) // 2
     before, after = (image[:, :, top : top + down, left : left + across].cpu() for image in (enlarged, restored))

@@ -63,7 +63,8 @@ def restore_small(
     from omniup.files.jpeg_quality import jpeg_quality
 
     quality = None if source.startswith(SAMPLE) else jpeg_quality(source)
-    damage = restorer.estimate(image, quality=quality)
+    size = {name: settings[name] for name in ("scale", "longest_side") if name in settings}
+    damage = restorer.estimate(image, quality=quality, **size)
     (found[source],) = damage
     return restorer(image, **settings, damage=damage, progress=progress)
 

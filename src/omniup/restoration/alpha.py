@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from omniup.restoration.sizes import resize
 
 
 def with_alpha(restored: Tensor, alpha: Tensor) -> Tensor:
@@ -20,8 +21,8 @@ def with_alpha(restored: Tensor, alpha: Tensor) -> Tensor:
     Returns:
         [1, 4, H', W'] in 0..1, on the restored picture's device.
     """
-    size = restored.shape[2:]
-    resized = F.interpolate(alpha.to(restored), size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+    size = restored.shape[2], restored.shape[3]
+    resized = resize(alpha.to(restored), size).clamp(0, 1)  # [1, 1, H', W'], as the picture was
     white = 1 - resized  # [1, 1, H', W']
     colours = torch.where(resized > 0, (restored - white) / resized.clamp(min=_SMALLEST), 1).clamp(0, 1)
     return torch.cat([colours, resized], dim=1)

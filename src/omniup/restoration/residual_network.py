@@ -38,6 +38,9 @@ CELL = 8
 MARGIN = 128
 """Pixels around a tile that its restoration depends on, at most, in whole cells."""
 
+ESTIMATOR_MARGIN = 2 * CELL
+"""Pixels around a cell that its energies depend on, at most, in whole cells."""
+
 _CONTRAST = 10.0
 """Factor that brings noise of some grey levels to about 1, which is learned many times as fast."""
 
@@ -123,12 +126,22 @@ class LevelEstimator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Estimate the levels of images [B, 3, H, W]: [B, 3], not below 0."""
+        return self.levels_of(self.energies(images).flatten(2))
+
+    def energies(self, images: Tensor) -> Tensor:
+        """Compute the mean energy of each filter in cells of images [B, 3, H, W]: [B, C, h, w].
+
+        A cell depends on `ESTIMATOR_MARGIN` pixels around it, at most.
+        """
         filtered = self.filters(F.pixel_unshuffle(_detail(_whole_cells(images)), 2))  # [B, C, H/2, W/2]
-        energy = F.avg_pool2d(filtered.float().square(), CELL // 2).flatten(2) + _FAINTEST  # [B, C, N], of cells
+        return F.avg_pool2d(filtered.float().square(), CELL // 2) + _FAINTEST
+
+    def levels_of(self, energy: Tensor) -> Tensor:
+        """Estimate levels [B, 3] by the energies [B, C, N] of cells, in whatever order."""
         logs = energy.log()
         deviation = logs.var(2, correction=0).add(1e-6).sqrt()
         pooled = torch.cat([logs.mean(2), deviation, energy.mean(2).log()], dim=1)  # [B, 3C]
-        levels: Tensor = self.levels(((pooled + 3) / 3).to(images))
+        levels: Tensor = self.levels(((pooled + 3) / 3).to(next(self.levels.parameters())))
         return F.softplus(levels, beta=10)
 
 

@@ -1,8 +1,9 @@
 """Restore a picture with the small network that comes with the package: blocks, ringing and noise go.
 
+    picture    as it is, or reduced to the result's size, which takes most of its noise and blocks away
     enlarged   the picture at the result's size, bicubic
-    levels     how noisy, compressed and blurred the picture is: estimated, or read from a JPEG file's tables, times
-               `strength`, and blur times `deblur`
+    levels     how noisy, compressed and blurred the picture is: estimated, or read from a JPEG file's tables; noise and
+               compression times `strength`, blur times `deblur`
     result     enlarged + residual(enlarged, levels, scale)
 
 It is trained to the squared error, so it takes away what is wrong and draws next to nothing; `Enhancer` draws.
@@ -10,6 +11,7 @@ It is trained to the squared error, so it takes away what is wrong and draws nex
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,13 +27,30 @@ from omniup.files.licences import note_licence
 from omniup.files.refusals import Subject, printable
 from omniup.mixing import DEFAULT_MEMORY
 from omniup.restoration.enhancer import PRECISIONS, Progress, choose_precision, too_little_memory
-from omniup.restoration.residual_network import BLURRIEST, CELL, LARGEST_SCALE, MARGIN, NOISIEST, ResidualNetwork
+from omniup.restoration.residual_network import (
+    BLURRIEST,
+    CELL,
+    ESTIMATOR_MARGIN,
+    LARGEST_SCALE,
+    MARGIN,
+    NOISIEST,
+    ResidualNetwork,
+)
 from omniup.restoration.sizes import check_image, resize, result_size
 from omniup.upsamplers import parse_memory
 from omniup.upsamplers.progress import counted
 
 SMALL = "small"
 """The name of the network that comes with the package."""
+
+_ESTIMATED_SIDE = 512
+"""Side of the tiles that energies are computed in, in pixels: they take less than the smallest tile of the network."""
+
+_LEAST_SEEN = 4 * CELL
+"""Least side of a picture that says something about its damage, in pixels."""
+
+_PLAIN = 2.5 / 255
+"""Range of a row or column that shows nothing, such as those of black bars once they have been compressed."""
 
 _SMALLEST = 256
 """Side of the smallest tile without its margin, in pixels."""
@@ -68,6 +87,14 @@ class Damage:
     def __str__(self) -> str:
         """Describe it in a line."""
         return f"noise {self.noise:.0f}, JPEG quality {self.quality:.0f}, blur {self.blur:.1f} px"
+
+
+UNDAMAGED = Damage(0, 100, 0)
+"""The damage of a picture in which nothing is seen."""
+
+
+_FAINT = Damage(noise=1, quality=97, blur=0.25)
+"""The least damage that is restored as learned; of less, the less is changed, so that a clean picture stays."""
 
 
 class Restorer:
@@ -143,8 +170,10 @@ class Restorer:
             image: [B, 3, H, W], floating point in 0..1.
             scale: how much larger the result is.
             longest_side: of the result, in pixels; stands in for `scale`.
-            damage: what is wrong with each picture; by default as `estimate` finds it.
-            strength: factor of the damage: 0 gives the enlarged picture, 1 restores as estimated, more restores more.
+            damage: what is wrong with each picture, once it is reduced if the result is smaller; by default as
+                `estimate` finds it.
+            strength: factor of noise and compression: 0 gives the enlarged picture, 1 restores as estimated, more
+                restores more. Below 1 what is changed is multiplied by it, too.
             deblur: factor of the blur: 0 leaves it as it is, since sharpening what only looked blurred makes pictures
                 worse, one in eight by up to 0.8 dB; 1 takes it away as estimated.
             tile: the longest side of a tile with its margin, in pixels. Tiles agree wherever they meet.
@@ -163,11 +192,14 @@ class Restorer:
             raise InputError("strength", "is {value:g}", "0 to 10", value=strength)
         if not 0 <= deblur <= 10:
             raise InputError("deblur", "is {value:g}", "0 to 10", value=deblur)
-        enlarged = resize(image.to(self.device, torch.float32), result_size(image, scale, longest_side))
-        enlarged = enlarged.clamp(0, 1)  # [B, 3, H', W']
+        size = result_size(image, scale, longest_side)
+        image = _not_larger(image.to(self.device, torch.float32), size)
+        enlarged = resize(image, size).clamp(0, 1)  # [B, 3, H', W']
         found = self._estimated(image) if damage is None else _levels(damage, enlarged)
-        levels = found * found.new_tensor([strength, strength, strength * deblur])  # [B, 3]
         enlargement = min(max(enlarged.shape[3] / image.shape[3], 1), LARGEST_SCALE)
+        levels = found * found.new_tensor([strength, strength, deblur])  # [B, 3]
+        weight = min(strength, 1) * (_seen(levels) if enlargement == 1 else 1)
+        is_grey = (image == image[:, :1]).flatten(1).all(1).view(-1, 1, 1, 1)  # [B, 1, 1, 1]
         side = self._side(tile, memory, len(image))
         tiles = [(top, left) for top in range(0, enlarged.shape[2], side) for left in range(0, enlarged.shape[3], side)]
         result = torch.empty_like(enlarged)
@@ -178,26 +210,38 @@ class Restorer:
                 around = enlarged[:, :, above : bottom + MARGIN, before : right + MARGIN]  # [B, 3, h, w] with a margin
                 residual = self.network(around.to(self._dtype), levels.to(self._dtype), enlargement).float()
                 residual = residual[:, :, top - above : bottom - above, left - before : right - before]
+                residual = torch.where(is_grey, residual.mean(1, keepdim=True), residual)
                 inner = enlarged[:, :, top:bottom, left:right]
-                result[:, :, top:bottom, left:right] = inner + min(strength, 1) * residual
+                result[:, :, top:bottom, left:right] = inner + weight * residual
                 if show is not None:
                     show(count, len(tiles))
         return result.clamp_(0, 1)
 
     @torch.no_grad()
-    def estimate(self, image: Tensor, *, quality: int | None = None) -> list[Damage]:
-        """Estimate what is wrong with pictures.
+    def estimate(
+        self, image: Tensor, *, quality: int | None = None, scale: float = 1, longest_side: int | None = None
+    ) -> list[Damage]:
+        """Estimate what is wrong with pictures; of those that are to be reduced, what will be then.
+
+        Bars of one colour along the sides have no part in it, and of what is smaller than 32 pixels or shows nothing,
+        there is no damage.
 
         Args:
             image: as of a call.
-            quality: of the JPEG file that the picture was read from, where it is known; see `jpeg_quality`.
+            quality: of the JPEG file that the picture was read from, where it is known; see `jpeg_quality`. Reduced
+                pictures have lost its blocks, so there it is estimated.
+            scale: as of the call.
+            longest_side: likewise.
 
         Raises:
             InputError: an argument cannot be accepted.
         """
         check_image(image)
-        found = [Damage.of_levels(levels) for levels in self._estimated(image)]
-        return found if quality is None else [replace(damage, quality=quality) for damage in found]
+        size = result_size(image, scale, longest_side)
+        picture = _not_larger(image.to(self.device, torch.float32), size)
+        found = [Damage.of_levels(levels) for levels in self._estimated(picture)]
+        is_whole = picture.shape == image.shape
+        return [replace(damage, quality=quality) for damage in found] if quality is not None and is_whole else found
 
     def check(self, *, tile: int | None = None, memory: int | str | None = None) -> None:
         """Refuse settings with which no picture can be restored, before the first.
@@ -208,8 +252,23 @@ class Restorer:
         self._side(tile, memory, 1)
 
     def _estimated(self, image: Tensor) -> Tensor:
-        """Estimate the levels [B, 3] of pictures [B, 3, H, W]."""
-        levels: Tensor = self.network.estimator(image.to(self.device, self._dtype))
+        """Estimate the levels [B, 3] of pictures [B, 3, H, W], each within its bars, tile by tile."""
+        return torch.cat([self._levels_of(_without_bars(picture)) for picture in image.split(1)])
+
+    def _levels_of(self, picture: Tensor) -> Tensor:
+        """Estimate the levels [1, 3] of a picture [1, 3, H, W]."""
+        height, width = picture.shape[2:]
+        if min(height, width) < _LEAST_SEEN:
+            return torch.tensor([UNDAMAGED.levels], device=self.device, dtype=self._dtype)
+        found, cells = [], _ESTIMATED_SIDE // CELL
+        for top, left in itertools.product(range(0, height, _ESTIMATED_SIDE), range(0, width, _ESTIMATED_SIDE)):
+            above, before = max(0, top - ESTIMATOR_MARGIN), max(0, left - ESTIMATOR_MARGIN)
+            bottom, right = top + _ESTIMATED_SIDE + ESTIMATOR_MARGIN, left + _ESTIMATED_SIDE + ESTIMATOR_MARGIN
+            around = picture[:, :, above:bottom, before:right].to(self._dtype)  # [1, 3, h, w]
+            energies = self.network.estimator.energies(around)  # [1, C, h/8, w/8]
+            first, start = (top - above) // CELL, (left - before) // CELL
+            found.append(energies[:, :, first : first + cells, start : start + cells].flatten(2))
+        levels: Tensor = self.network.estimator.levels_of(torch.cat(found, dim=2))
         return levels
 
     @property
@@ -230,6 +289,28 @@ class Restorer:
         if side < least:
             raise too_little_memory(available, least**2 * needed, least, self.precision)
         return (side - 2 * MARGIN) // CELL * CELL
+
+
+def _seen(levels: Tensor) -> Tensor:
+    """Compare levels [B, 3] with the faintest that are restored as learned: [B, 1, 1, 1] in 0..1."""
+    return (levels / levels.new_tensor(_FAINT.levels)).amax(1).clamp(max=1).float().view(-1, 1, 1, 1)
+
+
+def _not_larger(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Reduce pictures [B, 3, H, W] to a size that is smaller."""
+    return resize(image, size).clamp(0, 1) if size[0] < image.shape[2] or size[1] < image.shape[3] else image
+
+
+def _without_bars(picture: Tensor) -> Tensor:
+    """Cut the rows and columns of one colour off the sides of a picture [1, 3, H, W]; nothing may be left."""
+    for axis, across in ((2, 3), (3, 2)):
+        if picture.numel() == 0:
+            break
+        ranges = (picture.amax(across) - picture.amin(across)).amax((0, 1))  # [H], then [W]
+        shown = (ranges > _PLAIN).nonzero().flatten().tolist()
+        first, last = (shown[0], shown[-1]) if shown else (0, -1)
+        picture = picture.narrow(axis, first, last + 1 - first)
+    return picture
 
 
 def _levels(damage: Sequence[Damage], images: Tensor) -> Tensor:

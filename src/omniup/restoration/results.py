@@ -52,6 +52,9 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
 
 """TIFF is not compressed: Pillow's encoders for that cannot write the camera's EXIF."""
 
+_LONGEST = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
+"""The longest side that a format holds, in pixels."""
+
 _SETTINGS = "omniup restore "
 """Begins the text of the tag with the settings."""
 
@@ -69,6 +72,18 @@ def digest(source: str) -> str:
 def holds_alpha(path: Path) -> bool:
     """Return whether a result's format holds alpha."""
     return RESULT_FORMATS[path.suffix.lower()] != "JPEG"
+
+
+def check_holds(path: Path, size: tuple[int, int]) -> None:
+    """Refuse a result of the size (H, W) that its format does not hold.
+
+    Raises:
+        InputError: a side is too long.
+    """
+    most = _LONGEST.get(RESULT_FORMATS[path.suffix.lower()])
+    if most is not None and max(size) > most:
+        problem, accepted = "would have {height} × {width} pixels", "sides up to {most} pixels, or another format"
+        raise InputError(printable(path), problem, accepted, height=size[0], width=size[1], most=most)
 
 
 def write_result(

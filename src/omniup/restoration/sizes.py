@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,10 +35,10 @@ def result_size(image: Tensor, scale: float, longest_side: int | None) -> tuple[
         InputError: it is not above 0, or too large.
     """
     name, wanted = ("scale", scale) if longest_side is None else ("longest_side", longest_side)
-    if not wanted > 0:
+    if not 0 < wanted < math.inf:
         raise InputError(name, "is {value}", "numbers above 0", value=wanted)
     factor = scale if longest_side is None else longest_side / max(image.shape[2:])
-    height, width = (max(1, round(side * factor)) for side in image.shape[2:])
+    height, width = (max(1, rounded(side * factor)) for side in image.shape[2:])
     if height * width > MAX_PIXELS:
         raise InputError(
             name,
@@ -47,6 +49,11 @@ def result_size(image: Tensor, scale: float, longest_side: int | None) -> tuple[
             most=MAX_PIXELS,
         )
     return height, width
+
+
+def rounded(side: float) -> int:
+    """Round to whole pixels, halves up, as browsers do."""
+    return math.floor(side + 0.5)
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -17,6 +17,7 @@ from omniup.files import read_alpha, read_image
 from omniup.files.jpeg_quality import jpeg_quality
 from omniup.restoration import Enhancer, ModelFiles, Restorer, RestorerFile, is_small, load_model, locate_model
 from omniup.restoration.alpha import with_alpha
+from omniup.restoration.sizes import rounded
 from omniup.upsamplers import Bicubic
 from omniup.visualize import to_picture
 from omniup.web.fields import FieldError, field, refused_field
@@ -143,7 +144,7 @@ def read_picture(
         if max(height, width) > THINNEST * min(height, width):
             problem, accepted = "has {width} × {height} pixels", "sides at most {most} times the other"
             raise InputError("image", problem, accepted, width=width, height=height, most=THINNEST)
-    made = round(height * config.scale) * round(width * config.scale)
+    made = rounded(height * config.scale) * rounded(width * config.scale)
     if made > restored_pixels:
         most = math.floor(100 * math.sqrt(restored_pixels / (height * width))) / 100
         raise FieldError(
