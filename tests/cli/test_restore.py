@@ -1,4 +1,7 @@
-"""`omniup restore` with the tiny model, whose weights are random: everything but what it draws."""
+"""`omniup restore` with the tiny model, whose weights are random: everything but what it draws.
+
+The small model, which is the default, has `test_restore_small.py`.
+"""
 
 import json
 import shutil
@@ -150,7 +153,6 @@ def test_captions(omniup, photo, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_loses_nothing(omniup, folder, monkeypatch):
     Path("in").mkdir()
@@ -333,46 +335,3 @@ def test_missing_weights_are_told_at_once(refusal, photo, folder, monkeypatch):
     assert time.monotonic() - began < 5
     assert f"of which unet/config.json is not in {folder / 'hub'}" in said
     assert not Path("out").exists()
-
-
-# ---- the small network, which is the default
-
-
-def test_the_default_says_what_it_found(omniup, folder, photo):
-    picture = Image.open(photo).convert("RGB")
-    picture.save("old.jpg", quality=30)
-    outcome = omniup("restore", "old.jpg", "-o", "new.png", "--json")
-    assert outcome.status == 0, outcome
-    facts = _facts(outcome)
-    assert (facts["model"], facts["scale"], facts["strength"], facts["random"]) == ("small", 1, 1.0, False)
-    assert facts["found"]["old.jpg"]["quality"] == 30
-    assert _size("new.png") == picture.size
-    said = omniup("restore", "old.jpg", "-o", "again.png").stderr
-    assert "old.jpg: found noise" in said and "JPEG quality 30" in said
-    assert omniup("restore", "old.jpg", "-o", "new.png", "--json", "--strength", 2).status == 0
-    assert omniup("restore", "old.jpg", "-o", "double.png", "--scale", 2).status == 0
-    assert _size("double.png") == (2 * picture.width, 2 * picture.height)
-
-
-def test_strength_0_gives_the_picture_back(omniup, folder, photo):
-    Image.open(photo).convert("RGB").save("old.png")
-    assert omniup("restore", "old.png", "-o", "new.png", "--strength", 0).status == 0
-    assert torch.equal(read_image("new.png"), read_image("old.png"))
-
-
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
-        (
-            ("--prompt", "a cat"),
-            "--prompt is given, and the model small draws nothing; accepted: it with --model hypir",
-        ),
-        (("--seed", 1), "--seed is given, and the model small draws nothing"),
-        (("--colour", "none"), "--colour is given, and the model small draws nothing"),
-        (("--weights", "x.pth"), "weights is given, and the model is small; accepted: it with hypir"),
-        (("--model", "tiny", "--strength", 1), "--strength is given, and the model is tiny; accepted: it with --model"),
-        (("--model", "none.safetensors"), "model is none.safetensors, which is no file"),
-    ],
-)
-def test_options_of_the_other_model_are_refused(refusal, photo, folder, options, problem):
-    assert problem in refusal("restore", photo, "-o", "out", *options)

@@ -58,6 +58,19 @@ def test_a_pixel_depends_on_no_more_than_the_margin(network):
     assert used.max() - used.min() > MARGIN  # it is not much too wide
 
 
+def test_no_unit_can_die():
+    """Whatever the biases, a gradient reaches all weights, so that descent can bring units back."""
+    torch.manual_seed(0)
+    network = ResidualNetwork((8, 8, 8), blocks=1)
+    torch.nn.init.normal_(network.tail.weight, std=0.1)
+    for stage in network.stages:
+        for block in stage:
+            torch.nn.init.constant_(block.first.bias, -100)
+    network(torch.rand(1, 3, 16, 16), torch.zeros(1, len(LEVELS))).square().sum().backward()
+    for stage in network.stages:
+        assert all(weight.grad.abs().sum() > 0 for weight in stage.parameters())
+
+
 def test_the_published_network_has_no_more_reach(network):
     published = Restorer.from_pretrained().network
     assert published.blocks == network.blocks

@@ -22,6 +22,23 @@ def test_a_zero_gradient_and_a_missing_one_change_nothing():
     assert (one == 1).all() and (other == 1).all()
 
 
+def test_what_is_left_of_a_mean_without_gradients_changes_nothing():
+    """Where units are dead, the mean decays until its square is 0 in float32."""
+    left = 1e-22 * torch.randn(6, 40, generator=torch.Generator().manual_seed(0))
+    assert orthogonal(left).abs().max() < 1e-9
+    weight = nn.Parameter(torch.ones(3, 2, 1, 1))
+    weight.grad = torch.full_like(weight, 1e-30)
+    Muon([weight], lr=0.1).step()
+    torch.testing.assert_close(weight, torch.ones_like(weight))
+
+
+def test_weights_decay_by_the_rate():
+    weight = nn.Parameter(torch.ones(3, 2, 1, 1))
+    weight.grad = torch.zeros_like(weight)
+    Muon([weight], lr=0.1, weight_decay=0.5).step()
+    torch.testing.assert_close(weight, torch.full_like(weight, 0.95))
+
+
 def test_it_goes_down_as_far_as_its_rate_says():
     weight = nn.Parameter(torch.zeros(8, 4, 3, 3))
     weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))

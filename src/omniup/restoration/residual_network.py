@@ -44,6 +44,9 @@ ESTIMATOR_MARGIN = 2 * CELL
 _CONTRAST = 10.0
 """Factor that brings noise of some grey levels to about 1, which is learned many times as fast."""
 
+_SLOPE = 0.1
+"""Slope of the activation below 0. Where it was 0, all units of the coarse blocks died in training."""
+
 _FAINTEST = 1e-3
 """Energy that counts as nothing."""
 
@@ -156,7 +159,7 @@ class _Block(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Add a residual to maps [B, C, h, w]."""
-        return maps + self.second(F.relu(self.first(maps)))
+        return maps + self.second(F.leaky_relu(self.first(maps), _SLOPE))
 
 
 def _whole_cells(images: Tensor) -> Tensor:

@@ -114,7 +114,7 @@ class OptimiserSettings(settings.OptimiserSettings):
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     warmup: Annotated[int, Field(ge=0, le=1_000_000)] = 200
     decay: Literal["none", "cosine"] = "cosine"
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.1
     clip: Annotated[float, Field(gt=0, le=1e6)] = 1.0
 
 

@@ -109,7 +109,7 @@ class _Training(Training[Configuration]):
         rates: dict[str, Any] = {"betas": optimiser.betas, "weight_decay": optimiser.weight_decay}
         self.objective, self.muon, self.adamw = self.accelerator.prepare(
             _Objective(network, configuration.losses),
-            Muon(convolutions, optimiser.muon_rate),
+            Muon(convolutions, optimiser.muon_rate, weight_decay=optimiser.weight_decay),
             torch.optim.AdamW(others, lr=optimiser.learning_rate, **rates),
         )
         self.average = MovingAverage(dict(network.named_parameters()), settings.ema)
