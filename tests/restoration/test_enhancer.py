@@ -66,7 +66,7 @@ def test_the_overshoot_of_the_enlargement_is_kept(enhancer):
     ("sides", "settings", "expected"),
     [
         ((1, 1), {"scale": 3}, (3, 3)),
-        ((3, 15), {"scale": 1.5}, (4, 22)),
+        ((3, 15), {"scale": 1.5}, (5, 23)),  # halves up
         ((9, 14), {"longest_side": 100}, (64, 100)),
         ((30, 20), {"longest_side": 10}, (10, 7)),
         ((15, 2), {}, (60, 8)),
