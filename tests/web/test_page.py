@@ -544,6 +544,8 @@ def test_zoom_moves_all_pictures(first_tab):
             })""",
         )
 
+    frames = page.locator("#panel-image figure .frame")
+    expect(frames.locator("img")).to_have_count(frames.count())  # a picture is there once it has been decoded
     page.click("#zoom-in")
     page.click("#zoom-in")
     zoomed = np.array(boxes())
