@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omniup.cli import video_results
 from omniup.cli.report import Report
+from omniup.cli.restorers import size_settings
 from omniup.errors import InputError
 from omniup.files.refusals import printable
 from omniup.restoration import Damage, Restorer
@@ -111,8 +112,7 @@ def restore_film(
         found: dict[str, Damage] = {}
         every: dict[str, Any] = dict(settings)
         if isinstance(loaded, Restorer):
-            size = {name: settings[name] for name in ("scale", "longest_side") if name in settings}
-            found[film] = damage_of(source, loaded, **size)
+            found[film] = damage_of(source, loaded, **size_settings(settings))
             every["damage"] = [found[film]]
         elif every["memory"] is None:  # once, so that all frames have the same tiles
             every["memory"] = free_memory(loaded.device)

@@ -49,6 +49,11 @@ def large_settings(
     return {"seed": seed or 0, "colour": colour or "wavelet"}
 
 
+def size_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that say how large results are: `scale` or `longest_side`."""
+    return {name: settings[name] for name in ("scale", "longest_side") if name in settings}
+
+
 def restore_small(
     restorer: Restorer,
     settings: Mapping[str, Any],
@@ -63,8 +68,7 @@ def restore_small(
     from omniup.files.jpeg_quality import jpeg_quality
 
     quality = None if source.startswith(SAMPLE) else jpeg_quality(source)
-    size = {name: settings[name] for name in ("scale", "longest_side") if name in settings}
-    damage = restorer.estimate(image, quality=quality, **size)
+    damage = restorer.estimate(image, quality=quality, **size_settings(settings))
     (found[source],) = damage
     return restorer(image, **settings, damage=damage, progress=progress)
 
