@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -201,13 +201,13 @@ class Restorer:
         weight = min(strength, 1) * (_seen(levels) if enlargement == 1 else 1)
         is_grey = (image == image[:, :1]).flatten(1).all(1).view(-1, 1, 1, 1)  # [B, 1, 1, 1]
         side = self._side(tile, memory, len(image))
-        tiles = [(top, left) for top in range(0, enlarged.shape[2], side) for left in range(0, enlarged.shape[3], side)]
+        tiles = list(_tiles(enlarged, side, MARGIN))
         result = torch.empty_like(enlarged)
         with counted(progress, "restore") as show:
-            for count, (top, left) in enumerate(tiles, 1):
+            for count, (top, left, rows, columns) in enumerate(tiles, 1):
                 bottom, right = top + side, left + side
-                above, before = max(0, top - MARGIN), max(0, left - MARGIN)
-                around = enlarged[:, :, above : bottom + MARGIN, before : right + MARGIN]  # [B, 3, h, w] with a margin
+                above, before = rows.start, columns.start
+                around = enlarged[:, :, rows, columns]  # [B, 3, h, w] with a margin
                 residual = self.network(around.to(self._dtype), levels.to(self._dtype), enlargement).float()
                 residual = residual[:, :, top - above : bottom - above, left - before : right - before]
                 residual = torch.where(is_grey, residual.mean(1, keepdim=True), residual)
@@ -261,12 +261,10 @@ class Restorer:
         if min(height, width) < _LEAST_SEEN:
             return torch.tensor([UNDAMAGED.levels], device=self.device, dtype=self._dtype)
         found, cells = [], _ESTIMATED_SIDE // CELL
-        for top, left in itertools.product(range(0, height, _ESTIMATED_SIDE), range(0, width, _ESTIMATED_SIDE)):
-            above, before = max(0, top - ESTIMATOR_MARGIN), max(0, left - ESTIMATOR_MARGIN)
-            bottom, right = top + _ESTIMATED_SIDE + ESTIMATOR_MARGIN, left + _ESTIMATED_SIDE + ESTIMATOR_MARGIN
-            around = picture[:, :, above:bottom, before:right].to(self._dtype)  # [1, 3, h, w]
+        for top, left, rows, columns in _tiles(picture, _ESTIMATED_SIDE, ESTIMATOR_MARGIN):
+            around = picture[:, :, rows, columns].to(self._dtype)  # [1, 3, h, w] with a margin
             energies = self.network.estimator.energies(around)  # [1, C, h/8, w/8]
-            first, start = (top - above) // CELL, (left - before) // CELL
+            first, start = (top - rows.start) // CELL, (left - columns.start) // CELL
             found.append(energies[:, :, first : first + cells, start : start + cells].flatten(2))
         levels: Tensor = self.network.estimator.levels_of(torch.cat(found, dim=2))
         return levels
@@ -289,6 +287,13 @@ class Restorer:
         if side < least:
             raise too_little_memory(available, least**2 * needed, least, self.precision)
         return (side - 2 * MARGIN) // CELL * CELL
+
+
+def _tiles(images: Tensor, side: int, margin: int) -> Iterator[tuple[int, int, slice, slice]]:
+    """Yield the top and left of tiles of images [B, 3, H, W], with their rows and columns and a margin around these."""
+    for top, left in itertools.product(range(0, images.shape[2], side), range(0, images.shape[3], side)):
+        rows, columns = (slice(max(0, first - margin), first + side + margin) for first in (top, left))
+        yield top, left, rows, columns
 
 
 def _seen(levels: Tensor) -> Tensor:
