@@ -37,8 +37,8 @@ from omniup.web.stages import Stages
 
 logger = logging.getLogger(__name__)
 
-THINNEST = 16
-"""Largest ratio of a picture's sides: its short side is resized to what the networks were trained on."""
+_THINNEST = 16
+"""Largest ratio of a picture's sides for the large model: its short side is resized to what that was trained on."""
 
 
 _SMALL_SETTINGS: list[RestoreSetting] = ["scale", "strength", "deblur"]
@@ -66,9 +66,14 @@ class RestorationModel:
         return _SMALL_SETTINGS if is_small(self._model) else _LARGE_SETTINGS
 
     @property
+    def thinnest(self) -> int | None:
+        """The largest ratio of a picture's sides; None if it may be any."""
+        return None if is_small(self._model) else _THINNEST
+
+    @property
     def status(self) -> RestorationStatus:
         """State of the model, as far as is known without loading it."""
-        state: dict[str, Any] = {"model": self._model, "settings": self.settings, "tiles": []}
+        state: dict[str, Any] = {"model": self._model, "settings": self.settings, "thinnest": self.thinnest, "tiles": []}
         try:
             files = self.files()
         except InputError as error:
@@ -118,20 +123,21 @@ class Picture:
 
 
 def read_picture(
-    config: RestoreConfig, image: bytes, *, taken: Sequence[RestoreSetting], pixels: int, restored_pixels: int
+    config: RestoreConfig, image: bytes, *, model: RestorationModel, pixels: int, restored_pixels: int
 ) -> Picture:
     """Read and check the request.
 
     Args:
         config: how to restore.
-        taken: settings that the model takes.
         image: the file of the picture.
+        model: what restores.
         pixels: the largest picture.
         restored_pixels: the largest result.
 
     Raises:
         FieldError: something cannot be accepted.
     """
+    taken, thinnest = model.settings, model.thinnest
     for name in get_args(RestoreSetting):
         if name not in taken and getattr(config, name) != RestoreConfig.model_fields[name].default:
             raise FieldError(
@@ -141,9 +147,9 @@ def read_picture(
         pixels_read, alpha = read_image(image, max_pixels=pixels), read_alpha(image, max_pixels=pixels)
         picture = Picture(pixels_read, alpha, jpeg_quality(image))
         height, width = picture.image.shape[2:]
-        if max(height, width) > THINNEST * min(height, width):
+        if thinnest is not None and max(height, width) > thinnest * min(height, width):
             problem, accepted = "has {width} × {height} pixels", "sides at most {most} times the other"
-            raise InputError("image", problem, accepted, width=width, height=height, most=THINNEST)
+            raise InputError("image", problem, accepted, width=width, height=height, most=thinnest)
     made = rounded(height * config.scale) * rounded(width * config.scale)
     if made > restored_pixels:
         most = math.floor(100 * math.sqrt(restored_pixels / (height * width))) / 100

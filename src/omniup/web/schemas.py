@@ -671,6 +671,7 @@ class RestorationStatus(_Model):
     model: str
     trained: bool = Field(description="True of trained weights, as in the answer.")
     settings: list[RestoreSetting] = Field(description="Settings that the model takes.")
+    thinnest: int | None = Field(description="Largest ratio of a picture's sides; none if it may be any.")
     tiles: list[int] = Field(description="Tiles to choose from, by their longest sides, in pixels.")
 
 
@@ -709,7 +710,6 @@ class Limits(_Model):
     pixels: int = Field(description="Pixels of an uploaded image.")
     values: int = Field(description="Values of an upsampled signal: channels x height x width.")
     restored_pixels: int = Field(description="Pixels of a restored picture.")
-    thinnest: int = Field(description="Largest ratio of the sides of a picture to restore.")
     queue: int = Field(description="Requests that may wait for a device.")
     kept_seconds: float = Field(description="Seconds that a run is kept at most.")
 

@@ -36,7 +36,7 @@ from omniup.web.fields import FieldError, field
 from omniup.web.jobs import Job, Jobs, KnownError
 from omniup.web.language import phrases, texts
 from omniup.web.pace import Pace
-from omniup.web.restoration import THINNEST, RestorationModel, read_picture, restore
+from omniup.web.restoration import RestorationModel, read_picture, restore
 from omniup.web.run import run
 from omniup.web.runs import Runs
 from omniup.web.schemas import (
@@ -177,7 +177,7 @@ class Service:
                 read_picture,
                 config,
                 file,
-                taken=self.restoration.settings,
+                model=self.restoration,
                 pixels=limits.pixels,
                 restored_pixels=limits.restored_pixels,
             )
@@ -250,7 +250,6 @@ class Service:
                 pixels=settings.pixels,
                 values=settings.values,
                 restored_pixels=settings.restored_pixels,
-                thinnest=THINNEST,
                 queue=settings.queue,
                 kept_seconds=settings.kept_seconds,
             ),

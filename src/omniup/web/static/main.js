@@ -273,8 +273,8 @@ class Page {
   async #restore(config) {
     const { chosen } = this.source;
     if (!chosen) return this.#askForPicture();
-    const { thinnest } = this.options.limits;
-    if (thinnest * this.source.aspect < 1) return this.source.refuse("restore.thin", { most: thinnest });
+    const { thinnest } = this.options.restoration;
+    if (thinnest && thinnest * this.source.aspect < 1) return this.source.refuse("restore.thin", { most: thinnest });
     const { device } = this.controls.settings;
     const job = new Job("/api/restore", { image: chosen.file }, { ...config, device });
     const answer = await this.#do(job, (field, message) => showError(`restore-${field}`, message));
