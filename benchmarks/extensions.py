@@ -8,21 +8,26 @@ Each training continues the published weights by the recipe examples/anyup_omniu
 that are held out in turn; then tasks of `omniup bench` are measured with one step of consistency. Differences from the
 control are paired: the same images, seed and kind held out; their intervals are over images and trainings. Each is
 measured as soon as it is trained. What the file of results has whole is not trained again, here or on another machine;
---results FILE names one to go on from. A training that was stopped goes on. DIR is the folder of data sets that
-docs/benchmarking.md describes, with the folders models and weights beside it.
+--results FILE names one to go on from. A training's name there has its steps and a digest of its settings, so that what
+another recipe has led to is not taken for it; what was trained by other code is to be taken out by hand. A training
+that was stopped goes on. DIR is the folder of data sets that docs/benchmarking.md describes, with the folders models
+and weights beside it.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import itertools
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor
 from tqdm import tqdm
 
@@ -40,17 +45,18 @@ from omniup_bench.rankings import Ranking, rankings
 from omniup_bench.records import Results, results_file
 from trainings import KINDS, RECIPE, recipe_changes, trained
 
-CONTROL = "control"
+CONTROL, ADAPTED = "control", "adapted control"
 
 INTERPOLATION = "bilinear", "bicubic"
 
 EXTENSIONS: Mapping[str, dict[str, Any]] = {
     CONTROL: {},
+    ADAPTED: {},  # the control's weights, adapted to each image: what meta-training is to improve
     "basis": {"model.dynamic_basis": True},
     "pyramid": {"model.pyramid": [0.05, 0.1, 0.2]},
     "implicit": {"model.implicit": True},
     "meta": {"meta.inner_steps": 3},
-    "pretraining": {"pretraining.steps": 0.5},  # of the steps
+    "pretraining": {"pretraining.steps": 0.5, "pretraining.scale_consistency": 30},  # steps: of all
 }
 """Changes to the recipe. The two that are no part of a training, fusion and refinement, have scripts of their own."""
 
@@ -71,25 +77,43 @@ TASKS: Mapping[tuple[str, int], tuple[str, ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A training: an extension, or several joined by +, the kind that is held out, and the seed."""
+    """A training: an extension, or several joined by +, the kind that is held out, the seed and the steps."""
 
     extension: str
     held_out: str
     seed: int
+    steps: int
 
     @property
     def name(self) -> str:
-        """Name of its folder and of its rows in the results."""
-        return f"{self.extension} without {self.held_out} {self.seed}"
+        """Name of its rows in the results."""
+        recipe = json.dumps([yaml.safe_load(RECIPE.read_text()), self.settings], sort_keys=True)
+        digest = hashlib.sha256(recipe.encode()).hexdigest()[:6]
+        return f"{self.extension} without {self.held_out} {self.seed} {self.steps} steps {digest}"
 
-    def changes(self, folders: Folders, steps: int) -> dict[str, Any]:
-        """Return the changes to the recipe: in float32, so that trainings of different machines can be compared."""
-        changes: dict[str, Any] = {"steps": steps, "seed": self.seed, "checkpoints.every": 50, "precision": "no"}
+    @property
+    def folder(self) -> str:
+        """Name of the folder that it is trained in."""
+        return dataclasses.replace(self, extension=CONTROL).name if self.extension == ADAPTED else self.name
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether its network adapts to each image that it is measured on."""
+        return self.extension == ADAPTED or "meta" in self.extension.split("+")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its changes to the recipe: in float32, so that trainings of different machines can be compared."""
+        changes: dict[str, Any] = {"steps": self.steps, "seed": self.seed, "precision": "no"}
         for part in self.extension.split("+"):
             changes |= EXTENSIONS[part]
         if "pretraining.steps" in changes:
-            changes["pretraining.steps"] = round(changes["pretraining.steps"] * steps)
-        return recipe_changes(folders, self.held_out) | changes
+            changes["pretraining.steps"] = round(changes["pretraining.steps"] * self.steps)
+        return changes
+
+    def changes(self, folders: Folders) -> dict[str, Any]:
+        """Return all changes to the recipe, with what lies where on this machine."""
+        return recipe_changes(folders, self.held_out) | {"checkpoints.every": 50} | self.settings
 
 
 def main() -> None:
@@ -99,18 +123,18 @@ def main() -> None:
     wanted = options.extension or [name for name in EXTENSIONS if name != CONTROL]
     rows = [CONTROL, *wanted, *(["+".join(wanted)] if options.combined else [])]
     held_out = options.held_out or ["street scenes"]
-    place = options.output / f"{options.steps} steps"
-    place.mkdir(parents=True, exist_ok=True)
-    runs = [Run(row, kind, seed) for seed, kind, row in itertools.product(range(options.seeds), held_out, rows)]
-    with results_file(options.results or place / "results.jsonl") as results:
+    options.output.mkdir(parents=True, exist_ok=True)
+    seeds = range(options.seeds)
+    runs = [Run(row, kind, seed, options.steps) for seed, kind, row in itertools.product(seeds, held_out, rows)]
+    with results_file(options.results or options.output / "results.jsonl") as results:
         for name in INTERPOLATION:
             _measure(Entry.parse(name), folders, results, options.images)
         for run in runs:
             if _is_whole(run, results, options.images):
                 continue
-            file = trained(read_configuration(RECIPE, run.changes(folders, options.steps)), place / run.name)
+            file = trained(read_configuration(RECIPE, run.changes(folders)), options.output / run.folder)
             entry = Entry.parse(f"{run.name}=anyup:{file},consistency=1")
-            entry = _AdaptedEntry(*vars(entry).values()) if "meta" in run.extension else entry
+            entry = _AdaptedEntry(*vars(entry).values()) if run.is_adapted else entry
             _measure(entry, folders, results, options.images)
         names = {*INTERPOLATION, *(run.name for run in runs)}
         wanted = [line for line in results.quality if line.method in names and (line.task, line.factor) in TASKS]
@@ -157,7 +181,7 @@ class _Waiting:
     options: dict[str, Any]
 
     def render(self, signal: Tensor, signal_type: str, **options: Any) -> Tensor:
-        anyup = self.adapted.anyup.adapt(self.image, signal, self.adapted.steps)
+        anyup = self.adapted.anyup.adapt(self.image, signal, self.adapted.steps, consistency=1)
         prepared = anyup.prepare(self.image, self.grid, self.size, **self.options)
         return prepared.render(signal, signal_type, **options, consistency=1)
 

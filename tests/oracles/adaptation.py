@@ -3,6 +3,7 @@
 import torch
 from torch.nn import functional as F
 
+from oracles import consistency as oracle
 from oracles.anyup import anyup
 
 QUERY_ROWS, KEY_ROWS = slice(0, 128), slice(128, 256)
@@ -10,7 +11,7 @@ DECODER = "cross_decode.cross_attn"
 NORMS = [f"aggregation.{block}.block.{place}" for block in (1, 2) for place in (0, 3)]
 
 
-def adapt(state, image, features, steps, *, step_sizes, directions, **settings):
+def adapt(state, image, features, steps, *, step_sizes, directions, consistency=0, **settings):
     """The state after some steps, for image [3, H, W] and features [C, h, w] with even sides, in float64."""
     half_image, half_features = (F.avg_pool2d(maps[None], 2)[0] for maps in (image, features))
     changes = {name: torch.zeros_like(size) for name, size in step_sizes.items()}
@@ -18,6 +19,7 @@ def adapt(state, image, features, steps, *, step_sizes, directions, **settings):
         changes = {name: change.requires_grad_() for name, change in changes.items()}
         changed = change_state(state, changes, directions)
         result = anyup(changed, half_image, half_features, tuple(features.shape[1:]), **settings)
+        result = oracle.steps(result[None], half_features[None], consistency)[0]
         loss(result, features).backward()
         changes = {name: (c - step_sizes[name] * c.grad).detach() for name, c in changes.items()}
     return change_state(state, changes, directions)

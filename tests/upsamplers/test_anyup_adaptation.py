@@ -40,10 +40,14 @@ def test_no_steps_are_the_published_network(name, shared):
 
 
 @pytest.mark.parametrize(
-    ("settings", "steps"),
-    [({}, 1), ({"basis_layout": "paper", "window_ratio": 0.3}, 2), ({"feature_path": False, "window_ratio": 1}, 2)],
+    ("settings", "steps", "consistency"),
+    [
+        ({}, 1, None),
+        ({"basis_layout": "paper", "window_ratio": 0.3}, 2, "auto"),
+        ({"feature_path": False, "window_ratio": 1}, 2, 1.5),
+    ],
 )
-def test_it_is_gradient_descent_as_written_out(settings, steps):
+def test_it_is_gradient_descent_as_written_out(settings, steps, consistency):
     network = random_anyup(dtype=torch.float64, **settings)
     network.adaptation = Adaptation.of(network)
     for name, sizes in network.adaptation.step_sizes.items():
@@ -56,9 +60,10 @@ def test_it_is_gradient_descent_as_written_out(settings, steps):
         steps,
         step_sizes={name: sizes.data for name, sizes in network.adaptation.step_sizes.items()},
         directions=network.adaptation.directions.data,
+        consistency={None: 0, "auto": 1}.get(consistency, consistency),
         **settings,
     )
-    adapted = network.adapt(image, features, steps).state_dict()
+    adapted = network.adapt(image, features, steps, consistency=consistency).state_dict()
     changed = [name for name, tensor in network.state_dict().items() if not torch.equal(adapted[name], tensor)]
     assert len(changed) == 4 + 8
     for name in changed:

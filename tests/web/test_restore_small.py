@@ -55,7 +55,9 @@ def same(client, answer, expected):
     assert_allclose(pixels.astype(int), np.asarray(expected).astype(int), atol=1)
 
 
-@pytest.mark.parametrize("settings", [{"scale": 1}, {"scale": 1, "strength": 0.5}, {"scale": 1.5, "deblur": 1}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"scale": 1}, {"scale": 1, "strength": 0.5}, {"scale": 1.5, "deblur": 1}], ids=str
+)
 def test_the_result_is_the_library_s(client, restorer, jpeg, settings):
     answer = restore(client, jpeg, **settings)
     (damage,) = found = restorer.estimate(read_image(jpeg), quality=30)

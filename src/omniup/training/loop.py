@@ -255,7 +255,7 @@ class Training(ABC, Generic[AnySettings]):
 
     def _take_step(self, data: Iterator[Any], stop: StopRequest) -> tuple[dict[str, float], bool]:
         """Update the weights once; return the losses, and whether any process has been asked to stop."""
-        part = self.configuration.optimiser.schedule(self.step, self.configuration.steps)
+        part = self._learning_rate()
         for optimiser in self._optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = part * group.setdefault("initial_lr", group["lr"])
@@ -273,6 +273,10 @@ class Training(ABC, Generic[AnySettings]):
                 step=self.step,
             )
         return found, stopped > 0
+
+    def _learning_rate(self) -> float:
+        """Compute the learning rate of the step at hand, as a fraction of the greatest."""
+        return self.configuration.optimiser.schedule(self.step, self.configuration.steps)
 
     def _positions(self, batches_a_step: int) -> Positions:
         """Return the positions of the training data that this process reads, from the current step on."""

@@ -73,7 +73,12 @@ class RestorationModel:
     @property
     def status(self) -> RestorationStatus:
         """State of the model, as far as is known without loading it."""
-        state: dict[str, Any] = {"model": self._model, "settings": self.settings, "thinnest": self.thinnest, "tiles": []}
+        state: dict[str, Any] = {
+            "model": self._model,
+            "settings": self.settings,
+            "thinnest": self.thinnest,
+            "tiles": [],
+        }
         try:
             files = self.files()
         except InputError as error:

@@ -68,11 +68,14 @@ def test_the_network_and_all_that_is_learned_of_adaptation_get_gradients(configu
         assert weight.grad.abs().max() > 0, name
 
 
-def test_first_and_second_order_differ_in_their_gradients_alone(configure, tmp_path):
+@pytest.mark.parametrize("consistency", [0, 1])
+def test_first_and_second_order_differ_in_their_gradients_alone(consistency, configure, tmp_path):
     gradients, values = [], []
     for first_order in (True, False):
         training = module._Training(
-            configure(meta=META | {"first_order": first_order}), tmp_path / str(first_order), None
+            configure(meta=META | {"first_order": first_order}, losses={"consistency": consistency}),
+            tmp_path / str(first_order),
+            None,
         )
         loss = training.objective(**batch_of(training))["loss"]
         loss.backward()
@@ -92,6 +95,14 @@ def test_a_training_goes_on_exactly(first_order, configure, tmp_path):
     assert first.keys() == second.keys()
     assert all(torch.equal(weight, second[name]) for name, weight in first.items())
     assert (first["adaptation.step_sizes.norms"] != 5).any()
+
+
+def test_losses_of_consistent_results_have_an_adaptation_to_such(configure, tmp_path):
+    training = module._Training(configure(losses={"consistency": 1}), tmp_path, None)
+    batch = batch_of(training)
+    loss = training.objective(**batch)["loss"].item()
+    training.objective.support_loss.consistency = 0
+    assert training.objective(**batch)["loss"].item() != pytest.approx(loss, rel=1e-6)
 
 
 def test_batch_mates_do_not_influence_each_other():

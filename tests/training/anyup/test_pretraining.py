@@ -50,6 +50,17 @@ def test_the_first_steps_are_pretraining_and_the_events_show_it(configure, tmp_p
 
 
 @pytest.mark.usefixtures("accelerate")
+def test_either_part_has_a_warmup_and_a_decay_of_its_own(configure, tmp_path):
+    optimiser = {"warmup": 1, "decay": "cosine", "learning_rate": 1e-2}
+    training = module._Training(configure(pretraining={"steps": 3}, steps=7, optimiser=optimiser), tmp_path, None)
+    rates = []
+    for training.step in range(7):
+        rates.append(training._learning_rate())
+    third = math.pi / 3
+    assert rates == pytest.approx([0.5, 1, 0.5, 0.5, 1, (1 + math.cos(third)) / 2, (1 + math.cos(2 * third)) / 2])
+
+
+@pytest.mark.usefixtures("accelerate")
 def test_a_training_goes_on_exactly_within_and_after(configure, tmp_path):
     whole = losses_of(configure(), tmp_path / "whole")
     found = losses_of(configure(pretraining={"steps": 2}, steps=2), tmp_path / "other")
@@ -151,7 +162,7 @@ def small():
 def test_the_loss_is_the_weighted_sum(small):
     network, batch = small
     found = PretrainingObjective(network, PretrainingSettings(steps=1, inpainting=2, alignment=3))(**batch)
-    expected = 2 * found["inpainting"] + found["scale_consistency"] + 3 * found["alignment"]
+    expected = 2 * found["inpainting"] + 30 * found["scale_consistency"] + 3 * found["alignment"]
     torch.testing.assert_close(found["loss"], expected)
 
 

@@ -264,14 +264,15 @@ class PretrainingSettings(Section):
         steps: of the training's, how many are these: its first ones.
         inpainting: weight of the distance between what masked cells were and the result's means there.
         masked: how many cells are masked, as a part of all.
-        scale_consistency: weight of the distance between the results for resized and for the clean guidance.
+        scale_consistency: weight of the distance between the results for resized and for the clean guidance. Gradients
+            of that distance are some thirty times shorter than those of the others.
         alignment: weight of the squared distance between the attention weights by the features of two backbones.
     """
 
     steps: Steps
     inpainting: LossWeight = 1.0
     masked: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    scale_consistency: LossWeight = 1.0
+    scale_consistency: LossWeight = 30.0
     alignment: LossWeight = 1.0
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """Compute the training losses of AnyUp after it has adapted to each image: meta-training (MAML with Meta-SGD).
 
-The inner loop is the one of `AnyUp.adapt`, so what is trained is what is used: the network from which the steps start,
+The inner loop is the one of `AnyUp.adapt`, with as many steps of consistency as the losses, so what is trained is what
+is used: the network from which the steps start,
 their sizes, and the directions of the terms of low rank.
 """
 
@@ -30,7 +31,8 @@ class MetaObjective(nn.Module):
         super().__init__()
         self.objective, self.settings = objective, settings
         memory = DEFAULT_MEMORY if settings.first_order else None
-        self.support_loss = SupportLoss(objective.network, objective.network.window_ratio, memory)
+        network, consistency = objective.network, objective.settings.consistency
+        self.support_loss = SupportLoss(network, network.window_ratio, memory, consistency)
 
     def forward(self, **batch: Any) -> dict[str, Tensor]:
         """Compute the losses of a batch, of `Objective`'s arguments: their means over the images."""

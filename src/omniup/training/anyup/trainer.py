@@ -111,6 +111,13 @@ class _Training(Training[Configuration]):
     def _optimisers(self) -> dict[str, Any]:
         return {"optimiser": self.optimiser}
 
+    def _learning_rate(self) -> float:
+        """Compute it as of pretraining, or of what comes after: either has a warmup and a decay of its own."""
+        pretraining, steps = self.configuration.pretraining, self.configuration.steps
+        change = 0 if pretraining is None else pretraining.steps
+        first, last = (0, change) if self.step < change else (change, steps)
+        return self.configuration.optimiser.schedule(self.step - first, last - first)
+
     def _data(self) -> Iterator[Tensor]:
         configuration = self.configuration
         return batches(self.squares, self._positions(configuration.accumulation), configuration.data.workers)
@@ -178,7 +185,8 @@ class _Training(Training[Configuration]):
         assert self.validation is not None  # in the first process
         self.network.eval()
         meta = self.configuration.meta
-        upsample = partial(_upsample_adapted, self.network, meta.inner_steps) if meta else self.network
+        steps, consistency = meta.inner_steps if meta else 0, self.configuration.losses.consistency
+        upsample = partial(_upsample_adapted, self.network, steps, consistency) if meta else self.network
         measured = self.validation(upsample)
         for name, picture in self.validation.panels(upsample):
             self.events.add_picture(f"panels/{name}", picture, self.step)
@@ -222,9 +230,12 @@ def _parameter_groups(network: AnyUp, meta: MetaSettings | None) -> list[dict[st
     groups: list[dict[str, Any]] = [
         {"params": [weight for weight in network.parameters() if weight.requires_grad and id(weight) not in own]}
     ]
-    return groups + ([{"params": sizes, "lr": meta.learning_rate}] if meta else [])
+    # their gradients are 1e-8 and less, which AdamW's own epsilon would damp
+    return groups + ([{"params": sizes, "lr": meta.learning_rate, "eps": 1e-15}] if meta else [])
 
 
-def _upsample_adapted(network: AnyUp, steps: int, guidance: Tensor, features: Tensor, size: tuple[int, int]) -> Tensor:
+def _upsample_adapted(
+    network: AnyUp, steps: int, consistency: float, guidance: Tensor, features: Tensor, size: tuple[int, int]
+) -> Tensor:
     """Upsample with a network that has adapted to the image."""
-    return network.adapt(guidance, features, steps)(guidance, features, size)
+    return network.adapt(guidance, features, steps, consistency=consistency)(guidance, features, size)

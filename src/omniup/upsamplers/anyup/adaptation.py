@@ -23,13 +23,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from omniup.errors import InputError
-from omniup.mixing import cell_means
+from omniup.mixing import DEFAULT_MEMORY, cell_means
 from omniup.upsamplers.anyup.distance import distance
 from omniup.upsamplers.anyup.fixed_scales import FixedScales
 from omniup.upsamplers.anyup.network import HEADS, WIDTH, Network
 from omniup.upsamplers.anyup.scales import Scales
 from omniup.upsamplers.base import check_image
 from omniup.upsamplers.checks import ImageLike, as_guidance, as_signal, check_finite
+from omniup.upsamplers.consistency import add_lacking
 
 if TYPE_CHECKING:
     from omniup.upsamplers.anyup.upsampler import AnyUp
@@ -165,26 +166,34 @@ class SupportLoss(nn.Module):
         network: the network, whose adapted tensors `functional_call` replaces.
         window_ratio: of its windows.
         memory: bytes of the attention's scratch space; None for attention that is differentiable twice, without bound.
+        consistency: steps that results are given before they are compared.
     """
 
-    def __init__(self, network: Network, window_ratio: float, memory: int | None) -> None:
+    def __init__(self, network: Network, window_ratio: float, memory: int | None, consistency: float = 0) -> None:
         super().__init__()
         self.network, self.window_ratio, self.memory = network, window_ratio, memory
+        self.consistency = consistency
 
     def forward(self, support: Support) -> Tensor:
         """Compute the loss, a scalar."""
+        result = self._upsample(support)  # [1, C, h, w]
+        if self.consistency:
+            result = add_lacking(result, support.reduced, self.consistency, self.memory or DEFAULT_MEMORY)
+        return distance(result, support.features)
+
+    def _upsample(self, support: Support) -> Tensor:
         query = self.network.cross_decode.cross_attn.queries(support.query_maps)
         key = self.network.join(support.image_part, support.features_part)
         size, grid = (query.shape[2], query.shape[3]), (key.shape[2], key.shape[3])
         if self.memory is None:
             fixed = FixedScales(self.network, size, grid, self.window_ratio, query)
-            return distance(fixed(self.network, query, key, support.reduced), support.features)
+            return fixed(self.network, query, key, support.reduced)
         scales = Scales.of(self.network, size, grid, self.window_ratio)
         cells = scales.cells(key, support.reduced, scales.slopes(support.reduced))
-        return distance(scales.mix(query, cells, memory=self.memory), support.features)
+        return scales.mix(query, cells, memory=self.memory)
 
 
-def adapt(anyup: AnyUp, image: ImageLike, features: Tensor, steps: int, memory: int) -> AnyUp:
+def adapt(anyup: AnyUp, image: ImageLike, features: Tensor, steps: int, memory: int, consistency: float = 0) -> AnyUp:
     """Do what `AnyUp.adapt` says."""
     features = check_finite(as_signal(features)).detach().to(anyup.rope.freqs.dtype)
     grid = features.shape[2], features.shape[3]
@@ -203,7 +212,7 @@ def adapt(anyup: AnyUp, image: ImageLike, features: Tensor, steps: int, memory: 
             features_part = encoded.describe(reduced)
         support = Support(encoded.query_maps(0, grid[0]), encoded.image_part, features_part, reduced, features)
         adaptation = anyup.adaptation or Adaptation.of(anyup)
-        loss = SupportLoss(anyup, anyup.window_ratio, memory)
+        loss = SupportLoss(anyup, anyup.window_ratio, memory, consistency)
         adapted = adaptation(anyup, support, loss, steps)
     # The same objects, so that the two networks have all that does not change in common.
     same = {id(tensor): tensor for tensor in chain(anyup.parameters(), anyup.buffers())}

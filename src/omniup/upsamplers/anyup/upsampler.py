@@ -40,6 +40,7 @@ from omniup.upsamplers.checks import (
     enough_memory,
     parse_memory,
 )
+from omniup.upsamplers.consistency import parse_consistency
 from omniup.upsamplers.progress import ProgressLike
 from omniup.upsamplers.registry import register
 
@@ -318,7 +319,15 @@ class AnyUp(Network):
         cells = scales.cells(key, values, scales.slopes(values))
         return scales.mix(query, cells, memory=parse_memory(memory), out=out)
 
-    def adapt(self, image: ImageLike, features: Tensor, steps: int = 3, *, memory: int | str = DEFAULT_MEMORY) -> AnyUp:
+    def adapt(
+        self,
+        image: ImageLike,
+        features: Tensor,
+        steps: int = 3,
+        *,
+        consistency: float | str | None = None,
+        memory: int | str = DEFAULT_MEMORY,
+    ) -> AnyUp:
         """Adapt to one image by a few gradient steps, without labels; see `adaptation.py`.
 
         The features are averaged over 2×2 cells, upsampled again with the image at half its resolution, and compared
@@ -329,6 +338,8 @@ class AnyUp(Network):
             image: as in `forward`, of one image.
             features: [1, C, h, w].
             steps: how many; 0 for this network as it is.
+            consistency: steps of consistency that results will be given, and so the upsampled features in the loss: as
+                `PreparedAnyUp.render` takes them, `"auto"` being 1.
             memory: as in `forward`; what autograd keeps, of maps of the features' grid, comes on top.
 
         Returns:
@@ -336,7 +347,7 @@ class AnyUp(Network):
             this one, which stays as it is.
 
         Raises:
-            InputError: as in `prepare`; or it is more than one image, or `steps` is no such number.
+            InputError: as in `prepare`; or it is more than one image, or `steps` or `consistency` is no such number.
 
         Example:
             >>> import torch
@@ -348,7 +359,7 @@ class AnyUp(Network):
         if self.training:
             raise InputError("anyup", "is in training mode", "evaluation mode: anyup.eval()")
         with enough_memory():
-            return adapt(self, image, features, steps, parse_memory(memory))
+            return adapt(self, image, features, steps, parse_memory(memory), parse_consistency(consistency, 1))
 
     @torch.no_grad()
     def attention(
