@@ -27,11 +27,11 @@ from omniup.errors import optional_import
 from omniup.evaluation.measuring import cost, in_turns, ratio
 from omniup.restoration.degradation import degrade
 from omniup.training.hypir.configuration import Configuration
-from omniup.training.hypir.data import Squares, find_photographs, gather
 from omniup.training.hypir.discriminator import Discriminator
 from omniup.training.hypir.generator import Generator
 from omniup.training.hypir.perceptual import perceptual_distance
 from omniup.training.hypir.trainer import _Training
+from omniup.training.restoration import Squares, find_photographs, gather
 from omniup.training.stopping import StopRequest
 
 SIDE, BATCH, TURNS = 128, 2, 3

@@ -9,9 +9,8 @@ import yaml
 
 from omniup.cli import main
 from omniup.restoration.degradation import Degradation
-from omniup.training import settings
+from omniup.training import restoration, settings
 from omniup.training.hypir import Configuration
-from omniup.training.hypir import configuration as module
 
 ROOT = Path(__file__).parents[3]
 
@@ -37,7 +36,7 @@ def test_commands_run(tmp_path, monkeypatch):
 
 def test_the_configuration_is_one(monkeypatch):
     (example,) = blocks("yaml")
-    for room in (module, settings):
+    for room in (restoration, settings):
         monkeypatch.setattr(room, "existing", lambda path: path)
     monkeypatch.setattr(Path, "exists", lambda path: True)
     monkeypatch.setattr(Degradation, "read", lambda path: Degradation())

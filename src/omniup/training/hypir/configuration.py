@@ -9,89 +9,15 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from omniup.errors import InputError
-from omniup.files.settings import Section, SettingsError, beside_the_file, existing, read_settings
+from omniup.files.settings import Section, beside_the_file, read_settings
 from omniup.restoration.base_model import PUBLISHED
 from omniup.restoration.degradation import Degradation
 from omniup.restoration.model_files import TINY
 from omniup.training import settings
-from omniup.training.settings import (
-    Count,
-    InputPath,
-    LossWeight,
-    Photographs,
-    Precision,
-    Side,
-    Steps,
-    TrainingSettings,
-    Workers,
-    known_or_a_file,
-)
+from omniup.training.restoration import DataSettings, NamedDegradation, ValidationSettings
+from omniup.training.settings import InputPath, LossWeight, Precision, Steps, TrainingSettings, known_or_a_file
 
-Probability: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Timestep: TypeAlias = Annotated[int, Field(ge=0, le=10_000)]
-
-
-def degradation_from_a_file(degradation: Any, info: ValidationInfo) -> Any:
-    """Read the settings of a degradation where a configuration names a file instead."""
-    if not isinstance(degradation, str):
-        return degradation
-    path = existing(beside_the_file(Path(degradation), info))
-    try:
-        return Degradation.read(path)
-    except SettingsError:
-        raise
-    except InputError as error:  # it names the file, not a field
-        raise SettingsError([error]) from error
-
-
-class SourceSettings(Section):
-    """Sharp photographs.
-
-    Attributes:
-        images: photographs, folders of them, or `sample:NAME`; nothing is said about them.
-        list: a table of more: .csv or .parquet, or .jsonl with an object a line. Paths in it are relative to it.
-        path_column: its column of paths.
-        prompt_column: its column of prompts, which may be missing, or empty in places.
-    """
-
-    images: tuple[Photographs, ...] = ()
-    list: InputPath | None = None
-    path_column: str = "path"
-    prompt_column: str = "prompt"
-
-    @model_validator(mode="after")
-    def _some(self) -> SourceSettings:
-        if not self.images and self.list is None:
-            raise InputError("", "has neither images nor a list", "at least one of the two")
-        return self
-
-
-class DataSettings(SourceSettings):
-    """Sharp photographs, and the squares cut out of them.
-
-    Attributes:
-        image_size: of the square that is trained on.
-        keep: how much of a photograph's shorter side the square has, before it is resized: from, to.
-        flip: how likely it is mirrored.
-        rotate: how likely it is turned, by one, two or three quarters.
-        empty_prompt: how likely a prompt is left out.
-        workers: processes that decode photographs; 0 does it in between.
-    """
-
-    image_size: Side = 512
-    keep: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.7, 1.0)
-    flip: Probability = 0.5
-    rotate: Probability = 0.0
-    empty_prompt: Probability = 0.0
-    workers: Workers = 0
-
-    @model_validator(mode="after")
-    def _ascending(self) -> DataSettings:
-        if self.keep[0] > self.keep[1]:
-            raise InputError(
-                "keep", "is {low:g} to {high:g}", "an ascending range", low=self.keep[0], high=self.keep[1]
-            )
-        return self
 
 
 class GeneratorSettings(Section):
@@ -202,20 +128,6 @@ class OptimiserSettings(settings.OptimiserSettings):
     clip: Annotated[float, Field(gt=0, le=1e6)] = 1.0
 
 
-class ValidationSettings(SourceSettings):
-    """Validation of the generator during training, on the middle of photographs not trained on.
-
-    Attributes:
-        every: how many steps lie between two measurements.
-        count: how many photographs are used, in order.
-        panels: how many of these are drawn.
-    """
-
-    every: Steps = 100
-    count: Count = 8
-    panels: Annotated[int, Field(ge=0, le=64)] = 4
-
-
 class CheckpointSettings(settings.CheckpointSettings):
     """Steps between checkpoints, and how many of these are kept."""
 
@@ -239,7 +151,7 @@ class Configuration(TrainingSettings):
     """
 
     data: DataSettings
-    degradation: Degradation = Degradation()
+    degradation: NamedDegradation = Degradation()
     generator: GeneratorSettings = GeneratorSettings()
     discriminator: DiscriminatorSettings = DiscriminatorSettings()
     losses: LossSettings = LossSettings()
@@ -249,8 +161,6 @@ class Configuration(TrainingSettings):
     checkpoints: CheckpointSettings = CheckpointSettings()
     gradients_every: Steps = 100
     validation: ValidationSettings | None = None
-
-    _file = field_validator("degradation", mode="before")(degradation_from_a_file)
 
     @model_validator(mode="after")
     def _fits(self) -> Configuration:

@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 from omniup import __version__
 from omniup.restoration.degradation import PairPool, degrade
 from omniup.training.hypir.configuration import Configuration
-from omniup.training.hypir.data import Squares, find_photographs, gather
 from omniup.training.hypir.discriminator import Discriminator
 from omniup.training.hypir.generator import LORA, MODEL, Generator, TrainedWeights
 from omniup.training.hypir.objective import DiscriminatorObjective, GeneratorObjective
@@ -23,6 +22,7 @@ from omniup.training.hypir.validation import Validation
 from omniup.training.loop import Named, Outcome, Progress, Training, choose_folder
 from omniup.training.moving_average import MovingAverage
 from omniup.training.randomness import draw
+from omniup.training.restoration import Squares, find_photographs, gather
 
 
 def train(

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from omniup.evaluation.metrics import psnr, ssim
 from omniup.files import read_photograph
 from omniup.restoration.degradation import Degradation, degrade
-from omniup.training.hypir.configuration import DataSettings, ValidationSettings
-from omniup.training.hypir.data import find_photographs
 from omniup.training.hypir.perceptual import distance
 from omniup.training.photographs import central_square, reduce
+from omniup.training.restoration import DataSettings, ValidationSettings, find_photographs
 from omniup.visualize import Panel, sheet
 
 SEED = 0

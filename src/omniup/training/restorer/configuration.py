@@ -11,17 +11,16 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from omniup.errors import InputError
 from omniup.files.settings import Section, read_settings
-from omniup.restoration.degradation import Degradation
 from omniup.restoration.residual_network import CELL
 from omniup.restoration.restorer import SMALL
-from omniup.training import settings
-from omniup.training.hypir import configuration as hypir
+from omniup.training import restoration, settings
+from omniup.training.restoration import NamedDegradation
 from omniup.training.settings import Count, LossWeight, Precision, Side, Steps, TrainingSettings, known_or_a_file
 
 NotNegative = Annotated[float, Field(ge=0, le=100)]
 
 
-class DataSettings(hypir.DataSettings):
+class DataSettings(restoration.DataSettings):
     """Sharp photographs, the squares cut out of them, and what is kept of these once they are degraded.
 
     Attributes:
@@ -59,10 +58,8 @@ class DegradationSettings(Section):
     """
 
     weight: Annotated[float, Field(gt=0, le=100)] = 1.0
-    settings: Degradation | None = None
+    settings: NamedDegradation | None = None
     known: bool = False
-
-    _file = field_validator("settings", mode="before")(hypir.degradation_from_a_file)
 
 
 class NetworkSettings(Section):
@@ -118,12 +115,12 @@ class OptimiserSettings(settings.OptimiserSettings):
     clip: Annotated[float, Field(gt=0, le=1e6)] = 1.0
 
 
-class ValidationSettings(hypir.ValidationSettings):
+class ValidationSettings(restoration.ValidationSettings):
     """Validation on whole photographs not trained on, each degraded in each of the ways that are trained on.
 
     Attributes:
-        every: see HYPIR's.
-        count: likewise.
+        every: how many steps lie between two measurements.
+        count: how many photographs are used, in order.
     """
 
     every: Steps = 1000

@@ -16,8 +16,8 @@ from torch.utils.data import Dataset
 
 from omniup.restoration.degradation import degrade
 from omniup.restoration.residual_network import LEVELS
-from omniup.training.hypir.data import Squares, find_photographs
 from omniup.training.randomness import draw
+from omniup.training.restoration import Squares, find_photographs
 from omniup.training.restorer.configuration import Configuration
 from omniup.training.restorer.levels import known_levels
 

@@ -12,7 +12,7 @@ from omniup.evaluation.metrics import psnr, ssim
 from omniup.files import read_photograph
 from omniup.restoration.degradation import degrade
 from omniup.restoration.residual_network import ResidualNetwork
-from omniup.training.hypir.data import find_photographs
+from omniup.training.restoration import find_photographs
 from omniup.training.restorer.configuration import DegradationSettings, ValidationSettings
 from omniup.visualize import Panel, sheet
 

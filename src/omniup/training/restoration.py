@@ -1,4 +1,4 @@
-"""Read sharp squares with prompts, in an endless, repeatable sequence.
+"""Read sharp squares with prompts, in an endless, repeatable sequence, for the trainings of restoration.
 
 As in AnyUp's training, what is at a position depends on the seed and the position alone. A photograph that cannot be
 read is replaced by another, drawn likewise, with a warning.
@@ -12,11 +12,12 @@ import logging
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
@@ -24,9 +25,11 @@ from torch.utils.data import Dataset
 from omniup.errors import InputError, optional_import
 from omniup.files import read_photograph
 from omniup.files.refusals import Subject, printable
-from omniup.training.hypir.configuration import DataSettings, SourceSettings
+from omniup.files.settings import Section, SettingsError, beside_the_file, existing
+from omniup.restoration.degradation import Degradation
 from omniup.training.photographs import photographs
 from omniup.training.randomness import draw
+from omniup.training.settings import Count, InputPath, Photographs, Side, Steps, Workers
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,89 @@ ATTEMPTS = 16
 """Photographs that are tried for a place before it is given up."""
 
 LISTS = (".csv", ".jsonl", ".parquet")
+
+Probability: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+
+
+def _read_degradation(degradation: Any, info: ValidationInfo) -> Any:
+    """Read the settings of a degradation where a configuration names a file instead."""
+    if not isinstance(degradation, str):
+        return degradation
+    path = existing(beside_the_file(Path(degradation), info))
+    try:
+        return Degradation.read(path)
+    except SettingsError:
+        raise
+    except InputError as error:  # it names the file, not a field
+        raise SettingsError([error]) from error
+
+
+NamedDegradation: TypeAlias = Annotated[Degradation, BeforeValidator(_read_degradation)]
+"""Settings of a degradation, or a file that has them."""
+
+
+class SourceSettings(Section):
+    """Sharp photographs.
+
+    Attributes:
+        images: photographs, folders of them, or `sample:NAME`; nothing is said about them.
+        list: a table of more: .csv or .parquet, or .jsonl with an object a line. Paths in it are relative to it.
+        path_column: its column of paths.
+        prompt_column: its column of prompts, which may be missing, or empty in places.
+    """
+
+    images: tuple[Photographs, ...] = ()
+    list: InputPath | None = None
+    path_column: str = "path"
+    prompt_column: str = "prompt"
+
+    @model_validator(mode="after")
+    def _some(self) -> SourceSettings:
+        if not self.images and self.list is None:
+            raise InputError("", "has neither images nor a list", "at least one of the two")
+        return self
+
+
+class DataSettings(SourceSettings):
+    """Sharp photographs, and the squares cut out of them.
+
+    Attributes:
+        image_size: of the square that is trained on.
+        keep: how much of a photograph's shorter side the square has, before it is resized: from, to.
+        flip: how likely it is mirrored.
+        rotate: how likely it is turned, by one, two or three quarters.
+        empty_prompt: how likely a prompt is left out.
+        workers: processes that decode photographs; 0 does it in between.
+    """
+
+    image_size: Side = 512
+    keep: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.7, 1.0)
+    flip: Probability = 0.5
+    rotate: Probability = 0.0
+    empty_prompt: Probability = 0.0
+    workers: Workers = 0
+
+    @model_validator(mode="after")
+    def _ascending(self) -> DataSettings:
+        if self.keep[0] > self.keep[1]:
+            raise InputError(
+                "keep", "is {low:g} to {high:g}", "an ascending range", low=self.keep[0], high=self.keep[1]
+            )
+        return self
+
+
+class ValidationSettings(SourceSettings):
+    """Validation during a training, on photographs not trained on.
+
+    Attributes:
+        every: how many steps lie between two measurements.
+        count: how many photographs are used, in order.
+        panels: how many of these are drawn.
+    """
+
+    every: Steps = 100
+    count: Count = 8
+    panels: Annotated[int, Field(ge=0, le=64)] = 4
 
 
 class Photograph(NamedTuple):

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from omniup.errors import InputError
-from omniup.training.hypir.configuration import DataSettings
-from omniup.training.hypir.data import Photograph, Squares, cut, find_photographs, gather
+from omniup.training.restoration import DataSettings, Photograph, Squares, cut, find_photographs, gather
 
 
 def settings(**fields):
