@@ -137,8 +137,8 @@ def main() -> None:
             entry = _AdaptedEntry(*vars(entry).values()) if run.is_adapted else entry
             _measure(entry, folders, results, options.images)
         names = {*INTERPOLATION, *(run.name for run in runs)}
-        wanted = [line for line in results.quality if line.method in names and (line.task, line.factor) in TASKS]
-    _show_differences(rankings(wanted), runs, rows)
+        lines = [line for line in results.quality if line.method in names and (line.task, line.factor) in TASKS]
+    _show_differences(rankings(lines), runs, rows)
 
 
 def _options() -> argparse.Namespace:
