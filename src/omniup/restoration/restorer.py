@@ -175,7 +175,7 @@ class Restorer:
             strength: factor of noise and compression: 0 gives the enlarged picture, 1 restores as estimated, more
                 restores more. Below 1 what is changed is multiplied by it, too.
             deblur: factor of the blur: 0 leaves it as it is, since sharpening what only looked blurred makes pictures
-                worse, one in eight by up to 0.8 dB; 1 takes it away as estimated.
+                worse; 1 takes it away as estimated.
             tile: the longest side of a tile with its margin, in pixels. Tiles agree wherever they meet.
             memory: what the tiles may take, beyond network, picture and result: bytes, or a text such as `"4GB"`; by
                 default 512 MB.
