@@ -39,6 +39,7 @@ ATTEMPTS = 16
 LISTS = (".csv", ".jsonl", ".parquet")
 
 Probability: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Fraction: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
 
 def _read_degradation(degradation: Any, info: ValidationInfo) -> Any:
@@ -93,7 +94,7 @@ class DataSettings(SourceSettings):
     """
 
     image_size: Side = 512
-    keep: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.7, 1.0)
+    keep: tuple[Fraction, Fraction] = (0.7, 1.0)
     flip: Probability = 0.5
     rotate: Probability = 0.0
     empty_prompt: Probability = 0.0

@@ -14,7 +14,6 @@ from omniup.files.settings import Section, read_settings
 from omniup.restoration.residual_network import CELL
 from omniup.restoration.restorer import SMALL
 from omniup.training import restoration, settings
-from omniup.training.restoration import NamedDegradation
 from omniup.training.settings import Count, LossWeight, Precision, Side, Steps, TrainingSettings, known_or_a_file
 
 NotNegative = Annotated[float, Field(ge=0, le=100)]
@@ -29,8 +28,8 @@ class DataSettings(restoration.DataSettings):
     """
 
     image_size: Side = 112
-    keep: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.28, 0.5)
-    rotate: Annotated[float, Field(ge=0, le=1)] = 0.5
+    keep: tuple[restoration.Fraction, restoration.Fraction] = (0.28, 0.5)
+    rotate: restoration.Probability = 0.5
     border: Annotated[int, Field(ge=0, le=64)] = 16
 
     @model_validator(mode="after")
@@ -58,7 +57,7 @@ class DegradationSettings(Section):
     """
 
     weight: Annotated[float, Field(gt=0, le=100)] = 1.0
-    settings: NamedDegradation | None = None
+    settings: restoration.NamedDegradation | None = None
     known: bool = False
 
 
